@@ -1,0 +1,30 @@
+"""Segment cells with MobileNet U-Nets, correct the labels, retrain the network."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet_cells.errors import UserError
+    from napari_unet_cells.segmentation import Result, segment
+
+try:
+    __version__ = version("napari-unet-cells")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0+unknown"
+
+__all__ = ["Result", "UserError", "__version__", "segment"]
+
+_HOMES = {"Result": "segmentation", "UserError": "errors", "segment": "segmentation"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names when they are first used: importing the package stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,333 @@
+"""Training crops: geometry, intensity and noise changed at random, target classes drawn.
+
+Python time is what starves a network here, so all of it works on 8 bit as long as it can:
+Pillow warps image and mask, one look-up table holds gamma, contrast and inversion, and
+noise and shading come from banks that are drawn once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from PIL import ImageFilter
+
+from napari_unet_cells.normalize import normalize, percentile_limits
+
+BACKGROUND, CELL, BOUNDARY = 0, 1, 2
+
+#: Cells whose interior would vanish under a boundary of two pixels get one of one pixel.
+THIN_BOUNDARY_BELOW = 14.0
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One annotated plane, ready for cropping.
+
+    Attributes
+    ----------
+    image : uint8 array, (y, x) or (y, x, 3)
+        Normalised with the limits of the whole plane, 0..255.
+    mask : int32 array, (y, x)
+        Instance labels (or classes, where `AugmentOptions.instances` is False).
+    diameter : float
+        Median diameter of the cells in pixels (of a disc of the same area), 0 without cells.
+    kind : str
+        What the data set calls this kind of image.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.int32]
+    diameter: float
+    kind: str
+
+
+def annotate(image: NDArray[Any], mask: NDArray[np.int32], kind: str = "unknown") -> Annotated:
+    """Prepare an image (y, x) or (y, x, 3) of any real dtype and its mask for cropping."""
+    limits = percentile_limits(image)
+    values = np.zeros(image.shape, np.float32) if limits is None else normalize(image, limits)
+    if values.ndim == 3 and not (np.ptp(values, axis=2) > 0.02).any():
+        values = values.mean(axis=2)  # a grey image saved as RGB: a third of the work
+    areas = np.bincount(mask.ravel())[1:]
+    areas = areas[areas > 0]
+    diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
+    return Annotated((values * 255 + 0.5).astype(np.uint8), mask, diameter, kind)
+
+
+def boundary_classes(mask: NDArray[np.integer[Any]], width: int = 1) -> NDArray[np.uint8]:
+    """Background, cell and boundary from instance labels.
+
+    A pixel of a cell is boundary where another label, the background included, lies
+    within `width` pixels of it (in the 8-neighbourhood).
+
+    Parameters
+    ----------
+    mask : integer array, (y, x)
+        0 is background, every cell its own integer.
+    width : int
+        Pixels.
+
+    Returns
+    -------
+    uint8 array, (y, x)
+        `BACKGROUND`, `CELL`, `BOUNDARY`.
+    """
+    edge = _edges(mask)
+    for _ in range(width - 1):
+        edge = _dilated(edge)
+    classes = (mask > 0).astype(np.uint8)
+    classes[edge & (mask > 0)] = BOUNDARY
+    return classes
+
+
+def _edges(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels with another label among their eight neighbours."""
+    edge = np.zeros(mask.shape, bool)
+    for here, there in _NEIGHBOURS:
+        differ = mask[here] != mask[there]
+        edge[here] |= differ
+        edge[there] |= differ
+    return edge
+
+
+def _dilated(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    grown = pixels.copy()
+    for here, there in _NEIGHBOURS:
+        grown[here] |= pixels[there]
+        grown[there] |= pixels[here]
+    return grown
+
+
+_ALL, _HEAD, _TAIL = slice(None), slice(None, -1), slice(1, None)
+_NEIGHBOURS = (
+    ((_HEAD, _ALL), (_TAIL, _ALL)),
+    ((_ALL, _HEAD), (_ALL, _TAIL)),
+    ((_HEAD, _HEAD), (_TAIL, _TAIL)),
+    ((_HEAD, _TAIL), (_TAIL, _HEAD)),
+)
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How crops are drawn.
+
+    Attributes
+    ----------
+    size : int
+        Side of the crop in pixels.
+    channels : int
+        1 gives grey crops, 3 RGB.
+    instances : bool
+        True: masks hold instances and become three classes. False: masks are classes.
+    diameters : (float, float)
+        Range, in pixels, into which half of the crops are rescaled, uniform in its logarithm.
+    weights : tuple of float
+        Loss weight of background, cell, boundary and of boundary between touching cells.
+    """
+
+    size: int = 256
+    channels: int = 3
+    instances: bool = True
+    diameters: tuple[float, float] = (7.0, 70.0)
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
+
+
+@dataclass
+class Cropper:
+    """Draws batches of augmented crops from annotated planes.
+
+    Kinds of image are drawn with the square root of their frequency, so that a rare kind
+    is seen often enough to be learned.
+    """
+
+    planes: list[Annotated]
+    options: AugmentOptions = field(default_factory=AugmentOptions)
+
+    def __post_init__(self) -> None:
+        """Draw the banks of noise and shading, and the probability of each plane."""
+        rng = np.random.default_rng(0)
+        side = self.options.size
+        self._noise = rng.standard_normal((side * 3, side * 3), dtype=np.float32)
+        self._shading = [_shading(rng, side) for _ in range(24)]
+        kinds = [plane.kind for plane in self.planes]
+        weights = np.array([kinds.count(kind) ** -0.5 for kind in kinds])
+        self._probability = weights / weights.sum()
+
+    def batch(self, n: int, seed: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """Draw one batch; the same seed gives the same batch.
+
+        Returns
+        -------
+        images : float32 array, (n, size, size, channels), in [0, 1]
+        classes : uint8 array, (n, size, size)
+        weights : float32 array, (n, size, size)
+            0 where the crop reaches beyond what was annotated.
+        """
+        rng = np.random.default_rng(seed)
+        options = self.options
+        images = np.empty((n, options.size, options.size, options.channels), np.float32)
+        classes = np.empty((n, options.size, options.size), np.uint8)
+        weights = np.empty((n, options.size, options.size), np.float32)
+        for i in range(n):
+            plane = self.planes[rng.choice(len(self.planes), p=self._probability)]
+            images[i], classes[i], weights[i] = self._crop(plane, rng)
+        return images, classes, weights
+
+    def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
+        zoom = _draw_zoom(plane.diameter, self.options.diameters, rng)
+        image, mask = _warp(plane, zoom, self.options.size, rng)
+        pixels = self._intensity(image, rng)
+        if pixels.ndim == 2:
+            pixels = pixels[..., np.newaxis]
+        if self.options.channels == 1 and pixels.shape[2] == 3:
+            pixels = pixels.mean(axis=2, keepdims=True)
+        classes, weights = self._target(mask, plane.diameter * zoom)
+        return pixels, classes, weights
+
+    def _target(self, mask: NDArray[np.int32], diameter: float) -> tuple[Any, Any]:
+        if not self.options.instances:
+            return mask.astype(np.uint8), np.ones(mask.shape, np.float32)
+        classes = boundary_classes(mask, width=1 if diameter < THIN_BOUNDARY_BELOW else 2)
+        background, cell, boundary, touching = self.options.weights
+        weights = np.array([background, cell, boundary], np.float32)[classes]
+        between = np.zeros(mask.shape, bool)
+        for here, there in _NEIGHBOURS:
+            meet = (mask[here] != mask[there]) & (mask[here] > 0) & (mask[there] > 0)
+            between[here] |= meet
+            between[there] |= meet
+        weights[_dilated(between)] = touching
+        return classes, weights
+
+    def _intensity(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Colour, gamma, contrast, inversion, shading, blur and noise; clipped to [0, 1]."""
+        image = _recolour(image, rng)
+        if rng.random() < 0.3:
+            blurred = PILImage.fromarray(image).filter(
+                ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8)))
+            )
+            image = np.asarray(blurred)
+        invert = rng.random() < 0.3
+        pixels = _look_up_table(rng, invert)[image]
+        side = self.options.size
+        grey = pixels.ndim == 2
+        if rng.random() < 0.3:
+            shading = self._shading[rng.integers(len(self._shading))]
+            pixels *= shading if grey else shading[..., np.newaxis]
+        if rng.random() < 0.5:
+            y, x = rng.integers(0, side * 2, 2)
+            noise = self._noise[y : y + side, x : x + side] * np.float32(rng.uniform(0.005, 0.08))
+            pixels += noise if grey else noise[..., np.newaxis]
+        np.clip(pixels, 0.0, 1.0, out=pixels)
+        return pixels
+
+
+def _shading(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
+    """Smooth illumination between about 0.5 and 1.1, from a grid of 3 x 3 random values."""
+    grid = PILImage.fromarray(rng.uniform(0.5, 1.1, (3, 3)).astype(np.float32))
+    return np.asarray(grid.resize((side, side), PILImage.Resampling.BICUBIC))
+
+
+def _draw_zoom(diameter: float, diameters: tuple[float, float], rng: np.random.Generator) -> float:
+    """Half of the crops stay near the image's own scale, half go anywhere in `diameters`."""
+    if diameter == 0 or rng.random() < 0.5:
+        return float(np.exp(rng.normal(0.0, 0.2)))
+    low, high = np.log(diameters)
+    return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, 0.3, 3.0))
+
+
+def _look_up_table(rng: np.random.Generator, invert: bool) -> NDArray[np.float32]:
+    """256 intensities to [0, 1] with another gamma and other limits."""
+    values = np.linspace(0.0, 1.0, 256, dtype=np.float32)
+    if rng.random() < 0.7:
+        values = values ** np.float32(np.exp(rng.normal(0.0, 0.35)))
+        low, high = rng.uniform(-0.1, 0.15), rng.uniform(0.75, 1.3)
+        values = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return np.ascontiguousarray(1.0 - values if invert else values, dtype=np.float32)
+
+
+def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Grey from colour, colour from grey, or other stains; most images stay as they are."""
+    chance = rng.random()
+    if image.ndim == 2:
+        if chance > 0.12:
+            return image
+        # Fluorescence is often saved as an RGB image in the colour of its dye.
+        dye = rng.uniform(0.0, 1.0, 3)
+        dye /= dye.max()
+        return (image[..., np.newaxis] * dye.astype(np.float32)).astype(np.uint8)
+    if chance < 0.25:
+        mix = rng.dirichlet((3.0, 3.0, 3.0)).astype(np.float32)
+        return (image @ mix).astype(np.uint8)
+    if chance < 0.5:
+        gain = rng.uniform(0.8, 1.0, 3).astype(np.float32)
+        image = (image * gain).astype(np.uint8)
+    if chance > 0.9:
+        image = image[..., rng.permutation(3)]
+    return image
+
+
+def _warp(
+    plane: Annotated, zoom: float, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Cut a rotated, flipped and rescaled square out of image and mask."""
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else rng.integers(4) * np.pi / 2
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+    matrix[:, 0] *= rng.choice((-1.0, 1.0))
+    reach = float(np.abs(matrix).sum(axis=1).max() * size / 2) + 2
+    centre = _draw_centre(plane.mask, reach, rng)
+    image, corner = _padded_window(plane.image, centre, reach)
+    mask, _ = _padded_window(plane.mask, centre, reach)
+    step = int(1 / zoom) if zoom < 0.67 else 1
+    if step > 1:  # Pillow's warp reads single pixels: average first, against aliasing
+        image = np.asarray(PILImage.fromarray(image).reduce(step))
+    origin = np.array(centre[::-1]) - corner[::-1] - matrix @ np.array([size / 2, size / 2])
+
+    def coefficients(divisor: int) -> tuple[float, ...]:
+        (a, b), (d, e) = matrix / divisor
+        return (a, b, origin[0] / divisor, d, e, origin[1] / divisor)
+
+    warped = PILImage.fromarray(image).transform(
+        (size, size),
+        PILImage.Transform.AFFINE,
+        coefficients(step),
+        PILImage.Resampling.BILINEAR,
+    )
+    labels = PILImage.fromarray(mask).transform(
+        (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST
+    )
+    return np.asarray(warped), np.asarray(labels)
+
+
+def _draw_centre(
+    mask: NDArray[np.int32], reach: float, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Draw a point on a cell, if one of a dozen random points hits one, moved inside the plane.
+
+    Sparse images would otherwise give mostly empty crops.
+    """
+    shape = np.array(mask.shape)
+    points = (rng.random((12, 2)) * shape).astype(int)
+    hits = points[mask[points[:, 0], points[:, 1]] > 0]
+    point = hits[0] if len(hits) else points[0]
+    inset = np.minimum(reach, shape * 0.4)
+    y, x = np.clip(point, inset, shape - inset)
+    return float(y), float(x)
+
+
+def _padded_window(
+    array: NDArray[Any], centre: tuple[float, float], reach: float
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Window around `centre`, mirrored where it leaves the plane, and its corner (y, x)."""
+    low = np.floor(np.array(centre) - reach).astype(int)
+    high = np.ceil(np.array(centre) + reach).astype(int)
+    shape = np.array(array.shape[:2])
+    inside_low, inside_high = np.maximum(low, 0), np.minimum(high, shape)
+    window = array[inside_low[0] : inside_high[0], inside_low[1] : inside_high[1]]
+    before, after = inside_low - low, high - inside_high
+    if before.any() or after.any():
+        width = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
+        window = np.pad(window, width + [(0, 0)] * (array.ndim - 2), mode="symmetric")
+    return np.ascontiguousarray(window), low

@@ -1,0 +1,189 @@
+"""The command line: ``napari-unet-cells COMMAND``.
+
+Exit codes: 0 done; 1 some of several files failed, the others are done; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_unet_cells import __version__
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.nets import DEFAULT_MODEL
+
+DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped. What was written so far is kept.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="napari-unet-cells",
+        description="Segment cells, train networks for it, and measure them.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_segment, _add_models, _add_train, _add_evaluate):
+        add(commands)
+    return parser
+
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("segment", help="segment image files")
+    parser.add_argument("path", nargs="+", help="image, folder or pattern such as 'day1/*.tif'")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME_OR_PATH",
+        help=f"an installed model or a .keras file (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.set_defaults(command=_segment)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.batch import FileDone, PixelsDone, segment_files
+    from napari_unet_cells.files import find_images
+
+    paths = find_images(options.path)
+    failed = 0
+    events = segment_files(paths, options.output, options.model, options.overwrite)
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        for event in events:
+            if isinstance(event, PixelsDone):
+                bar.set_postfix_str(f"{event.path.name} {event.fraction:.0%}")
+            elif isinstance(event, FileDone):
+                bar.update()
+                failed += bool(event.problem)
+                stream = sys.stderr if event.problem else sys.stdout
+                bar.write(_file_line(event), file=stream)
+    if failed == len(paths) == 1:
+        return BAD_INPUT
+    return SOME_FAILED if failed else DONE
+
+
+def _file_line(event: object) -> str:
+    from napari_unet_cells.batch import FileDone
+
+    assert isinstance(event, FileDone)
+    if event.problem:
+        return f"{event.path.name}: {event.problem}"
+    return f"{event.path.name}: {event.summary}"
+
+
+def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("models", help="list the installed models")
+    parser.set_defaults(command=_models)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from napari_unet_cells.nets import installed_models
+
+    for name, card in installed_models().items():
+        mark = " (default)" if name == DEFAULT_MODEL else ""
+        print(f"{name}{mark}: {card.description}")
+        print(f"    {card.path}")
+    return DONE
+
+
+def _add_train(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("train", help="train a network on annotated folders")
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=Path)
+    parser.add_argument("--arch", default="mobilenet_unet", help="architecture")
+    parser.add_argument("--alpha", type=float, default=0.25, help="width of the MobileNet")
+    parser.add_argument("--init", metavar="FILE", help="pretrained encoder weights (.npz)")
+    parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
+    parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", metavar="DIR", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.set_defaults(command=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.nets.training import StepDone, TrainOptions
+    from napari_unet_cells.train import Trained, train
+
+    if options.minutes <= 0 or options.batch < 1:
+        raise UserError("--minutes must be above 0 and --batch at least 1.")
+    settings = TrainOptions(
+        architecture=options.arch,
+        build={"alpha": options.alpha} if options.arch == "mobilenet_unet" else {},
+        init=options.init,
+        minutes=options.minutes,
+        batch=options.batch,
+        seed=options.seed,
+    )
+    events = train(options.data, options.output, settings, options.checkpoint, options.resume)
+    layout = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:g} min{postfix}"
+    with tqdm(total=options.minutes, bar_format=layout, disable=None) as bar:
+        for event in events:
+            if isinstance(event, StepDone):
+                bar.n = min(event.minutes, options.minutes)
+                bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
+            elif isinstance(event, Trained):
+                bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
+    return DONE
+
+
+def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("evaluate", help="score a model on annotated folders")
+    parser.add_argument("model", help="an installed model or a .keras file")
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
+    parser.add_argument("--split", default="val", choices=("train", "val"))
+    parser.add_argument("-o", "--output", metavar="FILE.json", type=Path, help="also write here")
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.dataset import read_items
+    from napari_unet_cells.engine import open_network
+    from napari_unet_cells.evaluate import evaluate, report, summarize_by_kind
+    from napari_unet_cells.files import write_json
+    from napari_unet_cells.nets import find_model
+
+    card = find_model(options.model)
+    items = read_items(options.data, options.split)
+    scored = list(tqdm(evaluate(items, open_network(card), card), total=len(items), disable=None))
+    summaries = summarize_by_kind(scored)
+    for kind, summary in summaries.items():
+        print(f"\n{kind}\n{summary.table()}")
+    result = report(scored, card)
+    if options.output is not None:
+        print(f"\nwritten: {write_json(options.output, result, overwrite=True)}")
+    else:
+        print(json.dumps(result["scores"]))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

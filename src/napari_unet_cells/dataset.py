@@ -1,0 +1,122 @@
+"""Annotated images on disk, as training and evaluation read them.
+
+::
+
+    FOLDER/images/NAME.png    grey or RGB
+    FOLDER/masks/NAME.png     one integer a cell, 0 is background
+    FOLDER/index.json         a record an image: name, kind, split ("train" or "val")
+
+Without an `index.json` every image that has a mask belongs to the split "train".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import read_image
+
+
+@dataclass(frozen=True)
+class Item:
+    """One annotated image, not yet read."""
+
+    image: Path
+    mask: Path
+    kind: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """Name of the set and of the image in it, such as ``dsb2018/0a1b``."""
+        return f"{self.image.parent.parent.name}/{self.image.stem}"
+
+    def read(self) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Read image (y, x) or (y, x, 3) and instance mask (y, x).
+
+        Raises
+        ------
+        UserError
+            Where a file cannot be read, or the two do not fit each other.
+        """
+        image = read_image(self.image)
+        mask = read_image(self.mask)
+        if image.axes not in ("YX", "YXC") or mask.axes != "YX":
+            raise UserError(
+                f"{self.image.name} has axes {image.axes} and its mask {mask.axes}; "
+                "training reads single planes, grey or RGB, with a grey mask."
+            )
+        if image.data.shape[:2] != mask.data.shape:
+            raise UserError(
+                f"{self.mask.name} is {mask.data.shape} pixels and its image "
+                f"{image.data.shape[:2]}. Export the mask again from the image it belongs to."
+            )
+        return image.data, mask.data.astype(np.int32)
+
+
+def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[Item]:
+    """Items of one or several annotated folders, in the order of their indices.
+
+    Parameters
+    ----------
+    folders : paths
+    split : "train", "val" or None
+        None takes all.
+
+    Raises
+    ------
+    UserError
+        Where a folder is not laid out as this module says, or nothing is left.
+    """
+    items = [item for folder in folders for item in _folder_items(Path(folder))]
+    chosen = [item for item in items if split is None or item.split == split]
+    if not chosen:
+        names = ", ".join(str(folder) for folder in folders)
+        raise UserError(f"No image of the split '{split}' in {names}.")
+    return chosen
+
+
+def _folder_items(folder: Path) -> list[Item]:
+    if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
+        raise UserError(
+            f"{folder} is not an annotated data set: it needs the folders images and masks "
+            "with files of the same names."
+        )
+    index = folder / "index.json"
+    if index.is_file():
+        return [_record_item(folder, record) for record in _read_index(index)]
+    masks = {path.stem: path for path in sorted((folder / "masks").iterdir())}
+    return [
+        Item(image, masks[image.stem], "unknown", "train")
+        for image in sorted((folder / "images").iterdir())
+        if image.stem in masks
+    ]
+
+
+def _read_index(index: Path) -> list[dict[str, Any]]:
+    try:
+        records = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{index} cannot be read as JSON: {error}.") from error
+    if not isinstance(records, list) or not all(
+        isinstance(record, dict) and "name" in record for record in records
+    ):
+        raise UserError(f"{index} must be a list of records, each with the name of its image.")
+    return records
+
+
+def _record_item(folder: Path, record: dict[str, Any]) -> Item:
+    name = str(record["name"])
+    return Item(
+        image=folder / "images" / name,
+        mask=folder / "masks" / name,
+        kind=str(record.get("kind", "unknown")),
+        split=str(record.get("split", "train")),
+    )

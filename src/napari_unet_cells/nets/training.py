@@ -1,0 +1,341 @@
+"""Training as a generator: one step, one event; stop it wherever you like and resume.
+
+The schedule runs over time, not over epochs, because the time is what a biologist has:
+the learning rate follows a cosine from the first to the last of the minutes asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_cells.augment import Annotated, AugmentOptions, Cropper
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.nets import architectures
+from napari_unet_cells.nets.encoders import load_encoder_weights
+
+if TYPE_CHECKING:
+    import keras
+
+#: The weights that ship are an exponential moving average of the trained ones: less noise
+#: than those of the last step. Updated every `EMA_EVERY` steps.
+EMA_DECAY, EMA_EVERY = 0.98, 10
+
+VALIDATION_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is trained, and for how long.
+
+    Attributes
+    ----------
+    architecture : str
+        A name of `architectures.ARCHITECTURES`.
+    n_classes, channels : int
+        Classes of the logits; channels of the input (1 grey, 3 RGB).
+    build : mapping
+        Options of the architecture, such as ``{"alpha": 0.25}``.
+    init : str or None
+        File of encoder weights (``.npz``) to start from.
+    minutes : float
+        Time of all sessions together, the resumed ones included.
+    batch : int
+        Crops in a step.
+    learning_rate : float
+        At the top of the cosine.
+    seed : int
+        Of the crops and of the untrained weights.
+    augment : AugmentOptions
+    """
+
+    architecture: str = "mobilenet_unet"
+    n_classes: int = 3
+    channels: int = 3
+    build: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.25})
+    init: str | None = None
+    minutes: float = 40.0
+    batch: int = 8
+    learning_rate: float = 2e-3
+    seed: int = 0
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One training step.
+
+    Attributes
+    ----------
+    step : int
+        Counted over all sessions, from 1.
+    minutes : float
+        Spent on training so far, over all sessions.
+    loss : float
+        Weighted cross-entropy of this batch, nats a pixel.
+    validation_loss : float or None
+        Of the averaged weights on fixed validation crops, where it was measured.
+    """
+
+    step: int
+    minutes: float
+    loss: float
+    validation_loss: float | None = None
+
+
+@dataclass
+class _Progress:
+    """What a checkpoint keeps besides the weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[tuple[int, float, float, float | None]] = field(default_factory=list)
+
+
+class Trainer:
+    """A network, its optimizer and where they stand.
+
+    Parameters
+    ----------
+    train, validation : sequences of Annotated
+        `validation` may be empty; then no validation loss is measured.
+    options : TrainOptions
+    checkpoint : path
+        Folder of the checkpoint, made where it is missing.
+    resume : bool
+        Go on from the checkpoint.
+
+    Raises
+    ------
+    UserError
+        Where the checkpoint is missing or of another training.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Annotated],
+        validation: Sequence[Annotated],
+        options: TrainOptions,
+        checkpoint: str | Path,
+        resume: bool = False,
+    ) -> None:
+        import keras
+
+        keras.utils.set_random_seed(options.seed)
+        self.options = options
+        self._train = Cropper(list(train), options.augment)
+        self._validation = Cropper(list(validation), options.augment) if validation else None
+        self._checkpoint = Path(checkpoint)
+        self._progress = _Progress()
+        self.model = architectures.build(
+            options.architecture, options.n_classes, options.channels, **options.build
+        )
+        if options.init is not None:
+            load_encoder_weights(self.model, options.init)
+        self.model.compile(
+            optimizer=keras.optimizers.AdamW(
+                learning_rate=options.learning_rate, weight_decay=1e-4, clipnorm=1.0
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        self._average = self.model.get_weights()
+        if resume:
+            self._restore()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the minutes are used up."""
+        return self._progress.seconds >= self.options.minutes * 60
+
+    def run(self, checkpoint_every: float = 120.0) -> Iterator[StepDone]:
+        """Train until the minutes are used up, or until the generator is closed.
+
+        Parameters
+        ----------
+        checkpoint_every : float
+            Seconds between checkpoints; each also measures the validation loss. The end,
+            and closing the generator, write one as well.
+
+        Yields
+        ------
+        StepDone
+        """
+        progress, options = self._progress, self.options
+        last = time.perf_counter()
+        saved = last
+        try:
+            for images, classes, weights in self._batches():
+                self._set_learning_rate(progress.seconds / (options.minutes * 60))
+                loss = float(self.model.train_on_batch(images, classes, sample_weight=weights))
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"The training diverged at step {progress.step + 1} (loss {loss}). Start "
+                        "again with a lower learning rate."
+                    )
+                progress.step += 1
+                if progress.step % EMA_EVERY == 0:
+                    self._update_average()
+                now = time.perf_counter()
+                progress.seconds += now - last
+                last = now
+                done = self.finished
+                validation = None
+                if now - saved > checkpoint_every or done:
+                    validation = self._validation_loss()
+                    saved = last = time.perf_counter()  # measuring is not training
+                minutes = progress.seconds / 60
+                progress.curve.append((progress.step, minutes, loss, validation))
+                if validation is not None or (self._validation is None and saved == last):
+                    self._save()
+                yield StepDone(progress.step, minutes, loss, validation)
+                if done:
+                    return
+        finally:
+            self._save()
+
+    def trained_model(self) -> keras.Model:
+        """Build a fresh network with the averaged weights: no optimizer, ready to save."""
+        options = self.options
+        model = architectures.build(
+            options.architecture, options.n_classes, options.channels, **options.build
+        )
+        model.set_weights(self._average)
+        return model
+
+    def _batches(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Draw crops in threads, a few steps ahead of the network."""
+        options, step = self.options, self._progress.step
+        with ThreadPoolExecutor(2) as pool:
+            ahead: deque[Future[tuple[Any, Any, Any]]] = deque()
+            try:
+                while True:
+                    while len(ahead) < 4:
+                        step += 1
+                        ahead.append(
+                            pool.submit(self._train.batch, options.batch, (options.seed, step))
+                        )
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _set_learning_rate(self, t: float) -> None:
+        """Cosine over the time budget `t` in [0, 1], after a linear rise over its first 2 %."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(t, 1.0)))
+        self.model.optimizer.learning_rate = (
+            self.options.learning_rate * min(1.0, 0.05 + t / 0.02) * max(cosine, 0.002)
+        )
+
+    def _update_average(self) -> None:
+        # A young average follows faster, else it would remember the untrained weights.
+        n = self._progress.step / EMA_EVERY
+        decay = min(EMA_DECAY, n / (n + 9))
+        for average, weight in zip(self._average, self.model.get_weights(), strict=True):
+            average *= decay
+            average += (1 - decay) * weight
+
+    def _validation_loss(self) -> float | None:
+        if self._validation is None:
+            return None
+        current = self.model.get_weights()
+        self.model.set_weights(self._average)
+        losses = []
+        for i in range(VALIDATION_BATCHES):
+            images, classes, weights = self._validation.batch(self.options.batch, (i,))
+            losses.append(float(self.model.test_on_batch(images, classes, sample_weight=weights)))
+        self.model.set_weights(current)
+        self.model.reset_metrics()
+        return float(np.mean(losses))
+
+    def _save(self) -> None:
+        """Write the checkpoint beside the old one, then put it in its place."""
+        folder = self._checkpoint
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_weights(folder / "new.weights.h5")
+        np.savez(folder / "new.npz", *self._average)
+        state = {"options": _json_options(self.options), **asdict(self._progress)}
+        (folder / "new.json").write_text(json.dumps(state))
+        for new, name in (
+            ("new.weights.h5", "model.weights.h5"),
+            ("new.npz", "average.npz"),
+            ("new.json", "state.json"),
+        ):
+            os.replace(folder / new, folder / name)
+
+    def _restore(self) -> None:
+        folder = self._checkpoint
+        try:
+            state = json.loads((folder / "state.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"There is no training to resume in {folder}.") from error
+        ours = _json_options(self.options)
+        differ = [
+            key
+            for key in ("architecture", "build", "n_classes", "channels")
+            if state["options"][key] != ours[key]
+        ]
+        if differ:
+            raise UserError(
+                f"{folder} holds a training with another {differ[0]} "
+                f"({state['options'][differ[0]]}, not {ours[differ[0]]})."
+            )
+        # The optimizer's slots exist only after it was built; without them Keras would
+        # silently restore the weights alone.
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(folder / "model.weights.h5")
+        with np.load(folder / "average.npz") as arrays:
+            self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+        self._progress = _Progress(
+            state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
+        )
+
+    def write_curve(self, path: str | Path) -> None:
+        """Write the training curve as CSV, and as PNG beside it.
+
+        Parameters
+        ----------
+        path : path ending in ``.csv``
+            Columns step, minutes, loss, validation_loss (empty where it was not measured).
+        """
+        path = Path(path)
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", "minutes", "loss", "validation_loss"))
+            writer.writerows(self._progress.curve)
+        _plot_curve(self._progress.curve, path.with_suffix(".png"))
+
+
+def _json_options(options: TrainOptions) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return plain
+
+
+def _plot_curve(curve: Sequence[tuple[int, float, float, float | None]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="minutes", ylabel="loss (nats a pixel)")
+    if curve:
+        minutes = np.array([row[1] for row in curve])
+        losses = np.array([row[2] for row in curve])
+        window = max(1, len(losses) // 50)
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(minutes, losses, alpha=0.2, color="C0")
+        axes.plot(minutes[window - 1 :], smooth, color="C0", label="training")
+        measured = [(row[1], row[3]) for row in curve if row[3] is not None]
+        if measured:
+            axes.plot(*zip(*measured, strict=True), "o-", color="C1", label="validation")
+        axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,98 @@
+"""Intensity limits, once per plane, and the map to [0, 1] that every network sees.
+
+The limits come from the whole plane and never from a tile: a tile of background would
+otherwise be stretched until its noise looks like cells, and neighbouring tiles would
+disagree (design, decision 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Percentiles of the plane that become 0 and 1.
+LOW, HIGH = 1.0, 99.8
+
+#: About as many pixels are looked at; more would cost time and not move a percentile.
+SAMPLE_PIXELS = 2_000_000
+
+
+class Sliceable(Protocol):
+    """What is asked of an image: numpy, dask and zarr arrays all have it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes, (y, x) or (y, x, channel)."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return the part of the array at `key`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Intensities that are mapped to 0 and to 1, in the units of the image."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuse limits that would divide by zero."""
+        if not self.low < self.high:
+            raise ValueError(f"limits must rise, got {self.low} to {self.high}")
+
+
+def percentile_limits(plane: Sliceable, low: float = LOW, high: float = HIGH) -> Limits | None:
+    """Percentiles of one plane, from a regular sample of at most about two megapixels.
+
+    Parameters
+    ----------
+    plane : array, (y, x) or (y, x, channel), any real dtype
+        The channels of a colour image share their limits, which keeps the hue.
+    low, high : float
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    Limits or None
+        None where the finite pixels all have one value, or where there are none.
+        An almost empty plane, whose percentiles coincide, gets its minimum and maximum.
+    """
+    height, width = plane.shape[:2]
+    step = max(1, int(np.sqrt(height * width / SAMPLE_PIXELS)))
+    sample = np.asarray(plane[::step, ::step]).ravel()
+    if sample.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return None
+    at_low, at_high = (float(v) for v in np.percentile(sample.astype(np.float64), (low, high)))
+    if at_low < at_high:
+        return Limits(at_low, at_high)
+    at_low, at_high = float(sample.min()), float(sample.max())
+    return Limits(at_low, at_high) if at_low < at_high else None
+
+
+def normalize(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
+    """Map `limits` to 0 and 1, clip what lies outside; NaN becomes 0.
+
+    Parameters
+    ----------
+    pixels : array of any shape and real dtype
+    limits : Limits
+
+    Returns
+    -------
+    float32 array of the same shape, within [0, 1]
+    """
+    # Wide integers and float64 are shifted before they lose digits: an offset of a million
+    # with a contrast of one must survive.
+    wide = pixels.dtype.itemsize > 2 and pixels.dtype != np.float32
+    values: NDArray[Any] = pixels.astype(np.float64 if wide else np.float32)
+    np.subtract(values, limits.low, out=values)
+    np.multiply(values, 1.0 / (limits.high - limits.low), out=values)
+    np.clip(values, 0.0, 1.0, out=values)
+    if pixels.dtype.kind == "f":
+        np.nan_to_num(values, copy=False, nan=0.0)
+    return values.astype(np.float32, copy=False)

@@ -1,0 +1,205 @@
+"""Tiles of a plane: integers only, no pixels.
+
+One axis of a plane that is cut into three tiles (r: read, w: written, .: padded)::
+
+    plane     0                                        size
+              |-----------------------------------------|
+    tile 0    rrrrrrrrrrrrrrrr
+              wwwwwwwwwwwww                               halo read, not written
+    tile 1                 rrrrrrrrrrrrrrrr
+                              wwwwwwwwww
+    tile 2                              rrrrrrrrrrrrrrr...
+                                        |  wwwwwwwwwwwwww
+
+All tiles read the same length, a multiple of the network's stride, and begin at multiples of
+it; the last one is shifted back inside the plane, which was padded at its end to the stride.
+A tile at the border of the plane has no halo there. So every written pixel sees exactly what
+it would see if the whole plane were one tile (design, decision 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of a tile, in pixels of the plane.
+
+    Attributes
+    ----------
+    start, stop : int
+        What is read; `stop` lies inside the plane.
+    write_start, write_stop : int
+        What is written; a part of what is read.
+    pad : int
+        Pixels to add after `stop` by reflection, 0 but at the end of the plane.
+    """
+
+    start: int
+    stop: int
+    write_start: int
+    write_stop: int
+    pad: int = 0
+
+    @property
+    def length(self) -> int:
+        """Length of what the network sees."""
+        return self.stop - self.start + self.pad
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle that is read, and the smaller one inside it that is written."""
+
+    y: Span
+    x: Span
+
+    @property
+    def read(self) -> tuple[slice, slice]:
+        """Where the pixels are taken from the plane."""
+        return slice(self.y.start, self.y.stop), slice(self.x.start, self.x.stop)
+
+    @property
+    def write(self) -> tuple[slice, slice]:
+        """Where the result goes in the plane."""
+        return (
+            slice(self.y.write_start, self.y.write_stop),
+            slice(self.x.write_start, self.x.write_stop),
+        )
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """What of the network's output is written."""
+        return (
+            slice(self.y.write_start - self.y.start, self.y.write_stop - self.y.start),
+            slice(self.x.write_start - self.x.start, self.x.write_stop - self.x.start),
+        )
+
+    @property
+    def pad(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Padding as `numpy.pad` takes it."""
+        return (0, self.y.pad), (0, self.x.pad)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """What the network sees, (y, x)."""
+        return self.y.length, self.x.length
+
+    @property
+    def written(self) -> int:
+        """Pixels of the plane that this tile decides."""
+        return (self.y.write_stop - self.y.write_start) * (self.x.write_stop - self.x.write_start)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of one plane; their written parts cover it once.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Of the plane, (y, x).
+    tiles : tuple of Tile
+        In the order in which they are computed.
+    """
+
+    shape: tuple[int, int]
+    tiles: tuple[Tile, ...]
+
+    @classmethod
+    def plan(
+        cls,
+        shape: tuple[int, int],
+        stride: int,
+        halo: int,
+        max_tile: int = 1024,
+        first: int = 256,
+    ) -> TileGrid:
+        """Fit tiles of equal size to a plane.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Of the plane, (y, x), at least (1, 1).
+        stride, halo : int
+            Of the network, in pixels; the halo is a multiple of the stride.
+        max_tile : int
+            No tile reads more than this, rounded down to the stride, in either direction;
+            raised where it would leave no room between two halos.
+        first : int
+            Where there are several tiles, the first is cut so that one of about this size
+            comes at once; 0 leaves it whole.
+
+        Raises
+        ------
+        ValueError
+            Where an axis is empty or the halo is not a multiple of the stride.
+        """
+        if min(shape) < 1:
+            raise ValueError(f"a plane of {shape} pixels has no tiles")
+        if halo % stride:
+            raise ValueError(f"the halo {halo} must be a multiple of the stride {stride}")
+        rows = _spans(shape[0], stride, halo, max_tile)
+        columns = _spans(shape[1], stride, halo, max_tile)
+        tiles = [Tile(y, x) for y in rows for x in columns]
+        if first and len(tiles) > 1:
+            tiles[:1] = _cut(tiles[0], shape, stride, halo, first)
+        return cls(shape, tuple(tiles))
+
+    def __iter__(self) -> Iterator[Tile]:
+        """Iterate over the tiles in the order in which they are computed."""
+        return iter(self.tiles)
+
+    def __len__(self) -> int:
+        """Count the tiles."""
+        return len(self.tiles)
+
+
+def _up(value: int, stride: int) -> int:
+    return math.ceil(value / stride) * stride
+
+
+def _spans(size: int, stride: int, halo: int, max_tile: int) -> list[Span]:
+    padded = _up(size, stride)
+    longest = max(max_tile // stride * stride, 2 * halo + stride)
+    if padded <= longest:
+        return [Span(0, size, 0, size, padded - size)]
+    n = math.ceil((padded - 2 * halo) / (longest - 2 * halo))
+    length = _up(math.ceil((padded + (n - 1) * 2 * halo) / n), stride)
+    spans: list[Span] = []
+    written = 0
+    for i in range(n):
+        start = min(i * (length - 2 * halo), padded - length)
+        last = start + length == padded
+        stop = size if last else start + length
+        write_stop = size if last else start + length - halo
+        spans.append(Span(start, stop, written, write_stop, padded - size if last else 0))
+        written = write_stop
+    return spans
+
+
+def _cut(tile: Tile, shape: tuple[int, int], stride: int, halo: int, first: int) -> list[Tile]:
+    """Cut the tile at the plane's origin into a small square and what remains of it."""
+    top, bottom = _cut_span(tile.y, shape[0], stride, halo, first)
+    left, right = _cut_span(tile.x, shape[1], stride, halo, first)
+    pieces = [Tile(top, left)]
+    if right is not None:
+        pieces.append(Tile(top, right))
+    if bottom is not None:
+        pieces.append(Tile(bottom, tile.x))
+    return pieces
+
+
+def _cut_span(
+    span: Span, size: int, stride: int, halo: int, first: int
+) -> tuple[Span, Span | None]:
+    cut = _up(first, stride)
+    if span.write_stop <= cut + halo:  # what remains would be mostly halo
+        return span, None
+    stop = min(cut + halo, size)
+    head = Span(0, stop, 0, cut, _up(stop, stride) - stop)
+    tail = Span(max(0, cut - halo), span.stop, cut, span.write_stop, span.pad)
+    return head, tail
