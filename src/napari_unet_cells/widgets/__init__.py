@@ -1,0 +1,1 @@
+"""The dock: widgets declare and connect, what they do stands in the modules above."""

@@ -1,0 +1,91 @@
+"""A list of layers that follows the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox, QWidget
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+
+class LayerBox(QComboBox):
+    """Shows the layers that `accepts` names and selects the one that `choose` names.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    accepts : callable (layers) -> list of layers
+    choose : callable (active layer, layers, layer shown so far) -> layer or None
+        Asked whenever another layer becomes active or the list changes.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        accepts: Callable[[Iterable[Any]], list[Any]],
+        choose: Callable[[Any, Iterable[Any], Any], Any],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._accepts, self._choose = viewer, accepts, choose
+        self._layers: list[Any] = []
+        events = viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            emitter.connect(self._refill)
+        viewer.layers.selection.events.active.connect(self._follow)
+        self._refill()
+        self.destroyed.connect(self._disconnected())
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def _refill(self, event: object = None) -> None:
+        current = self.layer
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+        self._layers = self._accepts(self._viewer.layers)
+        for layer in self._layers:
+            layer.events.name.connect(self._rename)
+        self.clear()
+        self.addItems([layer.name for layer in self._layers])
+        self._select(current)
+
+    def _follow(self, event: object = None) -> None:
+        # The active layer is None for a moment whenever it changes.
+        if self.isEnabled() and self._viewer.layers.selection.active is not None:
+            self._select(self.layer)
+
+    def _select(self, current: Any) -> None:
+        active = self._viewer.layers.selection.active if self.isEnabled() else None
+        chosen = self._choose(active, self._viewer.layers, current)
+        if chosen in self._layers:
+            self.setCurrentIndex(self._layers.index(chosen))
+
+    def _rename(self, event: object = None) -> None:
+        for index, layer in enumerate(self._layers):
+            self.setItemText(index, layer.name)
+
+    def _disconnected(self) -> Callable[[], None]:
+        """Give a function that cuts the box off the viewer, which lives longer.
+
+        It must not need the widget itself, which is gone when Qt calls it.
+        """
+        events = self._viewer.layers.events
+        active = self._viewer.layers.selection.events.active
+        refill, follow, rename = self._refill, self._follow, self._rename
+        layers = self._viewer.layers
+
+        def disconnect(*_: object) -> None:
+            for emitter in (events.inserted, events.removed, events.reordered):
+                emitter.disconnect(refill)
+            active.disconnect(follow)
+            for layer in layers:
+                layer.events.name.disconnect(rename)
+
+        return disconnect

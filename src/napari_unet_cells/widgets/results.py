@@ -1,0 +1,90 @@
+"""The result layers of one run: where they lie, when they appear, what can be edited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_cells.layers import (
+    CELLS,
+    CLASSES,
+    describe_source,
+    image_id,
+    place_of,
+    result_metadata,
+)
+from napari_unet_cells.predict import Output
+from napari_unet_cells.run import Finished
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+#: Colours of the classes: background is not drawn, later classes repeat.
+CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6ebd")
+
+
+class ResultLayers:
+    """Makes new layers for a run, in the place that the image had when it started.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : napari image layer
+    """
+
+    def __init__(self, viewer: Viewer, image: Any) -> None:
+        self._viewer = viewer
+        self._name, self._image = image.name, image_id(image)
+        self._place = place_of(image)
+        self._source = describe_source(image)
+        self._out: Output | None = None
+        self._colors: dict[int | None, str] = {}
+        self._classes: Any = None
+
+    def begin(self, out: Output, classes: tuple[str, ...]) -> None:
+        """Remember where the tiles will be written; the layer comes with the first of them."""
+        self._out = out
+        self._colors = {None: CLASS_COLORS[0]}
+        for index in range(len(classes)):
+            self._colors[index] = CLASS_COLORS[index and 1 + (index - 1) % (len(CLASS_COLORS) - 1)]
+
+    def refresh(self) -> None:
+        """Show the tiles that were written since the last call."""
+        if self._classes is None:
+            self._add_classes()
+        elif self._classes in self._viewer.layers:
+            self._classes.refresh(extent=False)
+
+    def finish(self, event: Finished) -> None:
+        """Add the cells, editable and active; the classes stay below them, hidden."""
+        result = event.result
+        self._classes.metadata.update(result_metadata(CLASSES, self._image, result.provenance))
+        if result.cells is None:
+            return
+        self._classes.visible = False
+        cells = self._viewer.add_labels(
+            result.cells,
+            name=f"{self._name} cells",
+            metadata=result_metadata(CELLS, self._image, result.provenance, event.cells_digest),
+            **self._place,
+        )
+        self._viewer.layers.selection.active = cells
+
+    def _add_classes(self) -> None:
+        from napari.utils.colormaps import DirectLabelColormap
+
+        assert self._out is not None
+        active = self._viewer.layers.selection.active
+        self._classes = self._viewer.add_labels(
+            np.asarray(self._out.classes),
+            name=f"{self._name} classes",
+            metadata=result_metadata(CLASSES, self._image, {"source": self._source}),
+            colormap=DirectLabelColormap(color_dict=self._colors),
+            **self._place,
+        )
+        # A fresh layer without history: nothing is lost by taking its tools away.
+        self._classes.editable = False
+        # A run does not take the user's layer from under her hands.
+        if active is not None and active in self._viewer.layers:
+            self._viewer.layers.selection.active = active

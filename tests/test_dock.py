@@ -1,0 +1,294 @@
+"""The dock in a real napari window: opened through the manifest, driven as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from napari_unet_cells.sample_data import simulate_nuclei
+
+pytestmark = pytest.mark.gui
+
+PLUGIN = "napari-unet-cells"
+
+
+@pytest.fixture(scope="module")
+def nuclei():
+    return simulate_nuclei((300, 340), seed=3)[0]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
+    """A viewer whose only installed model is small and quick to open."""
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    for ending in (".keras", ".json"):
+        source = tiny_model.with_suffix(ending)
+        (home / "models" / f"cells-fast{ending}").write_bytes(source.read_bytes())
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer):
+    return viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+
+
+def wait_for_end(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock.segment.worker.running, timeout=120_000)
+
+
+def press_segment(qtbot, dock):
+    dock.segment.button.click()
+    assert not dock.segment.button.isEnabled()
+    wait_for_end(qtbot, dock)
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_menu_and_window_open_the_same_dock(viewer, dock):
+    full_name = f"{PLUGIN} ({PLUGIN})"
+    assert list(viewer.window.dock_widgets) == [full_name] or dock.isVisibleTo(None)
+
+    from napari._app_model import get_app_model
+
+    commands = get_app_model().commands
+    assert "napari-unet-cells.dock" in commands
+    before = len(viewer.window.dock_widgets)
+    commands.execute_command("napari-unet-cells.dock").result()  # toggles the one that is there
+    assert len(viewer.window.dock_widgets) == before
+
+
+def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(
+        nuclei, name="nuclei", scale=(0.5, 0.25), translate=(3, 4), rotate=20,
+        units=("micrometer", "micrometer"),
+    )  # fmt: skip
+    assert dock.segment.button.objectName() == "segment_button"
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    cells, classes = viewer.layers["nuclei cells"], viewer.layers["nuclei classes"]
+    for layer in (cells, classes):
+        assert layer.data.shape == nuclei.shape
+        np.testing.assert_allclose(layer.data_to_world((10, 20)), image.data_to_world((10, 20)))
+        assert layer.units == image.units
+    assert classes.data.dtype == np.uint8
+    assert not classes.editable
+    assert cells.data.dtype == np.uint16
+    assert cells.editable
+    assert viewer.layers.selection.active is cells
+    assert dock.segment.button.isEnabled()
+    assert f"{cells.data.max()} cells in" in dock.segment.message.text()
+    assert "CPU" in dock.segment.device_label.text() or "GPU" in dock.segment.device_label.text()
+    assert "tensorflow" not in sys.modules
+
+
+def test_rgb_image_of_a_few_pixels(qtbot, viewer, dock):
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8)
+    viewer.add_image(pixels, name="small")
+    press_segment(qtbot, dock)
+    assert viewer.layers["small cells"].data.shape == (5, 7)
+
+
+def test_pressed_while_warming_up_it_starts_by_itself(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    dock.segment.button.click()
+    assert "starts by itself" in dock.segment.message.text()
+    wait_for_end(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+
+
+def test_a_second_press_segments_the_same_image_again(qtbot, viewer, dock, nuclei):
+    viewer.add_image(np.zeros((4, 4)), name="other")
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    first = viewer.layers["nuclei cells"]
+    first.data[:] = 7  # a correction that must survive
+    assert viewer.layers.selection.active is first
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer).count("nuclei cells [1]") == 1
+    assert (first.data == 7).all()
+
+
+def test_results_are_never_offered_as_input(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    box = dock.segment.image_box
+    assert [box.itemText(i) for i in range(box.count())] == ["nuclei"]
+
+
+def test_selecting_or_deleting_layers_during_the_run_does_no_harm(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(nuclei, name="nuclei", scale=(2, 2))
+    dock.segment.button.click()
+    viewer.add_points([[1, 1]], name="elsewhere")
+    viewer.layers.remove(image)
+    wait_for_end(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+    np.testing.assert_allclose(viewer.layers["nuclei cells"].scale, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("add", "sentence"),
+    [
+        (lambda viewer: None, "There is no image"),
+        (lambda viewer: viewer.add_labels(np.ones((4, 4), int)), "There is no image"),
+        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "is a stack"),
+        (lambda viewer: viewer.add_image(np.full((20, 20), 5.0)), "constant"),
+        (lambda viewer: viewer.add_image(np.array([[0.0, np.nan], [1, 2]])), "not finite"),
+    ],
+    ids=["nothing", "labels", "stack", "constant", "nan"],
+)
+def test_what_cannot_be_segmented_is_said_in_a_sentence(qtbot, viewer, dock, add, sentence):
+    add(viewer)
+    before = names(viewer)
+    assert dock.segment.message.text() == ""
+
+    dock.segment.button.click()
+    wait_for_end(qtbot, dock)
+
+    assert sentence in dock.segment.message.text()
+    assert names(viewer) == before
+    assert dock.segment.button.isEnabled()
+
+
+def large(nuclei):
+    return np.tile(nuclei, (12, 12))
+
+
+def start_and_wait_for_a_tile(qtbot, viewer, dock):
+    dock.segment.button.click()
+    qtbot.waitUntil(lambda: "large classes" in names(viewer), timeout=120_000)
+
+
+def test_cancel_keeps_the_tiles_that_are_done(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    assert dock.segment.cancel_button.isVisibleTo(dock)
+
+    dock.segment.cancel_button.click()
+
+    assert dock.segment.button.isEnabled()
+    assert "Cancelled" in dock.segment.message.text()
+    qtbot.wait(500)
+    assert names(viewer) == ["large", "large classes"]
+    viewer.layers.remove("large")
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+
+
+def test_a_killed_child_is_a_sentence_and_the_next_press_works(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+
+    os.kill(dock.segment.engine.pid, signal.SIGKILL)
+    wait_for_end(qtbot, dock)
+
+    assert "kept" in dock.segment.message.text()
+    assert names(viewer) == ["large", "large classes"]
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+
+
+def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):
+    qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
+    child = psutil.Process(dock.segment.engine.pid)
+    assert child.is_running()
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def export_mask(qtbot, dock, monkeypatch, typed: Path):
+    from qtpy.QtWidgets import QFileDialog
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(typed), ""))
+    dock.export.buttons["mask"].click()
+    qtbot.waitUntil(lambda: not dock.export.worker.running, timeout=10_000)
+
+
+def test_export_writes_mask_and_record(qtbot, viewer, dock, tmp_path, monkeypatch):
+    assert not dock.export.buttons["mask"].isEnabled()
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:5, 3:9] = 300
+    viewer.add_labels(labels, name="mine", scale=(0.5, 0.5), units=("um", "um"))
+
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out")
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), labels)
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["pixel_size"] == {"y": 0.5, "x": 0.5, "unit": "micrometer"}
+    assert record["place"]["scale"] == [0.5, 0.5]
+    assert "out.tif" in dock.export.message.text()
+
+
+@pytest.mark.parametrize(("answer", "replaced"), [("No", False), ("Yes", True)])
+def test_export_asks_before_it_replaces_a_file(
+    qtbot, viewer, dock, tmp_path, monkeypatch, answer, replaced
+):
+    from qtpy.QtWidgets import QMessageBox
+
+    asked = []
+
+    def question(parent, title, text):
+        asked.append(text)
+        return getattr(QMessageBox.StandardButton, answer)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    existing = tmp_path / "out.tif"
+    existing.write_bytes(b"precious")
+    viewer.add_labels(np.ones((8, 8), np.uint8), name="mine")
+
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out")  # typed without its extension
+    qtbot.waitUntil(lambda: "out.tif" in dock.export.message.text(), timeout=10_000)
+
+    assert len(asked) == 1
+    assert "out.tif exists" in asked[0]
+    assert (existing.read_bytes() != b"precious") == replaced
+
+
+def test_export_says_whether_labels_were_corrected(
+    qtbot, viewer, dock, nuclei, tmp_path, monkeypatch
+):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "first.tif")
+    viewer.layers["nuclei cells"].data_setitem((np.array([0]), np.array([0])), 9)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "second.tif")
+
+    first, second = (
+        json.loads((tmp_path / name).read_text()) for name in ("first.json", "second.json")
+    )
+    assert first["corrected_by_hand"] is False
+    assert second["corrected_by_hand"] is True
+    assert first["model"]["sha256"] == second["model"]["sha256"]
+
+
+def test_sections_fold(qtbot, dock):
+    from napari_unet_cells.widgets.section import Section
+
+    section = dock.findChild(Section)
+    assert dock.segment.button.isVisibleTo(dock)
+    section.title.click()
+    assert not dock.segment.button.isVisibleTo(dock)
