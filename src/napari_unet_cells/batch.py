@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,10 @@ def segment_files(
     """
     stems = _stems(paths)
     card = find_model(model)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The folder {output} cannot be made ({error.strerror}). Choose another one."
-        ) from error
+    _spare_inputs(
+        paths, [name for path in paths for name in _result_paths(output / stems[path], card)]
+    )
+    _make_folder(output)
     network = open_network(card)
     for path in paths:
         try:
@@ -90,20 +89,52 @@ def segment_files(
             )
         except UserError as error:
             yield FileDone(path, problem=str(error))
+        except MemoryError:
+            yield FileDone(
+                path, problem="It is too large for this computer's memory. Segment a part of it."
+            )
+
+
+def _make_folder(output: Path) -> None:
+    """Make the folder of the results and try to write there, before hours are spent on them."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file, not a folder. Choose a folder for the results.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        raise UserError(
+            f"Results cannot be written to the folder {output} ({error.strerror or error}). "
+            "Choose another one."
+        ) from error
+
+
+def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:
+    """Refuse to replace an image by the result of another one, even where --overwrite is set."""
+    inputs = {path.resolve() for path in paths}
+    for result in results:
+        if result.resolve() in inputs:
+            raise UserError(
+                f"{result} is one of the images, and a result would be written there. Choose "
+                "another folder for the results."
+            )
 
 
 def _stems(paths: Sequence[Path]) -> dict[Path, str]:
     """Names for the results, refusing two images that would write the same files."""
-    stems: dict[str, Path] = {}
+    stems: dict[Path, str] = {}
+    first: dict[str, Path] = {}  # some disks know no difference between A.tif and a.tif
     for path in paths:
-        name = path.name.removesuffix(path.suffix).removesuffix(".ome")
-        if name in stems:
+        stem = path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
+        other = first.setdefault(stem.casefold(), path)
+        if other is not path:
             raise UserError(
-                f"{stems[name]} and {path} would both be written as {name}_cells.tif. Segment "
+                f"{other} and {path} would both be written as {stem}_cells.tif. Segment "
                 "them into different folders."
             )
-        stems[name] = path
-    return {path: name for name, path in stems.items()}
+        stems[path] = stem
+    return stems
 
 
 def _segment_file(
@@ -115,6 +146,12 @@ def _segment_file(
             raise FileExists(existing)  # before the network runs for nothing
     image = read_image(path)
     source = {"path": str(path.resolve()), "shape": image.data.shape, "axes": image.axes}
+    if image.axes not in ("YX", "YXC"):
+        size = " x ".join(map(str, image.data.shape))
+        raise UserError(
+            f"It is a stack or has several channels (axes {image.axes}, {size}). One plane is "
+            "segmented at a time, grey or RGB: save a plane, a channel or a projection from Fiji."
+        )
     plane = check_plane(image.data)
     for event in segment_plane(plane, network, card, source=source):
         if isinstance(event, TileDone):
@@ -122,7 +159,10 @@ def _segment_file(
         elif isinstance(event, Result):
             written = _write(event, image, target, overwrite)
             made = "classes" if event.cells is None else f"{event.n_cells} cells"
-            yield FileDone(path, written, f"{made} in {event.provenance['seconds']:.1f} s")
+            summary = f"{made} in {event.provenance['seconds']:.1f} s"
+            if image.n_images > 1:
+                summary += f" (only the first of the file's {image.n_images} images)"
+            yield FileDone(path, written, summary)
 
 
 def _result_paths(target: Path, card: ModelCard) -> list[Path]:
@@ -131,12 +171,13 @@ def _result_paths(target: Path, card: ModelCard) -> list[Path]:
 
 
 def _write(result: Result, image: Image, target: Path, overwrite: bool) -> tuple[Path, ...]:
-    written = []
-    for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
-        if labels is None:
-            continue
-        written.append(
-            write_labels(
+    """Write all results, or, where there were none before, none."""
+    written: list[Path] = []
+    try:
+        for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
+            if labels is None:
+                continue
+            path = write_labels(
                 target.with_name(target.name + ending),
                 labels,
                 pixel_size=image.pixel_size,
@@ -144,13 +185,18 @@ def _write(result: Result, image: Image, target: Path, overwrite: bool) -> tuple
                 provenance=result.provenance,
                 overwrite=overwrite,
             )
-        )
-    record = {
-        **result.provenance,
-        "cells": None if result.cells is None else result.n_cells,
-        "pixel_size": image.pixel_size,
-        "unit": image.unit,
-        "files": [path.name for path in written],
-    }
-    json_path = target.with_name(target.name + ".json")
-    return (*written, write_json(json_path, record, overwrite=overwrite))
+            written.append(path)
+        record = {
+            **result.provenance,
+            "cells": None if result.cells is None else result.n_cells,
+            "pixel_size": image.pixel_size,
+            "unit": image.unit,
+            "files": [path.name for path in written],
+        }
+        written.append(write_json(f"{target}.json", record, overwrite=overwrite))
+    except UserError:
+        if not overwrite:  # a half would be in the way of the next run
+            for path in written:
+                path.unlink(missing_ok=True)
+        raise
+    return tuple(written)

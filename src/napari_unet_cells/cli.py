@@ -15,6 +15,7 @@ from pathlib import Path
 from napari_unet_cells import __version__
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import DEFAULT_MODEL
+from napari_unet_cells.nets.architectures import ARCHITECTURES
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
@@ -52,7 +53,14 @@ Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("segment", help="segment image files")
     parser.add_argument("path", nargs="+", help="image, folder or pattern such as 'day1/*.tif'")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        type=Path,
+        help="folder for NAME_cells.tif, NAME_classes.tif and NAME.json of each image",
+    )
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -67,10 +75,11 @@ def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_unet_cells.batch import FileDone, PixelsDone, segment_files
-    from napari_unet_cells.files import find_images
 
-    paths = find_images(options.path)
-    failed = 0
+    paths, failed = _find(options.path)
+    if not paths:
+        return BAD_INPUT
+    total = len(paths) + failed
     events = segment_files(paths, options.output, options.model, options.overwrite)
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for event in events:
@@ -81,9 +90,25 @@ def _segment(options: argparse.Namespace) -> int:
                 failed += bool(event.problem)
                 stream = sys.stderr if event.problem else sys.stdout
                 bar.write(_file_line(event), file=stream)
-    if failed == len(paths) == 1:
+    if failed == total == 1:
         return BAD_INPUT
+    if total > 1:
+        print(f"{total - failed} of {total} done; results in {options.output}")
     return SOME_FAILED if failed else DONE
+
+
+def _find(named: Sequence[str]) -> tuple[list[Path], int]:
+    """Images of what was named, and how many names stand for none; those are reported."""
+    from napari_unet_cells.files import find_images
+
+    good = []
+    for name in named:
+        try:
+            find_images([name])
+            good.append(name)
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return find_images(good), len(named) - len(good)
 
 
 def _file_line(event: object) -> str:
@@ -101,12 +126,21 @@ def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from napari_unet_cells.nets import installed_models
+    from napari_unet_cells.nets import broken_models, installed_models, model_folders
 
-    for name, card in installed_models().items():
+    models = installed_models()
+    if not models:
+        print("No model is installed.")
+    for name, card in models.items():
         mark = " (default)" if name == DEFAULT_MODEL else ""
         print(f"{name}{mark}: {card.description}")
+        low, high = card.diameters
+        if high:
+            print(f"    for cells {low:g} to {high:g} pixels wide; finds {', '.join(card.classes)}")
         print(f"    {card.path}")
+    for problem in broken_models().values():
+        print(problem, file=sys.stderr)
+    print(f"Your own models go into {model_folders()[0]}: NAME.keras and NAME.json.")
     return DONE
 
 
@@ -114,25 +148,43 @@ def _add_train(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("train", help="train a network on annotated folders")
     parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=Path)
-    parser.add_argument("--arch", default="mobilenet_unet", help="architecture")
-    parser.add_argument("--alpha", type=float, default=0.25, help="width of the MobileNet")
+    parser.add_argument(
+        "--arch",
+        default="mobilenet_unet",
+        choices=sorted(ARCHITECTURES),
+        help="architecture (default: mobilenet_unet)",
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=0.25, help="width of the MobileNet (default: 0.25)"
+    )
     parser.add_argument("--init", metavar="FILE", help="pretrained encoder weights (.npz)")
     parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
     parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", metavar="DIR", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        type=Path,
+        help="where a stopped training is kept (default: MODEL.checkpoint)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint; --minutes counts from the first start",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start anew over an old model")
     parser.set_defaults(command=_train)
 
 
 def _train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from napari_unet_cells.files import FileExists
     from napari_unet_cells.nets.training import StepDone, TrainOptions
     from napari_unet_cells.train import Trained, train
 
-    if options.minutes <= 0 or options.batch < 1:
-        raise UserError("--minutes must be above 0 and --batch at least 1.")
+    if options.minutes <= 0 or options.batch < 1 or options.alpha <= 0:
+        raise UserError("--minutes and --alpha must be above 0 and --batch at least 1.")
     settings = TrainOptions(
         architecture=options.arch,
         build={"alpha": options.alpha} if options.arch == "mobilenet_unet" else {},
@@ -141,15 +193,31 @@ def _train(options: argparse.Namespace) -> int:
         batch=options.batch,
         seed=options.seed,
     )
-    events = train(options.data, options.output, settings, options.checkpoint, options.resume)
+    events = train(
+        options.data,
+        options.output,
+        settings,
+        options.checkpoint,
+        options.resume,
+        options.overwrite,
+    )
     layout = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:g} min{postfix}"
     with tqdm(total=options.minutes, bar_format=layout, disable=None) as bar:
-        for event in events:
-            if isinstance(event, StepDone):
-                bar.n = min(event.minutes, options.minutes)
-                bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
-            elif isinstance(event, Trained):
-                bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
+        try:
+            for event in events:
+                if isinstance(event, StepDone):
+                    bar.n = min(event.minutes, options.minutes)
+                    bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
+                elif isinstance(event, Trained):
+                    bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
+        except KeyboardInterrupt:
+            bar.write("The same command with --resume goes on from here.", file=sys.stderr)
+            raise
+        except FileExists as error:
+            raise UserError(
+                f"{error.path} exists and was kept: --resume goes on with it, --overwrite starts "
+                "anew, or choose another name."
+            ) from error
     return DONE
 
 
@@ -157,8 +225,16 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="score a model on annotated folders")
     parser.add_argument("model", help="an installed model or a .keras file")
     parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
-    parser.add_argument("--split", default="val", choices=("train", "val"))
-    parser.add_argument("-o", "--output", metavar="FILE.json", type=Path, help="also write here")
+    parser.add_argument(
+        "--split",
+        default="val",
+        choices=("train", "val", "all"),
+        help="images to score, as index.json divides them (default: val)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.json", type=Path, help="write scores of each image here"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
     parser.set_defaults(command=_evaluate)
 
 
@@ -172,14 +248,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     from napari_unet_cells.nets import find_model
 
     card = find_model(options.model)
-    items = read_items(options.data, options.split)
+    if options.output is not None and options.output.exists() and not options.overwrite:
+        raise UserError(f"{options.output} exists and was kept; --overwrite replaces it.")
+    items = read_items(options.data, None if options.split == "all" else options.split)
     scored = list(tqdm(evaluate(items, open_network(card), card), total=len(items), disable=None))
     summaries = summarize_by_kind(scored)
     for kind, summary in summaries.items():
         print(f"\n{kind}\n{summary.table()}")
     result = report(scored, card)
     if options.output is not None:
-        print(f"\nwritten: {write_json(options.output, result, overwrite=True)}")
+        print(f"\nwritten: {write_json(options.output, result, options.overwrite)}")
     else:
         print(json.dumps(result["scores"]))
     return DONE

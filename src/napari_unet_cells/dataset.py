@@ -21,7 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import read_image
+from napari_unet_cells.files import IMAGE_SUFFIXES, read_image
+
+#: Ids are counted in arrays as long as the highest of them; higher ones are renumbered.
+_HIGHEST_ID = 2**20
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,30 @@ class Item:
         mask = read_image(self.mask)
         if image.axes not in ("YX", "YXC") or mask.axes != "YX":
             raise UserError(
-                f"{self.image.name} has axes {image.axes} and its mask {mask.axes}; "
-                "training reads single planes, grey or RGB, with a grey mask."
+                f"{self.image} has axes {image.axes} and its mask {mask.axes}. Annotated images "
+                "are single planes, grey or RGB, with a grey mask: save one plane of each."
             )
         if image.data.shape[:2] != mask.data.shape:
             raise UserError(
-                f"{self.mask.name} is {mask.data.shape} pixels and its image "
-                f"{image.data.shape[:2]}. Export the mask again from the image it belongs to."
+                f"{self.mask} is {_size(mask.data)} pixels and its image "
+                f"{_size(image.data)}. Export the mask again from the image it belongs to."
             )
-        return image.data, mask.data.astype(np.int32)
+        return image.data, _checked_mask(self.mask, mask.data)
+
+
+def _size(data: NDArray[Any]) -> str:
+    return f"{data.shape[0]} x {data.shape[1]}"
+
+
+def _checked_mask(path: Path, mask: NDArray[Any]) -> NDArray[np.int32]:
+    if mask.dtype.kind not in "bui" or mask.min(initial=0) < 0:
+        raise UserError(
+            f"{path} is not a label image: it holds {mask.dtype} values from {mask.min():g}. A "
+            "mask has whole numbers: 0 for the background, and one number for each cell."
+        )
+    if mask.max(initial=0) > _HIGHEST_ID:
+        mask = np.unique(mask, return_inverse=True)[1].reshape(mask.shape) + (mask.min() > 0)
+    return mask.astype(np.int32)
 
 
 def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[Item]:
@@ -79,7 +97,13 @@ def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[
     chosen = [item for item in items if split is None or item.split == split]
     if not chosen:
         names = ", ".join(str(folder) for folder in folders)
-        raise UserError(f"No image of the split '{split}' in {names}.")
+        if not items:
+            raise UserError(f"There is no image with a mask of the same name in {names}.")
+        others = ", ".join(sorted({item.split for item in items}))
+        raise UserError(
+            f"No image of the split '{split}' in {names}; there is {others}. An index.json says "
+            "which image belongs to which split; without one, all belong to 'train'."
+        )
     return chosen
 
 
@@ -92,12 +116,18 @@ def _folder_items(folder: Path) -> list[Item]:
     index = folder / "index.json"
     if index.is_file():
         return [_record_item(folder, record) for record in _read_index(index)]
-    masks = {path.stem: path for path in sorted((folder / "masks").iterdir())}
+    masks = {path.stem: path for path in _images_in(folder / "masks")}
     return [
         Item(image, masks[image.stem], "unknown", "train")
-        for image in sorted((folder / "images").iterdir())
+        for image in _images_in(folder / "images")
         if image.stem in masks
     ]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """List the images, without what file managers leave (``.DS_Store``, ``._a.png``)."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def _read_index(index: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_unet_cells.augment import Annotated, annotate
 from napari_unet_cells.dataset import Item, read_items
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import FileExists
 from napari_unet_cells.nets import ModelCard, save_model
+from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.nets.training import StepDone, Trainer, TrainOptions
 
 CELL_CLASSES = ("background", "cell", "boundary")
@@ -41,6 +45,7 @@ def train(
     options: TrainOptions,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[StepDone | Trained]:
     """Train a network on annotated folders, the split "train" only.
 
@@ -54,7 +59,9 @@ def train(
     options : TrainOptions
     checkpoint : path, optional
     resume : bool
-        Go on from the checkpoint.
+        Go on from the checkpoint; a model that is there is replaced.
+    overwrite : bool
+        Replace a model and a checkpoint that are there.
 
     Yields
     ------
@@ -73,22 +80,64 @@ def train(
         raise UserError(f"The name of a model ends in .keras, and {output.name} does not.")
     if not output.parent.is_dir():
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
+    folder = Path(checkpoint or output.with_suffix(".checkpoint"))
+    if options.architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
+    if not (resume or overwrite):
+        ours = (output, output.with_suffix(".json"), folder / "state.json")
+        for existing in filter(Path.exists, ours):
+            raise FileExists(existing)  # before the training, not after
+    _try_to_write(output.parent)
     items = read_items(folders)
     planes = [item for item in items if item.split == "train"]
     if not planes:
         raise UserError("None of the images belongs to the split 'train'.")
     train_planes = _read(planes)
+    _check_instances(train_planes)
+    _try_to_write(folder)
     trainer = Trainer(
         train_planes,
         _read([item for item in items if item.split == "val"]),
         options,
-        checkpoint or output.with_suffix(".checkpoint"),
+        folder,
         resume,
     )
+    if trainer.finished and output.exists():
+        raise UserError(
+            f"The training in {folder} has used up its {options.minutes:g} minutes. Ask for more "
+            "minutes in all to go on with it."
+        )
     yield from trainer.run()
     curve = output.with_suffix(".csv")
     trainer.write_curve(curve)
     yield Trained(_save(trainer, output, planes, train_planes), curve)
+
+
+def _try_to_write(folder: Path) -> None:
+    """See that results can be written there, before an hour is spent on them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be written to ({error.strerror or error}). Choose "
+            "another one."
+        ) from error
+
+
+def _check_instances(planes: Sequence[Annotated]) -> None:
+    """Refuse masks that say where cells are and not which pixel belongs to which cell."""
+    if all(len(np.unique(plane.mask)) <= 2 for plane in planes):
+        parts = sum(int(ndimage.label(plane.mask)[1]) for plane in planes)
+        if parts > 2 * len(planes):
+            raise UserError(
+                "All cells of a mask have the same number, so touching cells cannot be told apart. "
+                "Give each cell a number of its own (in Fiji: Analyze Particles, Count Masks)."
+            )
+        if parts == 0:
+            raise UserError("The masks are empty: there is not one cell to learn from.")
 
 
 def _read(items: Sequence[Item]) -> list[Annotated]:
@@ -98,8 +147,6 @@ def _read(items: Sequence[Item]) -> list[Annotated]:
 def _save(
     trainer: Trainer, output: Path, items: Sequence[Item], planes: Sequence[Annotated]
 ) -> ModelCard:
-    from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
-
     options = trainer.options
     model = trainer.trained_model()
     stride = ARCHITECTURES[options.architecture].stride

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, write_json
 from napari_unet_cells.instances import InstanceOptions
+from napari_unet_cells.nets.model_file import check_model_file
 from napari_unet_cells.settings import user_folder
 
 if TYPE_CHECKING:
@@ -26,34 +27,6 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells-fast"
-
-#: All that our architectures are made of. A model file that names anything else is refused
-#: before Keras sees it: a `.keras` file may hold Python code (a Lambda layer) or make Keras
-#: import any module.
-ALLOWED_CLASSES = frozenset(
-    {
-        "Activation",
-        "BatchNormalization",
-        "Concatenate",
-        "Conv2D",
-        "Conv2DTranspose",
-        "DTypePolicy",
-        "DepthToSpace",
-        "DepthwiseConv2D",
-        "Dropout",
-        "Functional",
-        "GlorotUniform",
-        "InputLayer",
-        "MaxPooling2D",
-        "Ones",
-        "ReLU",
-        "Rescaling",
-        "UpSampling2D",
-        "ZeroPadding2D",
-        "Zeros",
-        "__keras_tensor__",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -127,14 +100,25 @@ def installed_models() -> dict[str, ModelCard]:
 
     A model of the user's hides a shipped one of the same name.
     """
-    cards: dict[str, ModelCard] = {}
+    found = _installed()
+    return {name: card for name, card in found.items() if isinstance(card, ModelCard)}
+
+
+def broken_models() -> dict[str, UserError]:
+    """Why models that lie in a model folder cannot be used, by name."""
+    found = _installed()
+    return {name: error for name, error in found.items() if isinstance(error, UserError)}
+
+
+def _installed() -> dict[str, ModelCard | UserError]:
+    found: dict[str, ModelCard | UserError] = {}
     for folder in reversed(model_folders()):
         for path in sorted(folder.glob("*.keras")):
             try:
-                cards[path.stem] = read_card(path)
-            except UserError:
-                continue
-    return cards
+                found[path.stem] = read_card(path)
+            except UserError as error:
+                found[path.stem] = error
+    return found
 
 
 def find_model(name_or_path: str | Path) -> ModelCard:
@@ -146,11 +130,12 @@ def find_model(name_or_path: str | Path) -> ModelCard:
         Where there is no such model, or its files are not what they should be.
     """
     text = str(name_or_path)
-    for folder in model_folders():
-        if "/" not in text and "\\" not in text and (folder / f"{text}.keras").is_file():
-            return read_card(folder / f"{text}.keras")
-    path = Path(text).expanduser()
-    if path.exists():
+    if "/" not in text and "\\" not in text:
+        for folder in model_folders():
+            if os.path.isfile(folder / f"{text}.keras"):
+                return read_card(folder / f"{text}.keras")
+    path = Path(os.path.expanduser(text))
+    if os.path.exists(path):
         return read_card(path)
     names = ", ".join(installed_models()) or "none"
     raise UserError(
@@ -177,22 +162,13 @@ def read_card(path: Path) -> ModelCard:
     card_path = path.with_suffix(".json")
     try:
         values = json.loads(card_path.read_text(encoding="utf-8"))
-        card = ModelCard(
-            **{
-                **values,
-                "classes": tuple(values["classes"]),
-                "diameters": tuple(values["diameters"]),
-                "trained_on": tuple(values["trained_on"]),
-                "instances": InstanceOptions(**values["instances"]),
-                "path": path,
-            }
-        )
+        card = _card(values, path)
     except FileNotFoundError as error:
         raise UserError(
             f"The model {path.name} has no card: {card_path.name} is missing beside it. Copy "
             "both files, they belong together."
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f"The model card {card_path} cannot be read ({error}). Copy it again from where "
             "the model came from."
@@ -205,54 +181,26 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
-def check_model_file(path: Path) -> None:
-    """Refuse everything but a `.keras` file made of the layers our architectures use.
-
-    Raises
-    ------
-    UserError
-        With the reason.
-    """
-    if path.suffix != ".keras" or not path.is_file():
-        raise UserError(
-            f"{path.name} is not a model file of this program: models are .keras files. HDF5 "
-            "and SavedModel files can hold code and are not opened."
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            damaged = archive.testzip()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(
-            f"The model {path.name} is damaged and cannot be opened. Copy it again from where "
-            "it came from."
-        ) from error
-    if damaged is not None:
-        raise UserError(f"The model {path.name} is damaged ({damaged}). Copy it again.")
-    foreign = sorted(set(_foreign_classes(config)))
-    if foreign:
-        raise UserError(
-            f"The model {path.name} was not opened: it contains {', '.join(foreign)}, which our "
-            "networks do not use and which could run code on this computer. Use models made by "
-            "this program only."
-        )
-
-
-def _foreign_classes(config: object) -> Iterator[str]:
-    """Yield the class names in a Keras configuration that are not allowed."""
-    if isinstance(config, Mapping):
-        name = config.get("class_name")
-        module = config.get("module")
-        allowed = name in ALLOWED_CLASSES and config.get("registered_name") in (None, name)
-        if name is not None and not allowed:
-            yield str(name)
-        if module is not None and module.split(".")[0] not in ("keras", "builtins"):
-            yield str(module)
-        for value in config.values():
-            yield from _foreign_classes(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _foreign_classes(value)
+def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
+    """Make a card of its JSON, refusing numbers that would only fail later, in the middle."""
+    card = ModelCard(
+        **{
+            **values,
+            "classes": tuple(values["classes"]),
+            "diameters": tuple(values["diameters"]),
+            "trained_on": tuple(values["trained_on"]),
+            "instances": InstanceOptions(**values["instances"]),
+            "path": path,
+        }
+    )
+    numbers = (card.channels, card.stride, card.halo)
+    if not all(isinstance(number, int) for number in numbers):
+        raise TypeError(f"channels, stride and halo must be integers, not {numbers}")
+    if card.channels not in (1, 3) or not 1 <= card.stride <= 64 or not 0 <= card.halo <= 1024:
+        raise ValueError(f"no network has channels, stride and halo {numbers}")
+    if not card.classes or not all(isinstance(name, str) for name in card.classes):
+        raise ValueError(f"classes must be names, not {card.classes}")
+    return card
 
 
 def load_model(card: ModelCard) -> keras.Model:
@@ -268,12 +216,20 @@ def load_model(card: ModelCard) -> keras.Model:
     import keras
 
     try:
-        return keras.saving.load_model(card.path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(card.path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras, h5py or zipfile raise on a damaged file
         raise UserError(
             f"The model {card.path.name} cannot be loaded: {error}. Copy it again from where it "
             "came from."
         ) from error
+    inside = (model.input_shape, model.output_shape)
+    stated = ((None, None, None, card.channels), (None, None, None, len(card.classes)))
+    if inside != stated:
+        raise UserError(
+            f"The model {card.path.name} does not fit its card: it turns {inside[0]} into "
+            f"{inside[1]}, and the card says {stated[0]} into {stated[1]}. Copy both files again."
+        )
+    return model
 
 
 def save_model(model: keras.Model, card: ModelCard) -> ModelCard:

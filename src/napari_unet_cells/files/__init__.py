@@ -1,0 +1,34 @@
+"""Image and label files on disk.
+
+Reading keeps what a measurement needs: the pixels as they were stored, the meaning of
+each axis, the pixel size and its unit. Writing is atomic, and labels come out as TIFFs
+that Fiji opens with the right pixel size and that say how they were made::
+
+    file ──read_image──> Image(data, axes, pixel_size, unit)
+                                     │  segmentation
+    file <─write_labels── labels ────┘  + provenance
+
+Every mistake of the user and every refusal of the disk becomes a `UserError`: a
+sentence that names the file, what is wrong with it, and the way out.
+"""
+
+from napari_unet_cells.files.atomic import FileExists, atomic_write
+from napari_unet_cells.files.find import find_images
+from napari_unet_cells.files.image import Image
+from napari_unet_cells.files.labels import read_provenance, write_labels
+from napari_unet_cells.files.pixel_size import pixel_size_of
+from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
+from napari_unet_cells.files.records import write_json
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "FileExists",
+    "Image",
+    "atomic_write",
+    "find_images",
+    "pixel_size_of",
+    "read_image",
+    "read_provenance",
+    "write_json",
+    "write_labels",
+]

@@ -1,0 +1,185 @@
+"""A file appears whole or not at all, and never replaces another one unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from napari_unet_cells.errors import UserError
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+class FileExists(UserError):
+    """The file to be written is there already, and nobody allowed its replacement.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The existing file.
+
+    Attributes
+    ----------
+    path : Path
+        The existing file, under the name it would have been written: with its extension.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        super().__init__(
+            f"{self.path.name} exists already in {self.path.absolute().parent} and was left "
+            "as it is. Choose another name, or allow it to be replaced."
+        )
+
+
+@contextlib.contextmanager
+def atomic_write(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
+    """Let a file appear whole or not at all.
+
+    Yields a temporary file beside the target, with the target's ending, for any library
+    to write to; at the end of the block it is flushed to the disk and takes the target's
+    name::
+
+        with atomic_write("model.keras") as temporary:
+            model.save(temporary)
+
+    If the block raises, the temporary file is removed and an older target stays as it is.
+    Without `overwrite`, a target that another program makes meanwhile is not replaced.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The target. A symbolic link is followed.
+    overwrite : bool
+        Replace an existing file.
+
+    Yields
+    ------
+    Path
+        The temporary file; it exists and is empty.
+
+    Raises
+    ------
+    FileExists
+        If the target exists and `overwrite` is False.
+    UserError
+        If the disk refuses: folder missing or read-only, disk full, name too long, ...
+        An `OSError` that the block raises is taken for such a refusal.
+    """
+    target = Path(path)
+    try:
+        real = Path(os.path.realpath(target))
+        _check_target(target, real, overwrite)
+        temporary = _create_beside(real)
+        try:
+            yield temporary
+            _sync(temporary)
+            _publish(temporary, real, overwrite)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        # on Windows a folder cannot be opened, and need not be
+        with contextlib.suppress(OSError):
+            _sync(real.parent)
+    except FileExistsError as error:
+        raise FileExists(target) from error
+    except OSError as error:
+        raise _write_failure(target, error) from error
+
+
+def _check_target(target: Path, real: Path, overwrite: bool) -> None:
+    if real.is_dir():
+        raise UserError(f"{target} is a folder, not a file. Add a file name to it.")
+    if not real.exists():
+        return
+    if not overwrite:
+        raise FileExists(target)
+    if not os.access(real, os.W_OK):
+        raise UserError(f"{target} is write-protected and was left as it is. Choose another name.")
+
+
+def _create_beside(real: Path) -> Path:
+    """Make an empty hidden file on the target's disk, with the rights of a normal new file."""
+    # mkstemp would make it readable by its owner only; a name of fixed length, so that it
+    # is not the temporary file whose name is too long
+    temporary = real.with_name(f".{secrets.token_hex(6)}.part{real.suffix[:12]}")
+    with open(temporary, "xb"):
+        pass
+    with contextlib.suppress(OSError):
+        shutil.copymode(real, temporary)
+    return temporary
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish(temporary: Path, real: Path, overwrite: bool) -> None:
+    """Give the finished file its name; without `overwrite` only a name that is free."""
+    if overwrite:
+        os.replace(temporary, real)
+        return
+    try:
+        os.link(temporary, real)
+    except FileExistsError:
+        raise
+    except OSError:
+        # no hard links on this disk (FAT, some network shares): claim the name, then move
+        with open(real, "xb"):
+            pass
+        try:
+            os.replace(temporary, real)
+        except OSError:
+            real.unlink(missing_ok=True)
+            raise
+
+
+_READ_ONLY = "the folder {folder} may not be written to, or another program holds the file open"
+_WRITE_FAILURES = {
+    errno.EACCES: (_READ_ONLY, "Choose another folder, or close the other program"),
+    errno.EPERM: (_READ_ONLY, "Choose another folder, or close the other program"),
+    errno.EROFS: ("the folder {folder} is on a read-only disk", "Choose another folder"),
+    errno.ENOSPC: ("the disk of {folder} is full", "Free some space or choose another disk"),
+    errno.EDQUOT: (
+        "your share of the disk of {folder} is used up",
+        "Free some space or choose another disk",
+    ),
+    errno.EFBIG: (
+        "the disk of {folder} does not take so large a file",
+        "Choose another disk or a smaller region",
+    ),
+    errno.ENOENT: ("there is no folder {folder}", "Make it, or choose another folder"),
+    errno.ENOTDIR: ("{folder} is not a folder", "Choose another folder"),
+    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name"),
+    errno.EINVAL: ("its name holds a character that this disk refuses", "Choose another name"),
+}
+
+
+def _write_failure(target: Path, error: OSError) -> UserError:
+    reason, way_out = _WRITE_FAILURES.get(
+        error.errno or 0,
+        (
+            f"the disk refused it ({error.strerror or error})",
+            "See that the disk is connected and not full, or choose another one",
+        ),
+    )
+    folder = target.absolute().parent
+    return UserError(f"{target.name} was not written: {reason.format(folder=folder)}. {way_out}.")
+
+
+def with_ending(path: PathLike, suffixes: frozenset[str], default: str) -> Path:
+    """Append an ending, never replace one: ``cells.v2`` becomes ``cells.v2.tif``."""
+    target = Path(path)
+    if not target.name or os.path.isdir(target):
+        raise UserError(f"{target} is a folder, not a file. Add a file name to it.")
+    return target if target.suffix.lower() in suffixes else target.with_name(target.name + default)

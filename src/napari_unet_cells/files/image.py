@@ -1,0 +1,43 @@
+"""What is known of an image that was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One image as it was stored, with what its numbers mean.
+
+    Attributes
+    ----------
+    data : NDArray
+        Pixels in native byte order, shape ``tuple(length of each axis)``; the dtype is
+        the file's, except that 1-bit images become uint8 of 0 and 255.
+    axes : str
+        One letter an axis, of T (time), Z, C (channel), Y, X, or what else the file
+        names (Q or I: pages of unknown meaning). Axes of length 1 are dropped, Y and X
+        never. ``"YXC"`` is RGB; anywhere else than last, C are true channels.
+    pixel_size : tuple of (float, float), or None
+        Height and width of a pixel (y, x) in `unit`; None where the file does not say.
+    unit : str
+        ``"nanometer"``, ``"micrometer"``, ``"millimeter"``, or ``"pixel"`` without a size.
+    path : Path
+        Where it was read from.
+    z_step : float or None
+        Distance of two planes in `unit`.
+    n_images : int
+        Images that the file holds; only the first of them is read.
+    """
+
+    data: NDArray[Any]
+    axes: str
+    pixel_size: tuple[float, float] | None
+    unit: str
+    path: Path
+    z_step: float | None = None
+    n_images: int = 1

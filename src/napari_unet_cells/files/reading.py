@@ -1,0 +1,77 @@
+"""Read an image of any kind; the content decides which kind it is, not the name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.atomic import PathLike
+from napari_unet_cells.files.complete import TIFF_LAYOUTS
+from napari_unet_cells.files.failures import read_failure
+from napari_unet_cells.files.image import Image
+from napari_unet_cells.files.pictures import PICTURE_SUFFIXES, read_picture
+from napari_unet_cells.files.tiff import TIFF_SUFFIXES, read_tiff
+
+IMAGE_SUFFIXES = TIFF_SUFFIXES | PICTURE_SUFFIXES
+"""Endings, in lower case, that `read_image` reads."""
+
+
+def read_image(path: PathLike) -> Image:
+    """Read a TIFF (plain, ImageJ, OME) or a picture (PNG, JPEG, BMP, ...).
+
+    The content decides which of the two it is, so a JPEG named ``.tif`` is read too.
+    RGB comes as ``"YXC"``, alpha is dropped, indexed colours become RGB; an intensity
+    image with a false-colour table (as ImageJ and microscopes save it) stays an
+    intensity image. Pictures carry no pixel size that could be trusted.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    Image
+        All planes of the first image in the file, in memory.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, a folder, of an unknown kind, empty, cut off, damaged or
+        incomplete (nothing is ever filled up with zeros), or too large for the memory.
+    """
+    path = Path(path)
+    try:
+        header = _header_of(path)
+        reader = read_tiff if header[:4] in TIFF_LAYOUTS else read_picture
+        image = reader(path, header)
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(
+            f"{path.name} does not fit into this computer's memory. Save a smaller region "
+            "of it, or one plane, from Fiji."
+        ) from error
+    except OSError as error:
+        raise read_failure(path, error) from error
+    if image.data.size == 0:
+        raise UserError(f"{path.name} holds no pixels. Save the image again.")
+    return image
+
+
+def _header_of(path: Path) -> bytes:
+    """First bytes of a file that exists, is no folder, and has an ending that we read."""
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder, not an image. Name a file in it.")
+    with open(path, "rb") as file:
+        header = file.read(32)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(
+            f"{path.name} cannot be read: files ending in {path.suffix or 'nothing'!r} are not "
+            "known here. Open it in Fiji (Bio-Formats) and save it as a TIFF; PNG, JPEG "
+            "and BMP are read too."
+        )
+    if not header:
+        raise UserError(f"{path.name} is empty (0 bytes). Copy it again from its source.")
+    return header

@@ -1,0 +1,44 @@
+"""What several tests share: a tiny model, and a home without the user's own models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_MAKE_MODEL = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from pathlib import Path
+from napari_unet_cells.nets import ModelCard, architectures, save_model
+import keras
+keras.utils.set_random_seed(0)
+model = architectures.build("mobilenet_unet", 3, 3, alpha=0.25)
+save_model(model, ModelCard(
+    name="tiny", architecture="mobilenet_unet", classes=("background", "cell", "boundary"),
+    channels=3, stride=16, halo=160, sha256="", description="Untrained.",
+    diameters=(10.0, 40.0), path=Path(sys.argv[1]),
+))
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a valid, untrained model of three classes; its card lies beside it.
+
+    In a process of its own: the one that opens windows must never load TensorFlow.
+    """
+    path = tmp_path_factory.mktemp("models") / "tiny.keras"
+    subprocess.run([sys.executable, "-c", _MAKE_MODEL, str(path)], check=True, timeout=120)
+    return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the user's own models and settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
