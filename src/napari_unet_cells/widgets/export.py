@@ -60,7 +60,7 @@ class ExportSection(QWidget):
             layout.addWidget(button)
         layout.addWidget(self.message)
         self.labels_box.currentIndexChanged.connect(self._show_usable)
-        self.worker.event.connect(self._receive)
+        self.worker.progressed.connect(self._receive)
         self.worker.failed.connect(self._failed)
         self.worker.done.connect(self._show_usable)
         self._show_usable()

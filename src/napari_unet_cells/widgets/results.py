@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6ebd")
 
 
+def preload() -> None:
+    """Have napari import what a first labels layer needs, off the GUI thread.
+
+    The first labels layer of a session makes napari import pandas and more, which would
+    stop the window for half a second in the middle of the first run.
+    """
+    from napari.layers import Labels
+
+    Labels(np.zeros((1, 1), np.uint8))
+
+
 class ResultLayers:
     """Makes new layers for a run, in the place that the image had when it started.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ from napari_unet_cells.run import (
 )
 from napari_unet_cells.segmentation import Separating
 from napari_unet_cells.widgets.layer_box import LayerBox
-from napari_unet_cells.widgets.results import ResultLayers
+from napari_unet_cells.widgets.results import ResultLayers, preload
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -106,11 +108,11 @@ class SegmentSection(QWidget):
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_box.currentTextChanged.connect(self._model_changed)
-        self.worker.event.connect(self._receive)
+        self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._run_done)
         self.worker.failed.connect(self._run_failed)
         self.worker.cancelled.connect(self._run_cancelled)
-        self.warming.event.connect(self._receive)
+        self.warming.progressed.connect(self._receive)
         self.warming.failed.connect(self._warming_failed)
 
     def _fill_models(self) -> None:
@@ -137,7 +139,11 @@ class SegmentSection(QWidget):
             return
         self.model_box.setToolTip(self.model_box.currentData(3) or "")
         self.device_label.setText("warming up...")
-        self.warming.start(partial(open_model, self.engine, name))
+        self.warming.start(partial(self._warm_up, name))
+
+    def _warm_up(self, name: str, stop: threading.Event) -> Generator[object, None, None]:
+        preload()
+        yield from open_model(self.engine, name, stop)
 
     def start(self) -> None:
         """Segment the chosen image; what prevents it is said in a sentence."""
