@@ -28,7 +28,7 @@ def nuclei():
 
 @pytest.fixture
 def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
-    """A viewer whose only installed model is small and quick to open."""
+    """Open a viewer whose only installed model is small and quick to open."""
     home = tmp_path / "home"
     (home / "models").mkdir(parents=True)
     for ending in (".keras", ".json"):

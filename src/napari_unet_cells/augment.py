@@ -19,6 +19,9 @@ from napari_unet_cells.normalize import normalize, percentile_limits
 
 BACKGROUND, CELL, BOUNDARY = 0, 1, 2
 
+#: Beyond these the pixels of an image tell nothing any more.
+ZOOMS = (0.3, 5.0)
+
 #: Cells whose interior would vanish under a boundary of two pixels get one of one pixel.
 THIN_BOUNDARY_BELOW = 14.0
 
@@ -131,7 +134,7 @@ class AugmentOptions:
     size: int = 256
     channels: int = 3
     instances: bool = True
-    diameters: tuple[float, float] = (7.0, 70.0)
+    diameters: tuple[float, float] = (7.0, 110.0)
     weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
 
 
@@ -164,7 +167,8 @@ class Cropper:
         images : float32 array, (n, size, size, channels), in [0, 1]
         classes : uint8 array, (n, size, size)
         weights : float32 array, (n, size, size)
-            0 where the crop reaches beyond what was annotated.
+            Of the loss, see `AugmentOptions`. Beyond the plane image and mask are mirrored,
+            which is as good to learn from.
         """
         rng = np.random.default_rng(seed)
         options = self.options
@@ -235,7 +239,7 @@ def _draw_zoom(diameter: float, diameters: tuple[float, float], rng: np.random.G
     if diameter == 0 or rng.random() < 0.5:
         return float(np.exp(rng.normal(0.0, 0.2)))
     low, high = np.log(diameters)
-    return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, 0.3, 3.0))
+    return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, *ZOOMS))
 
 
 def _look_up_table(rng: np.random.Generator, invert: bool) -> NDArray[np.float32]:
@@ -293,7 +297,7 @@ def _warp(
         (size, size),
         PILImage.Transform.AFFINE,
         coefficients(step),
-        PILImage.Resampling.BILINEAR,
+        PILImage.Resampling.BILINEAR if zoom < 2 else PILImage.Resampling.BICUBIC,
     )
     labels = PILImage.fromarray(mask).transform(
         (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST

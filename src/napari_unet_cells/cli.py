@@ -181,7 +181,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from napari_unet_cells.files import FileExists
     from napari_unet_cells.nets.training import StepDone, TrainOptions
-    from napari_unet_cells.train import Trained, train
+    from napari_unet_cells.train import Fitting, Trained, train
 
     if options.minutes <= 0 or options.batch < 1 or options.alpha <= 0:
         raise UserError("--minutes and --alpha must be above 0 and --batch at least 1.")
@@ -208,6 +208,8 @@ def _train(options: argparse.Namespace) -> int:
                 if isinstance(event, StepDone):
                     bar.n = min(event.minutes, options.minutes)
                     bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
+                elif isinstance(event, Fitting):
+                    bar.set_postfix_str("fitting the watershed, measuring")
                 elif isinstance(event, Trained):
                     bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
         except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,28 @@ from scipy import ndimage
 
 from napari_unet_cells.augment import Annotated, annotate
 from napari_unet_cells.dataset import Item, read_items
+from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.evaluate import evaluate, summarize_by_kind
 from napari_unet_cells.files import FileExists
+from napari_unet_cells.fit import LARGEST, Example, fit_instances
 from napari_unet_cells.nets import ModelCard, save_model
 from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.nets.training import StepDone, Trainer, TrainOptions
+from napari_unet_cells.normalize import percentile_limits
+from napari_unet_cells.predict import Network, Output, predict_tiles
+from napari_unet_cells.tiling import TileGrid
+
+#: Training images on which the limits of the watershed are fitted; more would take longer
+#: and not move them.
+FIT_IMAGES = 60
 
 CELL_CLASSES = ("background", "cell", "boundary")
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The network is trained; the limits of the watershed are fitted to the training images."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-) -> Iterator[StepDone | Trained]:
+) -> Iterator[StepDone | Fitting | Trained]:
     """Train a network on annotated folders, the split "train" only.
 
     Parameters
@@ -67,6 +82,8 @@ def train(
     ------
     StepDone
         For each step.
+    Fitting
+        Once.
     Trained
         Last. A generator that is closed earlier leaves the checkpoint.
 
@@ -75,34 +92,19 @@ def train(
     UserError
         Where data, output or checkpoint cannot be used.
     """
-    output = Path(output)
-    if output.suffix != ".keras":
-        raise UserError(f"The name of a model ends in .keras, and {output.name} does not.")
-    if not output.parent.is_dir():
-        raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
-    folder = Path(checkpoint or output.with_suffix(".checkpoint"))
+    output, folder = _check_output(Path(output), checkpoint, resume or overwrite)
     if options.architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
-    if not (resume or overwrite):
-        ours = (output, output.with_suffix(".json"), folder / "state.json")
-        for existing in filter(Path.exists, ours):
-            raise FileExists(existing)  # before the training, not after
-    _try_to_write(output.parent)
     items = read_items(folders)
     planes = [item for item in items if item.split == "train"]
+    validation = [item for item in items if item.split == "val"]
     if not planes:
         raise UserError("None of the images belongs to the split 'train'.")
     train_planes = _read(planes)
     _check_instances(train_planes)
     _try_to_write(folder)
-    trainer = Trainer(
-        train_planes,
-        _read([item for item in items if item.split == "val"]),
-        options,
-        folder,
-        resume,
-    )
+    trainer = Trainer(train_planes, _read(validation), options, folder, resume)
     if trainer.finished and output.exists():
         raise UserError(
             f"The training in {folder} has used up its {options.minutes:g} minutes. Ask for more "
@@ -111,11 +113,30 @@ def train(
     yield from trainer.run()
     curve = output.with_suffix(".csv")
     trainer.write_curve(curve)
-    yield Trained(_save(trainer, output, planes, train_planes), curve)
+    card = _save(trainer, output, planes, train_planes)
+    yield Fitting()
+    yield Trained(_with_scores(card, planes, validation), curve)
+
+
+def _check_output(
+    output: Path, checkpoint: str | Path | None, replace_old: bool
+) -> tuple[Path, Path]:
+    """Check where the model and its checkpoint will lie, before an hour is spent on them."""
+    if output.suffix != ".keras":
+        raise UserError(f"The name of a model ends in .keras, and {output.name} does not.")
+    if not output.parent.is_dir():
+        raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
+    folder = Path(checkpoint or output.with_suffix(".checkpoint"))
+    if not replace_old:
+        ours = (output, output.with_suffix(".json"), folder / "state.json")
+        for existing in filter(Path.exists, ours):
+            raise FileExists(existing)  # before the training, not after
+    _try_to_write(output.parent)
+    return output, folder
 
 
 def _try_to_write(folder: Path) -> None:
-    """See that results can be written there, before an hour is spent on them."""
+    """See that results can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -165,6 +186,35 @@ def _save(
         path=output,
     )
     return save_model(model, card)
+
+
+def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[Item]) -> ModelCard:
+    """Fit the limits of the watershed on training images, score on the validation ones."""
+    network = open_network(card)
+    chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
+    examples = [example for i in chosen for example in _examples(planes[i], network)]
+    card = replace(card, instances=fit_instances(examples))
+    if validation:
+        scored = list(evaluate(validation, network, card))
+        scores = {kind: s.as_dict() for kind, s in summarize_by_kind(scored).items()}
+        card = replace(card, scores={"val": scores})
+    card.write()
+    return card
+
+
+def _examples(item: Item, network: Network) -> Iterator[Example]:
+    """Predict a training image; one without any contrast says nothing."""
+    image, truth = item.read()
+    limits = percentile_limits(image)
+    if limits is None:
+        return
+    plane = image[:LARGEST, :LARGEST]
+    shape = (plane.shape[0], plane.shape[1])
+    out = Output.empty(shape, boundary=True)
+    grid = TileGrid.plan(shape, network.stride, network.halo, network.max_tile)
+    for _ in predict_tiles(plane, network, limits, grid, out):
+        pass
+    yield out.probabilities, truth[:LARGEST, :LARGEST]
 
 
 def _diameters(planes: Sequence[Annotated]) -> tuple[float, float]:

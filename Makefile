@@ -1,0 +1,65 @@
+# `make` alone lists what there is. Everything runs in .venv; `setup` makes it and keeps it
+# current, so every target works on a fresh checkout.
+
+PYTHON_IN_VENV := .venv/bin/python
+XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
+
+# One failed check does not hide the next.
+MAKEFLAGS += --keep-going
+
+.PHONY: help run test check bench screenshots setup lint layout format types contracts manifest
+
+help:
+	@echo 'make run          open napari with a sample image and the dock'
+	@echo 'make test         run all tests'
+	@echo 'make check        style, types, import contracts, manifest'
+	@echo 'make format       repair the style where a program can'
+	@echo 'make bench        run the benchmarks'
+	@echo 'make screenshots  draw the pictures of the documentation again'
+
+run: setup
+	@$(PYTHON_IN_VENV) -m napari_unet_cells
+
+test: setup
+	@$(PYTHON_IN_VENV) scripts/run_tests.py
+
+check: lint layout types contracts manifest
+
+bench: setup
+	@status=0; found=no; \
+	for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || continue; \
+		found=yes; echo "== $$script"; \
+		$(PYTHON_IN_VENV) "$$script" || status=1; \
+	done; \
+	[ $$found = yes ] || echo 'There are no benchmarks yet.'; \
+	exit $$status
+
+screenshots: setup
+	@QT_QPA_PLATFORM=xcb $(XVFB) $(PYTHON_IN_VENV) scripts/screenshots.py
+
+# --- parts of the above ---
+
+setup:
+	@scripts/setup.sh
+
+lint: setup
+	$(PYTHON_IN_VENV) -m ruff check .
+
+layout: setup
+	$(PYTHON_IN_VENV) -m ruff format --check .
+
+format: setup
+	$(PYTHON_IN_VENV) -m ruff check --fix .
+	$(PYTHON_IN_VENV) -m ruff format .
+
+types: setup
+	$(PYTHON_IN_VENV) -m mypy
+
+contracts: setup
+	.venv/bin/lint-imports --no-logo
+
+# The one at the root is for people who look for it there; the package uses its own.
+manifest: setup
+	$(PYTHON_IN_VENV) -m npe2 validate --imports src/napari_unet_cells/napari.yaml
+	test -L napari.yaml && cmp napari.yaml src/napari_unet_cells/napari.yaml

@@ -1,0 +1,95 @@
+"""Draw the pictures of the README from the real program: ``make screenshots``.
+
+Everything is done as a user does it, in a napari window, with the model that ships.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_unet_cells.sample_data import simulate_nuclei
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+
+
+def main() -> None:
+    """Draw every state of the dock that the README shows."""
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1380, 860)
+    dock = viewer.window.add_plugin_dock_widget("napari-unet-cells")[1]
+    segment = dock.segment
+    picture(viewer, "empty")
+    viewer.open_sample("napari-unet-cells", "simulated_nuclei")
+    wait(lambda: segment.device_label.text()[:3] in ("CPU", "GPU"))
+    segment.button.click()
+    wait(lambda: not segment.worker.running)
+    picture(viewer, "done")
+    with tempfile.TemporaryDirectory() as folder:
+        picture_of_export(viewer, dock, Path(folder))
+    viewer.layers.clear()
+    wait(lambda: False, timeout=0.3)  # napari 0.9 crashes if layers come before it has drawn
+    large = np.tile(simulate_nuclei((512, 512), seed=2)[0], (9, 9))
+    viewer.add_image(large, name="slide", scale=(0.5, 0.5), units=("um", "um"))
+    segment.button.click()
+    wait(lambda: segment.progress.value() > 300)
+    picture(viewer, "running")
+    segment.cancel_button.click()
+    picture(viewer, "cancelled")
+    viewer.layers.clear()
+    wait(lambda: False, timeout=0.3)  # napari 0.9 crashes if layers come before it has drawn
+    viewer.add_image(np.zeros((64, 64)), name="empty channel")
+    segment.button.click()
+    wait(lambda: not segment.worker.running)
+    picture(viewer, "failed")
+    viewer.close()
+
+
+def picture_of_export(viewer: napari.Viewer, dock: object, folder: Path) -> None:
+    """Press the export button, draw the dialog as it proposes a name, and accept it."""
+
+    def look(dialog: QFileDialog) -> None:
+        pixels = dialog.grab()
+        pixels.save(str(IMAGES / "export.png"))
+        dialog.reject()
+
+    def find() -> None:
+        for widget in QApplication.topLevelWidgets():
+            if isinstance(widget, QFileDialog) and widget.isVisible():
+                look(widget)
+                return
+        QTimer.singleShot(100, find)
+
+    QApplication.instance().setAttribute(_DONT_USE_NATIVE_DIALOGS)
+    layer = viewer.layers["simulated nuclei"]
+    layer._source = layer.source.model_copy(update={"path": str(folder / "nuclei.tif")})
+    QTimer.singleShot(500, find)
+    dock.export.buttons["mask"].click()
+
+
+def picture(viewer: napari.Viewer, name: str) -> None:
+    """Save the whole window."""
+    wait(lambda: False, timeout=0.6)
+    viewer.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
+
+
+def wait(ready: Callable[[], bool], timeout: float = 120) -> None:
+    """Let the window live until something is ready."""
+    end = time.monotonic() + timeout
+    while not ready() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    from qtpy.QtCore import Qt
+
+    _DONT_USE_NATIVE_DIALOGS = Qt.ApplicationAttribute.AA_DontUseNativeDialogs
+    main()
