@@ -60,7 +60,7 @@ def test_place_of_an_image_puts_labels_on_it():
     for point in ((0, 0), (5, 7)):
         np.testing.assert_allclose(labels.data_to_world(point), image.data_to_world(point))
     assert labels.axis_labels == ("y", "x")
-    json.dumps(facts.describe_place(labels))
+    json.dumps(facts.describe_transform(labels))
 
 
 def test_stacks_are_refused_with_the_way_out():

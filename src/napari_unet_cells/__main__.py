@@ -24,8 +24,15 @@ def _has_display() -> bool:
 
 
 def _open_napari() -> int:
-    import napari
-
+    try:
+        import napari
+    except ImportError:
+        print(
+            "napari is not installed. Install it with this package: pip install "
+            "'napari-unet-cells[all]', or use the command napari-unet-cells.",
+            file=sys.stderr,
+        )
+        return 2
     viewer = napari.Viewer()
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
     viewer.window.add_plugin_dock_widget("napari-unet-cells")

@@ -22,7 +22,7 @@ class Export:
     labels : integer array, (y, x)
     size : PixelSize
     record : mapping
-        Place and provenance, for the JSON beside the file.
+        Transform and provenance, for the JSON beside the file.
     """
 
     labels: NDArray[Any]
@@ -70,7 +70,7 @@ def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -
 
 
 def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
-    """Write the mask as TIFF, and a JSON of the same name with place and provenance."""
+    """Write the mask as TIFF, and a JSON of the same name with transform and provenance."""
     target = path if path.suffix.lower() in (".tif", ".tiff") else Path(f"{path}.tif")
     record = target.with_suffix(".json")
     if not overwrite:

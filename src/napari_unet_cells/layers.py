@@ -134,8 +134,8 @@ def place_of(layer: Any) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in PLACE}
 
 
-def describe_place(layer: Any) -> dict[str, Any]:
-    """Give the place of a layer as JSON can hold it."""
+def describe_transform(layer: Any) -> dict[str, Any]:
+    """Give what places a layer in the world, as JSON can hold it."""
     return {
         "scale": _plain(layer.scale),
         "translate": _plain(layer.translate),
@@ -195,7 +195,7 @@ def export_record(layer: Any, size: PixelSize) -> dict[str, Any]:
     -------
     dict
         Provenance of the run (empty for labels of other origin), whether the labels were
-        corrected since, place and pixel size.
+        corrected since, transform and pixel size.
     """
     made = layer.metadata.get(OURS, {})
     corrected = digest(np.asarray(layer.data)) != made["digest"] if "digest" in made else None
@@ -204,7 +204,7 @@ def export_record(layer: Any, size: PixelSize) -> dict[str, Any]:
         "corrected_by_hand": corrected,
         "layer": layer.name,
         "pixel_size": asdict(size),
-        "place": describe_place(layer),
+        "transform": describe_transform(layer),
     }
 
 

@@ -103,10 +103,11 @@ class ExportSection(QWidget):
             False asks the user before anything is replaced.
         """
         image = facts.image_for(layer, self._viewer.layers)
-        size = facts.pixel_size(layer, image)
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
-            # The layer's own array, in the thread: copying 512 MB would block the window.
+            # All of it in the thread: the image's file is asked for the pixel size, and the
+            # layer's own array is read, since a copy of 512 MB would block the window.
+            size = facts.pixel_size(layer, image)
             labels = np.asarray(layer.data)
             export = Export(labels, size, facts.export_record(layer, size))
             try:
