@@ -16,9 +16,8 @@ from napari_unet_cells.engine import open_network
 from napari_unet_cells.instances import label_cells
 from napari_unet_cells.nets import DEFAULT_MODEL, find_model
 from napari_unet_cells.normalize import normalize, percentile_limits
-from napari_unet_cells.predict import Output, predict_tiles
+from napari_unet_cells.predict import Output, predict_plane
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.tiling import TileGrid
 
 REPEATS = 5
 
@@ -45,8 +44,7 @@ def main() -> None:
     tile = normalize(plane[:1024, :1024], limits)[np.newaxis, ..., np.newaxis]
 
     def predict() -> None:
-        grid = TileGrid.plan(plane.shape, network.stride, network.halo, network.max_tile)
-        for _ in predict_tiles(plane, network, limits, grid, out):
+        for _ in predict_plane(plane, network, limits, out):
             pass
 
     parts = {

@@ -8,8 +8,16 @@ A frame on a pipe::
 
     | header length: uint32 | pixel bytes: uint64 | header: JSON | pixels: raw |
 
-Requests:  open {path}, predict {job, shape}, forget {job}, sync
-Replies:   opened {device, max_tile}, output {job, shape}, failed {job, message}, synced
+Requests:  open {model}, predict {model, shape}, forget, sync
+Replies:   opened {device, max_tile}, output {shape}, failed {message}, synced
+
+All carry the number of their job. Each side has a thread that does nothing but read, so
+that no pipe stays full; the parent's writing has one too, so that a child that was stopped
+holds up nobody::
+
+    open, predict --> outgoing --> [writer] == pipe ==> [reader] --> requests --> network
+        ^                                                                            |
+        +--- inbox of the job <--- [reader] <========== pipe ========================+
 
 The child ends when its input does, so none is left when this process is killed.
 """
@@ -18,6 +26,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -26,9 +35,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,11 +50,20 @@ from napari_unet_cells.predict import Network
 
 _PREFIX = struct.Struct("<IQ")
 
+#: Bytes; where a frame claims more, the two sides are out of step.
+_LONGEST_HEADER = 1 << 20
+
+#: First bytes of the child. What a site or start-up hook printed before is no frame.
+_HELLO = b"\0napari-unet-cells\0"
+
 #: Tiles sent ahead, so that the child never waits for the next one.
 IN_FLIGHT = 2
 
 #: How long a cancelled child may take to finish its tile before it is replaced.
 GRACE_SECONDS = 5.0
+
+#: The same while it loads TensorFlow and a model, which nothing can interrupt.
+OPENING_SECONDS = 60.0
 
 _POLL_SECONDS = 0.05
 
@@ -68,18 +86,16 @@ _opened_here: dict[str, Network] = {}
 def _open_here(card: ModelCard) -> Network:
     from napari_unet_cells.nets.device import open_network as open_on_device
 
-    if card.sha256 not in _opened_here:
+    network = _opened_here.get(card.sha256)
+    if network is None:
         _opened_here.clear()
-        _opened_here[card.sha256] = open_on_device(card)
-    return _opened_here[card.sha256]
+        network = _opened_here[card.sha256] = open_on_device(card)
+    return network
 
 
-@lru_cache(maxsize=1)
 def shared_engine() -> Engine:
     """Return the one engine, with the one child, of this process; it ends with the process."""
-    engine = Engine()
-    atexit.register(engine.close)
-    return engine
+    return _shared
 
 
 @dataclass(frozen=True)
@@ -88,30 +104,32 @@ class _Reply:
     pixels: NDArray[np.uint8] | None
 
 
+#: Replies to one job; None where the child has ended.
+_Inbox = queue.SimpleQueue[_Reply | None]
+
+
 class _Child:
-    """The parent's side of one child process."""
+    """The parent's side of one child process.
+
+    No method waits for a pipe: `send` hands over to a thread, `receive` looks at its stop
+    event all the time, `kill` is a signal.
+    """
 
     def __init__(self) -> None:
-        options: dict[str, Any] = {}
-        if sys.platform == "win32":
-            options["creationflags"] = (
-                subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-            )
-        else:
-            options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "napari_unet_cells.engine"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if sys.stderr is not None else subprocess.DEVNULL,
-            bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            **options,
-        )
-        self._replies: queue.Queue[_Reply | None] = queue.Queue()
-        self._sending = threading.Lock()
-        self._synced = threading.Event()
-        threading.Thread(target=self._read, daemon=True, name="unet-cells-reader").start()
+        self._process = _start_process()
+        # Of the simple kind, and a lock that may be taken twice: a generator may be closed
+        # by the garbage collector, in any thread and in the middle of these methods.
+        self._outgoing: queue.SimpleQueue[tuple[dict[str, Any], NDArray[Any] | None] | None]
+        self._outgoing = queue.SimpleQueue()
+        self._lock = threading.RLock()
+        self._dropped: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._inboxes: dict[int, _Inbox] = {}
+        self._opening: set[int] = set()
+        self._stopping: set[int] = set()
+        self._ended = self._closed = self._stuck = False
+        self.served = False  # whether it opened a network before
+        for work in (self._read, self._write, self._watch):
+            threading.Thread(target=work, daemon=True, name=f"unet-cells{work.__name__}").start()
 
     @property
     def pid(self) -> int:
@@ -119,84 +137,188 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not (self._ended or self._closed) and self._process.poll() is None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a dropped job may still be running."""
+        return bool(self._stopping)
+
+    @contextlib.contextmanager
+    def inbox(self, job: int) -> Iterator[_Inbox]:
+        """Collect the replies to a job; replies to others never come in here."""
+        inbox: _Inbox = queue.SimpleQueue()
+        with self._lock:
+            self._inboxes[job] = inbox
+            if self._ended:
+                inbox.put(None)
+        try:
+            yield inbox
+        finally:
+            with self._lock:
+                del self._inboxes[job]
 
     def send(self, header: dict[str, Any], pixels: NDArray[Any] | None = None) -> None:
-        assert self._process.stdin is not None
-        try:
-            with self._sending:
-                _write_frame(self._process.stdin, header, pixels)
-        except (OSError, ValueError) as error:
-            raise self._death() from error
+        """Hand over a frame; the pixels must not be changed afterwards."""
+        self._outgoing.put((header, pixels))
 
-    def receive(self, stop: threading.Event, wanted: Callable[[dict[str, Any]], bool]) -> _Reply:
-        """Wait for the reply that is `wanted`; those of older jobs are dropped."""
+    def receive(self, inbox: _Inbox, stop: threading.Event) -> _Reply:
+        """Wait for the next reply to a job."""
         while True:
             if stop.is_set():
                 raise Cancelled
             try:
-                reply = self._replies.get(timeout=_POLL_SECONDS)
+                reply = inbox.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
             if reply is None:
-                self._replies.put(None)  # for whoever asks next
+                inbox.put(None)  # for whoever asks next
                 raise self._death()
-            if wanted(reply.header):
-                if "message" in reply.header:
-                    raise UserError(reply.header["message"])
-                return reply
+            if "message" in reply.header:
+                raise UserError(reply.header["message"])
+            return reply
+
+    def open(self, job: int, model: dict[str, str], stop: threading.Event) -> dict[str, Any]:
+        with self.inbox(job) as inbox:
+            with self._lock:
+                self._opening.add(job)
+            self.send({"request": "open", "job": job, "model": model})
+            try:
+                opened = self.receive(inbox, stop).header
+            except Cancelled:
+                self.forget(job)
+                raise
+        self.served = True
+        return opened
 
     def forget(self, job: int) -> None:
         """Drop a job; a child that does not come back to its senses soon is killed."""
-        self._synced.clear()
-        with contextlib.suppress(UserError):
-            self.send({"request": "forget", "job": job})
-            self.send({"request": "sync"})
-        threading.Thread(target=self._kill_if_stuck, daemon=True).start()
+        with self._lock:
+            if self._ended:
+                return
+            self._stopping.add(job)
+        self.send({"request": "forget", "job": job})
+        self.send({"request": "sync", "job": job})
+        self._dropped.put(job)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        try:
-            self._process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def close(self, wait_seconds: float) -> None:
+        """Kill the process: nothing in it is worth keeping, and a polite end takes longer."""
+        self._closed = True
+        self._process.kill()
+        if wait_seconds > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(wait_seconds)
 
-    def _kill_if_stuck(self) -> None:
-        if not self._synced.wait(GRACE_SECONDS) and self.alive:
-            self._process.kill()
+    def _watch(self) -> None:
+        while (job := self._dropped.get()) is not None:
+            self._kill_if_stuck(job)
+
+    def _kill_if_stuck(self, job: int) -> None:
+        begun = patient_until = time.monotonic()
+        while job in self._stopping:
+            now = time.monotonic()
+            if self._opening and now - begun < OPENING_SECONDS:
+                patient_until = now
+            if now - patient_until > GRACE_SECONDS:
+                self._stuck = True
+                self._process.kill()
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        # An error means that the child is gone; `_read` sees that too, and says it.
+        with contextlib.suppress(OSError), self._process.stdin as pipe:
+            while (frame := self._outgoing.get()) is not None:
+                _write_frame(pipe, *frame)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        while True:
-            frame = _read_frame(self._process.stdout)
-            if frame is None:
-                self._process.wait()
-                self._replies.put(None)
-                return
-            header, payload = frame
-            if header["reply"] == "synced":
-                self._synced.set()
-                continue
-            pixels = None
-            if "shape" in header:
-                pixels = np.frombuffer(payload, np.uint8).reshape(header["shape"])
-            self._replies.put(_Reply(header, pixels))
+        try:
+            with contextlib.suppress(Exception), self._process.stdout as pipe:
+                _skip_to_hello(pipe)
+                while (frame := _read_frame(pipe)) is not None:
+                    self._deliver(*frame)
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:  # alive, but what it says makes no sense
+            self._process.kill()
+            self._process.wait()
+        finally:
+            self._end()
 
-    def _death(self) -> UserError:
-        code = self._process.poll()
-        how = "was closed"
-        if code is not None and code < 0:
-            how = f"was ended by the system ({signal.Signals(-code).name})"
-        elif code:
-            how = f"stopped with the error code {code}"
+    def _deliver(self, header: dict[str, Any], payload: bytearray) -> None:
+        job = header["job"]
+        with self._lock:
+            self._opening.discard(job)
+            if header["reply"] == "synced":
+                self._stopping.discard(job)
+                return
+            inbox = self._inboxes.get(job)
+        if inbox is None:  # the job was dropped meanwhile
+            return
+        pixels = None
+        if "shape" in header:
+            pixels = np.frombuffer(payload, np.uint8).reshape(header["shape"])
+        inbox.put(_Reply(header, pixels))
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            self._opening.clear()
+            self._stopping.clear()
+            for inbox in list(self._inboxes.values()):
+                inbox.put(None)
+        self._outgoing.put(None)
+        self._dropped.put(None)
+
+    def _death(self) -> Exception:
+        if self._closed:
+            return Cancelled()
+        code = self._process.poll() or 0
+        how = f"stopped with the error code {code}"
+        if self._stuck:
+            how = "did not stop when it was asked to, and was ended"
+        elif code < 0:
+            how = f"was ended by the system ({_signal_name(-code)})"
         return UserError(
             f"The process that runs the network {how}, perhaps because the memory was full. "
             "The labels made so far are kept. Press Segment again; if it happens again, close "
             "other programs first."
         )
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    options: dict[str, Any] = {}
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
+    # The child finds what this process finds, but for the empty entry: it stands for the
+    # current folder, where a stray queue.py would shadow the standard library.
+    here = str(Path(__file__).parents[1])
+    folders = dict.fromkeys([p for p in sys.path if isinstance(p, str) and p] + [here])
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "napari_unet_cells.engine"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if sys.stderr is not None else subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
+            **options,
+        )
+    except OSError as error:
+        raise UserError(
+            f"The process that runs the network could not be started ({error}). Close other "
+            "programs and try again."
+        ) from error
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
 
 
 @dataclass(frozen=True)
@@ -239,44 +361,51 @@ class ChildNetwork:
         Raises
         ------
         Cancelled
-            Where the stop event of `Engine.open` was set.
+            Where the stop event of `Engine.open` was set, or the engine was closed.
         UserError
             Where the child failed or died.
         """
         job = next(self._jobs)
         pending = 0
-        try:
-            for batch in batches:
-                request = {"request": "predict", "job": job, "shape": batch.shape}
-                self._child.send(request, batch)
-                pending += 1
-                if pending == IN_FLIGHT:
-                    yield self._output(job)
+        with self._child.inbox(job) as inbox:
+            try:
+                for batch in batches:
+                    batch = np.ascontiguousarray(batch, np.float32)
+                    request = {"request": "predict", "job": job, "shape": batch.shape}
+                    self._child.send(request | {"model": _model_key(self.card)}, batch)
+                    pending += 1
+                    if pending == IN_FLIGHT:
+                        yield self._output(inbox)
+                        pending -= 1
+                while pending:
+                    yield self._output(inbox)
                     pending -= 1
-            while pending:
-                yield self._output(job)
-                pending -= 1
-        finally:
-            if pending and self._child.alive:
-                self._child.forget(job)
+            finally:
+                if pending:
+                    self._child.forget(job)
 
-    def _output(self, job: int) -> NDArray[np.uint8]:
-        reply = self._child.receive(self._stop, lambda header: header.get("job") == job)
+    def _output(self, inbox: _Inbox) -> NDArray[np.uint8]:
+        reply = self._child.receive(inbox, self._stop)
         assert reply.pixels is not None
         return reply.pixels
+
+
+def _model_key(card: ModelCard) -> dict[str, str]:
+    """Say which network a request is for: the child holds one, and changes it if it must."""
+    return {"path": str(card.path.absolute()), "sha256": card.sha256}
 
 
 class Engine:
     """Starts the child when it is first needed, and a fresh one when it has died.
 
-    `open` is called from a worker thread and blocks; `close` from anywhere.
+    `open` is called from worker threads and blocks; `close` from anywhere, and does not.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._child: _Child | None = None
-        self._opened: dict[str, dict[str, Any]] = {}
-        self._number = 0
+        self._closings = 0
+        self._jobs = itertools.count(1)
 
     @property
     def pid(self) -> int | None:
@@ -295,52 +424,86 @@ class Engine:
 
         Raises
         ------
-        Cancelled, UserError
+        Cancelled
+            Where `stop` was set, or the engine was closed meanwhile.
+        UserError
+            Where the model cannot be opened, or the child died.
         """
         stop = stop or threading.Event()
-        with self._lock:
+        closings = self._closings
+        while True:
+            child = self._ready_child(closings, stop)
+            served = child.served
+            try:
+                opened = child.open(next(self._jobs), _model_key(card), stop)
+                break
+            except UserError:
+                # That a child ended between two runs is no news, if a fresh one does it.
+                if child.alive or not served:
+                    raise
+        return ChildNetwork(card, opened["device"], opened["max_tile"], child, stop, self._jobs)
+
+    def close(self, wait_seconds: float = 0.0) -> None:
+        """End the child; the next `open` starts a fresh one.
+
+        Parameters
+        ----------
+        wait_seconds : float
+            How long to wait for its end, which follows within a fraction of a second.
+        """
+        self._closings += 1
+        child, self._child = self._child, None
+        if child is not None:
+            child.close(wait_seconds)
+
+    def _ready_child(self, closings: int, stop: threading.Event) -> _Child:
+        """Give a child without a dropped job: it comes back to its senses, or is killed."""
+        while not stop.is_set():
+            child = self._living_child(closings)
+            if not child.stopping:
+                return child
+            time.sleep(_POLL_SECONDS)
+        raise Cancelled
+
+    def _living_child(self, closings: int) -> _Child:
+        with self._starting:
+            if closings != self._closings:
+                raise Cancelled
             child = self._child
             if child is None or not child.alive:
                 child = self._child = _Child()
-                self._opened = {}
-            if card.sha256 not in self._opened:
-                job = next(self._jobs())
-                child.send({"request": "open", "job": job, "path": str(card.path)})
-                reply = child.receive(stop, lambda header: header.get("job") == job)
-                # One network at a time: the child dropped the one before.
-                self._opened = {card.sha256: reply.header}
-            opened = self._opened[card.sha256]
-        return ChildNetwork(card, opened["device"], opened["max_tile"], child, stop, self._jobs())
+                # `close` counts first and takes the child away then, without the lock, which
+                # it must not wait for: whatever the order, one of the two sees the other.
+                if closings != self._closings:
+                    child.close(0.0)
+                    raise Cancelled
+            return child
 
-    def close(self) -> None:
-        """End the child; the next `open` starts a fresh one."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
 
-    def _jobs(self) -> Iterator[int]:
-        while True:
-            self._number += 1
-            yield self._number
+_shared = Engine()
+atexit.register(_shared.close, 2.0)
 
 
 def _write_frame(stream: Any, header: dict[str, Any], pixels: NDArray[Any] | None = None) -> None:
     text = json.dumps(header).encode()
-    payload = memoryview(b"") if pixels is None else memoryview(np.ascontiguousarray(pixels))
-    parts = (_PREFIX.pack(len(text), payload.nbytes), text, payload)
-    for part in parts:
-        rest = memoryview(part).cast("B") if len(part) else memoryview(b"")
+    payload = memoryview(b"")
+    if pixels is not None:
+        payload = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data
+    for part in (_PREFIX.pack(len(text), payload.nbytes), text, payload):
+        rest = memoryview(part)
         while rest:  # an unbuffered pipe may take less than it was given
             rest = rest[stream.write(rest) :]
 
 
 def _read_frame(stream: Any) -> tuple[dict[str, Any], bytearray] | None:
-    """Read a frame; None at the end of the stream, or where it ends within a frame."""
+    """Read a frame; None at the end of the stream, also within a frame, and after nonsense."""
     try:
         prefix = _read_exactly(stream, _PREFIX.size)
         if prefix is None:
             return None
         header_size, payload_size = _PREFIX.unpack(prefix)
+        if header_size > _LONGEST_HEADER:
+            return None
         header = _read_exactly(stream, header_size)
         payload = _read_exactly(stream, payload_size)
     except (OSError, ValueError):
@@ -361,6 +524,16 @@ def _read_exactly(stream: Any, size: int) -> bytearray | None:
     return data
 
 
+def _skip_to_hello(stream: Any) -> None:
+    """Read past what was printed before the first frame."""
+    seen = b""
+    while not seen.endswith(_HELLO):
+        byte = stream.read(1)
+        if not byte:
+            return
+        seen = (seen + byte)[-len(_HELLO) :]
+
+
 # What follows runs in the child.
 
 
@@ -369,9 +542,12 @@ class _Server:
 
     def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
         self._inbox, self._outbox = inbox, outbox
-        self._requests: queue.Queue[tuple[dict[str, Any], bytearray]] = queue.Queue(IN_FLIGHT)
+        # Without a limit, so that the thread that reads always sees the end of the input at
+        # once; the parent never has more than a few tiles on the way.
+        self._requests: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
         self._forgotten: set[int] = set()
         self._network: Any = None
+        self._model: dict[str, str] = {}
         self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
             "open": self._open,
             "predict": self._predict,
@@ -382,48 +558,61 @@ class _Server:
         threading.Thread(target=self._read, daemon=True).start()
         while True:
             header, payload = self._requests.get()
-            if header.get("job") in self._forgotten:
+            if header["job"] in self._forgotten and header["request"] != "sync":
                 continue
             try:
                 self._answers[header["request"]](header, payload)
             except UserError as error:
-                self._fail(header, str(error))
+                self._reply(header, "failed", message=str(error))
             except Exception as error:  # whatever TensorFlow raises becomes a sentence
-                self._fail(header, f"The network failed ({type(error).__name__}: {error}).")
+                what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                self._reply(header, "failed", message=f"The network failed ({what}).")
 
     def _read(self) -> None:
-        while True:
-            frame = _read_frame(self._inbox)
-            if frame is None:
-                os._exit(0)  # the parent is gone; nothing here is worth keeping
-            if frame[0]["request"] == "forget":
-                self._forgotten.add(frame[0]["job"])
-            else:
-                self._requests.put(frame)
+        try:
+            while (frame := _read_frame(self._inbox)) is not None:
+                if frame[0]["request"] == "forget":
+                    self._forgotten.add(frame[0]["job"])
+                else:
+                    self._requests.put(frame)
+        finally:
+            os._exit(0)  # the parent is gone; nothing here is worth keeping
 
-    def _open(self, header: dict[str, Any], payload: bytearray) -> None:
+    def _network_of(self, model: dict[str, str]) -> Any:
+        """Give the network a request is for, in place of the one that is loaded."""
         from napari_unet_cells.nets.device import open_network as open_on_device
 
-        self._network = None
-        self._network = open_on_device(find_model(Path(header["path"])))
-        self._reply(header, "opened", device=self._network.device, max_tile=self._network.max_tile)
+        if model != self._model:
+            self._network, self._model = None, {}
+            card = find_model(Path(model["path"]))
+            if card.sha256 != model["sha256"]:
+                raise UserError(
+                    f"The model {card.path.name} was replaced while it was opened. Choose it again."
+                )
+            self._network = open_on_device(card)
+            self._model = model
+        return self._network
+
+    def _open(self, header: dict[str, Any], payload: bytearray) -> None:
+        network = self._network_of(header["model"])
+        self._reply(header, "opened", device=network.device, max_tile=network.max_tile)
 
     def _predict(self, header: dict[str, Any], payload: bytearray) -> None:
         batch = np.frombuffer(payload, np.float32).reshape(header["shape"])
-        output = self._network.forward(batch)
+        output = self._network_of(header["model"]).forward(batch)
         self._reply(header, "output", output, shape=output.shape)
 
     def _sync(self, header: dict[str, Any], payload: bytearray) -> None:
         self._reply(header, "synced")
 
-    def _fail(self, header: dict[str, Any], message: str) -> None:
-        self._reply(header, "failed", message=message)
-
     def _reply(
         self, request: dict[str, Any], reply: str, pixels: Any = None, **values: Any
     ) -> None:
-        header = {"reply": reply, "job": request.get("job"), **values}
-        _write_frame(self._outbox, header, pixels)
+        header = {"reply": reply, "job": request["job"], **values}
+        try:
+            _write_frame(self._outbox, header, pixels)
+        except OSError:  # the parent is gone, and this thread saw it first
+            os._exit(0)
 
 
 def _serve() -> None:
@@ -432,10 +621,14 @@ def _serve() -> None:
     outbox = os.fdopen(os.dup(1), "wb", buffering=0)
     # A library that prints would break the frames: give it stderr, and no input.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # a program without a terminal may have no stderr
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(OSError):
         # When the memory is full, this process should go, not napari with its layers.
         Path("/proc/self/oom_score_adj").write_text("800")
+    outbox.write(_HELLO)
     _Server(inbox, outbox).run()
 
 

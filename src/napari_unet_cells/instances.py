@@ -8,7 +8,6 @@ between touching cells (marker-controlled watershed: Meyer and Beucher 1990).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,8 @@ def label_cells(
     Returns
     -------
     uint16 array, (y, x); uint32 where there are more than 65,535 cells
-        0 is background; the cells are numbered 1 to n from top to bottom.
+        0 is background; the cells are numbered 1 to n in the order of their seeds, from top
+        to bottom.
     """
     from skimage.segmentation import watershed
 
@@ -86,18 +86,16 @@ def label_cells(
 
 
 def _seeds(inside: NDArray[np.bool_], foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Number the seeds, where foreground without any becomes one whole seed.
+    """Give every seed its number, where foreground without any becomes one whole seed.
 
     Else the smallest cells, which are all boundary, would be lost.
     """
-    seeds, n = ndimage.label(inside)
     patches, n_patches = ndimage.label(foreground)
     seeded = np.zeros(n_patches + 1, bool)
     seeded[patches[inside]] = True
     seeded[0] = True
-    numbers = np.zeros(n_patches + 1, np.int32)
-    numbers[~seeded] = np.arange(n + 1, n + 1 + np.count_nonzero(~seeded))
-    return np.maximum(seeds, numbers[patches]).astype(np.int32)
+    seeds: NDArray[np.int32] = ndimage.label(inside | ~seeded[patches])[0]
+    return seeds
 
 
 def _drop_specks(
@@ -105,7 +103,7 @@ def _drop_specks(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Remove patches too small to hold a cell before the watershed has to walk them."""
     patches, _ = ndimage.label(foreground)
-    keep = np.bincount(patches.ravel()) >= smallest
+    keep = np.bincount(patches.ravel(), minlength=1) >= smallest
     keep[0] = False
     foreground = keep[patches]
     return foreground, seeds * foreground
@@ -130,12 +128,16 @@ def _fill_holes(labels: NDArray[np.int32]) -> None:
     np.maximum(labels, owner[holes], out=labels)
 
 
-def _consecutive(labels: NDArray[np.int32], smallest: int) -> Any:
+def _consecutive(
+    labels: NDArray[np.int32], smallest: int
+) -> NDArray[np.uint16] | NDArray[np.uint32]:
     """Drop small cells, number the others 1 to n, in the smallest dtype that holds n."""
-    areas = np.bincount(labels.ravel())
+    areas = np.bincount(labels.ravel(), minlength=1)
     keep = areas >= max(1, smallest)
     keep[0] = False
     n = int(np.count_nonzero(keep))
-    numbers = np.zeros(len(areas), np.uint16 if n <= MAX_UINT16 else np.uint32)
+    numbers = np.zeros(len(areas), np.uint32)
     numbers[keep] = np.arange(1, n + 1)
+    if n <= MAX_UINT16:
+        return numbers.astype(np.uint16)[labels]
     return numbers[labels]

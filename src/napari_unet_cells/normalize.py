@@ -86,9 +86,9 @@ def normalize(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
     -------
     float32 array of the same shape, within [0, 1]
     """
-    # Wide integers and float64 are shifted before they lose digits: an offset of a million
+    # What is wider than 16 bits is shifted before it loses digits: an offset of a million
     # with a contrast of one must survive.
-    wide = pixels.dtype.itemsize > 2 and pixels.dtype != np.float32
+    wide = pixels.dtype.itemsize > 2
     values: NDArray[Any] = pixels.astype(np.float64 if wide else np.float32)
     np.subtract(values, limits.low, out=values)
     np.multiply(values, 1.0 / (limits.high - limits.low), out=values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,13 +131,27 @@ def predict_tiles(
     done = 0
     batches = (_batch(plane, tile, limits, network.channels) for tile in grid)
     outputs = network.predict(batches)
-    for tile, output in zip(grid, outputs, strict=True):
-        inner = output[0][tile.inner]
-        out.classes[tile.write] = inner[..., 0]
-        if out.probabilities is not None:
-            out.probabilities[(slice(None), *tile.write)] = np.moveaxis(inner[..., 1:], -1, 0)
-        done += tile.written
-        yield TileDone(tile, done, total)
+    try:
+        for tile, output in zip(grid, outputs, strict=True):
+            inner = output[0][tile.inner]
+            out.classes[tile.write] = inner[..., 0]
+            if out.probabilities is not None:
+                out.probabilities[(slice(None), *tile.write)] = np.moveaxis(inner[..., 1:], -1, 0)
+            done += tile.written
+            yield TileDone(tile, done, total)
+    finally:
+        # Where writing failed, the traceback keeps `outputs` alive: a child would go on.
+        if isinstance(outputs, Generator):
+            outputs.close()
+
+
+def predict_plane(
+    plane: Sliceable, network: Network, limits: Limits, out: Output
+) -> Iterator[TileDone]:
+    """Run a network over a plane, in the tiles that suit both; see `predict_tiles`."""
+    shape = (plane.shape[0], plane.shape[1])
+    grid = TileGrid.plan(shape, network.stride, network.halo, network.max_tile)
+    return predict_tiles(plane, network, limits, grid, out)
 
 
 def _batch(plane: Sliceable, tile: Tile, limits: Limits, channels: int) -> NDArray[np.float32]:

@@ -17,8 +17,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.instances import label_cells
 from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, find_model
 from napari_unet_cells.normalize import HIGH, LOW, Limits, percentile_limits
-from napari_unet_cells.predict import Network, Output, TileDone, predict_tiles
-from napari_unet_cells.tiling import TileGrid
+from napari_unet_cells.predict import Network, Output, TileDone, predict_plane
 
 
 @dataclass(frozen=True)
@@ -166,13 +165,10 @@ def segment_plane(
         Last.
     """
     started = time.perf_counter()
-    shape = (plane.shape[0], plane.shape[1])
-    # A single pixel has no contrast to stretch, and is segmented all the same.
-    limits = percentile_limits(plane) or Limits(float(plane.flat[0]), float(plane.flat[0]) + 1)
-    grid = TileGrid.plan(shape, network.stride, network.halo, network.max_tile)
+    limits = percentile_limits(plane) or _full_limits(plane)
     if out is None:
-        out = Output.empty(shape, card.makes_cells)
-    yield from predict_tiles(plane, network, limits, grid, out)
+        out = Output.empty((plane.shape[0], plane.shape[1]), card.makes_cells)
+    yield from predict_plane(plane, network, limits, out)
     cells = None
     if card.makes_cells:
         yield Separating()
@@ -181,6 +177,15 @@ def segment_plane(
     provenance["device"] = getattr(network, "device", "")
     provenance["seconds"] = round(time.perf_counter() - started, 3)
     yield Result(cells, out.classes, provenance)
+
+
+def _full_limits(plane: NDArray[Any]) -> Limits:
+    """Give limits where the sample of `percentile_limits` has one value only."""
+    low, high = float(plane.min()), float(plane.max())
+    if low < high:  # a few bright pixels, which the sample missed
+        return Limits(low, high)
+    # A single pixel has no contrast to stretch, and is segmented all the same.
+    return Limits(low, low + max(1.0, abs(low)))
 
 
 def make_provenance(card: ModelCard, limits: Limits, source: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class TileGrid:
         shape : (int, int)
             Of the plane, (y, x), at least (1, 1).
         stride, halo : int
-            Of the network, in pixels; the halo is a multiple of the stride.
+            Of the network, in pixels; the halo is a multiple of the stride, and raised to it
+            where it is 0.
         max_tile : int
             No tile reads more than this, rounded down to the stride, in either direction;
             raised where it would leave no room between two halos.
@@ -142,11 +143,14 @@ class TileGrid:
             raise ValueError(f"a plane of {shape} pixels has no tiles")
         if halo % stride:
             raise ValueError(f"the halo {halo} must be a multiple of the stride {stride}")
+        # The reflection at the end of the plane needs as many pixels as it adds, also where
+        # the last tile holds few of the plane's own.
+        halo = max(halo, _up(stride - 1, stride))
         rows = _spans(shape[0], stride, halo, max_tile)
         columns = _spans(shape[1], stride, halo, max_tile)
         tiles = [Tile(y, x) for y in rows for x in columns]
         if first and len(tiles) > 1:
-            tiles[:1] = _cut(tiles[0], shape, stride, halo, first)
+            tiles[:1] = _cut(tiles[0], stride, halo, first)
         return cls(shape, tuple(tiles))
 
     def __iter__(self) -> Iterator[Tile]:
@@ -181,10 +185,10 @@ def _spans(size: int, stride: int, halo: int, max_tile: int) -> list[Span]:
     return spans
 
 
-def _cut(tile: Tile, shape: tuple[int, int], stride: int, halo: int, first: int) -> list[Tile]:
+def _cut(tile: Tile, stride: int, halo: int, first: int) -> list[Tile]:
     """Cut the tile at the plane's origin into a small square and what remains of it."""
-    top, bottom = _cut_span(tile.y, shape[0], stride, halo, first)
-    left, right = _cut_span(tile.x, shape[1], stride, halo, first)
+    top, bottom = _cut_span(tile.y, stride, halo, first)
+    left, right = _cut_span(tile.x, stride, halo, first)
     pieces = [Tile(top, left)]
     if right is not None:
         pieces.append(Tile(top, right))
@@ -193,13 +197,10 @@ def _cut(tile: Tile, shape: tuple[int, int], stride: int, halo: int, first: int)
     return pieces
 
 
-def _cut_span(
-    span: Span, size: int, stride: int, halo: int, first: int
-) -> tuple[Span, Span | None]:
+def _cut_span(span: Span, stride: int, halo: int, first: int) -> tuple[Span, Span | None]:
     cut = _up(first, stride)
     if span.write_stop <= cut + halo:  # what remains would be mostly halo
         return span, None
-    stop = min(cut + halo, size)
-    head = Span(0, stop, 0, cut, _up(stop, stride) - stop)
+    head = Span(0, cut + halo, 0, cut)  # ends inside the plane, see above
     tail = Span(max(0, cut - halo), span.stop, cut, span.write_stop, span.pad)
     return head, tail

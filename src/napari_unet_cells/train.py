@@ -24,8 +24,7 @@ from napari_unet_cells.nets import ModelCard, save_model
 from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.nets.training import StepDone, Trainer, TrainOptions
 from napari_unet_cells.normalize import percentile_limits
-from napari_unet_cells.predict import Network, Output, predict_tiles
-from napari_unet_cells.tiling import TileGrid
+from napari_unet_cells.predict import Network, Output, predict_plane
 
 #: Training images on which the limits of the watershed are fitted; more would take longer
 #: and not move them.
@@ -209,10 +208,8 @@ def _examples(item: Item, network: Network) -> Iterator[Example]:
     if limits is None:
         return
     plane = image[:LARGEST, :LARGEST]
-    shape = (plane.shape[0], plane.shape[1])
-    out = Output.empty(shape, boundary=True)
-    grid = TileGrid.plan(shape, network.stride, network.halo, network.max_tile)
-    for _ in predict_tiles(plane, network, limits, grid, out):
+    out = Output.empty((plane.shape[0], plane.shape[1]), boundary=True)
+    for _ in predict_plane(plane, network, limits, out):
         pass
     yield out.probabilities, truth[:LARGEST, :LARGEST]
 

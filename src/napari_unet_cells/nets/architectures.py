@@ -159,12 +159,17 @@ def measure_halo(model: keras.Model, stride: int) -> int:
     int
         Pixels on the farther side, rounded up to the stride.
     """
+    import keras
+
     length = 1024
     middle = length // 2
     strips = np.zeros((stride, 2 * stride, length, model.input_shape[-1]), np.float32)
     for phase in range(stride):
         strips[phase, :, middle + phase] = np.nan
-    reached = np.isnan(np.asarray(model(strips, training=False))).any(axis=(1, 3))
+    # Not on a GPU: its fast convolutions (Winograd, FFT) spread NaN over whole blocks.
+    with keras.device("cpu:0"):
+        logits = keras.ops.convert_to_numpy(model(strips, training=False))
+    reached = np.isnan(logits).any(axis=(1, 3))
     first, last = np.flatnonzero(reached.any(axis=0))[[0, -1]]
     # From the edges of the pixel's own stride cell, since tiles begin at multiples of it.
     reach = max(middle - first, last + 1 - (middle + stride))

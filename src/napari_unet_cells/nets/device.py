@@ -83,13 +83,9 @@ def open_network(card: ModelCard) -> DeviceNetwork:
 
     device = _pick_device(tf)
     model = load_model(card)
-    network = DeviceNetwork(
-        card=card,
-        device=device,
-        max_tile=_max_tile(),
-        _grey=_compiled(tf, model, card, 1),
-        _full=_compiled(tf, model, card, card.channels),
-    )
+    grey = _compiled(tf, model, card, 1)
+    full = grey if card.channels == 1 else _compiled(tf, model, card, card.channels)
+    network = DeviceNetwork(card, device, _max_tile(), _grey=grey, _full=full)
     # The first run allocates and chooses kernels; it should not be the user's.
     network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, 1), np.float32))
     return network

@@ -6,13 +6,14 @@ the learning rate follows a cosine from the first to the last of the minutes ask
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import keras
 
 #: The weights that ship are an exponential moving average of the trained ones: less noise
-#: than those of the last step. Updated every `EMA_EVERY` steps.
+#: than those of the last step. Updated every `EMA_EVERY` steps, and in each of the first ones.
 EMA_DECAY, EMA_EVERY = 0.98, 10
 
 VALIDATION_BATCHES = 4
@@ -141,7 +142,7 @@ class Trainer:
         self.model = architectures.build(
             options.architecture, options.n_classes, options.channels, **options.build
         )
-        if options.init is not None:
+        if options.init is not None and not resume:
             load_encoder_weights(self.model, options.init)
         self.model.compile(
             optimizer=keras.optimizers.AdamW(
@@ -172,38 +173,45 @@ class Trainer:
         ------
         StepDone
         """
-        progress, options = self._progress, self.options
-        last = time.perf_counter()
-        saved = last
+        if self.finished:
+            return
+        progress, budget = self._progress, self.options.minutes * 60
+        last = saved = time.perf_counter()
+        loss = 0.0
         try:
-            for images, classes, weights in self._batches():
-                self._set_learning_rate(progress.seconds / (options.minutes * 60))
-                loss = float(self.model.train_on_batch(images, classes, sample_weight=weights))
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"The training diverged at step {progress.step + 1} (loss {loss}). Start "
-                        "again with a lower learning rate."
-                    )
-                progress.step += 1
-                if progress.step % EMA_EVERY == 0:
-                    self._update_average()
-                now = time.perf_counter()
-                progress.seconds += now - last
-                last = now
-                done = self.finished
-                validation = None
-                if now - saved > checkpoint_every or done:
-                    validation = self._validation_loss()
-                    saved = last = time.perf_counter()  # measuring is not training
-                minutes = progress.seconds / 60
-                progress.curve.append((progress.step, minutes, loss, validation))
-                if validation is not None or (self._validation is None and saved == last):
-                    self._save()
-                yield StepDone(progress.step, minutes, loss, validation)
-                if done:
-                    return
+            with contextlib.closing(self._batches()) as batches:
+                for batch in batches:
+                    loss = self._step(batch)
+                    if not math.isfinite(loss):
+                        raise UserError(
+                            f"The training diverged at step {progress.step + 1} (loss {loss}). "
+                            "Start again with a lower learning rate."
+                        )
+                    progress.step += 1
+                    if progress.step < EMA_EVERY or progress.step % EMA_EVERY == 0:
+                        self._update_average()
+                    now = time.perf_counter()
+                    progress.seconds += now - last
+                    last = now
+                    done = progress.seconds >= budget
+                    due = done or now - saved > checkpoint_every
+                    validation = self._validation_loss() if due else None
+                    minutes = progress.seconds / 60
+                    progress.curve.append((progress.step, minutes, loss, validation))
+                    if due:
+                        self._save()
+                        last = saved = time.perf_counter()  # measuring is not training
+                    yield StepDone(progress.step, minutes, loss, validation)
+                    if done:
+                        return
         finally:
-            self._save()
+            if math.isfinite(loss):  # else the last good checkpoint is worth more
+                self._save()
+
+    def _step(self, batch: tuple[Any, Any, Any]) -> float:
+        images, classes, weights = batch
+        self._set_learning_rate(self._progress.seconds / (self.options.minutes * 60))
+        return float(self.model.train_on_batch(images, classes, sample_weight=weights))
 
     def trained_model(self) -> keras.Model:
         """Build a fresh network with the averaged weights: no optimizer, ready to save."""
@@ -214,7 +222,7 @@ class Trainer:
         model.set_weights(self._average)
         return model
 
-    def _batches(self) -> Iterator[tuple[Any, Any, Any]]:
+    def _batches(self) -> Generator[tuple[Any, Any, Any], None, None]:
         """Draw crops in threads, a few steps ahead of the network."""
         options, step = self.options, self._progress.step
         with ThreadPoolExecutor(2) as pool:
@@ -256,7 +264,6 @@ class Trainer:
             images, classes, weights = self._validation.batch(self.options.batch, (i,))
             losses.append(float(self.model.test_on_batch(images, classes, sample_weight=weights)))
         self.model.set_weights(current)
-        self.model.reset_metrics()
         return float(np.mean(losses))
 
     def _save(self) -> None:
@@ -278,28 +285,33 @@ class Trainer:
         folder = self._checkpoint
         try:
             state = json.loads((folder / "state.json").read_text())
-        except (OSError, ValueError) as error:
+            theirs, ours = state["options"], _json_options(self.options)
+        except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
-        ours = _json_options(self.options)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise _damaged(folder, error) from error
         differ = [
             key
             for key in ("architecture", "build", "n_classes", "channels")
-            if state["options"][key] != ours[key]
+            if theirs.get(key) != ours[key]
         ]
         if differ:
             raise UserError(
                 f"{folder} holds a training with another {differ[0]} "
-                f"({state['options'][differ[0]]}, not {ours[differ[0]]})."
+                f"({theirs.get(differ[0])}, not {ours[differ[0]]})."
             )
         # The optimizer's slots exist only after it was built; without them Keras would
         # silently restore the weights alone.
         self.model.optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(folder / "model.weights.h5")
-        with np.load(folder / "average.npz") as arrays:
-            self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-        self._progress = _Progress(
-            state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
-        )
+        try:
+            self.model.load_weights(folder / "model.weights.h5")
+            with np.load(folder / "average.npz") as arrays:
+                self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+            self._progress = _Progress(
+                state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
+            )
+        except Exception as error:  # whatever Keras, h5py or zipfile raise on a damaged file
+            raise _damaged(folder, error) from error
 
     def write_curve(self, path: str | Path) -> None:
         """Write the training curve as CSV, and as PNG beside it.
@@ -315,6 +327,12 @@ class Trainer:
             writer.writerow(("step", "minutes", "loss", "validation_loss"))
             writer.writerows(self._progress.curve)
         _plot_curve(self._progress.curve, path.with_suffix(".png"))
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"The checkpoint in {folder} is damaged ({error}). Train again without resuming."
+    )
 
 
 def _json_options(options: TrainOptions) -> dict[str, Any]:

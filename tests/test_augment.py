@@ -1,0 +1,219 @@
+"""Training crops: the same seed the same crop, image and mask together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from napari_unet_cells import augment
+from napari_unet_cells.augment import (
+    BACKGROUND,
+    BOUNDARY,
+    CELL,
+    Annotated,
+    AugmentOptions,
+    Cropper,
+    annotate,
+    boundary_classes,
+)
+from napari_unet_cells.sample_data import simulate_nuclei
+
+
+@pytest.fixture(scope="module")
+def nuclei() -> Annotated:
+    image, truth = simulate_nuclei((300, 260), seed=2)
+    return annotate(image, truth.astype(np.int32), "fluorescence")
+
+
+def colour(plane: Annotated) -> Annotated:
+    tint = np.array([1.0, 0.6, 0.3])
+    image = (plane.image[..., None] * tint).astype(np.uint8)
+    return Annotated(image, plane.mask, plane.diameter, "tissue")
+
+
+def same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("in_colour", [False, True])
+def test_a_batch_is_what_training_expects(
+    nuclei: Annotated, channels: int, in_colour: bool
+) -> None:
+    plane = colour(nuclei) if in_colour else nuclei
+    cropper = Cropper([plane], AugmentOptions(size=64, channels=channels))
+    images, classes, weights = cropper.batch(24, seed=(1, 2))
+    assert images.shape == (24, 64, 64, channels)
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert classes.shape == weights.shape == (24, 64, 64)
+    assert classes.dtype == np.uint8
+    assert set(np.unique(classes)) == {BACKGROUND, CELL, BOUNDARY}
+    assert weights.dtype == np.float32
+    assert set(np.unique(weights)) <= {1.0, 2.0, 4.0}
+    assert images.std(axis=(1, 2)).max() > 0.1
+
+
+def test_the_same_seed_gives_the_same_batch_in_any_thread(nuclei: Annotated) -> None:
+    planes = [nuclei, colour(nuclei)]
+    cropper = Cropper(planes, AugmentOptions(size=48))
+    seeds = [(0, step) for step in range(6)]
+    expected = [cropper.batch(3, seed) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda seed: cropper.batch(3, seed), seeds))
+    fresh = [Cropper(planes, AugmentOptions(size=48)).batch(3, seed) for seed in seeds]
+    for a, b, c in zip(expected, again, fresh, strict=True):
+        assert same(a, b)
+        assert same(a, c)
+    assert not same(expected[0], expected[1])
+    assert not same(cropper.batch(3, (1, 0)), expected[0])
+
+
+def test_planes_are_left_as_they_were(nuclei: Annotated) -> None:
+    image, mask = nuclei.image.copy(), nuclei.mask.copy()
+    Cropper([nuclei], AugmentOptions(size=64)).batch(20, (0,))
+    np.testing.assert_array_equal(nuclei.image, image)
+    np.testing.assert_array_equal(nuclei.mask, mask)
+
+
+@pytest.mark.parametrize("zoom", [0.3, 0.45, 0.6, 0.9, 1.0, 1.7, 3.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_image_and_mask_are_warped_alike(zoom: float, seed: int) -> None:
+    # Discs, so that nothing is thinner than the averaging of the image.
+    y, x = np.mgrid[:400, :360]
+    mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
+    plane = Annotated((mask * 255).astype(np.uint8), mask, 40.0, "discs")
+    rng = np.random.default_rng(seed)
+    image, labels = augment._warp(plane, zoom, 128, rng)
+    assert 0.1 < labels.mean() < 0.8
+    # The mask keeps the corners of its pixels, which the image loses: up to 0.3 pixels of the
+    # coarser of the two, along the perimeter 2 pi r of the area pi r^2.
+    allowed = 0.3 * max(1.0, zoom) * 2 / (20 * zoom)
+    assert np.mean((image > 127) != (labels > 0)) < allowed * labels.mean()
+
+
+def test_a_shift_of_one_pixel_would_be_seen_by_the_test_above() -> None:
+    y, x = np.mgrid[:400, :360]
+    mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
+    shifted = np.roll(mask, 1, axis=1)
+    plane = Annotated((shifted * 255).astype(np.uint8), mask, 40.0, "discs")
+    image, labels = augment._warp(plane, 1.0, 128, np.random.default_rng(0))
+    assert np.mean((image > 127) != (labels > 0)) > 0.3 * labels.mean() * 2 / 20
+
+
+def test_warps_turn_flip_and_scale(nuclei: Annotated) -> None:
+    # A gradient along x: its direction after the warp tells what happened.
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+    plane = Annotated(ramp, np.ones((256, 256), np.int32), 20.0, "ramp")
+    signs = set()
+    for seed in range(60):
+        image, _ = augment._warp(plane, 1.0, 32, np.random.default_rng(seed))
+        gy, gx = (float(np.median(np.diff(image.astype(int), axis=a))) for a in (0, 1))
+        signs.add((np.sign(gy), np.sign(gx)))
+    assert {(0, 1), (0, -1), (1, 0), (-1, 0)} <= signs  # quarter turns
+    assert len(signs) > 4  # and others
+
+
+def test_a_plane_smaller_than_the_crop_is_mirrored(nuclei: Annotated) -> None:
+    small = Annotated(nuclei.image[:20, :11], nuclei.mask[:20, :11], 10.0, "small")
+    images, classes, weights = Cropper([small], AugmentOptions(size=96)).batch(12, (0,))
+    assert np.isfinite(images).all()
+    assert classes.max() <= 2
+    assert weights.min() >= 1
+
+
+def test_masks_of_classes_stay_classes(nuclei: Annotated) -> None:
+    classes = (nuclei.mask > 0).astype(np.int32) * 4
+    plane = Annotated(nuclei.image, classes, 0.0, "classes")
+    _, drawn, weights = Cropper([plane], AugmentOptions(size=64, instances=False)).batch(8, (0,))
+    assert set(np.unique(drawn)) == {0, 4}
+    assert (weights == 1).all()
+
+
+def test_boundaries_between_touching_cells_weigh_most(nuclei: Annotated) -> None:
+    mask = np.zeros((64, 64), np.int32)
+    mask[10:50, 10:30], mask[10:50, 30:50] = 1, 2
+    cropper = Cropper([nuclei], AugmentOptions(size=64))
+    classes, weights = cropper._target(mask, 40.0)
+    assert (weights[20:40, 29:31] == 4).all()
+    assert (classes[20:40, 29:31] == BOUNDARY).all()
+    assert (weights[20:40, 10:12] == 2).all()
+    assert weights[30, 20] == weights[0, 0] == 1
+
+
+def test_boundary_classes_by_hand() -> None:
+    mask = np.zeros((5, 8), np.uint8)
+    mask[1:4, 1:4], mask[1:4, 4:7] = 1, 2
+    assert boundary_classes(mask).tolist() == [
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 2, 2, 2, 2, 2, 2, 0],
+        [0, 2, 1, 2, 2, 1, 2, 0],
+        [0, 2, 2, 2, 2, 2, 2, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert not (boundary_classes(mask, width=2) == CELL).any()
+
+
+def test_the_border_of_the_plane_is_no_boundary() -> None:
+    assert (boundary_classes(np.ones((6, 7), np.int32)) == CELL).all()
+
+
+def brute_force(mask: NDArray[Any], width: int) -> NDArray[np.uint8]:
+    classes = np.zeros(mask.shape, np.uint8)
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        near = mask[max(0, y - width) : y + width + 1, max(0, x - width) : x + width + 1]
+        classes[y, x] = BOUNDARY if (near != mask[y, x]).any() else CELL
+    return classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_boundary_classes_are_what_the_docstring_says(
+    height: int, width: int, thickness: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 3, (height // 3 + 1, width // 3 + 1))
+    mask = np.kron(coarse, np.ones((3, 3), int))[:height, :width]
+    np.testing.assert_array_equal(boundary_classes(mask, thickness), brute_force(mask, thickness))
+
+
+def test_annotate_normalises_with_the_limits_of_the_plane() -> None:
+    image, truth = simulate_nuclei((128, 128), seed=0)
+    plane = annotate(image, truth.astype(np.int32), "k")
+    assert plane.image.dtype == np.uint8
+    assert plane.image.min() == 0
+    assert plane.image.max() == 255
+    assert 15 < plane.diameter < 25
+    assert plane.kind == "k"
+
+
+def test_annotate_of_nothing() -> None:
+    plane = annotate(np.full((30, 30), 7, np.uint16), np.zeros((30, 30), np.int32))
+    assert not plane.image.any()
+    assert plane.diameter == 0
+    images, classes, _ = Cropper([plane], AugmentOptions(size=32)).batch(4, (0,))
+    assert np.isfinite(images).all()
+    assert not classes.any()
+
+
+def test_grey_saved_as_colour_becomes_grey_again() -> None:
+    image, truth = simulate_nuclei((64, 64), seed=0)
+    mask = truth.astype(np.int32)
+    assert annotate(np.stack([image] * 3, -1), mask).image.ndim == 2
+    red = np.zeros((64, 64, 3), np.uint16)
+    red[..., 0] = image
+    assert annotate(red, mask).image.shape == (64, 64, 3)
+
+
+def test_rare_kinds_are_drawn_more_often_than_their_share(nuclei: Annotated) -> None:
+    planes = [nuclei] * 9 + [colour(nuclei)]
+    cropper = Cropper(planes)
+    assert cropper._probability.sum() == pytest.approx(1)
+    assert cropper._probability[-1] == pytest.approx(0.25)  # of kinds 9 : 1, roots 3 : 1
