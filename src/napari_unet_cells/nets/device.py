@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -77,10 +78,7 @@ def open_network(card: ModelCard) -> DeviceNetwork:
     UserError
         Where the model file is not what its card says.
     """
-    # TensorFlow's own start-up messages tell a biologist nothing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
+    tf = _import_tensorflow()
     device = _pick_device(tf)
     model = load_model(card)
     grey = _compiled(tf, model, card, 1)
@@ -89,6 +87,33 @@ def open_network(card: ModelCard) -> DeviceNetwork:
     # The first run allocates and chooses kernels; it should not be the user's.
     network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, 1), np.float32))
     return network
+
+
+def _import_tensorflow() -> Any:
+    """Import TensorFlow without its start-up messages, which tell a biologist nothing.
+
+    Some are written straight to file descriptor 2 before any log level counts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _no_stderr():
+        import tensorflow as tf
+    return tf
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without a console has none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _pick_device(tf: Any) -> str:
