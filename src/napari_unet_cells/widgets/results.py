@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +26,13 @@ CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6eb
 
 
 def preload() -> None:
-    """Have napari import what a first labels layer needs, off the GUI thread.
+    """Import what napari's first labels layer needs, off the GUI thread.
 
-    The first labels layer of a session makes napari import pandas and more, which would
-    stop the window for half a second in the middle of the first run.
+    Else the window would stand still for half a second in the middle of the first run. A
+    layer made here would do too, but its units are not made for two threads (pint).
     """
-    from napari.layers import Labels
-
-    Labels(np.zeros((1, 1), np.uint8))
+    for module in ("pandas", "skimage.color.colorconv"):
+        importlib.import_module(module)
 
 
 class ResultLayers:
