@@ -16,9 +16,9 @@ from napari_unet_cells.metrics import compare, summarize
 #: belongs to an image and not to a network.
 GRID: dict[str, Sequence[float]] = {
     "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "cell_threshold": (0.3, 0.4, 0.5, 0.6),
-    "smoothing": (0.5, 1.0, 1.5, 2.0),
-    "smallest": (6, 12, 20, 30),
+    "cell_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    "smoothing": (0.5, 1.0, 1.5, 2.0, 2.5),
+    "smallest": (6, 12, 20),
 }
 
 #: Pixels a side that are looked at of each image; enough to see touching cells.
