@@ -67,6 +67,9 @@ OPENING_SECONDS = 60.0
 
 _POLL_SECONDS = 0.05
 
+#: The network takes all cores; the window goes first where both want one.
+NICENESS = 5
+
 
 class Cancelled(Exception):
     """The user asked to stop; nothing is wrong."""
@@ -290,7 +293,11 @@ class _Child:
 def _start_process() -> subprocess.Popen[bytes]:
     options: dict[str, Any] = {}
     if sys.platform == "win32":
-        options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        options["creationflags"] = (
+            subprocess.CREATE_NO_WINDOW
+            | subprocess.CREATE_NEW_PROCESS_GROUP
+            | subprocess.BELOW_NORMAL_PRIORITY_CLASS  # as `os.nice` in `_serve`
+        )
     else:
         options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
     # The child finds what this process finds, but for the empty entry: it stands for the
@@ -628,6 +635,8 @@ def _serve() -> None:
     with contextlib.suppress(OSError):
         # When the memory is full, this process should go, not napari with its layers.
         Path("/proc/self/oom_score_adj").write_text("800")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     outbox.write(_HELLO)
     _Server(inbox, outbox).run()
 

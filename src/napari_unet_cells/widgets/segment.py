@@ -201,11 +201,13 @@ class SegmentSection(QWidget):
 
     def _show_tile(self, event: TileDone) -> None:
         assert self._results is not None
-        self._results.refresh()
+        # The bar first: it paints at once whatever waits in the window, and a canvas with a
+        # new layer would make one long stop of two short ones.
         done, total = event.pixels_done, event.pixels_total
-        self.progress.setValue(STEPS * done // total)
         seconds = time.monotonic() - self._started
         self.progress.setFormat(describe_progress(done, total, seconds))
+        self.progress.setValue(STEPS * done // total)
+        self._results.refresh()
 
     # ------------------------------------------------------------------ how it ends
 
