@@ -271,8 +271,48 @@ def test_export_asks_before_it_replaces_a_file(
     qtbot.waitUntil(lambda: "out.tif" in dock.export.message.text(), timeout=10_000)
 
     assert len(asked) == 1
-    assert "out.tif exists" in asked[0]
+    assert "out.tif exists already" in asked[0]
     assert (existing.read_bytes() != b"precious") == replaced
+
+
+def test_export_names_every_file_that_would_be_replaced(viewer, dock, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+    for name in ("out.tif", "out.json"):
+        (tmp_path / name).write_bytes(b"precious")
+    asked = []
+    monkeypatch.setattr(
+        QMessageBox,
+        "question",
+        lambda parent, title, text: asked.append(text) or QMessageBox.StandardButton.No,
+    )
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "out.tif"), "")
+    )
+    viewer.add_labels(np.ones((8, 8), np.uint8), name="mine")
+    dock.export.buttons["mask"].click()
+    assert "out.tif and out.json exist" in asked[0]
+    assert (tmp_path / "out.json").read_bytes() == b"precious"
+
+
+def test_cancelled_result_names_its_maker_and_that_it_is_partial(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    dock.segment.cancel_button.click()
+    made = viewer.layers["large classes"].metadata["napari_unet_cells"]["provenance"]
+    assert made["complete"] is False
+    assert len(made["model"]["sha256"]) == 64
+
+
+def test_the_image_selected_during_a_run_is_the_next_one(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="second")
+    first = viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    assert dock.segment.image_box.layer is first
+    viewer.layers.selection.active = viewer.layers["second"]
+    assert dock.segment.image_box.layer is first
+    dock.segment.cancel_button.click()
+    assert dock.segment.image_box.layer is viewer.layers["second"]
 
 
 def test_export_says_whether_labels_were_corrected(

@@ -174,3 +174,30 @@ def test_whatever_the_network_says_the_labels_are_sound(
     assert (areas >= max(1, smallest)).all()
     for i in ids:
         assert ndimage.label(cells == i, np.ones((3, 3)))[1] == 1
+
+
+def test_a_second_seed_in_a_textured_cell_leaves_no_hole():
+    """A dark ring around a bright spot makes a part of its own, too small for a cell."""
+    probabilities = np.zeros((2, 60, 60), np.uint8)
+    probabilities[0, 5:55, 5:55] = 250
+    probabilities[0, 28:33, 28:33] = 100
+    probabilities[1, 28:33, 28:33] = 150
+    probabilities[0, 29:32, 29:32] = 250
+    options = InstanceOptions(seed_threshold=0.6, smoothing=0.3, smallest=20)
+    seeds, n = ndimage.label(probabilities[0] > 153)
+    assert (n, np.bincount(seeds.ravel())[2]) == (2, 9)  # there is such a seed
+    labels = label_cells(probabilities, options)
+    assert labels.max() == 1
+    assert (labels[5:55, 5:55] == 1).all()
+
+
+def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough():
+    probabilities = np.zeros((2, 20, 20), np.uint8)
+    probabilities[0, 5:9, 4:8] = 250
+    probabilities[0, 5:9, 9:13] = 250
+    probabilities[1, 5:9, 8] = 250
+    options = InstanceOptions(smoothing=0.3, smallest=30)
+    assert label_cells(probabilities, InstanceOptions(smoothing=0.3, smallest=5)).max() == 2
+    labels = label_cells(probabilities, options)
+    assert labels.max() == 1
+    assert np.count_nonzero(labels) == 36

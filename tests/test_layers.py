@@ -75,17 +75,47 @@ def test_planes_come_at_full_resolution():
     assert facts.plane_of(levels).shape == (40, 50)
 
 
-def test_pixel_size_comes_from_the_layer_else_from_its_file(tmp_path, image):
-    assert facts.pixel_size(image) == facts.PixelSize(1.0, 1.0, "pixel")
-    path = tmp_path / "image.tif"
-    tifffile.imwrite(
-        path, np.zeros((6, 8), np.uint8), imagej=True, resolution=(4, 4), metadata={"unit": "um"}
-    )
+def tiff(path, size):
+    resolution = (1 / size, 1 / size)
+    pixels = np.zeros((6, 8), np.uint8)
+    tifffile.imwrite(path, pixels, imagej=True, resolution=resolution, metadata={"unit": "um"})
+    image = Image(pixels, name=path.stem)
     image._source = image.source.model_copy(update={"path": str(path)})
+    return image
+
+
+def size_of(layer, layers):
+    return facts.pixel_size(facts.export_source(layer, layers))
+
+
+def test_pixel_size_comes_from_the_layer_else_from_its_file(tmp_path):
+    image = tiff(tmp_path / "image.tif", 0.25)
+    plain = Labels(np.zeros((6, 8), np.uint16))
+    assert size_of(plain, [image, plain]) == facts.PixelSize(1.0, 1.0, "pixel")  # not its labels
     labels = result(image)
-    assert facts.pixel_size(labels, image) == facts.PixelSize(0.25, 0.25, "micrometer")
+    assert size_of(labels, [image, labels]) == facts.PixelSize(0.25, 0.25, "micrometer")
     scaled = result(image, scale=(2, 3), units=("nm", "nm"))
-    assert facts.pixel_size(scaled, image) == facts.PixelSize(2.0, 3.0, "nanometer")
+    assert size_of(scaled, [image, scaled]) == facts.PixelSize(2.0, 3.0, "nanometer")
+
+
+def test_pixel_size_is_never_that_of_another_image(tmp_path):
+    image, other = tiff(tmp_path / "image.tif", 0.25), tiff(tmp_path / "other.tif", 0.1)
+    labels = result(image)
+    assert size_of(labels, [image, other]).x == 0.25
+    assert size_of(labels, [other]) == facts.PixelSize(1.0, 1.0, "pixel")  # its image is gone
+    provenance = {"source": facts.describe_source(image)}
+    metadata = facts.result_metadata(facts.CELLS, facts.image_id(image), provenance)
+    labels = Labels(np.zeros((6, 8), np.uint16), metadata=metadata)
+    assert size_of(labels, [other]).x == 0.25  # the provenance knows the file
+
+
+def test_stacks_and_levels_are_not_exported():
+    for layer in (
+        Labels(np.zeros((2, 6, 8), int), name="stack"),
+        Labels([np.zeros((60, 80), int), np.zeros((30, 40), int)], multiscale=True, name="stack"),
+    ):
+        with pytest.raises(UserError, match="'stack' is not a single plane"):
+            facts.export_source(layer, [])
 
 
 def test_record_tells_corrected_from_untouched_labels(image):
@@ -95,11 +125,15 @@ def test_record_tells_corrected_from_untouched_labels(image):
     )
     layer = Labels(made.copy(), metadata=metadata)
     size = facts.PixelSize(1, 1, "pixel")
-    assert facts.export_record(layer, size)["corrected_by_hand"] is False
+
+    def corrected(layer):
+        record = facts.export_record(facts.export_source(layer, [image]), size)
+        json.dumps(record)
+        return record["corrected_by_hand"]
+
+    assert corrected(layer) is False
     layer.data_setitem((np.array([0]), np.array([0])), 7)
-    assert facts.export_record(layer, size)["corrected_by_hand"] is True
+    assert corrected(layer) is True
     layer.undo()
-    assert facts.export_record(layer, size)["corrected_by_hand"] is False
-    foreign = facts.export_record(Labels(made), size)
-    assert foreign["corrected_by_hand"] is None  # not ours: we cannot know
-    json.dumps(foreign)
+    assert corrected(layer) is False
+    assert corrected(Labels(made)) is None  # not ours: we cannot know

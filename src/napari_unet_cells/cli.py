@@ -1,6 +1,6 @@
 """The command line: ``napari-unet-cells COMMAND``.
 
-Exit codes: 0 done; 1 some of several files failed, the others are done; 2 bad input.
+Exit codes: 0 done; 1 of several files some failed, the others are done; 2 bad input.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user runs Keras with
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
@@ -213,7 +214,9 @@ def _train(options: argparse.Namespace) -> int:
                 elif isinstance(event, Trained):
                     bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
         except KeyboardInterrupt:
-            bar.write("The same command with --resume goes on from here.", file=sys.stderr)
+            folder = options.checkpoint or options.output.with_suffix(".checkpoint")
+            if (folder / "state.json").is_file():
+                bar.write("The same command with --resume goes on from here.", file=sys.stderr)
             raise
         except FileExists as error:
             raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, write_json, write_labels
 from napari_unet_cells.layers import PixelSize
 
@@ -42,13 +43,19 @@ class Exporter:
         Of the file dialog.
     suffix : str
         Appended where the name has none.
+    targets : callable (path) -> files that `write` makes
     write : callable (path, export, overwrite) -> written files
     """
 
     title: str
     filter: str
     suffix: str
+    targets: Callable[[Path], tuple[Path, ...]]
     write: Callable[[Path, Export, bool], tuple[Path, ...]]
+
+    def existing(self, path: Path) -> tuple[Path, ...]:
+        """Files that an export to `path` would replace."""
+        return tuple(filter(Path.exists, self.targets(path)))
 
 
 def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -> Path:
@@ -69,24 +76,36 @@ def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -
     return folder / (name + suffix)
 
 
+def _mask_targets(path: Path) -> tuple[Path, ...]:
+    """Give the mask, with its extension, and the JSON of the same name."""
+    mask = path if path.suffix.lower() in (".tif", ".tiff") else Path(f"{path}.tif")
+    return mask, mask.with_suffix(".json")
+
+
 def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
-    """Write the mask as TIFF, and a JSON of the same name with transform and provenance."""
-    target = path if path.suffix.lower() in (".tif", ".tiff") else Path(f"{path}.tif")
-    record = target.with_suffix(".json")
+    """Write the mask as TIFF, and a JSON with transform and provenance beside it."""
+    mask, record = _mask_targets(path)
     if not overwrite:
-        for existing in filter(Path.exists, (target, record)):
+        for existing in filter(Path.exists, (mask, record)):
             raise FileExists(existing)  # before one of the two is written
-    mask = write_labels(
-        target,
+    was_there = mask.exists()
+    write_labels(
+        mask,
         export.labels,
         pixel_size=(export.size.y, export.size.x),
         unit=export.size.unit,
         provenance=export.record,
         overwrite=overwrite,
     )
-    return mask, write_json(record, export.record, overwrite=overwrite)
+    try:
+        write_json(record, export.record, overwrite=overwrite)
+    except UserError:
+        if not was_there:
+            mask.unlink(missing_ok=True)  # a mask without its record is half an export
+        raise
+    return mask, record
 
 
 EXPORTERS: dict[str, Exporter] = {
-    "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _write_mask),
+    "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _mask_targets, _write_mask),
 }

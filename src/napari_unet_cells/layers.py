@@ -147,20 +147,81 @@ def describe_transform(layer: Any) -> dict[str, Any]:
     }
 
 
-def pixel_size(layer: Any, image: Any = None) -> PixelSize:
-    """Pixel size of a layer, from itself or from the file its image was read from.
+def source_path(layer: Any, layers: Iterable[Any]) -> Path | None:
+    """File that the image of a result was read from; None where it is not known.
+
+    Only the very image counts, never another one that happens to be open: its pixel size
+    would be wrong. Where it was removed from the viewer, the provenance still names its file.
+    """
+    made = layer.metadata.get(OURS, {})
+    for image in image_layers(layers):
+        if image_id(image) == made.get("image"):
+            return None if image.source.path is None else Path(image.source.path)
+    path = made.get("provenance", {}).get("source", {}).get("path")
+    return None if path is None else Path(path)
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """All that is asked of a labels layer for an export.
+
+    It is taken at once, in the GUI thread; the rest, which takes time, needs no layer.
+
+    Attributes
+    ----------
+    labels : integer array, (y, x)
+        The layer's own, not a copy.
+    name : str
+    made : mapping
+        What `result_metadata` says, empty for labels of other origin.
+    transform : mapping
+        See `describe_transform`.
+    image_path : Path or None
+        See `source_path`.
+    """
+
+    labels: NDArray[Any]
+    name: str
+    made: Mapping[str, Any]
+    transform: Mapping[str, Any]
+    image_path: Path | None
+
+
+def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
+    """Take what an export needs from a labels layer.
+
+    Raises
+    ------
+    UserError
+        Where the layer is not one plane.
+    """
+    if getattr(layer, "multiscale", False) or layer.ndim != 2:
+        raise UserError(
+            f"'{layer.name}' is not a single plane; one plane is exported at a time. For a "
+            "stack use File > Save Selected Layers."
+        )
+    return ExportSource(
+        np.asarray(layer.data),
+        layer.name,
+        layer.metadata.get(OURS, {}),
+        describe_transform(layer),
+        source_path(layer, layers),
+    )
+
+
+def pixel_size(source: ExportSource) -> PixelSize:
+    """Pixel size of labels, from their layer or from the file their image was read from.
 
     napari's own TIFF reader drops the pixel size of a file: its layers have a scale of 1
     in pixels, and then the file is asked.
     """
-    scale = [float(value) for value in layer.scale[-2:]]
-    unit = str(layer.units[-1])
-    if unit == "pixel" and scale == [1.0, 1.0]:
-        path = getattr(getattr(image, "source", None), "path", None)
-        size, file_unit = (None, "pixel") if path is None else pixel_size_of(path)
+    y, x = source.transform["scale"]
+    unit = source.transform["units"][-1]
+    if (y, x, unit) == (1.0, 1.0, "pixel") and source.image_path is not None:
+        size, file_unit = pixel_size_of(source.image_path)
         if size is not None:
             return PixelSize(size[0], size[1], file_unit)
-    return PixelSize(scale[0], scale[1], unit)
+    return PixelSize(y, x, unit)
 
 
 def result_metadata(
@@ -188,23 +249,22 @@ def digest(labels: NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(labels).data)
 
 
-def export_record(layer: Any, size: PixelSize) -> dict[str, Any]:
+def export_record(source: ExportSource, size: PixelSize) -> dict[str, Any]:
     """Describe an exported mask for the JSON beside it.
 
     Returns
     -------
     dict
         Provenance of the run (empty for labels of other origin), whether the labels were
-        corrected since, transform and pixel size.
+        corrected since (None where that cannot be known), transform and pixel size.
     """
-    made = layer.metadata.get(OURS, {})
-    corrected = digest(np.asarray(layer.data)) != made["digest"] if "digest" in made else None
+    checksum = source.made.get("digest")
     return {
-        **made.get("provenance", {}),
-        "corrected_by_hand": corrected,
-        "layer": layer.name,
+        **source.made.get("provenance", {}),
+        "corrected_by_hand": None if checksum is None else digest(source.labels) != checksum,
+        "layer": source.name,
         "pixel_size": asdict(size),
-        "transform": describe_transform(layer),
+        "transform": source.transform,
     }
 
 

@@ -13,7 +13,13 @@ from napari_unet_cells.engine import Engine
 from napari_unet_cells.layers import digest
 from napari_unet_cells.nets import find_model
 from napari_unet_cells.predict import Output, TileDone
-from napari_unet_cells.segmentation import Result, Separating, check_plane, segment_plane
+from napari_unet_cells.segmentation import (
+    Result,
+    Separating,
+    check_plane,
+    make_provenance,
+    segment_plane,
+)
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,17 @@ class Opened:
 
 @dataclass(frozen=True)
 class Started:
-    """The tiles will be written into `out`, which the GUI may show."""
+    """The tiles will be written into `out`, which the GUI may show.
+
+    Attributes
+    ----------
+    out : Output
+    provenance : dict
+        As known so far, with ``"complete": False``: the run may be cancelled.
+    """
 
     out: Output
-    classes: tuple[str, ...]
+    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ def run(
     network = engine.open(card, stop)
     yield Opened(network.device)
     out = Output.empty((plane.shape[0], plane.shape[1]), card.makes_cells)
-    yield Started(out, card.classes)
+    yield Started(out, make_provenance(card, None, source) | {"complete": False})
     for event in segment_plane(plane, network, card, out, source):
         if isinstance(event, Result):
             cells = event.cells

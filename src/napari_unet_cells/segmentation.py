@@ -127,7 +127,7 @@ def check_plane(image: ArrayLike) -> NDArray[Any]:
                 f"{bad} of the image's {plane.size} values are not finite numbers (NaN or "
                 "inf). Replace them first, for example with numpy.nan_to_num."
             )
-    if plane.size > 1 and plane.min() == plane.max():
+    if plane.shape[0] * plane.shape[1] > 1 and plane.min() == plane.max():
         raise UserError(
             f"The image is constant: every value is {plane.flat[0]}. Is it the right channel?"
         )
@@ -188,8 +188,17 @@ def _full_limits(plane: NDArray[Any]) -> Limits:
     return Limits(low, low + max(1.0, abs(low)))
 
 
-def make_provenance(card: ModelCard, limits: Limits, source: Mapping[str, Any]) -> dict[str, Any]:
+def make_provenance(
+    card: ModelCard, limits: Limits | None, source: Mapping[str, Any]
+) -> dict[str, Any]:
     """Describe how a result was made, so that it can be made again.
+
+    Parameters
+    ----------
+    card : ModelCard
+    limits : Limits or None
+        None where they are not known yet.
+    source : mapping
 
     Returns
     -------
@@ -209,7 +218,7 @@ def make_provenance(card: ModelCard, limits: Limits, source: Mapping[str, Any]) 
         "parameters": {
             "normalization": {
                 "percentiles": [LOW, HIGH],
-                "limits": [limits.low, limits.high],
+                "limits": None if limits is None else [limits.low, limits.high],
             },
             "instances": asdict(card.instances) if card.makes_cells else None,
         },

@@ -20,7 +20,8 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.evaluate import evaluate, summarize_by_kind
 from napari_unet_cells.files import FileExists
 from napari_unet_cells.fit import LARGEST, Example, fit_instances
-from napari_unet_cells.nets import ModelCard, save_model
+from napari_unet_cells.instances import InstanceOptions
+from napari_unet_cells.nets import ModelCard, read_card, save_model
 from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.nets.training import StepDone, Trainer, TrainOptions
 from napari_unet_cells.normalize import percentile_limits
@@ -104,7 +105,7 @@ def train(
     _check_instances(train_planes)
     _try_to_write(folder)
     trainer = Trainer(train_planes, _read(validation), options, folder, resume)
-    if trainer.finished and output.exists():
+    if trainer.finished and _is_complete(output):
         raise UserError(
             f"The training in {folder} has used up its {options.minutes:g} minutes. Ask for more "
             "minutes in all to go on with it."
@@ -127,11 +128,21 @@ def _check_output(
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
     folder = Path(checkpoint or output.with_suffix(".checkpoint"))
     if not replace_old:
-        ours = (output, output.with_suffix(".json"), folder / "state.json")
+        ours = [output.with_suffix(end) for end in (".keras", ".json", ".csv", ".png")]
+        ours.append(folder / "state.json")
         for existing in filter(Path.exists, ours):
             raise FileExists(existing)  # before the training, not after
     _try_to_write(output.parent)
     return output, folder
+
+
+def _is_complete(output: Path) -> bool:
+    """Whether the model was fitted and scored; else a resumed training does that."""
+    try:
+        card = read_card(output)
+    except UserError:
+        return False
+    return bool(card.scores) or card.instances != InstanceOptions()
 
 
 def _try_to_write(folder: Path) -> None:

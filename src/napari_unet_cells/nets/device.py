@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import ModelCard, load_model
 
 if TYPE_CHECKING:
@@ -64,9 +66,23 @@ class DeviceNetwork:
             yield self.forward(batch)
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Predict one batch (n, y, x, 1 or `channels`)."""
+        """Predict one batch (n, y, x, 1 or `channels`).
+
+        Raises
+        ------
+        UserError
+            Where the memory of the device is full.
+        """
+        import tensorflow as tf
+
         function = self._grey if batch.shape[-1] == 1 else self._full
-        output: NDArray[np.uint8] = function(batch).numpy()
+        try:
+            output: NDArray[np.uint8] = function(batch).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                "The memory of the device is full. Close other programs that use it, or cut the "
+                "image into smaller ones."
+            ) from error
         return output
 
 
@@ -95,6 +111,8 @@ def _import_tensorflow() -> Any:
     Some are written straight to file descriptor 2 before any log level counts.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" not in sys.modules:  # whatever else the user runs Keras with
+        os.environ["KERAS_BACKEND"] = "tensorflow"
     with _no_stderr():
         import tensorflow as tf
     return tf

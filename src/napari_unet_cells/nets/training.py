@@ -23,6 +23,7 @@ import numpy as np
 
 from napari_unet_cells.augment import Annotated, AugmentOptions, Cropper
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import atomic_write
 from napari_unet_cells.nets import architectures
 from napari_unet_cells.nets.encoders import load_encoder_weights
 
@@ -267,8 +268,22 @@ class Trainer:
         return float(np.mean(losses))
 
     def _save(self) -> None:
-        """Write the checkpoint beside the old one, then put it in its place."""
-        folder = self._checkpoint
+        """Write the checkpoint beside the old one, then put it in its place.
+
+        Raises
+        ------
+        UserError
+            Where the disk refuses; the checkpoint before stays as it was.
+        """
+        try:
+            self._write_checkpoint(self._checkpoint)
+        except OSError as error:
+            raise UserError(
+                f"The checkpoint cannot be written to {self._checkpoint} "
+                f"({error.strerror or error}). Free some space; --resume goes on from the last one."
+            ) from error
+
+    def _write_checkpoint(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_weights(folder / "new.weights.h5")
         np.savez(folder / "new.npz", *self._average)
@@ -320,13 +335,23 @@ class Trainer:
         ----------
         path : path ending in ``.csv``
             Columns step, minutes, loss, validation_loss (empty where it was not measured).
+            Older files of these names are replaced.
+
+        Raises
+        ------
+        UserError
+            Where they cannot be written.
         """
         path = Path(path)
-        with path.open("w", newline="") as file:
+        with (
+            atomic_write(path, overwrite=True) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("step", "minutes", "loss", "validation_loss"))
             writer.writerows(self._progress.curve)
-        _plot_curve(self._progress.curve, path.with_suffix(".png"))
+        with atomic_write(path.with_suffix(".png"), overwrite=True) as temporary:
+            _plot_curve(self._progress.curve, temporary)
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

@@ -6,9 +6,8 @@ import threading
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -22,8 +21,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells import layers as facts
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.export import EXPORTERS, Export, Exporter, proposed_path
-from napari_unet_cells.files import FileExists
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.worker import Worker
 
@@ -42,7 +41,8 @@ class ExportSection(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self.worker = Worker(self)
+        # Not a daemon: closing napari waits until the file is written.
+        self.worker = Worker(self, daemon=False)
         self.labels_box = LayerBox(viewer, facts.labels_layers, facts.labels_for)
         self.labels_box.setToolTip("The labels to export. It follows the active layer.")
         self.labels_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -76,70 +76,62 @@ class ExportSection(QWidget):
         layer = self.labels_box.layer
         if layer is None:
             return
-        image = facts.image_for(layer, self._viewer.layers)
-        image_path = None if image is None else image.source.path
-        proposed = proposed_path(image_path, layer.name, exporter.suffix)
+        try:
+            source = facts.export_source(layer, self._viewer.layers)
+        except UserError as error:
+            self._warn(str(error))
+            return
+        proposed = proposed_path(source.image_path, layer.name, exporter.suffix)
         name, _ = QFileDialog.getSaveFileName(
             self,
             "Export labels",
             str(proposed),
             exporter.filter,
             # Qt would ask for the name as it was typed, before its extension is added; the
-            # question is asked below for the file that would really be replaced.
+            # question is asked below for the files that would really be replaced.
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if name:
-            self.export(layer, Path(name), exporter)
+            self.export(source, Path(name), exporter)
 
-    def export(self, layer: Any, path: Path, exporter: Exporter, overwrite: bool = False) -> None:
-        """Write a layer in the background.
-
-        Parameters
-        ----------
-        layer : napari labels layer
-        path : Path
-        exporter : Exporter
-        overwrite : bool
-            False asks the user before anything is replaced.
-        """
-        image = facts.image_for(layer, self._viewer.layers)
+    def export(self, source: facts.ExportSource, path: Path, exporter: Exporter) -> None:
+        """Write labels in the background; the user is asked before a file is replaced."""
+        existing = exporter.existing(path)
+        if existing and not self._may_replace(existing):
+            self._warn(f"{_names(existing)} kept; nothing was written.")
+            return
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
-            # All of it in the thread: the image's file is asked for the pixel size, and the
-            # layer's own array is read, since a copy of 512 MB would block the window.
-            size = facts.pixel_size(layer, image)
-            labels = np.asarray(layer.data)
-            export = Export(labels, size, facts.export_record(layer, size))
-            try:
-                yield exporter.write(path, export, overwrite)
-            except FileExists as error:
-                yield error
+            size = facts.pixel_size(source)
+            export = Export(source.labels, size, facts.export_record(source, size))
+            yield exporter.write(path, export, bool(existing))
 
-        self._again = partial(self.export, layer, path, exporter, True)
         self.message.setText("writing...")
         self.worker.start(job)
         self._show_usable()
 
-    def _receive(self, event: object) -> None:
-        if isinstance(event, FileExists):
-            self._ask_to_replace(event)
-        elif isinstance(event, tuple):
-            files = " and ".join(path.name for path in event)
-            sentence = f"Written: {files} in {event[0].parent}"
-            self.message.setText(sentence)
-            show_info(sentence)
+    def _may_replace(self, existing: tuple[Path, ...]) -> bool:
+        names = _names(existing)
+        exist = "exists" if len(existing) == 1 else "exist"
+        question = f"{names} {exist} already in {existing[0].parent}. Replace?"
+        answer = QMessageBox.question(self, "Replace?", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _ask_to_replace(self, exists: FileExists) -> None:
-        answer = QMessageBox.question(
-            self, "Replace the file?", f"{exists.path} exists already. Replace it?"
-        )
-        if answer == QMessageBox.StandardButton.Yes:
-            self._again()
-        else:
-            self.message.setText(f"{exists.path.name} was kept; nothing was written.")
-            show_warning(f"{exists.path.name} was kept; nothing was written.")
+    def _receive(self, event: object) -> None:
+        assert isinstance(event, tuple)
+        sentence = f"Written: {_names(event)} in {event[0].parent}"
+        self.message.setText(sentence)
+        show_info(sentence)
+
+    def _warn(self, sentence: str) -> None:
+        self.message.setText(sentence)
+        show_warning(sentence)
 
     def _failed(self, problem: str) -> None:
         self.message.setText(problem)
         show_error(problem)
         self._show_usable()
+
+
+def _names(paths: tuple[Path, ...]) -> str:
+    return " and ".join(path.name for path in paths)

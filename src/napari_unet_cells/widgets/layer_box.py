@@ -45,6 +45,12 @@ class LayerBox(QComboBox):
         index = self.currentIndex()
         return self._layers[index] if 0 <= index < len(self._layers) else None
 
+    def setEnabled(self, enabled: bool) -> None:
+        """Follow the active layer again, which may have changed meanwhile."""
+        super().setEnabled(enabled)
+        if enabled:
+            self._select(self.layer)
+
     def _refill(self, event: object = None) -> None:
         current = self.layer
         for layer in self._layers:

@@ -10,7 +10,6 @@ import numpy as np
 from napari_unet_cells.layers import (
     CELLS,
     CLASSES,
-    describe_source,
     image_id,
     place_of,
     result_metadata,
@@ -35,6 +34,14 @@ def preload() -> None:
         importlib.import_module(module)
 
 
+def class_colors(n: int) -> dict[int | None, str]:
+    """Colours of `n` classes, as napari takes them: what is no class is not drawn."""
+    others = CLASS_COLORS[1:]
+    colors: dict[int | None, str] = {None: CLASS_COLORS[0], 0: CLASS_COLORS[0]}
+    colors.update({index: others[(index - 1) % len(others)] for index in range(1, n)})
+    return colors
+
+
 class ResultLayers:
     """Makes new layers for a run, in the place that the image had when it started.
 
@@ -48,17 +55,13 @@ class ResultLayers:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
         self._place = place_of(image)
-        self._source = describe_source(image)
         self._out: Output | None = None
-        self._colors: dict[int | None, str] = {}
+        self._provenance: dict[str, Any] = {}
         self._classes: Any = None
 
-    def begin(self, out: Output, classes: tuple[str, ...]) -> None:
+    def begin(self, out: Output, provenance: dict[str, Any]) -> None:
         """Remember where the tiles will be written; the layer comes with the first of them."""
-        self._out = out
-        self._colors = {None: CLASS_COLORS[0]}
-        for index in range(len(classes)):
-            self._colors[index] = CLASS_COLORS[index and 1 + (index - 1) % (len(CLASS_COLORS) - 1)]
+        self._out, self._provenance = out, provenance
 
     def refresh(self) -> None:
         """Show the tiles that were written since the last call."""
@@ -67,11 +70,18 @@ class ResultLayers:
         elif self._classes in self._viewer.layers:
             self._classes.refresh(extent=False)
 
+    @property
+    def shown(self) -> bool:
+        """Whether any tile was shown."""
+        return self._classes is not None
+
     def finish(self, event: Finished) -> None:
         """Add the cells, editable and active; the classes stay below them, hidden."""
         result = event.result
         self._classes.metadata.update(result_metadata(CLASSES, self._image, result.provenance))
         if result.cells is None:
+            self._classes.editable = True  # the classes are what she corrects
+            self._viewer.layers.selection.active = self._classes
             return
         self._classes.visible = False
         cells = self._viewer.add_labels(
@@ -90,8 +100,8 @@ class ResultLayers:
         self._classes = self._viewer.add_labels(
             np.asarray(self._out.classes),
             name=f"{self._name} classes",
-            metadata=result_metadata(CLASSES, self._image, {"source": self._source}),
-            colormap=DirectLabelColormap(color_dict=self._colors),
+            metadata=result_metadata(CLASSES, self._image, self._provenance),
+            colormap=DirectLabelColormap(color_dict=class_colors(len(self._provenance["classes"]))),
             **self._place,
         )
         # A fresh layer without history: nothing is lost by taking its tools away.

@@ -189,7 +189,7 @@ class SegmentSection(QWidget):
             self._started = time.monotonic()
             self.message.setText("")
             assert self._results is not None
-            self._results.begin(event.out, event.classes)
+            self._results.begin(event.out, event.provenance)
         elif isinstance(event, TileDone):
             self._show_tile(event)
         elif isinstance(event, Separating):
@@ -217,7 +217,12 @@ class SegmentSection(QWidget):
 
     def _run_cancelled(self) -> None:
         self._show_running(False)
-        self.message.setText("Cancelled. The classes of the finished tiles are kept.")
+        kept = self._results is not None and self._results.shown
+        self.message.setText(
+            "Cancelled. The classes of the finished tiles are kept."
+            if kept
+            else "Cancelled before the first tile was done."
+        )
 
     def _run_failed(self, problem: str) -> None:
         self._show_running(False)

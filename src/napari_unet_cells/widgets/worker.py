@@ -25,7 +25,8 @@ class Worker(QObject):
     A job is a function that takes a stop event and gives a generator. Each of its events
     is emitted in the GUI thread; then one of `done`, `failed` and `cancelled`.
 
-    A daemon thread, not a `QThread`: it never keeps napari from closing. It knows nothing
+    A daemon thread, not a `QThread`: it never keeps napari from closing (`daemon=False` is
+    for work that must come to its end, such as a file that is being written). It knows nothing
     of Qt and puts its events in a queue, which a timer of the worker empties: a signal
     emitted by a thread whose window is being destroyed ends in a segmentation fault.
     """
@@ -35,8 +36,9 @@ class Worker(QObject):
     failed = Signal(str)
     cancelled = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, daemon: bool = True) -> None:
         super().__init__(parent)
+        self._daemon = daemon
         self._stop: threading.Event | None = None
         self._events: SimpleQueue[object] = SimpleQueue()
         self._timer = QTimer(self)
@@ -58,7 +60,9 @@ class Worker(QObject):
         if self._stop is not None:
             self._stop.set()
         self._stop, self._events = threading.Event(), SimpleQueue()
-        threading.Thread(target=_work, args=(job, self._stop, self._events), daemon=True).start()
+        threading.Thread(
+            target=_work, args=(job, self._stop, self._events), daemon=self._daemon
+        ).start()
         self._timer.start()
 
     def cancel(self) -> None:
@@ -108,6 +112,13 @@ def _work(job: Job, stop: threading.Event, events: SimpleQueue[object]) -> None:
         events.put(_End())
     except UserError as error:
         events.put(_End(str(error)))
+    except MemoryError:
+        events.put(
+            _End(
+                "The memory is full. What was made so far is kept; close other programs, or cut "
+                "the image into smaller ones."
+            )
+        )
     except Exception as error:  # a defect of ours: a sentence for the user, the rest for us
         logging.getLogger(__name__).exception("unforeseen error")
         events.put(
