@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from napari_unet_cells import engine as module
 from napari_unet_cells.engine import Cancelled, ChildNetwork, Engine
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.frames import HELLO, read_frame, skip_to_hello, write_frame
 from napari_unet_cells.nets import ModelCard
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -85,40 +86,40 @@ def test_frames_survive_a_pipe_that_takes_few_bytes_at_a_time(
     sent = []
     for header, shape, dtype in frames:
         pixels = None if shape is None else np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-        module._write_frame(stream, header, pixels)
+        write_frame(stream, header, pixels)
         sent.append((header, b"" if pixels is None else pixels.tobytes()))
     for header, payload in sent:
-        frame = module._read_frame(stream)
+        frame = read_frame(stream)
         assert frame is not None
         assert frame[0] == header
         assert bytes(frame[1]) == payload
-    assert module._read_frame(stream) is None
+    assert read_frame(stream) is None
 
 
 def test_pixels_in_any_order_are_sent_in_theirs() -> None:
     image = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     for view in (image[:, ::-1], image.transpose(2, 0, 1), np.asfortranarray(image)):
         stream = Drip(7)
-        module._write_frame(stream, {}, view)
-        frame = module._read_frame(stream)
+        write_frame(stream, {}, view)
+        frame = read_frame(stream)
         assert frame is not None
         assert bytes(frame[1]) == view.tobytes()
 
 
 def test_a_stream_that_ends_within_a_frame_has_ended() -> None:
     stream = Drip(100)
-    module._write_frame(stream, {"a": 1}, np.ones(9))
+    write_frame(stream, {"a": 1}, np.ones(9))
     whole = bytes(stream.data)
     for length in range(len(whole)):
-        assert module._read_frame(Drip(100, whole[:length])) is None
+        assert read_frame(Drip(100, whole[:length])) is None
 
 
 def test_what_was_printed_before_the_first_frame_is_skipped() -> None:
     stream = Drip(5)
-    stream.data += b"A greeting of sitecustomize\n" + module._HELLO[:5] + b"!" + module._HELLO
-    module._write_frame(stream, {"a": 1})
-    module._skip_to_hello(stream)
-    assert module._read_frame(stream) == ({"a": 1}, bytearray())
+    stream.data += b"A greeting of sitecustomize\n" + HELLO[:5] + b"!" + HELLO
+    write_frame(stream, {"a": 1})
+    skip_to_hello(stream)
+    assert read_frame(stream) == ({"a": 1}, bytearray())
 
 
 # A child with a stand-in for TensorFlow. Python runs `sitecustomize` when it starts; the one
@@ -126,7 +127,7 @@ def test_what_was_printed_before_the_first_frame_is_skipped() -> None:
 
 _STAND_IN = """
 import os, sys, time, types
-if "napari_unet_cells.engine" in sys.orig_argv:
+if "napari_unet_cells.child" in sys.orig_argv:
     import numpy as np
     print("noise", flush=True)
     os.write(1, b"more noise")
@@ -584,7 +585,7 @@ def test_a_child_that_ends_at_once_is_a_sentence(
 def test_a_child_that_talks_nonsense_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nonsense = (module._HELLO + b"\xff" * 40).hex()
+    nonsense = (HELLO + b"\xff" * 40).hex()
     code = f"import os, time; os.write(1, bytes.fromhex({nonsense!r})); time.sleep(60)"
     engine = starting_with(code, tmp_path, monkeypatch)
     with pytest.raises(UserError, match="The process that runs the network"):

@@ -4,10 +4,6 @@ TensorFlow and OpenGL in one process end in a segmentation fault on common Linux
 (design, decision 0), so a process that has a window talks to a child over two pipes. The
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
-A frame on a pipe::
-
-    | header length: uint32 | pixel bytes: uint64 | header: JSON | pixels: raw |
-
 Requests:  open {model}, predict {model, shape}, forget, sync
 Replies:   opened {device, max_tile}, output {shape}, failed {message}, synced
 
@@ -27,34 +23,25 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
-import json
 import os
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.nets import ModelCard, find_model
+from napari_unet_cells.frames import read_frame, skip_to_hello, write_frame
+from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.predict import Network
-
-_PREFIX = struct.Struct("<IQ")
-
-#: Bytes; where a frame claims more, the two sides are out of step.
-_LONGEST_HEADER = 1 << 20
-
-#: First bytes of the child. What a site or start-up hook printed before is no frame.
-_HELLO = b"\0napari-unet-cells\0"
 
 #: Tiles sent ahead, so that the child never waits for the next one.
 IN_FLIGHT = 2
@@ -66,9 +53,6 @@ GRACE_SECONDS = 5.0
 OPENING_SECONDS = 60.0
 
 _POLL_SECONDS = 0.05
-
-#: The network takes all cores; the window goes first where both want one.
-NICENESS = 5
 
 
 class Cancelled(Exception):
@@ -233,14 +217,14 @@ class _Child:
         # An error means that the child is gone; `_read` sees that too, and says it.
         with contextlib.suppress(OSError), self._process.stdin as pipe:
             while (frame := self._outgoing.get()) is not None:
-                _write_frame(pipe, *frame)
+                write_frame(pipe, *frame)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         try:
             with contextlib.suppress(Exception), self._process.stdout as pipe:
-                _skip_to_hello(pipe)
-                while (frame := _read_frame(pipe)) is not None:
+                skip_to_hello(pipe)
+                while (frame := read_frame(pipe)) is not None:
                     self._deliver(*frame)
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:  # alive, but what it says makes no sense
@@ -296,7 +280,7 @@ def _start_process() -> subprocess.Popen[bytes]:
         options["creationflags"] = (
             subprocess.CREATE_NO_WINDOW
             | subprocess.CREATE_NEW_PROCESS_GROUP
-            | subprocess.BELOW_NORMAL_PRIORITY_CLASS  # as `os.nice` in `_serve`
+            | subprocess.BELOW_NORMAL_PRIORITY_CLASS  # as `os.nice` in `child`
         )
     else:
         options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
@@ -306,7 +290,7 @@ def _start_process() -> subprocess.Popen[bytes]:
     folders = dict.fromkeys([p for p in sys.path if isinstance(p, str) and p] + [here])
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "napari_unet_cells.engine"],
+            [sys.executable, "-P", "-m", "napari_unet_cells.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if sys.stderr is not None else subprocess.DEVNULL,
@@ -489,157 +473,3 @@ class Engine:
 
 _shared = Engine()
 atexit.register(_shared.close, 2.0)
-
-
-def _write_frame(stream: Any, header: dict[str, Any], pixels: NDArray[Any] | None = None) -> None:
-    text = json.dumps(header).encode()
-    payload = memoryview(b"")
-    if pixels is not None:
-        payload = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data
-    for part in (_PREFIX.pack(len(text), payload.nbytes), text, payload):
-        rest = memoryview(part)
-        while rest:  # an unbuffered pipe may take less than it was given
-            rest = rest[stream.write(rest) :]
-
-
-def _read_frame(stream: Any) -> tuple[dict[str, Any], bytearray] | None:
-    """Read a frame; None at the end of the stream, also within a frame, and after nonsense."""
-    try:
-        prefix = _read_exactly(stream, _PREFIX.size)
-        if prefix is None:
-            return None
-        header_size, payload_size = _PREFIX.unpack(prefix)
-        if header_size > _LONGEST_HEADER:
-            return None
-        header = _read_exactly(stream, header_size)
-        payload = _read_exactly(stream, payload_size)
-    except (OSError, ValueError):
-        return None
-    if header is None or payload is None:
-        return None
-    return json.loads(header), payload
-
-
-def _read_exactly(stream: Any, size: int) -> bytearray | None:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        n = stream.readinto(view)
-        if not n:
-            return None
-        view = view[n:]
-    return data
-
-
-def _skip_to_hello(stream: Any) -> None:
-    """Read past what was printed before the first frame."""
-    seen = b""
-    while not seen.endswith(_HELLO):
-        byte = stream.read(1)
-        if not byte:
-            return
-        seen = (seen + byte)[-len(_HELLO) :]
-
-
-# What follows runs in the child.
-
-
-class _Server:
-    """The child's side: one network, one request after another."""
-
-    def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
-        self._inbox, self._outbox = inbox, outbox
-        # Without a limit, so that the thread that reads always sees the end of the input at
-        # once; the parent never has more than a few tiles on the way.
-        self._requests: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
-        self._forgotten: set[int] = set()
-        self._network: Any = None
-        self._model: dict[str, str] = {}
-        self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
-            "open": self._open,
-            "predict": self._predict,
-            "sync": self._sync,
-        }
-
-    def run(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
-        while True:
-            header, payload = self._requests.get()
-            if header["job"] in self._forgotten and header["request"] != "sync":
-                continue
-            try:
-                self._answers[header["request"]](header, payload)
-            except UserError as error:
-                self._reply(header, "failed", message=str(error))
-            except Exception as error:  # whatever TensorFlow raises becomes a sentence
-                what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-                self._reply(header, "failed", message=f"The network failed ({what}).")
-
-    def _read(self) -> None:
-        try:
-            while (frame := _read_frame(self._inbox)) is not None:
-                if frame[0]["request"] == "forget":
-                    self._forgotten.add(frame[0]["job"])
-                else:
-                    self._requests.put(frame)
-        finally:
-            os._exit(0)  # the parent is gone; nothing here is worth keeping
-
-    def _network_of(self, model: dict[str, str]) -> Any:
-        """Give the network a request is for, in place of the one that is loaded."""
-        from napari_unet_cells.nets.device import open_network as open_on_device
-
-        if model != self._model:
-            self._network, self._model = None, {}
-            card = find_model(Path(model["path"]))
-            if card.sha256 != model["sha256"]:
-                raise UserError(
-                    f"The model {card.path.name} was replaced while it was opened. Choose it again."
-                )
-            self._network = open_on_device(card)
-            self._model = model
-        return self._network
-
-    def _open(self, header: dict[str, Any], payload: bytearray) -> None:
-        network = self._network_of(header["model"])
-        self._reply(header, "opened", device=network.device, max_tile=network.max_tile)
-
-    def _predict(self, header: dict[str, Any], payload: bytearray) -> None:
-        batch = np.frombuffer(payload, np.float32).reshape(header["shape"])
-        output = self._network_of(header["model"]).forward(batch)
-        self._reply(header, "output", output, shape=output.shape)
-
-    def _sync(self, header: dict[str, Any], payload: bytearray) -> None:
-        self._reply(header, "synced")
-
-    def _reply(
-        self, request: dict[str, Any], reply: str, pixels: Any = None, **values: Any
-    ) -> None:
-        header = {"reply": reply, "job": request["job"], **values}
-        try:
-            _write_frame(self._outbox, header, pixels)
-        except OSError:  # the parent is gone, and this thread saw it first
-            os._exit(0)
-
-
-def _serve() -> None:
-    """Run the child until its input ends."""
-    inbox = os.fdopen(os.dup(0), "rb", buffering=0)
-    outbox = os.fdopen(os.dup(1), "wb", buffering=0)
-    # A library that prints would break the frames: give it stderr, and no input.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # a program without a terminal may have no stderr
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with contextlib.suppress(OSError):
-        # When the memory is full, this process should go, not napari with its layers.
-        Path("/proc/self/oom_score_adj").write_text("800")
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    outbox.write(_HELLO)
-    _Server(inbox, outbox).run()
-
-
-if __name__ == "__main__":
-    _serve()

@@ -1,0 +1,125 @@
+"""The child process that owns TensorFlow: ``python -m napari_unet_cells.child``.
+
+It answers the requests of `engine` on its standard input, one after another, and ends when
+its input does, so none is left when the parent is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.frames import HELLO, read_frame, write_frame
+from napari_unet_cells.nets import find_model
+
+#: The network takes all cores; the window goes first where both want one.
+NICENESS = 5
+
+
+class _Server:
+    """The child's side: one network, one request after another."""
+
+    def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
+        self._inbox, self._outbox = inbox, outbox
+        # Without a limit, so that the thread that reads always sees the end of the input at
+        # once; the parent never has more than a few tiles on the way.
+        self._requests: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
+        self._forgotten: set[int] = set()
+        self._network: Any = None
+        self._model: dict[str, str] = {}
+        self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
+            "open": self._open,
+            "predict": self._predict,
+            "sync": self._sync,
+        }
+
+    def run(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            header, payload = self._requests.get()
+            if header["job"] in self._forgotten and header["request"] != "sync":
+                continue
+            try:
+                self._answers[header["request"]](header, payload)
+            except UserError as error:
+                self._reply(header, "failed", message=str(error))
+            except Exception as error:  # whatever TensorFlow raises becomes a sentence
+                what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                self._reply(header, "failed", message=f"The network failed ({what}).")
+
+    def _read(self) -> None:
+        try:
+            while (frame := read_frame(self._inbox)) is not None:
+                if frame[0]["request"] == "forget":
+                    self._forgotten.add(frame[0]["job"])
+                else:
+                    self._requests.put(frame)
+        finally:
+            os._exit(0)  # the parent is gone; nothing here is worth keeping
+
+    def _network_of(self, model: dict[str, str]) -> Any:
+        """Give the network a request is for, in place of the one that is loaded."""
+        from napari_unet_cells.nets.device import open_network as open_on_device
+
+        if model != self._model:
+            self._network, self._model = None, {}
+            card = find_model(Path(model["path"]))
+            if card.sha256 != model["sha256"]:
+                raise UserError(
+                    f"The model {card.path.name} was replaced while it was opened. Choose it again."
+                )
+            self._network = open_on_device(card)
+            self._model = model
+        return self._network
+
+    def _open(self, header: dict[str, Any], payload: bytearray) -> None:
+        network = self._network_of(header["model"])
+        self._reply(header, "opened", device=network.device, max_tile=network.max_tile)
+
+    def _predict(self, header: dict[str, Any], payload: bytearray) -> None:
+        batch = np.frombuffer(payload, np.float32).reshape(header["shape"])
+        output = self._network_of(header["model"]).forward(batch)
+        self._reply(header, "output", output, shape=output.shape)
+
+    def _sync(self, header: dict[str, Any], payload: bytearray) -> None:
+        self._reply(header, "synced")
+
+    def _reply(
+        self, request: dict[str, Any], reply: str, pixels: Any = None, **values: Any
+    ) -> None:
+        header = {"reply": reply, "job": request["job"], **values}
+        try:
+            write_frame(self._outbox, header, pixels)
+        except OSError:  # the parent is gone, and this thread saw it first
+            os._exit(0)
+
+
+def _serve() -> None:
+    """Run the child until its input ends."""
+    inbox = os.fdopen(os.dup(0), "rb", buffering=0)
+    outbox = os.fdopen(os.dup(1), "wb", buffering=0)
+    # A library that prints would break the frames: give it stderr, and no input.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # a program without a terminal may have no stderr
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with contextlib.suppress(OSError):
+        # When the memory is full, this process should go, not napari with its layers.
+        Path("/proc/self/oom_score_adj").write_text("800")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    outbox.write(HELLO)
+    _Server(inbox, outbox).run()
+
+
+if __name__ == "__main__":
+    _serve()
