@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, Image, read_image, write_json, write_labels
+from napari_unet_cells.files import (
+    FileExists,
+    Image,
+    make_folder,
+    read_image,
+    write_json,
+    write_labels,
+)
 from napari_unet_cells.nets import ModelCard, find_model
 from napari_unet_cells.predict import Network, TileDone
 from napari_unet_cells.segmentation import Result, check_plane, segment_plane
@@ -78,7 +84,7 @@ def segment_files(
     _spare_inputs(
         paths, [name for path in paths for name in _result_paths(output / stems[path], card)]
     )
-    _make_folder(output)
+    make_folder(output)
     network = open_network(card)
     for path in paths:
         try:
@@ -93,21 +99,6 @@ def segment_files(
             yield FileDone(
                 path, problem="It is too large for this computer's memory. Segment a part of it."
             )
-
-
-def _make_folder(output: Path) -> None:
-    """Make the folder of the results and try to write there, before hours are spent on them."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is a file, not a folder. Choose a folder for the results.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output) as probe:
-            probe.write(b"?")
-    except OSError as error:
-        raise UserError(
-            f"Results cannot be written to the folder {output} ({error.strerror or error}). "
-            "Choose another one."
-        ) from error
 
 
 def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from napari_unet_cells.dataset import Item, read_items
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.evaluate import evaluate, summarize_by_kind
-from napari_unet_cells.files import FileExists
+from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.fit import LARGEST, Example, fit_instances
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import ModelCard, read_card, save_model
@@ -103,7 +102,7 @@ def train(
         raise UserError("None of the images belongs to the split 'train'.")
     train_planes = _read(planes)
     _check_instances(train_planes)
-    _try_to_write(folder)
+    make_folder(folder)
     trainer = Trainer(train_planes, _read(validation), options, folder, resume)
     if trainer.finished and _is_complete(output):
         raise UserError(
@@ -132,7 +131,7 @@ def _check_output(
         ours.append(folder / "state.json")
         for existing in filter(Path.exists, ours):
             raise FileExists(existing)  # before the training, not after
-    _try_to_write(output.parent)
+    make_folder(output.parent)
     return output, folder
 
 
@@ -143,19 +142,6 @@ def _is_complete(output: Path) -> bool:
     except UserError:
         return False
     return bool(card.scores) or card.instances != InstanceOptions()
-
-
-def _try_to_write(folder: Path) -> None:
-    """See that results can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"?")
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be written to ({error.strerror or error}). Choose "
-            "another one."
-        ) from error
 
 
 def _check_instances(planes: Sequence[Annotated]) -> None:

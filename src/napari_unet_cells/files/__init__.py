@@ -12,7 +12,7 @@ Every mistake of the user and every refusal of the disk becomes a `UserError`: a
 sentence that names the file, what is wrong with it, and the way out.
 """
 
-from napari_unet_cells.files.atomic import FileExists, atomic_write
+from napari_unet_cells.files.atomic import FileExists, atomic_write, make_folder
 from napari_unet_cells.files.find import find_images
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.labels import read_provenance, write_labels
@@ -26,6 +26,7 @@ __all__ = [
     "Image",
     "atomic_write",
     "find_images",
+    "make_folder",
     "pixel_size_of",
     "read_image",
     "read_provenance",

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -183,3 +184,27 @@ def with_ending(path: PathLike, suffixes: frozenset[str], default: str) -> Path:
     if not target.name or os.path.isdir(target):
         raise UserError(f"{target} is a folder, not a file. Add a file name to it.")
     return target if target.suffix.lower() in suffixes else target.with_name(target.name + default)
+
+
+def make_folder(folder: PathLike) -> None:
+    """Make a folder where it is missing and see that files can be written in it.
+
+    Asked before hours are spent on what will be written there.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be made or written to, or is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder. Choose a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        raise UserError(
+            f"Nothing can be written to the folder {folder} ({error.strerror or error}). "
+            "Choose another one."
+        ) from error
