@@ -223,6 +223,50 @@ def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):
     qtbot.waitUntil(lambda: gone(child), timeout=5_000)
 
 
+def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    child = psutil.Process(dock.segment.engine.pid)
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+    assert names(viewer) == ["large", "large classes"]
+
+
+def test_the_child_serves_every_viewer_until_the_last_dock_is_closed(
+    qtbot, viewer, dock, make_napari_viewer, nuclei
+):
+    other = make_napari_viewer()
+    other_dock = other.window.add_plugin_dock_widget(PLUGIN)[1]
+    other.add_image(nuclei, name="nuclei")
+    qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.wait(300)
+    press_segment(qtbot, other_dock)
+
+    assert "nuclei cells" in names(other)
+    assert "nuclei cells" not in names(viewer)
+    child = psutil.Process(other_dock.segment.engine.pid)
+    other.close()
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+
+
+def test_a_model_that_cannot_be_opened_is_said(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)  # the model is fine...
+    folder = Path(os.environ["NAPARI_UNET_CELLS_HOME"]) / "models"
+    (folder / "cells-fast.keras").write_bytes(b"no longer")
+
+    press_segment(qtbot, dock)
+
+    assert "damaged" in dock.segment.message.text()
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+
+
 def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
