@@ -232,7 +232,7 @@ def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
 def test_an_output_that_is_a_file(nuclei: Path, opened: list[ModelCard]) -> None:
     with pytest.raises(UserError, match=r"nuclei\.tif is a file, not a folder"):
         run([nuclei], nuclei)
-    with pytest.raises(UserError, match="can be written to the folder"):
+    with pytest.raises(UserError, match="Nothing can be written to the folder"):
         run([nuclei], nuclei / "deeper")
     assert not opened
 
