@@ -8,12 +8,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 
 from napari_unet_cells.augment import Cropper, annotate
 from napari_unet_cells.engine import open_network
-from napari_unet_cells.instances import label_cells
+from napari_unet_cells.instances import partition
 from napari_unet_cells.nets import DEFAULT_MODEL, find_model
 from napari_unet_cells.normalize import normalize, percentile_limits
 from napari_unet_cells.predict import Output, predict_plane
@@ -47,15 +49,23 @@ def main() -> None:
         for _ in predict_plane(plane, network, limits, out):
             pass
 
-    parts = {
+    predicting = seconds(predict)
+    options = card.instances
+    parts = partition(out.probabilities, options)
+    positions = cycle(replace(options, split=i / 10) for i in range(11))
+    network_alone = "network alone (1024 x 1024)"
+    times = {
         "percentile limits": seconds(lambda: percentile_limits(plane)) / megapixels,
         "normalise": seconds(lambda: normalize(plane, limits)) / megapixels,
-        "network alone (1024 x 1024)": seconds(lambda: list(network.predict([tile]))) / 1.048576,
-        "predict, tiles and halo included": seconds(predict) / megapixels,
-        "separate the cells": seconds(lambda: label_cells(out.probabilities)) / megapixels,
+        network_alone: seconds(lambda: list(network.predict([tile]))) / 1.048576,
+        "predict, tiles and halo included": predicting / megapixels,
+        "separate (partition)": seconds(lambda: partition(out.probabilities, options)) / megapixels,
+        "adjust (cells)": seconds(lambda: parts.cells(next(positions))) / megapixels,
     }
-    for name, value in parts.items():
-        print(f"{name:36s} {1000 * value:8.1f} ms a megapixel")
+    print(f"{parts.n_parts} parts, {parts.cells(options).max()} cells, {megapixels:.1f} megapixels")
+    print(f"{'':36s} {'ms a megapixel':>16s} {'of the network':>16s}")
+    for name, value in times.items():
+        print(f"{name:36s} {1000 * value:16.1f} {value / times[network_alone]:16.3f}")
 
     image, truth = simulate_nuclei((512, 512), seed=1)
     cropper = Cropper([annotate(image, truth.astype(np.int32))])

@@ -1,4 +1,4 @@
-"""The fit of the watershed's limits, on images whose best limits are known."""
+"""The fit of what makes a cell, on images whose best options are known."""
 
 from __future__ import annotations
 
@@ -25,13 +25,24 @@ def score(examples, options):
     return summarize(compare(t, label_cells(p, options)) for p, t in examples).ap50
 
 
-def test_a_higher_seed_threshold_is_found_where_it_splits():
-    examples = [example(bridge=170)]
+def test_a_higher_split_is_found_where_it_separates():
+    examples = [example(bridge=215)]  # a valley of 35 / 255 = 0.14
     start = InstanceOptions(smoothing=0.5)
-    assert score(examples, start) < 1  # at 0.5 the bridge joins the seeds
+    assert score(examples, start) < 1
     fitted = fit_instances(examples, start)
     assert score(examples, fitted) == 1
-    assert fitted.seed_threshold > 0.5
+    assert fitted.split > start.split
+
+
+def test_a_lower_split_is_found_where_it_joins():
+    probabilities, truth = example(bridge=170)  # a valley of 80 / 255 = 0.31
+    truth[10:30, 10:50] = 1
+    examples = [(probabilities, truth)]
+    start = InstanceOptions(smoothing=0.5)
+    assert score(examples, start) < 1
+    fitted = fit_instances(examples, start)
+    assert score(examples, fitted) == 1
+    assert fitted.split < start.split
 
 
 def test_nothing_changes_where_nothing_is_better():

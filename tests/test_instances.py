@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import local_maxima
+from skimage.segmentation import clear_border
 
 from napari_unet_cells.augment import BOUNDARY, CELL, boundary_classes
-from napari_unet_cells.instances import InstanceOptions, label_cells
+from napari_unet_cells.instances import (
+    InstanceOptions,
+    Partition,
+    _levels,
+    _smooth,
+    label_cells,
+    partition,
+)
 from napari_unet_cells.metrics import compare, summarize
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -46,12 +56,36 @@ def test_cells_without_boundary_between_them_are_one() -> None:
     assert label_cells(sure(labels)).max() == 1
 
 
-def test_a_higher_seed_threshold_splits_more() -> None:
+def test_a_higher_split_separates_more() -> None:
     waist = np.zeros((2, 40, 60), np.uint8)
     waist[0, 10:30, 5:55] = 230
-    waist[0, 10:30, 27:33] = 150
-    assert label_cells(waist).max() == 1
-    assert label_cells(waist, InstanceOptions(seed_threshold=0.8)).max() == 2
+    waist[0, 10:30, 27:33] = 200  # a valley of 30 / 255 = 0.118
+    for split, n in ((0, 1), (0.8, 1), (0.87, 1), (0.89, 2), (1, 2)):
+        assert label_cells(waist, InstanceOptions(split=split)).max() == n, split
+
+
+def test_a_valley_is_as_deep_as_below_the_lower_of_its_peaks() -> None:
+    """The bright cell swallows no dim one whose own valley is deep, and takes a shallow one."""
+    rows = np.zeros((2, 20, 60), np.uint8)
+    rows[0, 5:15, 5:20] = 250
+    rows[0, 5:15, 20:25] = 40
+    rows[0, 5:15, 25:40] = 120
+    rows[0, 5:15, 40:45] = 90
+    rows[0, 5:15, 45:55] = 110
+    rows[1] = np.where(rows[0] > 0, 255 - rows[0], 0)
+    cells = label_cells(rows, InstanceOptions(smoothing=0, split=0.8))
+    assert [cells[10, x] for x in (10, 30, 50)] == [1, 2, 2]
+    finest = label_cells(rows, InstanceOptions(smoothing=0, split=1))
+    assert [finest[10, x] for x in (10, 30, 50)] == [1, 2, 3]
+
+
+def test_cells_meet_in_the_middle_of_a_level_valley() -> None:
+    valley = np.zeros((2, 11, 41), np.uint8)
+    valley[0, :, :10] = valley[0, :, 31:] = 250
+    valley[1, :, 10:31] = 255
+    cells = label_cells(valley, InstanceOptions(smoothing=0))
+    assert (cells[:, :20] == 1).all()
+    assert (cells[:, 21:] == 2).all()
 
 
 def test_holes_in_a_cell_are_filled() -> None:
@@ -150,6 +184,34 @@ def test_simulated_nuclei_are_recovered(diameter: float, n: int | None, width: i
         assert summary.iou > 0.95
 
 
+@pytest.mark.parametrize("split", [-0.1, 1.1, float("nan")])
+def test_a_split_out_of_range_is_refused(split: float) -> None:
+    with pytest.raises(ValueError, match=f"split must lie between 0 and 1, not {split}"):
+        InstanceOptions(split=split)
+
+
+@pytest.mark.parametrize("smoothing", [-1.0, 21.0, float("nan")])
+def test_a_smoothing_out_of_range_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match=f"between 0 and 20.0 pixels, not {smoothing}"):
+        InstanceOptions(smoothing=smoothing)
+
+
+def test_the_options_of_an_old_card_are_read() -> None:
+    old = {
+        "seed_threshold": 0.6,
+        "cell_threshold": 0.7,
+        "smoothing": 1.5,
+        "smallest": 20,
+        "fill_holes": False,
+    }
+    options = InstanceOptions(**old)
+    assert options == InstanceOptions(
+        cell_threshold=0.7, smoothing=1.5, smallest=20, fill_holes=False
+    )
+    assert replace(options, split=0.3).smoothing == 1.5
+    assert list(asdict(options)) == [*list(old)[1:], "split", "drop_border"]
+
+
 @pytest.mark.parametrize("name", ["seed_threshold", "cell_threshold"])
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 7.0])
 def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
@@ -176,22 +238,23 @@ def test_whatever_the_network_says_the_labels_are_sound(
         assert ndimage.label(cells == i, np.ones((3, 3)))[1] == 1
 
 
-def test_a_second_seed_in_a_textured_cell_leaves_no_hole():
+def test_a_second_seed_in_a_textured_cell_leaves_no_hole() -> None:
     """A dark ring around a bright spot makes a part of its own, too small for a cell."""
     probabilities = np.zeros((2, 60, 60), np.uint8)
     probabilities[0, 5:55, 5:55] = 250
     probabilities[0, 28:33, 28:33] = 100
     probabilities[1, 28:33, 28:33] = 150
     probabilities[0, 29:32, 29:32] = 250
-    options = InstanceOptions(seed_threshold=0.6, smoothing=0.3, smallest=20)
+    options = InstanceOptions(smoothing=0.3, smallest=20)
     seeds, n = ndimage.label(probabilities[0] > 153)
     assert (n, np.bincount(seeds.ravel())[2]) == (2, 9)  # there is such a seed
+    assert label_cells(probabilities, replace(options, smallest=0)).max() == 2
     labels = label_cells(probabilities, options)
     assert labels.max() == 1
     assert (labels[5:55, 5:55] == 1).all()
 
 
-def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough():
+def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough() -> None:
     probabilities = np.zeros((2, 20, 20), np.uint8)
     probabilities[0, 5:9, 4:8] = 250
     probabilities[0, 5:9, 9:13] = 250
@@ -201,3 +264,183 @@ def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough():
     labels = label_cells(probabilities, options)
     assert labels.max() == 1
     assert np.count_nonzero(labels) == 36
+
+
+def test_a_speck_in_a_ring_is_filled_with_it_and_a_cell_is_not() -> None:
+    ring = np.zeros((2, 40, 40), np.uint8)
+    ring[0, 5:35, 5:35] = 255
+    ring[0, 10:30, 10:30] = 0
+    ring[0, 18:22, 18:22] = 255
+    options = InstanceOptions(smoothing=0, smallest=17)
+    assert (label_cells(ring, options)[5:35, 5:35] == 1).all()
+    kept = label_cells(ring, replace(options, smallest=16))
+    assert (kept[20, 20], kept[12, 12], kept.max()) == (2, 0, 2)
+
+
+def test_cells_at_the_border_are_dropped_on_request() -> None:
+    plane = np.zeros((2, 40, 40), np.uint8)
+    plane[0, 0:10, 5:15] = plane[0, 15:25, 30:40] = plane[0, 15:25, 5:15] = 255
+    plane[0, 18:21, 8:11] = 0  # a hole in the one that stays
+    options = InstanceOptions(smoothing=0)
+    assert label_cells(plane, options).max() == 3
+    cells = label_cells(plane, replace(options, drop_border=True))
+    assert cells.max() == 1
+    assert np.count_nonzero(cells) == np.count_nonzero(cells[15:25, 5:15]) == 100
+
+
+def test_parts_made_with_other_limits_are_refused() -> None:
+    parts = partition(np.full((2, 8, 8), 200, np.uint8), InstanceOptions())
+    assert parts.cells(InstanceOptions(split=0.3, smallest=3, drop_border=True)).max() == 0
+    for name, value in (("smoothing", 2.0), ("cell_threshold", 0.25)):
+        with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call partition\(\)"):
+            parts.cells(replace(InstanceOptions(), **{name: value}))
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5, 3.0, 6.0, 12.0])
+@pytest.mark.parametrize("shape", [(50, 70), (1, 90), (5, 3)])
+def test_smoothing_is_gaussian(shape: tuple[int, int], sigma: float) -> None:
+    image = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8) * 255
+    exact = ndimage.gaussian_filter(image.astype(float), sigma)
+    assert abs(_smooth(image, sigma) - exact).max() <= (4 if sigma <= 4 else 6)
+
+
+# --- against a slow and straightforward reference ---------------------------------------
+
+
+def slow_cells(parts: Partition, level: NDArray[Any], options: InstanceOptions) -> NDArray[Any]:
+    """Cells of parts, written for the eye: no trees, no tables."""
+    base = np.where(parts.base <= parts.n_parts, parts.base, 0)
+    labels = base.copy()
+    peaks = {i: int(level[base == i].max()) for i in range(1, parts.n_parts + 1)}
+    saddles: dict[tuple[int, int], int] = {}
+    for y, x in np.ndindex(base.shape):
+        for other in ((y + 1, x), (y, x + 1)):
+            if other[0] < base.shape[0] and other[1] < base.shape[1]:
+                a, b = sorted((int(base[y, x]), int(base[other])))
+                if 0 < a < b:
+                    height = int(min(level[y, x], level[other]))
+                    saddles[a, b] = max(saddles.get((a, b), 0), height)
+    downwards = sorted(saddles, key=lambda pair: (-saddles[pair], pair))
+    for together in (
+        lambda a, b, saddle: min(peaks[a], peaks[b]) - saddle <= round(255 * (1 - options.split)),
+        lambda a, b, _: min((labels == a).sum(), (labels == b).sum()) < options.smallest,
+    ):
+        for one, other in downwards:
+            a, b = int(labels[base == one][0]), int(labels[base == other][0])
+            if a != b and together(a, b, saddles[one, other]):
+                labels[labels == b] = a
+                peaks[a] = max(peaks[a], peaks[b])
+    for i in np.unique(labels):
+        if (labels == i).sum() < options.smallest:
+            labels[labels == i] = 0
+    if options.fill_holes:
+        fill(labels)
+    if options.drop_border:
+        labels = clear_border(labels)
+    ids, first = np.unique(labels, return_index=True)
+    result = np.zeros_like(labels)
+    for number, i in enumerate(ids[ids > 0][np.argsort(first[ids > 0])], 1):
+        result[labels == i] = number
+    return result
+
+
+def fill(labels: NDArray[Any]) -> None:
+    holes, n = ndimage.label(np.pad(labels, 1) == 0)
+    holes = holes[1:-1, 1:-1]
+    for i in range(2, n + 1):  # 1 is outside
+        rim = np.unique(labels[ndimage.binary_dilation(holes == i) & (holes != i)])
+        if len(rim) == 1:
+            labels[holes == i] = rim[0]
+
+
+def planes(values: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[NDArray[np.uint8]]:
+    shape = st.tuples(st.just(2), st.integers(1, 16), st.integers(1, 16))
+    return arrays(np.uint8, shape, elements=values, fill=st.nothing())
+
+
+#: Every value, or few of them: plateaus and ties.
+PLANES = planes() | planes(st.sampled_from([0, 40, 60, 200]))
+OPTIONS = st.builds(
+    InstanceOptions,
+    cell_threshold=st.sampled_from([0.2, 0.5]),
+    smoothing=st.sampled_from([0.0, 0.0, 0.6]),
+    smallest=st.integers(0, 20),
+    fill_holes=st.booleans(),
+    # Also exactly as deep as the valleys between the few values.
+    split=st.floats(0, 1) | st.sampled_from([20, 140, 160]).map(lambda depth: 1 - depth / 255),
+    drop_border=st.booleans(),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLANES, OPTIONS)
+def test_the_cells_are_those_of_the_reference(
+    probabilities: NDArray[np.uint8], options: InstanceOptions
+) -> None:
+    parts = partition(probabilities, options)
+    level = _levels(probabilities, options)[1:-1, 1:-1]
+    cells = parts.cells(options)
+    np.testing.assert_array_equal(cells, slow_cells(parts, level, options))
+    np.testing.assert_array_equal(cells, parts.lut(options)[parts.base])
+    np.testing.assert_array_equal(cells, label_cells(probabilities, options))
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANES, OPTIONS)
+def test_every_part_is_one_region_that_falls_from_one_peak(
+    probabilities: NDArray[np.uint8], options: InstanceOptions
+) -> None:
+    parts = partition(probabilities, options)
+    level = _levels(probabilities, options)
+    base = np.pad(parts.base, 1)
+    peaks = ndimage.label(local_maxima(level, connectivity=1))[0]
+    assert (base[level > 0] > 0).all()
+    assert parts.n_parts == peaks.max()
+    np.testing.assert_array_equal(parts.areas[1:], np.bincount(base[level > 0])[1:])
+    for i in range(1, parts.n_parts + 1):
+        assert len(np.unique(peaks[(base == i) & (peaks > 0)])) == 1
+        heights = np.where(base == i, level, 0)
+        assert ndimage.label(local_maxima(heights, connectivity=1))[1] == 1
+        assert ndimage.label(heights)[1] == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANES, OPTIONS)
+def test_every_cell_is_one_region_where_holes_stay(
+    probabilities: NDArray[np.uint8], options: InstanceOptions
+) -> None:
+    cells = label_cells(probabilities, replace(options, fill_holes=False))
+    for i in range(1, int(cells.max(initial=0)) + 1):
+        assert ndimage.label(cells == i)[1] == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANES, OPTIONS)
+def test_without_any_split_cells_are_what_touches(
+    probabilities: NDArray[np.uint8], options: InstanceOptions
+) -> None:
+    options = replace(options, split=0, smallest=0, fill_holes=False, drop_border=False)
+    foreground = _levels(probabilities, options)[1:-1, 1:-1] > 0
+    np.testing.assert_array_equal(label_cells(probabilities, options), ndimage.label(foreground)[0])
+
+
+def cut(finer: NDArray[Any], coarser: NDArray[Any]) -> bool:
+    """Whether any cell of `finer` lies in more than one cell of `coarser`, or half in one."""
+    pairs = np.unique(np.stack([finer[finer > 0], coarser[finer > 0]]), axis=1)
+    return len(np.unique(pairs[0])) < pairs.shape[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLANES, OPTIONS, st.integers(0, 40), st.floats(0, 1))
+def test_a_larger_smallest_cell_only_joins_or_drops_and_a_lower_split_only_joins(
+    probabilities: NDArray[np.uint8], options: InstanceOptions, smallest: int, split: float
+) -> None:
+    options = replace(options, fill_holes=False, drop_border=False)
+    parts = partition(probabilities, options)
+    low, high = (replace(options, smallest=s) for s in sorted((options.smallest, smallest)))
+    assert not cut(parts.cells(low), parts.cells(high))
+    assert not (parts.cells(high)[parts.cells(low) == 0] > 0).any()
+    options = replace(options, smallest=0)
+    low, high = (replace(options, split=s) for s in sorted((options.split, split)))
+    assert not cut(parts.cells(high), parts.cells(low))
+    np.testing.assert_array_equal(parts.cells(high) > 0, parts.cells(low) > 0)

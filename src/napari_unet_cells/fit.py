@@ -1,4 +1,4 @@
-"""Fit the limits of the watershed to annotated images: one parameter after the other."""
+"""Fit what makes a cell to annotated images: one option after the other."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.instances import InstanceOptions, label_cells
+from napari_unet_cells.instances import InstanceOptions, Partition, partition
 from napari_unet_cells.metrics import compare, summarize
 
-#: What is tried for each parameter. The smallest cell stays small: it is the one limit that
+#: What is tried for each option. The smallest cell stays small: it is the one limit that
 #: belongs to an image and not to a network.
 GRID: dict[str, Sequence[float]] = {
-    "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    "split": (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "smallest": (6, 12, 20),
     "cell_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "smoothing": (0.5, 1.0, 1.5, 2.0, 2.5),
-    "smallest": (6, 12, 20),
 }
 
 #: Pixels a side that are looked at of each image; enough to see touching cells.
@@ -30,36 +30,48 @@ Example = tuple[NDArray[np.uint8], NDArray[Any]]
 def fit_instances(
     examples: Iterable[Example], start: InstanceOptions | None = None, rounds: int = 2
 ) -> InstanceOptions:
-    """Find the limits with the best mean of AP at IoU 0.5 and 0.75.
+    """Find the options with the best mean of AP at IoU 0.5 and 0.75.
 
     Parameters
     ----------
     examples : iterable of (probabilities, truth)
-        uint8 (2, y, x) as `label_cells` takes them, and instance labels (y, x).
+        uint8 (2, y, x) as `partition` takes them, and instance labels (y, x).
     start : InstanceOptions, optional
     rounds : int
-        How often each parameter is gone through.
+        How often each option is gone through.
 
     Returns
     -------
     InstanceOptions
         `start`, where nothing of `GRID` is better.
     """
-    cut = [(p[:, :LARGEST, :LARGEST], t[:LARGEST, :LARGEST]) for p, t in examples]
+    trials = _Trials([(p[:, :LARGEST, :LARGEST], t[:LARGEST, :LARGEST]) for p, t in examples])
     best = start or InstanceOptions()
-    best_score = _score(cut, best)
+    best_score = trials.score(best)
     for _ in range(rounds):
         before = best
         for name, values in GRID.items():
             for value in values:
                 trial = replace(best, **{name: value})  # type: ignore[arg-type]
-                if trial != best and (score := _score(cut, trial)) > best_score:
+                if trial != best and (score := trials.score(trial)) > best_score:
                     best, best_score = trial, score
         if best == before:
             break
     return best
 
 
-def _score(examples: Sequence[Example], options: InstanceOptions) -> float:
-    summary = summarize(compare(t, label_cells(p, options)) for p, t in examples)
-    return (summary.ap50 + summary.ap75) / 2
+class _Trials:
+    """Score options on the examples; their parts are kept as long as they serve."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+        self.made_with: tuple[float, float] | None = None
+        self.partitions: list[Partition] = []
+
+    def score(self, options: InstanceOptions) -> float:
+        if self.made_with != (options.cell_threshold, options.smoothing):
+            self.partitions = [partition(p, options) for p, _ in self.examples]
+            self.made_with = (options.cell_threshold, options.smoothing)
+        pairs = zip(self.examples, self.partitions, strict=True)
+        summary = summarize(compare(truth, parts.cells(options)) for (_, truth), parts in pairs)
+        return (summary.ap50 + summary.ap75) / 2
