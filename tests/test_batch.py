@@ -16,12 +16,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_unet_cells import batch
-from napari_unet_cells.batch import FileDone, PixelsDone, segment_files
+from napari_unet_cells.batch import FileDone, PixelsDone, Request, segment_files
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.predict import FunctionNetwork
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import Settings
 
 CARD = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
 CLASSES_ONLY = ModelCard("bright", "none", ("background", "cell"), 1, 16, 32, "ab" * 32)
@@ -58,9 +59,9 @@ def nuclei(tmp_path: Path) -> Path:
 
 
 def run(
-    paths: Sequence[Path], output: Path, model: str = "bright", overwrite: bool = False
+    paths: Sequence[Path], output: Path, model: str = "bright", **request: Any
 ) -> list[FileDone]:
-    events = list(segment_files(paths, output, model, overwrite))
+    events = list(segment_files(paths, output, model, Request(**request)))
     return [event for event in events if isinstance(event, FileDone)]
 
 
@@ -76,7 +77,7 @@ def test_results_keep_size_and_provenance(nuclei: Path, tmp_path: Path) -> None:
     assert isinstance(done, FileDone)
     assert done.problem == ""
     names = [path.name for path in done.written]
-    assert names == ["nuclei_cells.tif", "nuclei_classes.tif", "nuclei.json"]
+    assert names == ["nuclei_cells.tif", "nuclei_classes.tif", "nuclei_cells.csv", "nuclei.json"]
     assert sorted(os.listdir(output)) == sorted(names)
 
     cells, classes = (read_image(path) for path in done.written[:2])
@@ -92,12 +93,18 @@ def test_results_keep_size_and_provenance(nuclei: Path, tmp_path: Path) -> None:
             "architecture": "none",
         }
         assert provenance["source"]["path"] == str(nuclei)
-    record = json.loads(done.written[2].read_text())
+    record = json.loads(done.written[3].read_text())
     n = int(cells.data.max())
     assert n > 5
     assert record["cells"] == n
     assert done.summary.startswith(f"{n} cells in ")
-    assert record["files"] == names[:2]
+    assert record["files"] == names[:3]
+
+    header, *rows = done.written[2].read_text().splitlines()
+    assert header.startswith("label,area,")
+    assert "intensity_mean" in header
+    assert len(rows) == n
+    assert rows[0].endswith(",micrometer")
 
 
 def test_a_model_without_boundaries_makes_classes_only(nuclei: Path, tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ def test_a_model_without_boundaries_makes_classes_only(nuclei: Path, tmp_path: P
     assert done.summary.startswith("classes in ")
 
 
-@pytest.mark.parametrize("existing", ["nuclei_cells.tif", "nuclei_classes.tif", "nuclei.json"])
+@pytest.mark.parametrize("existing", ["nuclei_cells.tif", "nuclei_cells.csv", "nuclei.json"])
 def test_existing_results_are_kept_unless_asked(
     nuclei: Path, tmp_path: Path, existing: str
 ) -> None:
@@ -165,7 +172,7 @@ BAD_IMAGES: dict[str, tuple[NDArray[Any] | bytes, str]] = {
     "inf": (with_value(np.inf), "not finite numbers"),
     "all nan": (plane(np.nan, "float32"), "1200 of the image's 1200"),
     "complex": (plane(1, "complex64"), "complex64, not real numbers"),
-    "stack": (np.arange(36000, dtype=np.uint16).reshape(30, 30, 40), r"stack .*axes .*30 x 30"),
+    "stack": (np.arange(36000, dtype=np.uint16).reshape(30, 30, 40), "stack of 30 planes"),
     "text": (b"Hello, I am a text.", "is not a TIFF, although its name says so: it is a text"),
     "empty": (b"", r"is empty \(0 bytes\)"),
 }
@@ -205,7 +212,7 @@ def test_the_other_images_of_a_file_are_mentioned(nuclei: Path, tmp_path: Path) 
         writer.write(simulate_nuclei((100, 100))[0])
         writer.write(np.zeros((10, 10), np.uint8))
     (done,) = run([nuclei], tmp_path)
-    assert "only the first of the file's 2 images" in done.summary
+    assert "only the first of 2 images" in done.summary
 
 
 def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
@@ -213,17 +220,84 @@ def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
 ) -> None:
     other = nuclei.with_name("other.tif")
     other.write_bytes(nuclei.read_bytes())
-    original = batch.segment_plane
+    original = batch.segment_planes
 
-    def segment_plane(*args: Any, **options: Any) -> Any:
-        if options["source"]["path"] == str(nuclei):
+    def segment_planes(*args: Any) -> Any:
+        if args[-1]["path"] == str(nuclei):
             raise MemoryError
-        return original(*args, **options)
+        return original(*args)
 
-    monkeypatch.setattr(batch, "segment_plane", segment_plane)
+    monkeypatch.setattr(batch, "segment_planes", segment_planes)
     first, second = run([nuclei, other], tmp_path)
     assert "too large for this computer's memory" in first.problem
     assert second.problem == ""
+
+
+# --- stacks, channels, choices -----------------------------------------------------------
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Write t, z, c, y, x of 2 x 3 x 2 planes: the cells are in channel 1, and drift along z."""
+    image, _ = simulate_nuclei((100, 120), n=4, seed=1)
+    data = np.zeros((2, 3, 2, 100, 120), np.uint16)
+    for t in range(2):
+        for z in range(3):
+            data[t, z, 1] = np.roll(image, z, axis=1)
+    path = tmp_path / "stack.tif"
+    metadata = {"axes": "TZCYX", "unit": "um", "spacing": 2.0}
+    tifffile.imwrite(path, data, imagej=True, resolution=(2, 2), metadata=metadata)
+    return path
+
+
+def test_a_stack_is_never_run_unasked(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out")
+    assert "has 2 channels (axes TZCYX)" in done.problem
+    (done,) = run([stack], tmp_path / "out", channel=1)
+    assert "stack of 6 planes" in done.problem
+    assert "--plane all segments every plane" in done.problem
+    (done,) = run([stack], tmp_path / "out", channel=1, plane=6)
+    assert "no plane 6: the stack has the planes 0 to 5" in done.problem
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_all_planes_of_a_stack(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out", channel=1, plane="all", link="z")
+    assert done.problem == ""
+    cells = read_image(done.written[0])
+    assert cells.axes == "TZYX"
+    assert cells.data.shape == (2, 3, 100, 120)
+    assert (cells.pixel_size, cells.z_step) == ((0.5, 0.5), 2.0)
+    assert cells.data[0].max() == cells.data[1].max() == cells.data[0, 2].max() > 1
+    assert " cells in 6 planes in " in done.summary
+    rows = done.written[2].read_text().splitlines()
+    assert rows[0].startswith("label,t,z,")
+    planes = cells.data.reshape(-1, 100, 120)
+    assert len(rows) == 1 + sum(len(np.unique(plane)) - 1 for plane in planes)
+
+
+def test_one_plane_of_a_stack(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out", channel=1, plane=5)
+    assert read_image(done.written[0]).data.shape == (100, 120)
+    record = json.loads(done.written[-1].read_text())
+    assert record["source"]["fixed"] == {"T": 1, "Z": 2, "C": 1}
+
+
+def test_a_pixel_size_is_taken_from_the_user_where_the_file_has_none(
+    nuclei: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.tif"
+    tifffile.imwrite(plain, read_image(nuclei).data)
+    first, second = run([plain, nuclei], tmp_path / "out", pixel_size=0.7)
+    assert read_image(first.written[0]).pixel_size == (0.7, 0.7)
+    assert read_image(second.written[0]).pixel_size == (0.5, 0.25)  # the file knows better
+
+
+def test_choices_of_the_user_reach_the_cells(nuclei: Path, tmp_path: Path) -> None:
+    (plain,) = run([nuclei], tmp_path / "a")
+    (chosen,) = run([nuclei], tmp_path / "b", settings=Settings(smallest=10**5))
+    assert read_image(plain.written[0]).data.any()
+    assert not read_image(chosen.written[0]).data.any()
 
 
 # --- disks ------------------------------------------------------------------------------

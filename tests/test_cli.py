@@ -247,7 +247,8 @@ def test_a_file_a_folder_or_a_pattern_is_segmented(
     assert main(arguments) == DONE
 
     stems = ["n1"] if named.endswith("n1.tif") else ["n1", "n2"]
-    names = {f"{stem}{end}" for stem in stems for end in ("_cells.tif", "_classes.tif", ".json")}
+    ends = ("_cells.tif", "_cells.csv", "_classes.tif", ".json")
+    names = {f"{stem}{end}" for stem in stems for end in ends}
     assert set(os.listdir(output)) == names
     for end in ("cells", "classes"):
         image = read_image(output / f"n1_{end}.tif")

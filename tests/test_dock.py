@@ -153,11 +153,12 @@ def test_selecting_or_deleting_layers_during_the_run_does_no_harm(qtbot, viewer,
     [
         (lambda viewer: None, "There is no image"),
         (lambda viewer: viewer.add_labels(np.ones((4, 4), int)), "There is no image"),
-        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "is a stack"),
+        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "constant"),
+        (lambda viewer: viewer.add_image(np.zeros((20, 20), complex)), "complex128, not real"),
         (lambda viewer: viewer.add_image(np.full((20, 20), 5.0)), "constant"),
         (lambda viewer: viewer.add_image(np.array([[0.0, np.nan], [1, 2]])), "not finite"),
     ],
-    ids=["nothing", "labels", "stack", "constant", "nan"],
+    ids=["nothing", "labels", "stack", "complex", "constant", "nan"],
 )
 def test_what_cannot_be_segmented_is_said_in_a_sentence(qtbot, viewer, dock, add, sentence):
     add(viewer)
@@ -198,18 +199,119 @@ def test_cancel_keeps_the_tiles_that_are_done(qtbot, viewer, dock, nuclei):
     assert "nuclei cells" in names(viewer)
 
 
-def test_a_killed_child_is_a_sentence_and_the_next_press_works(qtbot, viewer, dock, nuclei):
-    viewer.add_image(large(nuclei), name="large")
+def test_a_killed_child_is_survived(qtbot, viewer, dock, nuclei):
+    viewer.add_image(np.tile(nuclei, (9, 9)), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)
+    first = dock.segment.engine.pid
 
-    os.kill(dock.segment.engine.pid, signal.SIGKILL)
+    os.kill(first, signal.SIGKILL)
     wait_for_end(qtbot, dock)
 
-    assert "kept" in dock.segment.message.text()
-    assert names(viewer) == ["large", "large classes"]
+    assert "The memory was full; the run went on" in dock.segment.message.text()
+    assert dock.segment.engine.pid not in (None, first)
+    assert names(viewer) == ["large", "large classes", "large cells"]
+
+
+def stack_of(nuclei):
+    return np.stack([nuclei, nuclei[::-1], np.roll(nuclei, 5, axis=1)])
+
+
+def test_the_plane_that_is_shown_is_segmented_and_no_other(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(stack_of(nuclei), name="stack", scale=(2, 0.5, 0.5))
+    assert dock.segment.stack_form.isVisibleTo(dock)
+    assert dock.segment.stack_form.planes_box.currentText() == "the one that is shown"
+    viewer.dims.set_current_step(0, 1)
+
+    press_segment(qtbot, dock)
+
+    cells = viewer.layers["stack cells"]
+    assert cells.data.shape == (1, *nuclei.shape)
+    np.testing.assert_allclose(cells.data_to_world((0, 3, 4)), image.data_to_world((1, 3, 4)))
+    made = cells.metadata["napari_unet_cells"]["provenance"]["source"]
+    assert made["plane"] == [1]
+
+
+def test_all_planes_are_segmented_when_asked(qtbot, viewer, dock, nuclei):
+    viewer.add_image(stack_of(nuclei), name="stack")
+    dock.segment.stack_form.planes_box.setCurrentIndex(1)
+    dock.segment.stack_form.link_box.setCurrentIndex(1)
+    press_segment(qtbot, dock)
+    assert viewer.layers["stack cells"].data.shape == (3, *nuclei.shape)
+    assert ", 3 planes, in " in dock.segment.message.text()
+
+
+def test_channels_are_split_and_the_choice_is_remembered(qtbot, viewer, dock, nuclei):
+    data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])  # z, c, y, x
+    image = viewer.add_image(data, name="multi", scale=(3, 1, 0.5, 0.5), translate=(1, 2, 3, 4))
+    form = dock.segment.stack_form
+    assert form.channel_box.currentText() == "no channel axis"
+    form.channel_box.setCurrentIndex(form.channel_box.findData(1))
+    form.channel_spin.setValue(1)
+    form.planes_box.setCurrentIndex(1)
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer) == [
+        "multi channel 0", "multi channel 1", "multi channel 1 classes", "multi channel 1 cells",
+    ]  # fmt: skip
+    channel, cells = viewer.layers["multi channel 1"], viewer.layers["multi channel 1 cells"]
+    assert cells.data.shape == channel.data.shape == data[:, 1].shape
+    for layer in (channel, cells):
+        expected = np.delete(image.data_to_world((2, 1, 5, 6)), 1)
+        np.testing.assert_allclose(layer.data_to_world((2, 5, 6)), expected)
+    viewer.add_image(data, name="another")
+    assert form.channel_box.currentData() == 1  # remembered
+
+
+def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
-    assert "nuclei cells" in names(viewer)
+    adjust, cells = dock.segment.adjust_form, viewer.layers["nuclei cells"]
+    assert adjust.isVisibleTo(dock)
+    before = cells.data.copy()
+    assert before.any()
+
+    adjust.smallest.setValue(100)
+    qtbot.waitUntil(lambda: "seconds" not in dock.segment.message.text()
+                    and not np.array_equal(cells.data, before), timeout=10_000)  # fmt: skip
+
+    assert names(viewer).count("nuclei cells") == 1
+    made = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]["instances"]
+    assert made["smallest"] == adjust.options.smallest > 0
+    assert re.match(r"\d+ cells?$", dock.segment.message.text())
+
+
+def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    corrected = viewer.layers["nuclei cells"]
+    corrected.data_setitem((np.array([0]), np.array([0])), 9)
+    before = corrected.data.copy()
+
+    dock.segment.adjust_form.drop_border.toggle()
+    qtbot.waitUntil(lambda: "nuclei cells [1]" in names(viewer), timeout=10_000)
+
+    np.testing.assert_array_equal(corrected.data, before)
+
+
+def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp_path, monkeypatch):
+    viewer.add_image(nuclei, name="nuclei")
+    box = dock.segment.pixel_size
+    qtbot.waitUntil(box.isEnabled, timeout=5_000)  # nobody knows it
+    assert box.text() == "unknown"
+    box.setValue(0.3)
+    box.editingFinished.emit()
+    dock.segment.diameter_box.setValue(33)
+
+    press_segment(qtbot, dock)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out.tif")
+
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["pixel_size"] == {"y": 0.3, "x": 0.3, "unit": "micrometer"}
+    assert record["parameters"]["scale"]["diameter"] == 33
+    viewer.add_image(nuclei, name="known", scale=(0.2, 0.2), units=("um", "um"))
+    qtbot.waitUntil(lambda: box.value() == 0.2, timeout=5_000)
+    assert not box.isEnabled()
 
 
 def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):

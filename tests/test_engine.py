@@ -11,6 +11,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -28,8 +29,14 @@ from numpy.typing import NDArray
 
 from napari_unet_cells import engine as module
 from napari_unet_cells.engine import Cancelled, ChildNetwork, Engine
-from napari_unet_cells.errors import UserError
-from napari_unet_cells.frames import HELLO, read_frame, skip_to_hello, write_frame
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.frames import (
+    HELLO,
+    NO_MEMORY_EXIT,
+    read_frame,
+    skip_to_hello,
+    write_frame,
+)
 from napari_unet_cells.nets import ModelCard
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -126,17 +133,27 @@ def test_what_was_printed_before_the_first_frame_is_skipped() -> None:
 # below puts a module in the place of `nets.device`.
 
 _STAND_IN = """
-import os, sys, time, types
+import os, signal, sys, time, types
 if "napari_unet_cells.child" in sys.orig_argv:
     import numpy as np
     print("noise", flush=True)
     os.write(1, b"more noise")
 
-    class Network:
-        device, max_tile = "stand-in", 512
+    def out_of_memory():
+        how = os.environ["STAND_IN_FULL"]
+        if how == "report":
+            raise errors.OutOfMemory("The memory of the stand-in is full.")
+        if how == "MemoryError":
+            raise MemoryError
+        os.kill(os.getpid(), getattr(signal, how))
 
-        def __init__(self, name):
+    class Network:
+        device, max_tile, on_cpu = "stand-in", 512, True
+
+        def __init__(self, name, cpu):
             self.factor = int(name.removeprefix("model"))
+            if "STAND_IN_GPU" in os.environ and not cpu:
+                self.device, self.on_cpu, self.factor = "stand-in GPU", False, 10 * self.factor
 
         def forward(self, batch):
             print("noise", flush=True)
@@ -144,11 +161,14 @@ if "napari_unet_cells.child" in sys.orig_argv:
             time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
             if batch.max() > 1e6:
                 raise ValueError("too bright\\nand a long traceback")
+            room = os.environ.get("STAND_IN_CPU_ROOM" if self.on_cpu else "STAND_IN_GPU", "9999")
+            if batch.shape[1] > int(room):
+                out_of_memory()
             return (batch * self.factor).astype(np.uint8)
 
-    def open_network(card):
+    def open_network(card, cpu):
         time.sleep(float(os.environ.get("STAND_IN_OPENING", "0")))
-        return Network(card.name)
+        return Network(card.name, cpu)
 
     device = types.ModuleType("napari_unet_cells.nets.device")
     device.open_network = open_network
@@ -384,7 +404,7 @@ def test_a_child_killed_during_a_run_is_a_sentence_and_the_next_open_works(engin
     with pytest.raises(UserError, match=r"was ended by the system \(SIGKILL\).*labels made so far"):
         list(outputs)
     assert engine.pid is None
-    with pytest.raises(UserError, match="SIGKILL"):
+    with pytest.raises(OutOfMemory, match="SIGKILL"):
         values(network, batch(1))
     assert values(engine.open(card()), batch(1)) == [2]
     assert engine.pid != pid
@@ -602,6 +622,177 @@ def test_the_current_folder_is_not_on_the_childs_path(
     assert values(engine.open(card()), batch(1)) == [2]
 
 
+# Out of memory.
+
+
+def predict_strip(network: ChildNetwork, length: int, smallest: int = 64) -> list[tuple[int, str]]:
+    """Predict squares along a strip as `predict.predict_plane` does its tiles.
+
+    Gives the side of the tiles and the device, as they were after each time that the memory
+    was full. All that is predicted is checked.
+    """
+    tile, done, log = network.max_tile, 0, [(network.max_tile, network.device)]
+    while done < length:
+        starts = range(done, length, tile)
+        try:
+            for start, output in zip(
+                starts, network.predict(batch(1, tile) for _ in starts), strict=True
+            ):
+                assert start == done
+                assert output.shape == (1, tile, tile, 1)
+                assert (output == (2 if network.on_cpu else 20)).all()
+                done += tile
+        except OutOfMemory:
+            tile //= 2
+            if tile >= smallest:
+                network = network.recover(cpu=False)
+            else:
+                network = network.recover(cpu=True)
+                tile = network.max_tile
+            log.append((tile, network.device))
+    return log
+
+
+@pytest.mark.parametrize("how", ["report", "MemoryError"])
+def test_memory_that_is_full_is_told_and_the_same_child_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", how)
+    monkeypatch.setenv("STAND_IN_CPU_ROOM", "100")
+    network = engine.open(card())
+    pid = running(engine)
+    assert values(network, batch(1, 100)) == [2]
+    with pytest.raises(OutOfMemory, match=r"The memory of the (stand-in|computer) is full\."):
+        values(network, *[batch(1, 101)] * 3)
+    recovered = network.recover(cpu=False)
+    assert recovered.device == "stand-in"
+    assert values(recovered, batch(3, 100)) == [6]
+    assert engine.pid == pid
+    assert predict_strip(network, 2000) == [(n, "stand-in") for n in (512, 256, 128, 64)]
+    assert engine.pid == pid
+
+
+@posix
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGABRT"])
+def test_a_child_that_ends_as_one_without_memory_is_followed_by_a_fresh_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", how)
+    monkeypatch.setenv("STAND_IN_CPU_ROOM", "128")
+    network = engine.open(card())
+    pid = running(engine)
+    with pytest.raises(OutOfMemory, match=rf"was ended by the system \({how}\)"):
+        values(network, batch(1, 129))
+    assert engine.pid is None
+    recovered = network.recover(cpu=False)
+    assert values(recovered, batch(3, 128)) == [6]
+    assert running(engine) != pid
+    assert predict_strip(recovered, 700) == [(n, "stand-in") for n in (512, 256, 128)]
+
+
+@posix
+def test_a_child_that_crashes_in_another_way_is_not_one_without_memory(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", "SIGSEGV")
+    monkeypatch.setenv("STAND_IN_CPU_ROOM", "100")
+    with pytest.raises(UserError, match="SIGSEGV") as caught:
+        values(engine.open(card()), batch(1, 101))
+    assert not isinstance(caught.value, OutOfMemory)
+
+
+@pytest.mark.parametrize("how", ["report", pytest.param("SIGKILL", marks=posix)])
+def test_a_full_gpu_leaves_the_rest_to_the_cpu(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", how)
+    monkeypatch.setenv("STAND_IN_GPU", "10")
+    monkeypatch.setenv("STAND_IN_CPU_ROOM", "256")
+    network = engine.open(card())
+    assert not network.on_cpu
+    assert values(network, batch(3, 10)) == [60]
+    gpu = [(n, "stand-in GPU") for n in (512, 256, 128, 64)]
+    assert predict_strip(network, 2000) == [*gpu, (512, "stand-in"), (256, "stand-in")]
+
+
+def test_one_child_tells_its_gpu_from_its_cpu(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_GPU", "9999")
+    gpu = engine.open(card())
+    pid = running(engine)
+    cpu = gpu.recover(cpu=True)
+    assert (gpu.device, cpu.device) == ("stand-in GPU", "stand-in")
+    assert (gpu.on_cpu, cpu.on_cpu) == (False, True)
+    for _ in range(2):
+        assert values(gpu, batch(1)) == [20]
+        assert values(cpu, batch(1)) == [2]
+    assert values(cpu.recover(cpu=False), batch(1)) == [2]
+    assert engine.pid == pid
+
+
+def test_where_the_cpu_has_no_memory_either_the_end_is_a_sentence(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", "report")
+    monkeypatch.setenv("STAND_IN_GPU", "10")
+    monkeypatch.setenv("STAND_IN_CPU_ROOM", "10")
+    network = engine.open(card())
+    with pytest.raises(OutOfMemory, match=r"The memory of the computer is full\. Close other"):
+        predict_strip(network, 2000)
+    pid = running(engine)
+    assert values(engine.open(card()), batch(1)) == [20]
+    assert engine.pid == pid
+
+
+def test_recovering_obeys_the_stop_event(engine: Engine) -> None:
+    stop = threading.Event()
+    network = engine.open(card(), stop)
+    assert values(network.recover(cpu=False), batch(1)) == [2]
+    stop.set()
+    with pytest.raises(Cancelled):
+        network.recover(cpu=False)
+
+
+@posix
+def test_cancel_while_a_fresh_child_opens(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    network = engine.open(card(), stop)
+    pid = running(engine)
+    monkeypatch.setenv("STAND_IN_OPENING", "20")
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    threading.Timer(0.5, stop.set).start()
+    begun = time.perf_counter()
+    with pytest.raises(Cancelled):
+        network.recover(cpu=False)
+    assert 0.4 < time.perf_counter() - begun < 5.0
+
+
+def test_recovering_after_a_close_starts_nothing(engine: Engine) -> None:
+    network = engine.open(card())
+    running(engine)
+    engine.close()
+    with pytest.raises(Cancelled):
+        network.recover(cpu=False)
+    assert engine.pid is None
+
+
+def test_a_child_without_memory_for_a_frame_says_so_by_its_exit_code(stand_in: None) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "napari_unet_cells.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(struct.pack("<IQ", 2, 1 << 62) + b"{}")
+        process.stdin.flush()
+        assert process.wait(20) == NO_MEMORY_EXIT
+    assert NO_MEMORY_EXIT in module._MEMORY_FULL_EXITS
+
+
 _PARENT = """
 import sys, threading
 from pathlib import Path
@@ -691,16 +882,46 @@ def test_the_child_gives_what_the_network_gives_here(tiny_model: Path, real_engi
         assert len(np.unique(a[..., 1])) > 5
 
 
+@pytest.mark.network
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+@pytest.mark.parametrize("side", [1024, 2048])
+def test_an_allocation_that_is_refused_is_survived(tiny_model: Path, side: int) -> None:
+    import resource
+
+    from napari_unet_cells.nets import find_model
+
+    engine = Engine()
+    try:
+        network = engine.open(find_model(tiny_model))
+        small, large = (np.ones((1, n, n, 1), np.float32) for n in (256, side))
+        (before,) = network.predict([small])
+        pid = running(engine)
+        limit = psutil.Process(pid).memory_info().vms + (20 << 20)
+        resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        # TensorFlow reports it or is aborted, which depends on the tensor that is refused.
+        with pytest.raises(OutOfMemory, match="memory"):
+            list(network.predict([large, large]))
+        if engine.pid is not None:
+            resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        recovered = network.recover(cpu=False)
+        (after,) = recovered.predict([small])
+        np.testing.assert_array_equal(before, after)
+        assert next(recovered.predict([large])).shape == (1, side, side, 3)
+    finally:
+        engine.close(5.0)
+
+
 _WITHOUT_TENSORFLOW = """
 import json, sys
 import numpy as np
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.nets import find_model
-from napari_unet_cells.segmentation import Result, segment_plane
+from napari_unet_cells.planes import planes_of
+from napari_unet_cells.segmentation import Result, segment_planes
 card = find_model(sys.argv[1])
 engine = Engine()
 image = np.random.default_rng(0).integers(0, 255, (90, 70), np.uint8)
-*_, result = segment_plane(image, engine.open(card), card)
+*_, result = segment_planes(planes_of(image), engine.open(card), card)
 engine.close(5.0)
 print(json.dumps([result.classes.shape, [m for m in sys.modules if m.partition(".")[0] in
     ("tensorflow", "keras", "jax", "torch")]]))

@@ -56,3 +56,28 @@ def test_proposed_name_lies_beside_the_image_and_is_a_legal_name():
     path = proposed_path("/data/day 1/a.tif", "a: well/3 cells", ".tif")
     assert path == Path("/data/day 1/a__well_3_cells.tif")
     assert proposed_path(None, "  ", ".tif") == Path.home() / "labels.tif"
+
+
+def test_mask_of_a_stack_names_its_axes(tmp_path):
+    labels = np.zeros((3, 8, 9), np.uint16)
+    export = Export(labels, PixelSize(0.5, 0.5, "micrometer"), {}, "ZYX")
+    mask, _ = EXPORTERS["mask"].write(tmp_path / "mask", export, False)
+    with tifffile.TiffFile(mask) as tif:
+        assert tif.series[0].axes == "ZYX"
+
+
+def test_table_has_the_size_the_unit_and_the_intensities(tmp_path):
+    labels = np.zeros((20, 30), np.uint16)
+    labels[3:9, 4:8] = 7
+    image = np.full((20, 30), 5, np.uint8)
+    size = PixelSize(0.5, 0.25, "micrometer")
+    exporter = EXPORTERS["table"]
+    assert exporter.measures
+    (path,) = exporter.write(tmp_path / "a", Export(labels, size, {}, "YX", {"x": image}), False)
+    assert path.name == "a.csv"
+    header, row = (line.split(",") for line in path.read_text().splitlines())
+    values = dict(zip(header, row, strict=True))
+    assert (values["label"], values["area"], values["area_pixels"]) == ("7", "3", "24")
+    assert (values["intensity_mean"], values["unit"]) == ("5", "micrometer")
+    (path,) = exporter.write(tmp_path / "b", Export(labels, size, {}), False)
+    assert "intensity" not in path.read_text()

@@ -63,16 +63,47 @@ def test_place_of_an_image_puts_labels_on_it():
     json.dumps(facts.describe_transform(labels))
 
 
-def test_stacks_are_refused_with_the_way_out():
-    with pytest.raises(UserError, match=r"'stack' is a stack \(3 x 6 x 8\).*Split Stack"):
-        facts.plane_of(Image(np.zeros((3, 6, 8)), name="stack"))
+def placed_like(labels, image, labels_index, image_index):
+    np.testing.assert_allclose(
+        labels.data_to_world(labels_index), image.data_to_world(image_index), atol=1e-9
+    )
+
+
+TURNED = {
+    "scale": (2, 0.5, 0.25), "translate": (7, 3, 4),
+    "rotate": [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]],
+    "affine": [[1, 0, 0, 5], [0, 1, 0.1, 6], [0, 0, 1, 7], [0, 0, 0, 1]],
+}  # fmt: skip
+
+
+def test_labels_of_one_plane_lie_in_this_plane():
+    image = Image(np.random.default_rng(0).random((5, 6, 8)), **TURNED)
+    labels = Labels(np.zeros((1, 6, 8), np.uint8), **facts.place_of(image, (3,)))
+    placed_like(labels, image, (0, 2, 5), (3, 2, 5))
+    assert [(axis.axis, axis.length) for axis in facts.stack_axes(image)] == [(0, 5)]
+    assert facts.planes_for(image, (3,)).shape == (6, 8)
+    assert facts.planes_for(image, None).shape == (5, 6, 8)
+    assert facts.describe_source(image, (3,))["plane"] == [3]
+
+
+@pytest.mark.parametrize("place", [{}, TURNED], ids=["plain", "turned"])
+def test_a_channel_lies_where_its_stack_lies(place):
+    stack = Image(np.zeros((5, 6, 8)), axis_labels=("c", "y", "x"), **place)
+    assert facts.stack_axes(stack)[0].is_channel
+    channel = Image(np.zeros((6, 8)), **facts.place_without(stack, 0))
+    for index in ((0, 0), (5, 7)):
+        expected = stack.data_to_world((2, *index))[1:]
+        np.testing.assert_allclose(channel.data_to_world(index), expected)
+    assert channel.axis_labels == ("y", "x")
+    np.testing.assert_allclose(channel.scale, stack.scale[1:])
 
 
 def test_planes_come_at_full_resolution():
     rgb = Image(np.zeros((40, 50, 3), np.uint8), rgb=True)
-    assert facts.plane_of(rgb).shape == (40, 50, 3)
+    assert facts.planes_for(rgb, ()).shape == (40, 50)
+    assert facts.stack_axes(rgb) == ()
     levels = Image([np.zeros((40, 50)), np.zeros((20, 25))], multiscale=True)
-    assert facts.plane_of(levels).shape == (40, 50)
+    assert facts.planes_for(levels, ()).shape == (40, 50)
 
 
 def tiff(path, size):
@@ -109,12 +140,44 @@ def test_pixel_size_is_never_that_of_another_image(tmp_path):
     assert size_of(labels, [other]).x == 0.25  # the provenance knows the file
 
 
-def test_stacks_and_levels_are_not_exported():
+def test_the_user_tells_what_neither_layer_nor_file_knows(tmp_path):
+    image = Image(np.zeros((6, 8)), name="plain")
+    labels = result(image)
+    assert facts.image_pixel_size(image)() == facts.PixelSize(1.0, 1.0, "pixel")
+    facts.tell(image, pixel_size=(0.3, 0.3, "micrometer"))
+    told = facts.PixelSize(0.3, 0.3, "micrometer")
+    assert facts.image_pixel_size(image)() == size_of(labels, [image, labels]) == told
+    file = tiff(tmp_path / "image.tif", 0.25)
+    facts.tell(file, pixel_size=(0.3, 0.3, "micrometer"))
+    assert facts.image_pixel_size(file)().x == 0.25  # the file knows better
+    facts.tell(image, pixel_size=None)
+    assert facts.told_pixel_size(image) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "axes", "exported"),
+    [
+        ((6, 8), None, "YX", (6, 8)),
+        ((1, 6, 8), None, "YX", (6, 8)),
+        ((4, 6, 8), None, "ZYX", (4, 6, 8)),
+        ((4, 6, 8), ("t", "y", "x"), "TYX", (4, 6, 8)),
+        ((3, 4, 6, 8), None, "TZYX", (3, 4, 6, 8)),
+        ((3, 1, 6, 8), None, "TYX", (3, 6, 8)),
+    ],
+)
+def test_stacks_are_exported_with_their_axes(shape, labels, axes, exported):
+    layer = Labels(np.zeros(shape, np.uint16), axis_labels=labels)
+    source = facts.export_source(layer, [])
+    assert source.axes == axes
+    assert source.labels.shape == exported
+
+
+def test_levels_and_five_axes_are_not_exported():
     for layer in (
-        Labels(np.zeros((2, 6, 8), int), name="stack"),
+        Labels(np.zeros((2, 2, 2, 6, 8), int), name="stack"),
         Labels([np.zeros((60, 80), int), np.zeros((30, 40), int)], multiscale=True, name="stack"),
     ):
-        with pytest.raises(UserError, match="'stack' is not a single plane"):
+        with pytest.raises(UserError, match="'stack' has several levels or more axes than"):
             facts.export_source(layer, [])
 
 

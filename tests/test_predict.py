@@ -206,6 +206,8 @@ def test_a_generator_that_is_closed_leaves_the_tiles_so_far() -> None:
 
 def test_the_network_is_told_at_once_when_writing_fails() -> None:
     class Full:
+        shape = (100, 100)
+
         def __setitem__(self, key: Any, value: Any) -> None:
             raise OSError("no space left")
 

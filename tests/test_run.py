@@ -26,7 +26,8 @@ def test_progress(done, total, seconds, words):
 
 def made(cells):
     provenance = {"seconds": 1.94, "device": "CPU, 2 threads", "classes": ["a", "b"]}
-    return Result(cells, np.zeros((1, 1), np.uint8), provenance)
+    n = 0 if cells is None else int(cells.max())
+    return Result(cells, np.zeros((1, 1), np.uint8), provenance, n)
 
 
 @pytest.mark.parametrize(

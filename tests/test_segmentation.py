@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,22 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_unet_cells import __version__
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.nets import ModelCard
-from napari_unet_cells.normalize import Limits
-from napari_unet_cells.predict import FunctionNetwork, Output, TileDone
-from napari_unet_cells.segmentation import Result, Separating, check_plane, segment_plane
+from napari_unet_cells.normalize import SAMPLE_PIXELS, Limits
+from napari_unet_cells.planes import Planes, planes_of
+from napari_unet_cells.predict import FunctionNetwork, MemoryFull
+from napari_unet_cells.segmentation import (
+    Progress,
+    Result,
+    Separating,
+    Settings,
+    Started,
+    cells_of,
+    check_channels,
+    link_axis,
+    segment_planes,
+)
 
 CARD = ModelCard(
     name="stand-in",
@@ -43,8 +55,15 @@ def squares(dtype: Any = np.uint8) -> NDArray[Any]:
     return image.astype(dtype)
 
 
+def events_of(
+    image: Any, network: FunctionNetwork = NETWORK, card: ModelCard = CARD, **more: Any
+) -> list[Any]:
+    planes = image if isinstance(image, Planes) else planes_of(image)
+    return list(segment_planes(planes, network, card, **more))
+
+
 def result_of(image: Any, network: FunctionNetwork = NETWORK, **more: Any) -> Result:
-    *_, result = segment_plane(check_plane(image), network, CARD, **more)
+    result = events_of(image, network, **more)[-1]
     assert isinstance(result, Result)
     return result
 
@@ -56,11 +75,11 @@ def result_of(image: Any, network: FunctionNetwork = NETWORK, **more: Any) -> Re
         (np.array([["a", "b"]]), "data type <U1, not real numbers"),
         (np.array([[None, 1]]), "data type object, not real numbers"),
         (np.array([["2020-01-01"]], "M8[D]"), r"data type datetime64\[D\], not real numbers"),
-        (np.zeros(7), r"shape \(7,\); one plane is segmented at a time"),
-        (np.float32(3), r"shape \(\); one plane"),
-        (np.zeros((4, 50, 50)), r"shape \(4, 50, 50\); one plane.*Choose a plane of the stack"),
-        (np.zeros((50, 50, 2)), r"shape \(50, 50, 2\); one plane"),
-        (np.zeros((2, 9, 9, 3)), r"shape \(2, 9, 9, 3\); one plane"),
+        (np.zeros(7), r"shape \(7,\), and a plane has height and width"),
+        (np.float32(3), r"shape \(\), and a plane has height"),
+        (np.zeros((4, 50, 50)), r"shape \(4, 50, 50\), and it is not known.*axes='ZYX' for a"),
+        (np.zeros((50, 50, 2)), r"shape \(50, 50, 2\), and it is not known what its axes are"),
+        (np.zeros((2, 9, 9, 3)), r"shape \(2, 9, 9, 3\), and it is not known"),
         (np.zeros((0, 5)), r"image is empty: its shape is \(0, 5\)"),
         (np.zeros((5, 0, 3)), r"image is empty: its shape is \(5, 0, 3\)"),
         (np.full((5, 5), 7, np.uint16), "image is constant: every value is 7. Is it the right"),
@@ -70,27 +89,17 @@ def result_of(image: Any, network: FunctionNetwork = NETWORK, **more: Any) -> Re
             "2 of the image's 4 values are not finite.*nan_to",
         ),
         (np.full((5, 5), np.nan), "25 of the image's 25 values are not finite"),
-        ([], r"shape \(0,\); one plane"),
+        ([], r"shape \(0,\), and a plane has height"),
     ],
 )
 def test_what_cannot_be_segmented_is_a_sentence(image: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_plane(image)
-
-
-def test_a_good_plane_is_not_copied() -> None:
-    image = squares()
-    assert check_plane(image) is image
-    assert check_plane(np.array([[True, False]])).dtype == np.uint8
-    assert check_plane([[0, 1], [2, 3]]).tolist() == [[0, 1], [2, 3]]
+        events_of(image)
 
 
 def test_the_alpha_channel_is_dropped_whatever_it_holds() -> None:
     colour = np.stack([squares(np.float32)] * 4, axis=-1)
     colour[..., 3] = np.nan
-    plane = check_plane(colour)
-    assert plane.shape == (150, 130, 3)
-    assert np.isfinite(plane).all()
     assert result_of(colour).n_cells == 6
 
 
@@ -134,39 +143,163 @@ def test_a_few_bright_pixels_that_the_sample_misses_set_the_limits() -> None:
 
 
 def test_events_come_in_order_and_the_result_last() -> None:
-    events = list(segment_plane(squares(), NETWORK, CARD))
+    events = events_of(squares())
     kinds = [type(event) for event in events]
-    n = kinds.count(TileDone)
+    n = kinds.count(Progress)
     assert n > 4
-    assert kinds == [TileDone] * n + [Separating, Result]
-
-
-def test_the_caller_may_supply_the_arrays() -> None:
-    out = Output.empty((150, 130), boundary=True)
-    result = result_of(squares(), out=out)
-    assert result.classes is out.classes
-    assert out.classes.any()
+    assert kinds == [Started] + [Progress] * n + [Separating, Result]
+    assert [event.done for event in events[1:-2]] == sorted(e.done for e in events[1:-2])
+    assert events[-3].done == events[-3].total == 150 * 130
 
 
 def test_a_closed_generator_leaves_the_tiles_so_far() -> None:
-    out = Output.empty((150, 130), boundary=True)
-    events = segment_plane(squares(), NETWORK, CARD, out)
+    events = segment_planes(planes_of(squares()), NETWORK, CARD)
+    started = next(events)
+    assert isinstance(started, Started)
+    assert started.provenance["complete"] is False
+    assert not started.classes.any()
     for _ in range(3):
         next(events)
     events.close()  # type: ignore[attr-defined]
-    written = np.count_nonzero(out.classes)
-    assert 0 < written < np.count_nonzero(squares())
+    assert 0 < np.count_nonzero(started.classes) < np.count_nonzero(squares())
 
 
 def test_a_model_without_boundary_makes_classes_only() -> None:
     card = ModelCard("two", "none", ("background", "cell"), 1, 4, 4, sha256="")
     network = FunctionNetwork(lambda batch: bright_is_cell(batch)[..., :1], 4, 4, max_tile=64)
-    *events, result = segment_plane(squares(), network, card)
+    *events, result = events_of(squares(), network, card)
     assert isinstance(result, Result)
     assert result.cells is None
     assert result.n_cells == 0
-    assert {type(event) for event in events} == {TileDone}
+    assert {type(event) for event in events} == {Started, Progress}
     assert result.provenance["parameters"]["instances"] is None
+
+
+def stack() -> NDArray[Any]:
+    """Three planes: squares, nothing but noise, squares that have moved a little."""
+    noise = np.random.default_rng(0).integers(0, 8, (150, 130))
+    return np.stack([squares(), noise, np.roll(squares(), 3, axis=1)]).astype(np.uint16)
+
+
+def test_planes_of_a_stack_are_numbered_each_on_its_own() -> None:
+    result = result_of(planes_of(stack(), "TYX"))
+    assert result.cells is not None
+    assert result.cells.shape == result.classes.shape == (3, 150, 130)
+    assert [plane.max() for plane in result.cells] == [6, 0, 6]  # noise is not stretched
+    assert result.n_cells == 12
+    assert result.provenance["parameters"]["normalization"]["limits"] is None
+
+
+def test_linked_planes_keep_the_id_of_a_cell() -> None:
+    planes = planes_of(np.stack([squares(), np.roll(squares(), 3, axis=1)])[None], "TZYX")
+    result = result_of(planes, settings=Settings(link=link_axis(planes, "TZYX", "z")))
+    assert result.cells is not None
+    assert result.cells.shape == (1, 2, 150, 130)
+    assert result.n_cells == 6
+    first, second = result.cells[0]
+    assert (first[15, 30], first[65, 80]) == (second[15, 30], second[65, 80])
+    with pytest.raises(UserError, match="cannot be linked along 'c'; the planes follow T or Z"):
+        link_axis(planes, "TZYX", "c")
+    with pytest.raises(UserError, match="none: it is a single plane"):
+        link_axis(planes_of(squares()), None, "z")
+
+
+@pytest.mark.parametrize(("dtype", "axes"), [("u1", "CYX"), ("f8", "YX")])
+def test_lazy_images_give_what_arrays_give(dtype: str, axes: str) -> None:
+    dask = pytest.importorskip("dask.array")
+    image = squares(dtype)[None] if "C" in axes else squares(dtype)
+    lazy = dask.from_array(image, chunks=40)
+    direct, read = (result_of(planes_of(i, axes)) for i in (image, lazy))
+    assert read.n_cells == 6
+    np.testing.assert_array_equal(direct.cells, read.cells)
+
+
+def test_a_lazy_image_is_never_read_as_a_whole() -> None:
+    read: list[int] = []
+
+    class Watched:
+        shape, dtype = (3000, 2000), np.dtype(np.uint8)
+
+        def __getitem__(self, key: Any) -> Any:
+            pixels = np.broadcast_to(np.arange(2000, dtype=np.uint8), self.shape)[key]
+            read.append(pixels.size)
+            return pixels.copy()
+
+    result_of(planes_of(Watched()), FunctionNetwork(bright_is_cell, 4, 4, max_tile=256))
+    assert len(read) > 50
+    assert max(read) <= SAMPLE_PIXELS  # the sample for the limits
+
+
+def zoom_card(window: tuple[float, float]) -> ModelCard:
+    return ModelCard("zoomed", "none", CARD.classes, 1, 4, 4, sha256="", diameter_window=window)
+
+
+@pytest.mark.parametrize(("diameter", "seen"), [(80, (45, 39)), (5, (600, 520)), (22, (150, 130))])
+def test_the_network_sees_cells_of_a_size_it_knows(diameter: float, seen: Any) -> None:
+    shapes: list[Any] = []
+
+    def look(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        shapes.append(batch.shape[1:3])
+        return bright_is_cell(batch)
+
+    network = FunctionNetwork(look, max_tile=1024)
+    result = result_of(
+        squares(), network, card=zoom_card((20, 24)), settings=Settings(diameter=diameter)
+    )
+    assert shapes == [seen]
+    assert result.cells is not None
+    assert result.cells.shape == result.classes.shape == (150, 130)
+    assert result.n_cells == 6
+    truth = squares() > 0
+    for made in (result.cells > 0, result.classes > 0):
+        assert np.count_nonzero(made & truth) / np.count_nonzero(made | truth) > 0.8
+    np.testing.assert_array_equal(np.unique(result.cells), np.arange(7))
+    scale = result.provenance["parameters"]["scale"]
+    assert (scale["diameter"], scale["estimated"]) == (diameter, False)
+
+
+def test_cells_are_separated_anew_without_the_network() -> None:
+    image = squares()
+    image[0:6, 100:106] = 100
+    result = result_of(image)
+    assert result.n_cells == 7
+    options = replace(CARD.instances, smallest=50)
+    cells, n = cells_of(result.adjustable, options, image.shape)
+    assert n == 6
+    assert not cells[0:6, 100:106].any()
+    again, n = cells_of(result.adjustable, CARD.instances, image.shape)
+    assert n == 7
+    np.testing.assert_array_equal(again, result.cells)
+
+
+def test_settings_are_in_pixels_of_the_image() -> None:
+    settings = Settings(diameter=40, smallest=100, fill_holes=False, drop_border=True)
+    options = settings.instances(CARD, zoom=0.5)
+    assert (options.smallest, options.fill_holes, options.drop_border) == (25, False, True)
+    assert Settings().instances(CARD, zoom=0.5) == CARD.instances
+
+
+def test_a_full_memory_is_said_and_survived() -> None:
+    def small_only(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if batch.shape[1] * batch.shape[2] > 150**2:
+            raise OutOfMemory
+        return bright_is_cell(batch)
+
+    image = np.tile(squares(), (4, 4))
+    events = events_of(image, FunctionNetwork(small_only, 4, 4, max_tile=512))
+    tiles = [event.tile for event in events if isinstance(event, MemoryFull)]
+    assert tiles == sorted(tiles, reverse=True)
+    assert tiles[-1] <= 150
+    np.testing.assert_array_equal(events[-1].classes, result_of(image).classes)
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(2, (9, 9)), (2, (9, 9, 3)), (3, (9, 9, 5))])
+def test_an_image_of_other_channels_than_the_model_is_a_sentence(channels: int, shape: Any) -> None:
+    card = ModelCard("multi", "none", CARD.classes, channels, 4, 4, sha256="")
+    planes = Planes(np.zeros(shape), color=len(shape) == 3)
+    with pytest.raises(UserError, match=f"multi was trained on images of {channels} channels"):
+        check_channels(planes, card)
+    check_channels(Planes(np.zeros((9, 9, channels)), color=True), card)
 
 
 def test_the_result_knows_its_maker() -> None:
@@ -181,7 +314,7 @@ def test_the_result_knows_its_maker() -> None:
     assert provenance["classes"] == ["background", "cell", "boundary"]
     assert provenance["parameters"]["normalization"]["percentiles"] == [1.0, 99.8]
     assert provenance["parameters"]["normalization"]["limits"] == [0.0, 100.0]
-    assert provenance["parameters"]["instances"]["seed_threshold"] == 0.5
+    assert provenance["parameters"]["instances"]["cell_threshold"] == 0.5
     assert provenance["source"] == {"path": "a.tif"}
     assert provenance["seconds"] >= 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
+from typing import Any
 
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
@@ -15,10 +17,52 @@ from napari_unet_cells.files import (
     read_image,
     write_json,
     write_labels,
+    write_table,
 )
+from napari_unet_cells.measure import measure
 from napari_unet_cells.nets import ModelCard, find_model
-from napari_unet_cells.predict import Network, TileDone
-from napari_unet_cells.segmentation import Result, check_plane, segment_plane
+from napari_unet_cells.planes import Planes, planes_of
+from napari_unet_cells.predict import MemoryFull, Network
+from napari_unet_cells.segmentation import (
+    Progress,
+    Result,
+    Settings,
+    check_channels,
+    link_axis,
+    segment_planes,
+)
+
+#: For `Request.plane`: every plane of a stack.
+ALL_PLANES = "all"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is done with each file.
+
+    Attributes
+    ----------
+    settings : Settings
+        Without `link`, which is a letter here.
+    channel : int or None
+        Of files with several channels, counted from 0.
+    plane : int, "all" or None
+        Of stacks: one plane, counted from 0, or every plane. None refuses a stack, so that
+        nobody is surprised by a run over a thousand planes.
+    link : str or None
+        "Z" or "T": the axis along which cells keep their id.
+    pixel_size : float or None
+        Width of a pixel in micrometers, for files that do not say it.
+    overwrite : bool
+        Replace results of an earlier run; else such a file is a problem.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    channel: int | None = None
+    plane: int | str | None = None
+    link: str | None = None
+    pixel_size: float | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,9 +96,12 @@ class FileDone:
 
 
 def segment_files(
-    paths: Sequence[Path], output: Path, model: str | Path, overwrite: bool = False
+    paths: Sequence[Path], output: Path, model: str | Path, request: Request | None = None
 ) -> Iterator[PixelsDone | FileDone]:
-    """Segment files into ``STEM_cells.tif``, ``STEM_classes.tif`` and ``STEM.json``.
+    """Segment files into labels, classes, a table and a record of how they were made.
+
+    For each ``NAME.tif`` these are ``NAME_cells.tif``, ``NAME_classes.tif``,
+    ``NAME_cells.csv`` and ``NAME.json``.
 
     Parameters
     ----------
@@ -63,8 +110,7 @@ def segment_files(
         Folder, made where it is missing.
     model : str or Path
         Name of an installed model, or a `.keras` file.
-    overwrite : bool
-        Replace results of an earlier run; else such a file is a problem.
+    request : Request, optional
 
     Yields
     ------
@@ -87,8 +133,9 @@ def segment_files(
     make_folder(output)
     network = open_network(card)
     for path in paths:
+        file = _File(path, output / stems[path], card, request or Request())
         try:
-            yield from _segment_file(path, output / stems[path], card, network, overwrite)
+            yield from file.segment(network)
         except FileExists as error:
             yield FileDone(
                 path, problem=f"{error.path} exists and was kept; --overwrite replaces it."
@@ -128,66 +175,134 @@ def _stems(paths: Sequence[Path]) -> dict[Path, str]:
     return stems
 
 
-def _segment_file(
-    path: Path, target: Path, card: ModelCard, network: Network, overwrite: bool
-) -> Iterator[PixelsDone | FileDone]:
-    names = _result_paths(target, card)
-    if not overwrite:
-        for existing in filter(Path.exists, names):
-            raise FileExists(existing)  # before the network runs for nothing
-    image = read_image(path)
-    source = {"path": str(path.resolve()), "shape": image.data.shape, "axes": image.axes}
-    if image.axes not in ("YX", "YXC"):
-        size = " x ".join(map(str, image.data.shape))
+@dataclass(frozen=True)
+class _File:
+    """One image and what becomes of it; `target` is the results' path without an ending."""
+
+    path: Path
+    target: Path
+    card: ModelCard
+    request: Request
+
+    def segment(self, network: Network) -> Iterator[PixelsDone | FileDone]:
+        if not self.request.overwrite:
+            for existing in filter(Path.exists, _result_paths(self.target, self.card)):
+                raise FileExists(existing)  # before the network runs for nothing
+        image = read_image(self.path)
+        planes, axes = self._planes(image)
+        check_channels(planes, self.card)
+        source: dict[str, Any] = {
+            "path": str(self.path.resolve()),
+            "shape": image.data.shape,
+            "axes": image.axes,
+        }
+        if planes.fixed:
+            source["fixed"] = {image.axes[axis]: index for axis, index in planes.fixed.items()}
+        link = link_axis(planes, image.axes, self.request.link)
+        settings = replace(self.request.settings, link=link)
+        notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
+        for event in segment_planes(planes, network, self.card, settings, source):
+            if isinstance(event, Progress):
+                yield PixelsDone(self.path, event.done / event.total)
+            elif isinstance(event, MemoryFull):
+                notes.append(f"memory full, went on with tiles of {event.tile} pixels")
+            elif isinstance(event, Result):
+                written = self._write(event, image, planes, axes)
+                yield FileDone(self.path, written, _summary(event, notes))
+
+    def _planes(self, image: Image) -> tuple[Planes, str]:
+        """Planes of a file, and the axes of their labels."""
+        planes = planes_of(image.data, image.axes, self.request.channel)
+        plane = self.request.plane
+        if len(planes) > 1 and plane is None:
+            size = " x ".join(map(str, image.data.shape))
+            raise UserError(
+                f"It is a stack of {len(planes)} planes (axes {image.axes}, {size}). Say which: "
+                "--plane all segments every plane, --plane 0 the first one."
+            )
+        if isinstance(plane, int) and planes.free:
+            planes = replace(planes, fixed={**planes.fixed, **_at(planes, plane)})
+        return planes, "".join(image.axes[axis] for axis in planes.free) + "YX"
+
+    def _write(self, result: Result, image: Image, planes: Planes, axes: str) -> tuple[Path, ...]:
+        """Write all results, or, where there were none before, none."""
+        overwrite = self.request.overwrite
+        size, unit = image.pixel_size, image.unit
+        if size is None and self.request.pixel_size is not None:
+            size, unit = (self.request.pixel_size,) * 2, "micrometer"
+        written: list[Path] = []
+        try:
+            for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
+                if labels is None:
+                    continue
+                path = write_labels(
+                    _named(self.target, ending),
+                    labels,
+                    axes=axes if axes in _TIFF_AXES else "ZYX",
+                    pixel_size=size,
+                    unit=unit,
+                    z_step=image.z_step,
+                    provenance=result.provenance,
+                    overwrite=overwrite,
+                )
+                written.append(path)
+            if result.cells is not None:
+                table = measure(result.cells, _channels(planes), size or (1.0, 1.0), unit, axes)
+                written.append(write_table(_named(self.target, "_cells.csv"), table, overwrite))
+            record = {
+                **result.provenance,
+                "cells": None if result.cells is None else result.n_cells,
+                "pixel_size": size,
+                "unit": unit,
+                "files": [path.name for path in written],
+            }
+            written.append(write_json(f"{self.target}.json", record, overwrite=overwrite))
+        except UserError:
+            if not overwrite:  # a half would be in the way of the next run
+                for path in written:
+                    path.unlink(missing_ok=True)
+            raise
+        return tuple(written)
+
+
+#: Axes that a label TIFF can name; pages of another meaning are taken for planes.
+_TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
+
+
+def _at(planes: Planes, number: int) -> dict[int, int]:
+    """Fix every free axis so that one plane, counted through all of them, is left."""
+    if not 0 <= number < len(planes):
         raise UserError(
-            f"It is a stack or has several channels (axes {image.axes}, {size}). One plane is "
-            "segmented at a time, grey or RGB: save a plane, a channel or a projection from Fiji."
+            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
         )
-    plane = check_plane(image.data)
-    for event in segment_plane(plane, network, card, source=source):
-        if isinstance(event, TileDone):
-            yield PixelsDone(path, event.pixels_done / event.pixels_total)
-        elif isinstance(event, Result):
-            written = _write(event, image, target, overwrite)
-            made = "classes" if event.cells is None else f"{event.n_cells} cells"
-            summary = f"{made} in {event.provenance['seconds']:.1f} s"
-            if image.n_images > 1:
-                summary += f" (only the first of the file's {image.n_images} images)"
-            yield FileDone(path, written, summary)
+    fixed = {}
+    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
+        number, fixed[axis] = divmod(number, length)
+    return fixed
+
+
+def _channels(planes: Planes) -> Any:
+    """Pixels of the planes for the table: an array like the labels, or one for each colour."""
+    key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(planes.data.shape)))
+    if not planes.color:
+        return planes.data[key]
+    names = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
+    return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(names)}
+
+
+def _summary(result: Result, notes: Sequence[str]) -> str:
+    made = "classes" if result.cells is None else f"{result.n_cells} cells"
+    n_planes = prod(result.classes.shape[:-2])
+    if n_planes > 1:
+        made += f" in {n_planes} planes"
+    made += f" in {result.provenance['seconds']:.1f} s"
+    return f"{made} ({'; '.join(notes)})" if notes else made
 
 
 def _result_paths(target: Path, card: ModelCard) -> list[Path]:
-    endings = ["_cells.tif"] * card.makes_cells + ["_classes.tif", ".json"]
-    return [target.with_name(target.name + ending) for ending in endings]
+    endings = ["_cells.tif", "_cells.csv"] * card.makes_cells + ["_classes.tif", ".json"]
+    return [_named(target, ending) for ending in endings]
 
 
-def _write(result: Result, image: Image, target: Path, overwrite: bool) -> tuple[Path, ...]:
-    """Write all results, or, where there were none before, none."""
-    written: list[Path] = []
-    try:
-        for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
-            if labels is None:
-                continue
-            path = write_labels(
-                target.with_name(target.name + ending),
-                labels,
-                pixel_size=image.pixel_size,
-                unit=image.unit,
-                provenance=result.provenance,
-                overwrite=overwrite,
-            )
-            written.append(path)
-        record = {
-            **result.provenance,
-            "cells": None if result.cells is None else result.n_cells,
-            "pixel_size": image.pixel_size,
-            "unit": image.unit,
-            "files": [path.name for path in written],
-        }
-        written.append(write_json(f"{target}.json", record, overwrite=overwrite))
-    except UserError:
-        if not overwrite:  # a half would be in the way of the next run
-            for path in written:
-                path.unlink(missing_ok=True)
-        raise
-    return tuple(written)
+def _named(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from napari_unet_cells.errors import UserError
-from napari_unet_cells.frames import HELLO, read_frame, write_frame
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
 from napari_unet_cells.nets import find_model
 
 #: The network takes all cores; the window goes first where both want one.
@@ -34,7 +34,7 @@ class _Server:
         self._requests: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
         self._forgotten: set[int] = set()
         self._network: Any = None
-        self._model: dict[str, str] = {}
+        self._loaded: tuple[dict[str, str], str] | None = None  # model and device asked for
         self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
             "open": self._open,
             "predict": self._predict,
@@ -49,6 +49,9 @@ class _Server:
                 continue
             try:
                 self._answers[header["request"]](header, payload)
+            except (OutOfMemory, MemoryError) as error:
+                full = error if isinstance(error, OutOfMemory) else OutOfMemory()
+                self._reply(header, "out of memory", message=str(full))
             except UserError as error:
                 self._reply(header, "failed", message=str(error))
             except Exception as error:  # whatever TensorFlow raises becomes a sentence
@@ -56,37 +59,42 @@ class _Server:
                 self._reply(header, "failed", message=f"The network failed ({what}).")
 
     def _read(self) -> None:
+        code = 0
         try:
             while (frame := read_frame(self._inbox)) is not None:
                 if frame[0]["request"] == "forget":
                     self._forgotten.add(frame[0]["job"])
                 else:
                     self._requests.put(frame)
+        except MemoryError:
+            code = NO_MEMORY_EXIT
         finally:
-            os._exit(0)  # the parent is gone; nothing here is worth keeping
+            os._exit(code)  # the parent is gone; nothing here is worth keeping
 
-    def _network_of(self, model: dict[str, str]) -> Any:
+    def _network_of(self, header: dict[str, Any]) -> Any:
         """Give the network a request is for, in place of the one that is loaded."""
         from napari_unet_cells.nets.device import open_network as open_on_device
 
-        if model != self._model:
-            self._network, self._model = None, {}
+        model, device = header["model"], header["device"]
+        if (model, device) != self._loaded:
+            self._network = self._loaded = None
             card = find_model(Path(model["path"]))
             if card.sha256 != model["sha256"]:
                 raise UserError(
                     f"The model {card.path.name} was replaced while it was opened. Choose it again."
                 )
-            self._network = open_on_device(card)
-            self._model = model
+            self._network = open_on_device(card, cpu=device == "cpu")
+            self._loaded = model, device
         return self._network
 
     def _open(self, header: dict[str, Any], payload: bytearray) -> None:
-        network = self._network_of(header["model"])
-        self._reply(header, "opened", device=network.device, max_tile=network.max_tile)
+        network = self._network_of(header)
+        known = {name: getattr(network, name) for name in ("device", "max_tile", "on_cpu")}
+        self._reply(header, "opened", **known)
 
     def _predict(self, header: dict[str, Any], payload: bytearray) -> None:
         batch = np.frombuffer(payload, np.float32).reshape(header["shape"])
-        output = self._network_of(header["model"]).forward(batch)
+        output = self._network_of(header).forward(batch)
         self._reply(header, "output", output, shape=output.shape)
 
     def _sync(self, header: dict[str, Any], payload: bytearray) -> None:

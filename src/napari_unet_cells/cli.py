@@ -11,11 +11,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_unet_cells import __version__
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import DEFAULT_MODEL
 from napari_unet_cells.nets.architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from napari_unet_cells.batch import Request
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
@@ -60,7 +64,7 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         required=True,
         metavar="DIR",
         type=Path,
-        help="folder for NAME_cells.tif, NAME_classes.tif and NAME.json of each image",
+        help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json",
     )
     parser.add_argument(
         "--model",
@@ -68,8 +72,73 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="NAME_OR_PATH",
         help=f"an installed model or a .keras file (default: {DEFAULT_MODEL})",
     )
+    parser.add_argument(
+        "--diameter",
+        type=float,
+        metavar="PIXELS",
+        help="how wide the cells are (default: estimated for each image)",
+    )
+    parser.add_argument("--channel", type=int, metavar="N", help="channel to segment, from 0")
+    parser.add_argument(
+        "--plane", type=_plane, metavar="N|all", help="of a stack: one plane, from 0, or all"
+    )
+    parser.add_argument(
+        "--link", choices=("z", "t"), help="cells keep their id along this axis of a stack"
+    )
+    parser.add_argument("--smallest", type=int, metavar="PIXELS", help="drop cells of fewer pixels")
+    parser.add_argument(
+        "--split",
+        type=float,
+        metavar="0..1",
+        help="how readily touching cells are separated (default: the model's own)",
+    )
+    parser.add_argument(
+        "--keep-holes", action="store_true", help="do not fill background inside of a cell"
+    )
+    parser.add_argument(
+        "--drop-border", action="store_true", help="leave out cells cut by the image's border"
+    )
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="MICROMETERS",
+        help="width of a pixel, for images that do not say it",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(command=_segment)
+
+
+def _plane(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    from napari_unet_cells.batch import Request
+    from napari_unet_cells.segmentation import Settings
+
+    for name in ("diameter", "pixel_size"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
+    if options.split is not None and not 0 <= options.split <= 1:
+        raise UserError(f"--split must lie between 0 and 1, not {options.split:g}.")
+    if options.link and options.plane != "all":
+        raise UserError("--link needs --plane all: cells are linked from plane to plane.")
+    settings = Settings(
+        diameter=options.diameter,
+        smallest=options.smallest,
+        split=options.split,
+        fill_holes=False if options.keep_holes else None,
+        drop_border=True if options.drop_border else None,
+    )
+    return Request(
+        settings,
+        options.channel,
+        options.plane,
+        options.link,
+        options.pixel_size,
+        options.overwrite,
+    )
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -77,11 +146,12 @@ def _segment(options: argparse.Namespace) -> int:
 
     from napari_unet_cells.batch import FileDone, PixelsDone, segment_files
 
+    request = _request(options)
     paths, failed = _find(options.path)
     if not paths:
         return BAD_INPUT
     total = len(paths) + failed
-    events = segment_files(paths, options.output, options.model, options.overwrite)
+    events = segment_files(paths, options.output, options.model, request)
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for event in events:
             if isinstance(event, PixelsDone):

@@ -4,8 +4,11 @@ TensorFlow and OpenGL in one process end in a segmentation fault on common Linux
 (design, decision 0), so a process that has a window talks to a child over two pipes. The
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
-Requests:  open {model}, predict {model, shape}, forget, sync
-Replies:   opened {device, max_tile}, output {shape}, failed {message}, synced
+Requests:  open {model, device}, predict {model, device, shape}, forget, sync
+Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
+           failed {message}, out of memory {message}
+
+The device that is asked for is "best" or "cpu", the one in the reply is for the user.
 
 All carry the number of their job. Each side has a thread that does nothing but read, so
 that no pipe stays full; the parent's writing has one too, so that a child that was stopped
@@ -16,6 +19,9 @@ holds up nobody::
         +--- inbox of the job <--- [reader] <========== pipe ========================+
 
 The child ends when its input does, so none is left when this process is killed.
+
+Out of memory (design, decision 6) comes as a reply, or as the child's death: whoever predicts
+goes on with `ChildNetwork.recover`.
 """
 
 from __future__ import annotations
@@ -38,8 +44,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.errors import UserError
-from napari_unet_cells.frames import read_frame, skip_to_hello, write_frame
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.frames import NO_MEMORY_EXIT, read_frame, skip_to_hello, write_frame
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.predict import Network
 
@@ -53,6 +59,22 @@ GRACE_SECONDS = 5.0
 OPENING_SECONDS = 60.0
 
 _POLL_SECONDS = 0.05
+
+#: Exit codes of a child whose memory was full. Seldom is there a reply: where memory is promised
+#: and then missing, as on Linux and macOS, the system kills the process; where it is refused
+#: (Windows, `ulimit -v`) TensorFlow reports large tensors in order, but lets the
+#: `std::bad_alloc` of its scratch memory and of small ones abort the process.
+_MEMORY_FULL_EXITS = frozenset(
+    {
+        NO_MEMORY_EXIT,
+        0xC0000017,  # STATUS_NO_MEMORY
+        0xC000012D,  # STATUS_COMMITMENT_LIMIT
+        0xC0000409,  # abort(), by its "fail fast"
+        0xE06D7363,  # a C++ exception that nobody caught
+    }
+    if sys.platform == "win32"
+    else {NO_MEMORY_EXIT, -signal.SIGKILL, -signal.SIGABRT}
+)
 
 
 class Cancelled(Exception):
@@ -162,14 +184,15 @@ class _Child:
                 inbox.put(None)  # for whoever asks next
                 raise self._death()
             if "message" in reply.header:
-                raise UserError(reply.header["message"])
+                full = reply.header["reply"] == "out of memory"
+                raise (OutOfMemory if full else UserError)(reply.header["message"])
             return reply
 
-    def open(self, job: int, model: dict[str, str], stop: threading.Event) -> dict[str, Any]:
+    def open(self, job: int, network: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with self.inbox(job) as inbox:
             with self._lock:
                 self._opening.add(job)
-            self.send({"request": "open", "job": job, "model": model})
+            self.send({"request": "open", "job": job, **network})
             try:
                 opened = self.receive(inbox, stop).header
             except Cancelled:
@@ -267,7 +290,8 @@ class _Child:
             how = "did not stop when it was asked to, and was ended"
         elif code < 0:
             how = f"was ended by the system ({_signal_name(-code)})"
-        return UserError(
+        full = code in _MEMORY_FULL_EXITS and not self._stuck
+        return (OutOfMemory if full else UserError)(
             f"The process that runs the network {how}, perhaps because the memory was full. "
             "The labels made so far are kept. Press Segment again; if it happens again, close "
             "other programs first."
@@ -322,14 +346,19 @@ class ChildNetwork:
     device : str
         For the user, such as "CPU, 2 threads".
     max_tile : int
+    on_cpu : bool
+        Whether it computes on the CPU.
     """
 
     card: ModelCard
     device: str
     max_tile: int
+    on_cpu: bool
+    _asked: dict[str, Any]
     _child: _Child
+    _engine: Engine
     _stop: threading.Event
-    _jobs: Iterator[int]
+    _closings: int
 
     @property
     def stride(self) -> int:
@@ -353,17 +382,20 @@ class ChildNetwork:
         ------
         Cancelled
             Where the stop event of `Engine.open` was set, or the engine was closed.
+        OutOfMemory
+            Where the device has no memory for a batch, or the child died as one does that
+            has none: go on with `recover`.
         UserError
-            Where the child failed or died.
+            Where the child failed or died in another way.
         """
-        job = next(self._jobs)
+        job = self._engine.next_job()
         pending = 0
         with self._child.inbox(job) as inbox:
             try:
                 for batch in batches:
                     batch = np.ascontiguousarray(batch, np.float32)
                     request = {"request": "predict", "job": job, "shape": batch.shape}
-                    self._child.send(request | {"model": _model_key(self.card)}, batch)
+                    self._child.send(request | self._asked, batch)
                     pending += 1
                     if pending == IN_FLIGHT:
                         yield self._output(inbox)
@@ -375,15 +407,41 @@ class ChildNetwork:
                 if pending:
                     self._child.forget(job)
 
+    def recover(self, cpu: bool) -> ChildNetwork:
+        """Give the network ready to go on after `OutOfMemory`, in a fresh child if it died.
+
+        Parameters
+        ----------
+        cpu : bool
+            Compute on the CPU from now on.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already.
+        Cancelled
+            As for `predict`.
+        UserError
+            Where the model cannot be opened again.
+        """
+        # Asked for counts too, so that nobody who halves and recovers does so for ever.
+        if cpu and (self.on_cpu or self._asked["device"] == "cpu"):
+            raise OutOfMemory
+        asked = self._asked | {"device": "cpu"} if cpu else self._asked
+        return self._engine.reopen(self.card, asked, self._stop, self._closings)
+
     def _output(self, inbox: _Inbox) -> NDArray[np.uint8]:
         reply = self._child.receive(inbox, self._stop)
         assert reply.pixels is not None
         return reply.pixels
 
 
-def _model_key(card: ModelCard) -> dict[str, str]:
+def _network_key(card: ModelCard) -> dict[str, Any]:
     """Say which network a request is for: the child holds one, and changes it if it must."""
-    return {"path": str(card.path.absolute()), "sha256": card.sha256}
+    return {
+        "model": {"path": str(card.path.absolute()), "sha256": card.sha256},
+        "device": "best",
+    }
 
 
 class Engine:
@@ -420,19 +478,46 @@ class Engine:
         UserError
             Where the model cannot be opened, or the child died.
         """
-        stop = stop or threading.Event()
-        closings = self._closings
+        return self.reopen(card, _network_key(card), stop or threading.Event(), self._closings)
+
+    def reopen(
+        self, card: ModelCard, asked: dict[str, Any], stop: threading.Event, closings: int
+    ) -> ChildNetwork:
+        """Open a network as it was opened before; for `ChildNetwork.recover`.
+
+        Parameters
+        ----------
+        card : ModelCard
+        asked : dict
+            Model and device, as they stand in requests.
+        stop : threading.Event
+        closings : int
+            How often the engine had been closed; it is not started again after another time.
+        """
         while True:
             child = self._ready_child(closings, stop)
             served = child.served
             try:
-                opened = child.open(next(self._jobs), _model_key(card), stop)
+                opened = child.open(self.next_job(), asked, stop)
                 break
             except UserError:
                 # That a child ended between two runs is no news, if a fresh one does it.
                 if child.alive or not served:
                     raise
-        return ChildNetwork(card, opened["device"], opened["max_tile"], child, stop, self._jobs)
+        known = {name: opened[name] for name in ("device", "max_tile", "on_cpu")}
+        return ChildNetwork(
+            card,
+            **known,
+            _asked=asked,
+            _child=child,
+            _engine=self,
+            _stop=stop,
+            _closings=closings,
+        )
+
+    def next_job(self) -> int:
+        """Give a number that no other job of this engine has."""
+        return next(self._jobs)
 
     def close(self, wait_seconds: float = 0.0) -> None:
         """End the child; the next `open` starts a fresh one.

@@ -8,3 +8,18 @@ stderr and exits with code 2. Anything else that is raised is a defect of ours.
 
 class UserError(Exception):
     """A sentence that names what is wrong and the way out of it."""
+
+
+class OutOfMemory(UserError):
+    """The device has no memory for a batch: go on with smaller ones, or on the CPU.
+
+    Raised by `predict.Network.predict`; `predict.Network.recover` gives the network to go on
+    with. Who does not do so shows the sentence, as that of any `UserError`.
+    """
+
+    def __init__(
+        self,
+        message: str = "The memory of the computer is full. Close other programs that use it, "
+        "and try again.",
+    ) -> None:
+        super().__init__(message)

@@ -10,8 +10,9 @@ from napari_unet_cells.dataset import Item
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.metrics import ImageScore, Summary, compare, summarize
 from napari_unet_cells.nets import ModelCard
+from napari_unet_cells.planes import planes_of
 from napari_unet_cells.predict import Network
-from napari_unet_cells.segmentation import Result, check_plane, segment_plane
+from napari_unet_cells.segmentation import Result, segment_planes
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def evaluate(items: Sequence[Item], network: Network, card: ModelCard) -> Iterat
     for item in items:
         image, truth = item.read()
         try:
-            *_, result = segment_plane(check_plane(image), network, card)
+            *_, result = segment_planes(planes_of(image), network, card)
         except UserError as error:
             yield ItemScored(item, compare(truth, None), str(error))
             continue

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_unet_cells import layers as facts
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, write_json, write_labels
+from napari_unet_cells.files import FileExists, write_json, write_labels, write_table
+from napari_unet_cells.files.tables import table_path
 from napari_unet_cells.layers import PixelSize
+from napari_unet_cells.measure import measure
 
 
 @dataclass(frozen=True)
@@ -20,15 +23,21 @@ class Export:
 
     Attributes
     ----------
-    labels : integer array, (y, x)
+    labels : integer array, (y, x), or up to (t, z, y, x)
     size : PixelSize
     record : mapping
         Transform and provenance, for the JSON beside the file.
+    axes : str
+        One letter for each axis of the labels.
+    channels : mapping of str to array of the labels' shape
+        The image, for tables; the arrays may be lazy. See `image_channels`.
     """
 
     labels: NDArray[Any]
     size: PixelSize
     record: Mapping[str, Any]
+    axes: str = "YX"
+    channels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Exporter:
         Appended where the name has none.
     targets : callable (path) -> files that `write` makes
     write : callable (path, export, overwrite) -> written files
+    measures : bool
+        Whether it needs the channels of the image.
     """
 
     title: str
@@ -52,10 +63,97 @@ class Exporter:
     suffix: str
     targets: Callable[[Path], tuple[Path, ...]]
     write: Callable[[Path, Export, bool], tuple[Path, ...]]
+    measures: bool = False
 
     def existing(self, path: Path) -> tuple[Path, ...]:
         """Files that an export to `path` would replace."""
         return tuple(filter(Path.exists, self.targets(path)))
+
+
+@dataclass(frozen=True)
+class ImageChannels:
+    """The pixels in which cells are measured.
+
+    Attributes
+    ----------
+    arrays : mapping of str to array
+        Of the shape of the labels, as `layers.export_source` gives them; not copied, not
+        read. Colours are three channels.
+    problem : str
+        Where there are none, the sentence that says why; else empty.
+    """
+
+    arrays: Mapping[str, Any]
+    problem: str = ""
+
+
+def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
+    """Find the image of a labels layer, and others that lie pixel on pixel with it.
+
+    Those are the other channels of a microscope, which napari shows as a layer each. For
+    labels that we did not make, the images that lie pixel on pixel with the labels count.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    layers : iterable of layers
+        All layers of the viewer.
+    """
+    images = facts.image_layers(layers)
+    made = layer.metadata.get(facts.OURS, {})
+    if made:
+        source = facts.source_image(layer, images)
+        if source is None:
+            return ImageChannels(
+                {}, "The image that the cells were found in is gone, so intensities are missing."
+            )
+        same = [source, *(i for i in images if i is not source and _lie_alike(i, source))]
+        plane = tuple(made.get("provenance", {}).get("source", {}).get("plane", ()))
+        problem = f"'{source.name}' has another size than the labels, so intensities are missing."
+    else:
+        same, plane = [image for image in images if _lie_alike(image, layer)], ()
+        problem = "No image lies pixel on pixel with the labels, so intensities are missing."
+    arrays: dict[str, Any] = {}
+    for image in same:
+        pixels = _pixels_at(image, layer.data.shape, plane)
+        if pixels is not None:
+            _add_channels(arrays, image, pixels, alone=len(same) == 1)
+    return ImageChannels(arrays, "" if arrays else problem)
+
+
+def _lie_alike(one: Any, other: Any) -> bool:
+    """Whether two layers have the same planes in the same place of the world."""
+    places = [facts.describe_transform(layer) for layer in (one, other)]
+    keys = ("scale", "translate", "rotate", "shear", "affine")
+    return _grid(one) == _grid(other) and all(places[0][k] == places[1][k] for k in keys)
+
+
+def _grid(layer: Any) -> tuple[int, ...]:
+    shape = tuple(facts.pixels_of(layer).shape)
+    return shape[:-1] if getattr(layer, "rgb", False) else shape
+
+
+def _pixels_at(image: Any, shape: tuple[int, ...], plane: tuple[int, ...]) -> Any:
+    """Give an image in the shape of squeezed labels, None where it has another."""
+    pixels, grid = facts.pixels_of(image), _grid(image)
+    if plane and len(plane) == len(grid) - 2:
+        pixels, grid = pixels[plane], grid[len(plane) :]
+    squeezed = tuple(n for axis, n in enumerate(shape) if n > 1 or axis >= len(shape) - 2)
+    single = [axis for axis in range(len(grid) - 2) if grid[axis] == 1]
+    if tuple(n for axis, n in enumerate(grid) if axis not in single) != squeezed:
+        return None
+    at = tuple(0 if axis in single else slice(None) for axis in range(len(grid) - 2))
+    return pixels[at] if single else pixels
+
+
+def _add_channels(arrays: dict[str, Any], image: Any, pixels: Any, alone: bool) -> None:
+    """Name the channels of an image; napari sees to it that no two layers have one name."""
+    if getattr(image, "rgb", False):
+        prefix = "" if alone else f"{image.name} "
+        for index, colour in enumerate(("red", "green", "blue")):
+            arrays[prefix + colour] = pixels[..., index]
+    else:
+        arrays[image.name] = pixels
 
 
 def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -> Path:
@@ -92,6 +190,7 @@ def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]
     write_labels(
         mask,
         export.labels,
+        axes=export.axes,
         pixel_size=(export.size.y, export.size.x),
         unit=export.size.unit,
         provenance=export.record,
@@ -106,6 +205,24 @@ def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]
     return mask, record
 
 
+def _table_targets(path: Path) -> tuple[Path, ...]:
+    return (table_path(path),)
+
+
+def _write_table(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Measure the cells and write one row for each."""
+    if not overwrite and table_path(path).exists():
+        raise FileExists(table_path(path))  # before all is measured
+    size = export.size
+    table = measure(
+        export.labels, export.channels or None, (size.y, size.x), size.unit, export.axes
+    )
+    return (write_table(path, table, overwrite),)
+
+
 EXPORTERS: dict[str, Exporter] = {
     "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _mask_targets, _write_mask),
+    "table": Exporter(
+        "Table CSV...", "CSV (*.csv)", ".csv", _table_targets, _write_table, measures=True
+    ),
 }

@@ -22,6 +22,9 @@ _LONGEST_HEADER = 1 << 20
 #: First bytes of the child. What a site or start-up hook printed before is no frame.
 HELLO = b"\0napari-unet-cells\0"
 
+#: Exit code of a child that had no memory to read a frame: the two sides are out of step then.
+NO_MEMORY_EXIT = 78
+
 
 def write_frame(stream: Any, header: dict[str, Any], pixels: NDArray[Any] | None = None) -> None:
     """Write a frame; the stream may be unbuffered."""

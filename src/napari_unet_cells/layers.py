@@ -6,8 +6,9 @@ It works on any object with a layer's attributes and imports neither napari nor 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import pixel_size_of
+from napari_unet_cells.planes import Planes
 
 #: Key of `layer.metadata` under which our result layers say what they are.
 OURS = "napari_unet_cells"
+
+#: Key under which an image layer keeps what its user told about it: pixel size, channel, file.
+INPUT = "napari_unet_cells_input"
 
 CELLS, CLASSES = "cells", "classes"
 
@@ -96,42 +101,134 @@ def image_id(layer: Any) -> str:
     return str(layer.unique_id)
 
 
-def plane_of(layer: Any) -> Any:
-    """Pixels of an image layer, full resolution, as `segmentation.check_plane` takes them.
+@dataclass(frozen=True)
+class StackAxis:
+    """An axis of an image layer before height and width."""
+
+    axis: int
+    length: int
+    label: str
+
+    @property
+    def is_channel(self) -> bool:
+        """Whether its name says that it holds channels."""
+        return self.label.lower() in ("c", "channel", "channels")
+
+
+def stack_axes(layer: Any) -> tuple[StackAxis, ...]:
+    """Axes of a layer besides (y, x) and colour, in order."""
+    data = pixels_of(layer)
+    n = len(data.shape) - 2 - bool(getattr(layer, "rgb", False))
+    labels = tuple(layer.axis_labels)[:n]
+    return tuple(
+        StackAxis(axis, int(length), str(label))
+        for axis, (length, label) in enumerate(zip(data.shape[:n], labels, strict=True))
+    )
+
+
+def pixels_of(layer: Any) -> Any:
+    """Array of an image layer at full resolution; it may be lazy."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+def planes_for(layer: Any, shown: Sequence[int] | None) -> Planes:
+    """Planes of an image layer.
+
+    Parameters
+    ----------
+    layer : napari image layer
+    shown : sequence of int, or None
+        Index, along each axis of `stack_axes`, of the one plane that is segmented; None
+        takes all planes.
 
     Raises
     ------
     UserError
-        Where the layer is a stack.
+        Where the layer holds no planes of real numbers.
     """
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    spatial = data.ndim - bool(getattr(layer, "rgb", False))
-    if spatial != 2:
-        sizes = " x ".join(str(n) for n in data.shape)
-        raise UserError(
-            f"'{layer.name}' is a stack ({sizes}); one plane is segmented at a time. Split it "
-            "first: right-click the layer, Split Stack."
-        )
-    return data
+    fixed = {} if shown is None else dict(enumerate(shown))
+    return Planes(pixels_of(layer), bool(getattr(layer, "rgb", False)), fixed)
 
 
-def describe_source(layer: Any) -> dict[str, Any]:
-    """Describe the image for the provenance."""
-    path = layer.source.path
-    return {
+def describe_source(layer: Any, shown: Sequence[int] | None = None) -> dict[str, Any]:
+    """Describe the image for the provenance.
+
+    Parameters
+    ----------
+    layer : napari image layer
+    shown : sequence of int, optional
+        See `planes_for`.
+    """
+    path = file_of(layer)
+    source: dict[str, Any] = {
         "layer": layer.name,
-        "path": None if path is None else str(Path(path).absolute()),
-        "shape": list(plane_of(layer).shape),
+        "path": None if path is None else str(path.absolute()),
+        "shape": [int(n) for n in pixels_of(layer).shape],
     }
+    given = layer.metadata.get(INPUT, {})
+    if "channel" in given:
+        source["channel"] = given["channel"]
+    if shown:
+        source["plane"] = [int(index) for index in shown]
+    return source
 
 
-def place_of(layer: Any) -> dict[str, Any]:
-    """Arguments that put a plane of labels where an image layer lies.
+def file_of(layer: Any) -> Path | None:
+    """File that a layer was read from, also where its channels were split since."""
+    path = layer.source.path or layer.metadata.get(INPUT, {}).get("path")
+    return None if path is None else Path(path)
+
+
+def place_of(layer: Any, shown: Sequence[int] | None = None) -> dict[str, Any]:
+    """Arguments that put labels where an image layer lies.
 
     Nothing is inherited by `viewer.add_labels`: without these the labels of an image with
     a scale would lie elsewhere.
+
+    Parameters
+    ----------
+    layer : napari image layer
+    shown : sequence of int, optional
+        Where the labels are of one plane, its index along each axis of `stack_axes`. The
+        labels then have a length of 1 along these axes, and are seen in this plane only.
     """
-    return {name: getattr(layer, name) for name in PLACE}
+    place = {name: getattr(layer, name) for name in PLACE}
+    if shown and any(shown):
+        index = np.zeros(layer.ndim)
+        index[: len(shown)] = shown
+        moved = np.subtract(layer.data_to_world(index), layer.data_to_world(np.zeros(layer.ndim)))
+        # The affine comes after the translation, so the way is taken back through it.
+        linear = np.asarray(layer.affine.linear_matrix)
+        place["translate"] = np.asarray(layer.translate) + np.linalg.solve(linear, moved)
+    return place
+
+
+def place_without(layer: Any, axis: int) -> dict[str, Any]:
+    """Arguments that put one channel of a layer where the layer lies.
+
+    Parameters
+    ----------
+    layer : napari image layer
+    axis : int
+        Of the channels; the others must not be mixed with it by a rotation or shear.
+    """
+    kept = [i for i in range(layer.ndim) if i != axis]
+    zero = np.zeros(layer.ndim)
+    origin = np.asarray(layer.data_to_world(zero))
+    steps = np.stack([np.subtract(layer.data_to_world(row), origin) for row in np.eye(layer.ndim)])
+    linear = steps.T[np.ix_(kept, kept)]
+    scale = np.asarray(layer.scale)[kept]
+    place: dict[str, Any] = {
+        "scale": scale,
+        "units": [layer.units[i] for i in kept],
+        "axis_labels": [layer.axis_labels[i] for i in kept],
+    }
+    if np.array_equal(linear, np.diag(scale)):
+        return place | {"translate": origin[kept]}
+    affine = np.eye(len(kept) + 1)
+    affine[:-1, :-1] = linear / scale
+    affine[:-1, -1] = origin[kept]
+    return place | {"affine": affine}
 
 
 def describe_transform(layer: Any) -> dict[str, Any]:
@@ -147,18 +244,35 @@ def describe_transform(layer: Any) -> dict[str, Any]:
     }
 
 
+def source_image(layer: Any, layers: Iterable[Any]) -> Any:
+    """Image layer that a result was made of; None where it is not there any more."""
+    made = layer.metadata.get(OURS, {})
+    return next((i for i in image_layers(layers) if image_id(i) == made.get("image")), None)
+
+
 def source_path(layer: Any, layers: Iterable[Any]) -> Path | None:
     """File that the image of a result was read from; None where it is not known.
 
     Only the very image counts, never another one that happens to be open: its pixel size
     would be wrong. Where it was removed from the viewer, the provenance still names its file.
     """
-    made = layer.metadata.get(OURS, {})
-    for image in image_layers(layers):
-        if image_id(image) == made.get("image"):
-            return None if image.source.path is None else Path(image.source.path)
-    path = made.get("provenance", {}).get("source", {}).get("path")
+    image = source_image(layer, layers)
+    if image is not None:
+        return file_of(image)
+    path = layer.metadata.get(OURS, {}).get("provenance", {}).get("source", {}).get("path")
     return None if path is None else Path(path)
+
+
+def told_pixel_size(image: Any) -> PixelSize | None:
+    """Pixel size that the user typed for an image, None where she did not."""
+    told = None if image is None else image.metadata.get(INPUT, {}).get("pixel_size")
+    return None if told is None else PixelSize(*told)
+
+
+def tell(image: Any, **facts: Any) -> None:
+    """Keep with an image what the user told about it; None forgets it."""
+    known = {**image.metadata.get(INPUT, {}), **facts}
+    image.metadata[INPUT] = {key: value for key, value in known.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -169,8 +283,10 @@ class ExportSource:
 
     Attributes
     ----------
-    labels : integer array, (y, x)
+    labels : integer array, (y, x), or up to (t, z, y, x)
         The layer's own, not a copy.
+    axes : str
+        One letter for each axis of the labels, of "TZYX".
     name : str
     made : mapping
         What `result_metadata` says, empty for labels of other origin.
@@ -178,13 +294,17 @@ class ExportSource:
         See `describe_transform`.
     image_path : Path or None
         See `source_path`.
+    told : PixelSize or None
+        See `told_pixel_size`.
     """
 
     labels: NDArray[Any]
+    axes: str
     name: str
     made: Mapping[str, Any]
     transform: Mapping[str, Any]
     image_path: Path | None
+    told: PixelSize | None = None
 
 
 def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
@@ -193,35 +313,66 @@ def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
     Raises
     ------
     UserError
-        Where the layer is not one plane.
+        Where the layer has several levels or more than four axes.
     """
-    if getattr(layer, "multiscale", False) or layer.ndim != 2:
+    if getattr(layer, "multiscale", False) or not 2 <= layer.ndim <= 4:
         raise UserError(
-            f"'{layer.name}' is not a single plane; one plane is exported at a time. For a "
-            "stack use File > Save Selected Layers."
+            f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "
+            "resolution of one position: File > Save Selected Layers keeps anything."
         )
+    labels = np.asarray(layer.data)
+    single = tuple(axis for axis in range(layer.ndim - 2) if labels.shape[axis] == 1)
+    axes = "".join(letter for axis, letter in enumerate(_letters(layer)) if axis not in single)
     return ExportSource(
-        np.asarray(layer.data),
+        labels.squeeze(single),
+        axes,
         layer.name,
         layer.metadata.get(OURS, {}),
         describe_transform(layer),
         source_path(layer, layers),
+        told_pixel_size(source_image(layer, layers)),
     )
 
 
+def _letters(layer: Any) -> str:
+    """Letters of the axes: by their names where these say it, else z before t."""
+    n = layer.ndim - 2
+    named = "".join(str(label)[:1].upper() for label in layer.axis_labels[:n])
+    return ("TZ"[2 - n :] if named not in ("T", "Z", "TZ") else named) + "YX"
+
+
 def pixel_size(source: ExportSource) -> PixelSize:
-    """Pixel size of labels, from their layer or from the file their image was read from.
+    """Pixel size of labels: of their layer, else of their image's file, else as told.
 
     napari's own TIFF reader drops the pixel size of a file: its layers have a scale of 1
     in pixels, and then the file is asked.
     """
-    y, x = source.transform["scale"]
+    y, x = source.transform["scale"][-2:]
     unit = source.transform["units"][-1]
-    if (y, x, unit) == (1.0, 1.0, "pixel") and source.image_path is not None:
-        size, file_unit = pixel_size_of(source.image_path)
-        if size is not None:
-            return PixelSize(size[0], size[1], file_unit)
-    return PixelSize(y, x, unit)
+    return _known(PixelSize(y, x, unit), source.image_path, source.told)
+
+
+def image_pixel_size(image: Any) -> Callable[[], PixelSize]:
+    """Pixel size of an image layer: its own, else of its file, else as told.
+
+    Returns
+    -------
+    callable
+        Gives it; it may read a file, and needs no layer: any thread may call it.
+    """
+    y, x = (float(size) for size in image.scale[-2:])
+    own = PixelSize(y, x, str(image.units[-1]))
+    return partial(_known, own, file_of(image), told_pixel_size(image))
+
+
+def _known(size: PixelSize, path: Path | None, told: PixelSize | None) -> PixelSize:
+    if size != PixelSize(1.0, 1.0, "pixel"):
+        return size
+    if path is not None:
+        in_file, unit = pixel_size_of(path)
+        if in_file is not None:
+            return PixelSize(in_file[0], in_file[1], unit)
+    return told or size
 
 
 def result_metadata(

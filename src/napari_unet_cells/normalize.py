@@ -7,6 +7,7 @@ disagree (design, decision 4).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,7 +62,7 @@ def percentile_limits(plane: Sliceable, low: float = LOW, high: float = HIGH) ->
         An almost empty plane, whose percentiles coincide, gets its minimum and maximum.
     """
     height, width = plane.shape[:2]
-    step = max(1, int(np.sqrt(height * width / SAMPLE_PIXELS)))
+    step = max(1, math.ceil(math.sqrt(height * width / SAMPLE_PIXELS)))
     sample = np.asarray(plane[::step, ::step]).ravel()
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]

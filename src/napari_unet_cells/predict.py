@@ -9,8 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.normalize import Limits, Sliceable, normalize
+from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.normalize import Limits, Sliceable
+from napari_unet_cells.resample import NormalizedPlane, covered, resize_classes
 from napari_unet_cells.tiling import Tile, TileGrid
+
+#: Where memory is short, tiles are halved down to this and no further, in pixels.
+SMALLEST_TILE = 128
 
 
 class Network(Protocol):
@@ -26,11 +31,15 @@ class Network(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels the network was trained on, 1 or 3; it takes grey batches in any case."""
+        """Channels the network was trained on; one of 1 or 3 takes grey batches in any case."""
 
     @property
     def max_tile(self) -> int:
         """Longest side of a tile, in pixels, that the device has memory for."""
+
+    @property
+    def device(self) -> str:
+        """For the user, such as "CPU, 2 threads"."""
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, lazily.
@@ -44,6 +53,25 @@ class Network(Protocol):
         uint8 array, (n, y, x, 1 + k)
             First the class (argmax of the logits); then, for networks with a boundary
             class, the probabilities of cell and boundary in units of 1/255 (k = 2, else 0).
+
+        Raises
+        ------
+        OutOfMemory
+            Where the device has no memory for a batch.
+        """
+
+    def recover(self, cpu: bool) -> Network:
+        """Give the network ready to go on after `OutOfMemory`.
+
+        Parameters
+        ----------
+        cpu : bool
+            Compute on the CPU from now on.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already.
         """
 
 
@@ -62,10 +90,17 @@ class FunctionNetwork:
     halo: int = 0
     channels: int = 1
     max_tile: int = 1024
+    device: str = "a function"
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Apply the function to one batch after another."""
         return map(self.function, batches)
+
+    def recover(self, cpu: bool) -> Network:
+        """Give itself, once: a function knows no other device."""
+        if cpu:
+            raise OutOfMemory("The function has no memory for so small a tile.")
+        return self
 
 
 @dataclass(frozen=True)
@@ -75,18 +110,31 @@ class Output:
     Attributes
     ----------
     classes : uint8 array, (y, x)
-        Argmax of the logits; numpy or zarr.
+        Argmax of the logits, at the size of the plane; numpy or zarr.
     probabilities : uint8 array, (2, y, x), or None
-        Of cell and of boundary, in units of 1/255.
+        Of cell and of boundary, in units of 1/255, at the size that the network sees.
     """
 
     classes: Any
     probabilities: Any = None
 
     @classmethod
-    def empty(cls, shape: tuple[int, int], boundary: bool) -> Output:
-        """Make arrays in memory for a plane of `shape`, with probabilities or without."""
-        return cls(np.zeros(shape, np.uint8), np.zeros((2, *shape), np.uint8) if boundary else None)
+    def empty(
+        cls, shape: tuple[int, int], boundary: bool, scaled: tuple[int, int] | None = None
+    ) -> Output:
+        """Make arrays in memory.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Of the plane.
+        boundary : bool
+            Whether the network gives probabilities.
+        scaled : (int, int), optional
+            Size at which the network sees the plane, where it is another.
+        """
+        probabilities = np.zeros((2, *(scaled or shape)), np.uint8) if boundary else None
+        return cls(np.zeros(shape, np.uint8), probabilities)
 
 
 @dataclass(frozen=True)
@@ -96,13 +144,30 @@ class TileDone:
     Attributes
     ----------
     tile : Tile
+        In pixels that the network sees.
     pixels_done, pixels_total : int
-        Of the plane, this tile included.
+        Of these pixels, this tile included.
     """
 
     tile: Tile
     pixels_done: int
     pixels_total: int
+
+
+@dataclass(frozen=True)
+class MemoryFull:
+    """The device ran out of memory; the run goes on with less.
+
+    Attributes
+    ----------
+    tile : int
+        Longest side of a tile from now on, in pixels.
+    network : Network
+        That computes from now on.
+    """
+
+    tile: int
+    network: Network
 
 
 def predict_tiles(
@@ -112,13 +177,13 @@ def predict_tiles(
 
     Parameters
     ----------
-    plane : array, (y, x) or (y, x, 3), any real dtype
+    plane : array, (y, x) or (y, x, c), any real dtype
         Only a tile of it is read at a time; it may be lazy.
     network : Network
     limits : Limits
         Of the whole plane.
     grid : TileGrid
-        Of the plane's shape.
+        Of the plane's shape, or of the shape at which the network shall see it.
     out : Output
         Written in place. A generator that is closed leaves the tiles so far.
 
@@ -126,19 +191,20 @@ def predict_tiles(
     ------
     TileDone
         After the tile was written.
+
+    Raises
+    ------
+    OutOfMemory
+        Where the device has no memory for a tile; the tiles before it are written.
     """
-    total = grid.shape[0] * grid.shape[1]
-    done = 0
-    batches = (_batch(plane, tile, limits, network.channels) for tile in grid)
-    outputs = network.predict(batches)
+    source = NormalizedPlane(plane, limits, grid.shape)
+    done = grid.done
+    outputs = network.predict(_batch(source, tile, network.channels) for tile in grid)
     try:
         for tile, output in zip(grid, outputs, strict=True):
-            inner = output[0][tile.inner]
-            out.classes[tile.write] = inner[..., 0]
-            if out.probabilities is not None:
-                out.probabilities[(slice(None), *tile.write)] = np.moveaxis(inner[..., 1:], -1, 0)
+            _write(output[0], tile, grid.shape, out)
             done += tile.written
-            yield TileDone(tile, done, total)
+            yield TileDone(tile, done, grid.total)
     finally:
         # Where writing failed, the traceback keeps `outputs` alive: a child would go on.
         if isinstance(outputs, Generator):
@@ -146,19 +212,78 @@ def predict_tiles(
 
 
 def predict_plane(
-    plane: Sliceable, network: Network, limits: Limits, out: Output
-) -> Iterator[TileDone]:
-    """Run a network over a plane, in the tiles that suit both; see `predict_tiles`."""
-    shape = (plane.shape[0], plane.shape[1])
-    grid = TileGrid.plan(shape, network.stride, network.halo, network.max_tile)
-    return predict_tiles(plane, network, limits, grid, out)
+    plane: Sliceable,
+    network: Network,
+    limits: Limits,
+    out: Output,
+    scaled: tuple[int, int] | None = None,
+    max_tile: int | None = None,
+) -> Iterator[TileDone | MemoryFull]:
+    """Run a network over a plane, in the tiles that suit both; see `predict_tiles`.
+
+    Where the memory of the device is full, the tiles that are missing are halved, and where
+    they are small already the CPU goes on (design, decision 6).
+
+    Parameters
+    ----------
+    plane, network, limits, out
+        See `predict_tiles`.
+    scaled : (int, int), optional
+        Size at which the network shall see the plane; its own by default.
+    max_tile : int, optional
+        Longest side of a tile, where the network's own was too much before.
+    """
+    shape = scaled or (plane.shape[0], plane.shape[1])
+    longest = max_tile or network.max_tile
+    grid = TileGrid.plan(shape, network.stride, network.halo, longest)
+    while True:
+        written = 0
+        try:
+            for event in predict_tiles(plane, network, limits, grid, out):
+                written += 1
+                yield event
+            return
+        except OutOfMemory:
+            longest = max(tile.longest for tile in grid.tiles[written:])
+            # With smaller ones the network would see little else than halo.
+            smallest = max(SMALLEST_TILE, 4 * network.halo)
+            if longest > smallest:
+                network = network.recover(cpu=False)
+                longest = max(longest // 2, smallest)
+            else:
+                network = network.recover(cpu=True)
+                longest = network.max_tile
+        yield MemoryFull(longest, network)
+        grid = grid.rest(written, network.stride, network.halo, longest)
 
 
-def _batch(plane: Sliceable, tile: Tile, limits: Limits, channels: int) -> NDArray[np.float32]:
-    """Read, normalise and pad one tile: (1, y, x, 1 or 3)."""
-    pixels = normalize(np.asarray(plane[tile.read]), limits)
-    if pixels.ndim == 2:
-        pixels = pixels[..., np.newaxis]
-    elif channels == 1:
+def _batch(source: NormalizedPlane, tile: Tile, channels: int) -> NDArray[np.float32]:
+    """Read, normalise and pad one tile: (1, y, x, 1 or `channels`)."""
+    pixels = source.read(tile.read)
+    if channels == 1 and pixels.shape[2] > 1:
         pixels = pixels.mean(axis=2, keepdims=True)
     return np.pad(pixels, (*tile.pad, (0, 0)), mode="reflect")[np.newaxis]
+
+
+def _write(output: NDArray[np.uint8], tile: Tile, scaled: tuple[int, int], out: Output) -> None:
+    """Write the inner part of a tile (y, x, 1 + k): classes at the plane's size."""
+    inner = output[tile.inner]
+    if out.probabilities is not None:
+        out.probabilities[(slice(None), *tile.write)] = np.moveaxis(inner[..., 1:], -1, 0)
+    size = out.classes.shape
+    if size == scaled:
+        out.classes[tile.write] = inner[..., 0]
+        return
+    rows, columns = (covered(tile.write[i], scaled[i], size[i]) for i in (0, 1))
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return
+    top, left = tile.y.start, tile.x.start
+    box = (
+        columns.start * scaled[1] / size[1] - left,
+        rows.start * scaled[0] / size[0] - top,
+        columns.stop * scaled[1] / size[1] - left,
+        rows.stop * scaled[0] / size[0] - top,
+    )
+    out.classes[rows, columns] = resize_classes(
+        output[..., 0], box, (rows.stop - rows.start, columns.stop - columns.start)
+    )

@@ -1,10 +1,10 @@
-"""The composition: limits, network, cells; every result knows how it was made."""
+"""The composition: limits, scale, network, cells; every result knows how it was made."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,82 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells import __version__
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.instances import label_cells
+from napari_unet_cells.instances import MAX_UINT16, InstanceOptions, Partition, partition
+from napari_unet_cells.linking import link_planes
 from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, find_model
-from napari_unet_cells.normalize import HIGH, LOW, Limits, percentile_limits
-from napari_unet_cells.predict import Network, Output, TileDone, predict_plane
+from napari_unet_cells.normalize import HIGH, LOW, Limits
+from napari_unet_cells.planes import (
+    Plane,
+    Planes,
+    check_pixels,
+    limits_of,
+    planes_of,
+    typical_plane,
+    usual_contrast,
+)
+from napari_unet_cells.predict import MemoryFull, Network, Output, TileDone, predict_plane
+from napari_unet_cells.resample import resize_labels, scaled_shape
+from napari_unet_cells.scale import estimate_diameter, zoom_for
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user may choose for a run.
+
+    Attributes
+    ----------
+    diameter : float or None
+        How wide the cells are, in pixels; None has it estimated.
+    link : int or None
+        Axis of the labels along which cells keep their id from plane to plane; None
+        numbers every plane on its own.
+    smallest : int or None
+        Smallest cell, in pixels of the image.
+    split : float or None
+    fill_holes, drop_border : bool or None
+        See `InstanceOptions`; None takes the model's own.
+    """
+
+    diameter: float | None = None
+    link: int | None = None
+    smallest: int | None = None
+    split: float | None = None
+    fill_holes: bool | None = None
+    drop_border: bool | None = None
+
+    def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
+        """How the cells of a model are separated, in pixels that its network sees."""
+        chosen = {
+            "smallest": None if self.smallest is None else round(self.smallest * zoom**2),
+            "split": self.split,
+            "fill_holes": self.fill_holes,
+            "drop_border": self.drop_border,
+        }
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return replace(card.instances, **given)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The tiles will be written into `classes`, which may be shown.
+
+    Attributes
+    ----------
+    classes : uint8 array, (..., y, x)
+    provenance : dict
+        As known so far, with ``"complete": False``: the run may be cancelled.
+    """
+
+    classes: NDArray[np.uint8]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A tile was written; `done` of `total` pixels that the network sees."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -26,37 +98,92 @@ class Separating:
 
 
 @dataclass(frozen=True)
+class Adjustable:
+    """Cells that can be separated anew without the network.
+
+    Attributes
+    ----------
+    partition : Partition
+        At the size that the network saw.
+    base : int32 array, (y, x)
+        Its parts, at the size of the plane.
+    zoom : float
+        Size that the network saw by the size of the plane.
+    """
+
+    partition: Partition
+    base: NDArray[np.int32]
+    zoom: float
+
+    def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        """Cells (y, x) for other limits, see `instances.Partition`.
+
+        `options.smallest` is in pixels that the network saw.
+        """
+        lut: NDArray[Any] = self.partition.lut(options)
+        if self.zoom > 1:  # what is smaller than a pixel of the plane is not there any more
+            left = np.zeros(len(lut), bool)
+            left[self.base] = True
+            ids = np.unique(lut[left])
+            lut = np.searchsorted(np.union1d(0, ids), lut).astype(lut.dtype)
+        cells: NDArray[np.uint16] | NDArray[np.uint32] = lut[self.base]
+        return cells
+
+
+@dataclass(frozen=True)
 class Result:
     """What one run made.
 
     Attributes
     ----------
-    cells : uint16 (uint32 beyond 65,535 cells) array, (y, x), or None
-        One label per cell, 1 to n; None where the model has no boundary class.
-    classes : uint8 array, (y, x)
+    cells : uint16 (uint32 beyond 65,535 cells) array, (..., y, x), or None
+        One label per cell, 1 to n in each plane (in the stack where they were linked); None
+        where the model has no boundary class.
+    classes : uint8 array, (..., y, x)
         Argmax of the logits; for the shipped models 0 background, 1 cell, 2 boundary.
     provenance : mapping
         Model, parameters, version, source and date; ready for JSON.
+    n_cells : int
+        Cells, in a stack that was not linked those of all planes; 0 without cells.
+    adjustable : tuple of Adjustable
+        One for each plane, to separate the cells anew.
     """
 
     cells: NDArray[np.uint16] | NDArray[np.uint32] | None
     classes: NDArray[np.uint8]
     provenance: Mapping[str, Any]
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells, 0 where the model separates none."""
-        return 0 if self.cells is None else int(self.cells.max(initial=0))
+    n_cells: int = 0
+    adjustable: tuple[Adjustable, ...] = ()
 
 
-def segment(image: ArrayLike, model: str | Path = DEFAULT_MODEL) -> Result:
-    """Segment one plane.
+Event = Started | Progress | MemoryFull | Separating | Result
+
+
+def segment(
+    image: ArrayLike,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    diameter: float | None = None,
+    link: str | None = None,
+) -> Result:
+    """Segment an image.
 
     Parameters
     ----------
     image : array, (y, x) grey or (y, x, 3) RGB or (y, x, 4) RGBA, any real dtype
+        With `axes` also a stack or channels; numpy, dask or zarr.
     model : str or Path
         Name of an installed model, or a `.keras` file with its card beside it.
+    axes : str, optional
+        One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
+    channel : int, optional
+        Of the axis "C".
+    diameter : float, optional
+        How wide the cells are, in pixels; estimated by default.
+    link : str, optional
+        Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
 
     Returns
     -------
@@ -78,114 +205,225 @@ def segment(image: ArrayLike, model: str | Path = DEFAULT_MODEL) -> Result:
     """
     from napari_unet_cells.engine import open_network
 
-    plane = check_plane(image)
+    planes = planes_of(image, axes, channel)
+    settings = Settings(diameter, link=link_axis(planes, axes, link))
     card = find_model(model)
-    for event in segment_plane(plane, open_network(card), card):
+    check_channels(planes, card)
+    for event in segment_planes(planes, open_network(card), card, settings):
         if isinstance(event, Result):
             return event
-    raise AssertionError("segment_plane ends with a Result")
+    raise AssertionError("segment_planes ends with a Result")
 
 
-def check_plane(image: ArrayLike) -> NDArray[Any]:
-    """Check an image and give it as the plane that `segment_plane` takes.
-
-    Parameters
-    ----------
-    image : array-like
-        (y, x), (y, x, 3) or (y, x, 4); the alpha channel is dropped.
-
-    Returns
-    -------
-    array, (y, x) or (y, x, 3); a view where possible
+def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:
+    """Axis of the labels that a letter stands for.
 
     Raises
     ------
     UserError
-        Where it is empty, constant, not real numbers, not finite, or not one plane.
+        Where the planes do not follow each other along this axis.
     """
-    plane = np.asarray(image)
-    if plane.dtype.kind not in "buif":
-        raise UserError(
-            f"The image has the data type {plane.dtype}, not real numbers. Convert it first, "
-            "for example to its magnitude or to float32."
-        )
-    if plane.ndim == 3 and plane.shape[2] in (3, 4):
-        plane = plane[..., :3]
-    elif plane.ndim != 2:
-        raise UserError(
-            f"The image has the shape {plane.shape}; one plane is segmented at a time: grey "
-            "(y, x) or RGB (y, x, 3). Choose a plane of the stack first."
-        )
-    if plane.size == 0:
-        raise UserError(f"The image is empty: its shape is {plane.shape}.")
-    if plane.dtype.kind == "b":
-        plane = plane.view(np.uint8)
-    if plane.dtype.kind == "f":
-        bad = plane.size - int(np.count_nonzero(np.isfinite(plane)))
-        if bad:
-            raise UserError(
-                f"{bad} of the image's {plane.size} values are not finite numbers (NaN or "
-                "inf). Replace them first, for example with numpy.nan_to_num."
-            )
-    if plane.shape[0] * plane.shape[1] > 1 and plane.min() == plane.max():
-        raise UserError(
-            f"The image is constant: every value is {plane.flat[0]}. Is it the right channel?"
-        )
-    return plane
+    if link is None:
+        return None
+    letters = "".join((axes or "").upper()[axis] for axis in planes.free)
+    if link.upper() not in letters or len(link) != 1:
+        known = " or ".join(letters) or "none: it is a single plane"
+        raise UserError(f"Cells cannot be linked along '{link}'; the planes follow {known}.")
+    return letters.index(link.upper())
 
 
-def segment_plane(
-    plane: NDArray[Any],
+def check_channels(planes: Planes, card: ModelCard) -> None:
+    """Refuse an image of other channels than the model was trained on.
+
+    Raises
+    ------
+    UserError
+    """
+    if planes.channels in (0, 3) and card.channels in (1, 3):
+        return
+    if planes.channels != card.channels:
+        raise UserError(
+            f"The model {card.name} was trained on images of {card.channels} channels, and this "
+            f"one has {planes.channels or 1}. Choose another model or image."
+        )
+
+
+def segment_planes(
+    planes: Planes,
     network: Network,
     card: ModelCard,
-    out: Output | None = None,
+    settings: Settings | None = None,
     source: Mapping[str, Any] | None = None,
-) -> Iterator[TileDone | Separating | Result]:
-    """Segment a checked plane step by step.
+) -> Iterator[Event]:
+    """Segment planes step by step.
 
     Parameters
     ----------
-    plane : array, (y, x) or (y, x, 3)
-        As `check_plane` gives it.
+    planes : Planes
     network : Network
         Of `card`.
     card : ModelCard
-    out : Output, optional
-        Arrays to fill while the tiles are computed.
+    settings : Settings, optional
     source : mapping, optional
         What is known of where the image came from, for the provenance.
 
     Yields
     ------
-    TileDone
+    Started
+        First.
+    Progress
         For each tile.
+    MemoryFull
+        Where the run goes on with smaller tiles, or on the CPU.
     Separating
         Once, where the model separates cells.
     Result
         Last.
+
+    Raises
+    ------
+    UserError
+        Where the image is constant or holds values that are not finite.
     """
     started = time.perf_counter()
-    limits = percentile_limits(plane) or _full_limits(plane)
-    if out is None:
-        out = Output.empty((plane.shape[0], plane.shape[1]), card.makes_cells)
-    yield from predict_plane(plane, network, limits, out)
-    cells = None
+    run = _Run(planes, network, card, settings or Settings(), dict(source or {}))
+    yield from run.predict()
     if card.makes_cells:
         yield Separating()
-        cells = label_cells(out.probabilities, card.instances)
-    provenance = make_provenance(card, limits, source or {})
-    provenance["device"] = getattr(network, "device", "")
-    provenance["seconds"] = round(time.perf_counter() - started, 3)
-    yield Result(cells, out.classes, provenance)
+    yield run.result(time.perf_counter() - started)
 
 
-def _full_limits(plane: NDArray[Any]) -> Limits:
-    """Give limits where the sample of `percentile_limits` has one value only."""
-    low, high = float(plane.min()), float(plane.max())
-    if low < high:  # a few bright pixels, which the sample missed
-        return Limits(low, high)
-    # A single pixel has no contrast to stretch, and is segmented all the same.
-    return Limits(low, low + max(1.0, abs(low)))
+class _Run:
+    """What the steps of one run share."""
+
+    def __init__(
+        self,
+        planes: Planes,
+        network: Network,
+        card: ModelCard,
+        settings: Settings,
+        source: dict[str, Any],
+    ) -> None:
+        self._planes, self._network, self._card = planes, network, card
+        self._settings, self._source = settings, source
+        self._options = card.instances
+        if len(planes) == 1 and not planes.lazy:
+            check_pixels(planes.plane(next(planes.indices())))
+        self._usual = usual_contrast(planes)
+        self._classes = np.zeros(planes.shape, np.uint8)
+        self._limits: Limits | None = None
+        self._max_tile: int | None = None
+        self._diameter, self._zoom = 0.0, 1.0
+        self._adjustable: list[Adjustable] = []
+
+    def predict(self) -> Iterator[Event]:
+        self._choose_scale()
+        shape = (self._planes.shape[-2], self._planes.shape[-1])
+        self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
+        yield Started(self._classes, self._provenance() | {"complete": False})
+        pixels = self._scaled[0] * self._scaled[1]
+        for number, index in enumerate(self._planes.indices()):
+            out = Output.empty(shape, self._card.makes_cells, self._scaled)
+            out = replace(out, classes=self._classes[index])
+            for event in self._predict_plane(self._planes.plane(index), out):
+                if isinstance(event, TileDone):
+                    done = number * pixels + event.pixels_done
+                    yield Progress(done, len(self._planes) * pixels)
+                else:
+                    self._network, self._max_tile = event.network, event.tile
+                    yield event
+            if self._card.makes_cells:
+                self._separate(out, shape)
+
+    def _choose_scale(self) -> None:
+        given, window = self._settings.diameter, self._card.diameter_window
+        if given is not None:
+            self._diameter = given
+        elif self._card.makes_cells and window[1] > 0:
+            plane = typical_plane(self._planes)
+            limits = limits_of(plane)
+            if limits is not None:
+                self._diameter = estimate_diameter(
+                    plane, self._network, limits, self._card.instances
+                )
+        self._zoom = zoom_for(self._diameter, window)
+        self._options = self._settings.instances(self._card, self._zoom)
+
+    def _predict_plane(self, plane: Plane, out: Output) -> Iterator[TileDone | MemoryFull]:
+        limits = limits_of(plane, self._usual)
+        if limits is None:  # an empty plane of a stack has no cells
+            return
+        self._limits = limits if len(self._planes) == 1 else None
+        yield from predict_plane(plane, self._network, limits, out, self._scaled, self._max_tile)
+
+    def _separate(self, out: Output, shape: tuple[int, int]) -> None:
+        parts = partition(out.probabilities, self._options)
+        base = resize_labels(parts.base, shape)
+        self._adjustable.append(Adjustable(parts, base, self._zoom))
+
+    def result(self, seconds: float) -> Result:
+        provenance = self._provenance()
+        provenance["device"] = self._network.device
+        provenance["seconds"] = round(seconds, 3)
+        if not self._card.makes_cells:
+            return Result(None, self._classes, provenance)
+        adjustable = tuple(self._adjustable)
+        cells, n = cells_of(adjustable, self._options, self._planes.shape, self._settings.link)
+        return Result(cells, self._classes, provenance, n, adjustable)
+
+    def _provenance(self) -> dict[str, Any]:
+        provenance = make_provenance(self._card, self._limits, self._source)
+        parameters = provenance["parameters"]
+        if self._card.makes_cells:
+            parameters["instances"] = asdict(self._options)
+        parameters["scale"] = {
+            "diameter": round(self._diameter, 1),
+            "estimated": self._settings.diameter is None,
+            "zoom": round(self._zoom, 4),
+        }
+        if len(self._planes) > 1:
+            parameters["linked_along_axis"] = self._settings.link
+        return provenance
+
+
+def cells_of(
+    adjustable: tuple[Adjustable, ...],
+    options: InstanceOptions,
+    shape: tuple[int, ...],
+    link: int | None = None,
+) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
+    """Separate the cells of all planes of a run, and count them.
+
+    Parameters
+    ----------
+    adjustable : tuple of Adjustable
+        Of a `Result`.
+    options : InstanceOptions
+    shape : tuple of int
+        Of the labels, (..., y, x).
+    link : int, optional
+        See `Settings`.
+    """
+    planes = [plane.cells(options) for plane in adjustable]
+    counts = [int(plane.max(initial=0)) for plane in planes]
+    dtype = np.uint16 if max(counts) <= MAX_UINT16 else np.uint32
+    if len(shape) == 2:
+        return planes[0], counts[0]
+    cells = np.stack([plane.astype(dtype, copy=False) for plane in planes]).reshape(shape)
+    if link is None:
+        return cells, sum(counts)
+    linked = _linked(cells, link)
+    return linked, int(linked.max(initial=0))
+
+
+def _linked(cells: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Link along one axis; what differs in another one is numbered on its own."""
+    along = np.moveaxis(cells, axis, -3)
+    others = along.shape[:-3]
+    stacks = [link_planes(along[index]) for index in np.ndindex(*others)]
+    dtype = np.result_type(*(stack.dtype for stack in stacks))
+    joined = np.stack([stack.astype(dtype, copy=False) for stack in stacks])
+    return np.moveaxis(joined.reshape(along.shape), -3, axis)
 
 
 def make_provenance(
@@ -197,7 +435,7 @@ def make_provenance(
     ----------
     card : ModelCard
     limits : Limits or None
-        None where they are not known yet.
+        None where they are not known yet, or differ from plane to plane.
     source : mapping
 
     Returns

@@ -89,6 +89,11 @@ class Tile:
         return self.y.length, self.x.length
 
     @property
+    def longest(self) -> int:
+        """Longer side of what the network sees."""
+        return max(self.shape)
+
+    @property
     def written(self) -> int:
         """Pixels of the plane that this tile decides."""
         return (self.y.write_stop - self.y.write_start) * (self.x.write_stop - self.x.write_start)
@@ -96,7 +101,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The tiles of one plane; their written parts cover it once.
+    """The tiles of one plane; their written parts cover it, or what is left of it, once.
 
     Attributes
     ----------
@@ -108,6 +113,16 @@ class TileGrid:
 
     shape: tuple[int, int]
     tiles: tuple[Tile, ...]
+
+    @property
+    def total(self) -> int:
+        """Pixels of the plane."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def done(self) -> int:
+        """Pixels of the plane that no tile of this grid decides."""
+        return self.total - sum(tile.written for tile in self.tiles)
 
     @classmethod
     def plan(
@@ -153,6 +168,26 @@ class TileGrid:
             tiles[:1] = _cut(tiles[0], stride, halo, first)
         return cls(shape, tuple(tiles))
 
+    def rest(self, n: int, stride: int, halo: int, max_tile: int) -> TileGrid:
+        """Cut what is left after the first `n` tiles into tiles that are smaller.
+
+        Parameters
+        ----------
+        n : int
+            Tiles that are written.
+        stride, halo, max_tile : int
+            As for `plan`.
+        """
+        halo = max(halo, _up(stride - 1, stride))
+        longest = max(max_tile // stride * stride, 2 * halo + stride)
+        tiles = [
+            Tile(y, x)
+            for tile in self.tiles[n:]
+            for y in _parts(tile.y, self.shape[0], stride, halo, longest)
+            for x in _parts(tile.x, self.shape[1], stride, halo, longest)
+        ]
+        return TileGrid(self.shape, tuple(tiles))
+
     def __iter__(self) -> Iterator[Tile]:
         """Iterate over the tiles in the order in which they are computed."""
         return iter(self.tiles)
@@ -183,6 +218,20 @@ def _spans(size: int, stride: int, halo: int, max_tile: int) -> list[Span]:
         spans.append(Span(start, stop, written, write_stop, padded - size if last else 0))
         written = write_stop
     return spans
+
+
+def _parts(span: Span, size: int, stride: int, halo: int, longest: int) -> list[Span]:
+    """Cut what a span writes so that no part reads more than `longest`."""
+    step = longest - 2 * halo
+    padded = _up(size, stride)
+    first = span.write_start // stride * stride  # the end of the plane is no multiple of it
+    starts = [span.write_start, *range(first + step, span.write_stop, step)]
+    parts = []
+    for start, stop in zip(starts, [*starts[1:], span.write_stop], strict=True):
+        end = min(_up(stop, stride) + halo, padded)
+        pad = max(0, end - size)
+        parts.append(Span(max(0, start // stride * stride - halo), end - pad, start, stop, pad))
+    return parts
 
 
 def _cut(tile: Tile, stride: int, halo: int, first: int) -> list[Tile]:

@@ -19,6 +19,7 @@ from napari_unet_cells.files.labels import read_provenance, write_labels
 from napari_unet_cells.files.pixel_size import pixel_size_of
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
 from napari_unet_cells.files.records import write_json
+from napari_unet_cells.files.tables import write_table
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -32,4 +33,5 @@ __all__ = [
     "read_provenance",
     "write_json",
     "write_labels",
+    "write_table",
 ]

@@ -49,6 +49,9 @@ class ModelCard:
         Limits of the watershed, fitted on training images.
     diameters : (float, float)
         Cell diameters, in pixels, that the model was trained on.
+    diameter_window : (float, float)
+        Median cell diameters, in pixels, into which an image is zoomed for the model; (0, 0)
+        shows it every image as it is.
     description, license, date : str
     trained_on : tuple of mappings
         Name, licence, origin and number of images of each data set.
@@ -67,6 +70,7 @@ class ModelCard:
     sha256: str
     instances: InstanceOptions = field(default_factory=InstanceOptions)
     diameters: tuple[float, float] = (0.0, 0.0)
+    diameter_window: tuple[float, float] = (0.0, 0.0)
     description: str = ""
     license: str = ""
     date: str = ""
@@ -188,6 +192,7 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
             **values,
             "classes": tuple(values["classes"]),
             "diameters": tuple(values["diameters"]),
+            "diameter_window": tuple(values.get("diameter_window", (0.0, 0.0))),
             "trained_on": tuple(values["trained_on"]),
             "instances": InstanceOptions(**values["instances"]),
             "path": path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.nets import ModelCard, load_model
 
 if TYPE_CHECKING:
@@ -24,6 +24,45 @@ BYTES_PER_PIXEL = 450
 
 #: Beyond this a tile takes so long that Cancel and progress become sluggish.
 LONGEST_TILE = 2048
+
+_CPU = "/CPU:0"
+
+#: How errors that are not `ResourceExhaustedError` say that memory was missing. "Dst tensor"
+#: is what copying a batch to a full GPU ends in (issue 7025 of TensorFlow).
+_SAYS_FULL = (
+    "out of memory",
+    "out_of_memory",
+    "oom when allocating",
+    "failed to allocate",
+    "alloc_failed",
+    "bad_alloc",
+    "dst tensor is not initialized",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of TensorFlow, NumPy or Python means that memory was missing.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Notes
+    -----
+    On the CPU no error may come at all. Measured with TensorFlow 2.21 under `ulimit -v`: a
+    tensor that is refused raises `ResourceExhaustedError`, but the scratch memory of oneDNN and
+    Eigen throws a `std::bad_alloc` that nobody catches, which aborts the process; and where
+    memory is promised and then missing, as Linux does by default, the system kills it. Only a
+    parent survives that: see `engine`.
+    """
+    if isinstance(error, (MemoryError, OutOfMemory)):
+        return True
+    tf = sys.modules.get("tensorflow")  # else the error is not one of its own
+    if tf is None or not isinstance(error, (tf.errors.OpError, RuntimeError)):
+        return False
+    text = str(error).lower()
+    full = isinstance(error, tf.errors.ResourceExhaustedError)
+    return full or any(words in text for words in _SAYS_FULL)
 
 
 @dataclass(frozen=True)
@@ -36,14 +75,16 @@ class DeviceNetwork:
     device : str
         For the user, such as "CPU, 2 threads".
     max_tile : int
-        From the memory that was free when the network was opened.
+        On the CPU from the memory that was free when the network was opened.
+    on_cpu : bool
+        Whether it computes on the CPU.
     """
 
     card: ModelCard
     device: str
     max_tile: int
-    _grey: Any
-    _full: Any
+    on_cpu: bool
+    _functions: Mapping[int, Any]  # by the channels of the batch
 
     @property
     def stride(self) -> int:
@@ -66,43 +107,114 @@ class DeviceNetwork:
             yield self.forward(batch)
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Predict one batch (n, y, x, 1 or `channels`).
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
 
         Raises
         ------
-        UserError
-            Where the memory of the device is full.
+        OutOfMemory
+            Where the memory of the device is full. On the CPU the process may end instead:
+            see `is_out_of_memory`.
         """
-        import tensorflow as tf
-
-        function = self._grey if batch.shape[-1] == 1 else self._full
+        function = self._functions[batch.shape[-1]]
         try:
             output: NDArray[np.uint8] = function(batch).numpy()
-        except tf.errors.ResourceExhaustedError as error:
-            raise UserError(
-                "The memory of the device is full. Close other programs that use it, or cut the "
-                "image into smaller ones."
-            ) from error
-        return output
+            return output
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Raised out here, because the traceback of the error keeps the batch on the device.
+        if self.on_cpu:
+            raise OutOfMemory
+        raise OutOfMemory(
+            "The memory of the GPU is full. Close other programs that use it, and try again."
+        )
+
+    def recover(self, cpu: bool) -> DeviceNetwork:
+        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already, and `cpu` is asked for.
+        """
+        if not cpu:
+            return self
+        if self.on_cpu:
+            raise OutOfMemory
+        return open_network(self.card, cpu=True)
 
 
-def open_network(card: ModelCard) -> DeviceNetwork:
+def open_network(card: ModelCard, cpu: bool = False) -> DeviceNetwork:
     """Load a model, compile it for the best device and run it once.
+
+    A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
+
+    Parameters
+    ----------
+    card : ModelCard
+    cpu : bool
+        Compute on the CPU, because the memory of the GPU was full.
 
     Raises
     ------
+    OutOfMemory
+        Where not even the CPU has the memory for it.
     UserError
         Where the model file is not what its card says.
     """
     tf = _import_tensorflow()
-    device = _pick_device(tf)
-    model = load_model(card)
-    grey = _compiled(tf, model, card, 1)
-    full = grey if card.channels == 1 else _compiled(tf, model, card, card.channels)
-    network = DeviceNetwork(card, device, _max_tile(), _grey=grey, _full=full)
+    gpus = prepare_gpus()
+    with tf.device(_CPU):  # the weights become constants, so no GPU needs a copy of them
+        model = load_model(card)
+    name, why = _cpu_name(tf), "the GPU's memory was full"
+    if not gpus:
+        return _ready(tf, model, card, name, on_cpu=True)
+    if not cpu:
+        try:
+            return _ready(tf, model, card, f"GPU, {gpus[0]}", on_cpu=False)
+        except OutOfMemory:
+            pass
+        except tf.errors.OpError:  # drivers, CUDA and cuDNN that do not fit together
+            why = "the GPU failed"
+    return _ready(tf, model, card, f"{name} ({why})", on_cpu=True)
+
+
+def _ready(
+    tf: Any, model: keras.Model, card: ModelCard, device: str, on_cpu: bool
+) -> DeviceNetwork:
+    # Without a place TensorFlow puts on the GPU what it can compute there.
+    place = _CPU if on_cpu else None
+    accepted = {1, 3} if card.channels == 3 else {card.channels}
+    functions = {n: _compiled(tf, model, card, n, place) for n in sorted(accepted)}
+    network = DeviceNetwork(
+        card,
+        device,
+        # No function of TensorFlow tells how much memory of a GPU is free, but there it always
+        # reports in order that it is full.
+        max_tile=_max_tile() if on_cpu else LONGEST_TILE,
+        on_cpu=on_cpu,
+        _functions=functions,
+    )
     # The first run allocates and chooses kernels; it should not be the user's.
-    network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, 1), np.float32))
+    network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, min(functions)), np.float32))
     return network
+
+
+def prepare_gpus() -> list[str]:
+    """Name the GPUs that TensorFlow can use, and have it take of their memory what it needs.
+
+    By default it takes all, which other programs need too. To be called before anything is
+    computed; afterwards it changes nothing.
+    """
+    tf = _import_tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            break  # already in use by this process, with whatever was set then
+    details = tf.config.experimental.get_device_details
+    return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
 
 
 def _import_tensorflow() -> Any:
@@ -134,17 +246,7 @@ def _no_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def _pick_device(tf: Any) -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        try:
-            # Else TensorFlow takes all of the GPU's memory, which other programs need too.
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:
-            break  # already in use by this process, with whatever was set then
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        return f"GPU, {details.get('device_name', gpus[0].name)}"
+def _cpu_name(tf: Any) -> str:
     threads = tf.config.threading.get_intra_op_parallelism_threads() or _usable_cores()
     return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
 
@@ -161,11 +263,23 @@ def _max_tile() -> int:
     return int(min(LONGEST_TILE, max(256, pixels**0.5)))
 
 
-def _compiled(tf: Any, model: keras.Model, card: ModelCard, channels: int) -> Any:
+def _compiled(
+    tf: Any, model: keras.Model, card: ModelCard, channels: int, place: str | None
+) -> Any:
     """Freeze network, softmax, argmax and the cast to 8 bit into one graph.
 
     Constants let the graph optimizer fold the batch norms into the convolutions, and a new
     size of input costs nothing extra.
+
+    Parameters
+    ----------
+    tf : module
+    model : keras.Model
+    card : ModelCard
+    channels : int
+        Of the batches; grey ones are repeated.
+    place : str or None
+        TensorFlow's name of the device, None for the best one.
     """
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -174,17 +288,22 @@ def _compiled(tf: Any, model: keras.Model, card: ModelCard, channels: int) -> An
     columns = [card.classes.index(name) for name in ("cell", "boundary") if card.makes_cells]
 
     def forward(batch: Any) -> Any:
-        if channels == 1 and card.channels > 1:
-            batch = tf.repeat(batch, card.channels, axis=-1)
-        logits = model(batch, training=False)
-        parts = [tf.cast(tf.argmax(logits, axis=-1), tf.uint8)[..., tf.newaxis]]
-        if columns:
-            kept = tf.gather(tf.nn.softmax(logits), columns, axis=-1)
-            parts.append(tf.cast(tf.round(kept * 255.0), tf.uint8))
-        return tf.concat(parts, axis=-1)
+        with tf.device(place):
+            if channels < card.channels:
+                batch = tf.repeat(batch, card.channels, axis=-1)
+            logits = model(batch, training=False)
+            parts = [tf.cast(tf.argmax(logits, axis=-1), tf.uint8)[..., tf.newaxis]]
+            if columns:
+                kept = tf.gather(tf.nn.softmax(logits), columns, axis=-1)
+                parts.append(tf.cast(tf.round(kept * 255.0), tf.uint8))
+            return tf.concat(parts, axis=-1)
 
     signature = tf.TensorSpec((None, None, None, channels), tf.float32)
     concrete = tf.function(forward, input_signature=[signature]).get_concrete_function()
     frozen = convert_variables_to_constants_v2(concrete)
-    # A frozen function takes tensors and gives a list of them.
-    return lambda batch: frozen(tf.constant(batch))[0]
+
+    def run(batch: NDArray[np.float32]) -> Any:
+        with tf.device(place):
+            return frozen(tf.constant(batch))[0]  # it takes tensors and gives a list of them
+
+    return run

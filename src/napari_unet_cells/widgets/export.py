@@ -22,8 +22,16 @@ from qtpy.QtWidgets import (
 
 from napari_unet_cells import layers as facts
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.export import EXPORTERS, Export, Exporter, proposed_path
+from napari_unet_cells.export import (
+    EXPORTERS,
+    Export,
+    Exporter,
+    ImageChannels,
+    image_channels,
+    proposed_path,
+)
 from napari_unet_cells.widgets.layer_box import LayerBox
+from napari_unet_cells.widgets.table import open_table
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class ExportSection(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
+        self._remark = ""
         # Not a daemon: closing napari waits until the file is written.
         self.worker = Worker(self, daemon=False)
         self.labels_box = LayerBox(viewer, facts.labels_layers, facts.labels_for)
@@ -58,6 +67,10 @@ class ExportSection(QWidget):
             button.setObjectName(f"export_{name}_button")
             button.clicked.connect(partial(self._ask, exporter))
             layout.addWidget(button)
+        self.table_button = QPushButton("Show table")
+        self.table_button.setObjectName("table_button")
+        self.table_button.clicked.connect(self.show_table)
+        layout.addWidget(self.table_button)
         layout.addWidget(self.message)
         self.labels_box.currentIndexChanged.connect(self._show_usable)
         self.worker.progressed.connect(self._receive)
@@ -71,6 +84,17 @@ class ExportSection(QWidget):
         for button in self.buttons.values():
             button.setEnabled(usable)
             button.setToolTip(reason or "Write the labels to a file, with pixel size and origin")
+        self.table_button.setEnabled(self.labels_box.layer is not None)
+        self.table_button.setToolTip(reason or "Measure every cell; a click on a row goes to it")
+
+    def show_table(self, *_: object) -> None:
+        """Open the table of the chosen labels below the canvas, or bring it to the front."""
+        if self.labels_box.layer is None:
+            return
+        try:
+            open_table(self._viewer, self.labels_box.layer)
+        except UserError as error:
+            self._warn(str(error))
 
     def _ask(self, exporter: Exporter, checked: bool = False) -> None:
         layer = self.labels_box.layer
@@ -78,6 +102,7 @@ class ExportSection(QWidget):
             return
         try:
             source = facts.export_source(layer, self._viewer.layers)
+            channels = image_channels(layer, self._viewer.layers)
         except UserError as error:
             self._warn(str(error))
             return
@@ -92,9 +117,15 @@ class ExportSection(QWidget):
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if name:
-            self.export(source, Path(name), exporter)
+            self.export(source, Path(name), exporter, channels)
 
-    def export(self, source: facts.ExportSource, path: Path, exporter: Exporter) -> None:
+    def export(
+        self,
+        source: facts.ExportSource,
+        path: Path,
+        exporter: Exporter,
+        channels: ImageChannels | None = None,
+    ) -> None:
         """Write labels in the background; the user is asked before a file is replaced."""
         existing = exporter.existing(path)
         if existing and not self._may_replace(existing):
@@ -103,9 +134,16 @@ class ExportSection(QWidget):
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
             size = facts.pixel_size(source)
-            export = Export(source.labels, size, facts.export_record(source, size))
+            export = Export(
+                source.labels,
+                size,
+                facts.export_record(source, size),
+                source.axes,
+                {} if channels is None else channels.arrays,
+            )
             yield exporter.write(path, export, bool(existing))
 
+        self._remark = channels.problem if channels is not None and exporter.measures else ""
         self.message.setText("writing...")
         self.worker.start(job)
         self._show_usable()
@@ -120,6 +158,8 @@ class ExportSection(QWidget):
     def _receive(self, event: object) -> None:
         assert isinstance(event, tuple)
         sentence = f"Written: {_names(event)} in {event[0].parent}"
+        if self._remark:
+            sentence = f"{sentence}. {self._remark}"
         self.message.setText(sentence)
         show_info(sentence)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.layers import (
     CELLS,
     CLASSES,
+    OURS,
     image_id,
     place_of,
     result_metadata,
 )
-from napari_unet_cells.predict import Output
-from napari_unet_cells.run import Finished
+from napari_unet_cells.run import Adjusted, Finished
+from napari_unet_cells.segmentation import Started
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -49,19 +53,27 @@ class ResultLayers:
     ----------
     viewer : napari.viewer.Viewer
     image : napari image layer
+    shown : sequence of int, or None
+        Index of the plane that is segmented along the axes before (y, x); None for all.
     """
 
-    def __init__(self, viewer: Viewer, image: Any) -> None:
+    def __init__(self, viewer: Viewer, image: Any, shown: Sequence[int] | None = ()) -> None:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
-        self._place = place_of(image)
-        self._out: Output | None = None
+        self._place = place_of(image, shown)
+        self._single = len(shown or ())
         self._provenance: dict[str, Any] = {}
+        self._array: NDArray[Any] | None = None
         self._classes: Any = None
+        self.cells: Any = None
 
-    def begin(self, out: Output, provenance: dict[str, Any]) -> None:
+    def begin(self, event: Started) -> None:
         """Remember where the tiles will be written; the layer comes with the first of them."""
-        self._out, self._provenance = out, provenance
+        self._array, self._provenance = self._placed(event.classes), event.provenance
+
+    def _placed(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Give labels of one plane of a stack its other axes, with a length of 1."""
+        return labels.reshape((1,) * self._single + labels.shape)
 
     def refresh(self) -> None:
         """Show the tiles that were written since the last call."""
@@ -75,30 +87,61 @@ class ResultLayers:
         """Whether any tile was shown."""
         return self._classes is not None
 
+    @property
+    def adjustable(self) -> bool:
+        """Whether the cells are still there to be changed."""
+        return self.cells is not None and self.cells in self._viewer.layers
+
+    @property
+    def cells_digest(self) -> int:
+        """Checksum of the cells as they were made."""
+        return int(self.cells.metadata[OURS]["digest"])
+
     def finish(self, event: Finished) -> None:
         """Add the cells, editable and active; the classes stay below them, hidden."""
         result = event.result
+        self._provenance = dict(result.provenance)
+        if self._classes is None:  # a stack of planes without contrast has no tiles
+            self._add_classes()
         self._classes.metadata.update(result_metadata(CLASSES, self._image, result.provenance))
         if result.cells is None:
             self._classes.editable = True  # the classes are what she corrects
             self._viewer.layers.selection.active = self._classes
             return
         self._classes.visible = False
-        cells = self._viewer.add_labels(
-            result.cells,
+        self._add_cells(result.cells, event.cells_digest)
+
+    def replace(self, event: Adjusted) -> None:
+        """Show cells that were separated anew; what was corrected by hand stays as it is."""
+        parameters = self._provenance["parameters"] | {"instances": asdict(event.options)}
+        self._provenance = self._provenance | {"parameters": parameters}
+        if event.corrected or event.cells.dtype != self.cells.data.dtype:
+            self.cells.visible = False
+            self._add_cells(event.cells, event.cells_digest)
+            return
+        # In place: a new array would leave the undo history with the old one.
+        np.copyto(self.cells.data, event.cells)
+        self.cells.metadata.update(
+            result_metadata(CELLS, self._image, self._provenance, event.cells_digest)
+        )
+        self.cells.refresh(extent=False)
+
+    def _add_cells(self, cells: NDArray[Any], checksum: int) -> None:
+        self.cells = self._viewer.add_labels(
+            self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
-            metadata=result_metadata(CELLS, self._image, result.provenance, event.cells_digest),
+            metadata=result_metadata(CELLS, self._image, self._provenance, checksum),
             **self._place,
         )
-        self._viewer.layers.selection.active = cells
+        self._viewer.layers.selection.active = self.cells
 
     def _add_classes(self) -> None:
         from napari.utils.colormaps import DirectLabelColormap
 
-        assert self._out is not None
+        assert self._array is not None
         active = self._viewer.layers.selection.active
         self._classes = self._viewer.add_labels(
-            np.asarray(self._out.classes),
+            self._array,
             name=f"{self._name} classes",
             metadata=result_metadata(CLASSES, self._image, self._provenance),
             colormap=DirectLabelColormap(color_dict=class_colors(len(self._provenance["classes"]))),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+#: Pixels; the labels of all forms of the dock, one below the other.
+LABEL_WIDTH = 95
 
 
 class Section(QWidget):
@@ -38,3 +41,11 @@ class Section(QWidget):
     def _fold(self, shown: bool) -> None:
         self._content.setVisible(shown)
         self.title.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+
+
+def align_labels(form: QFormLayout) -> None:
+    """Give the labels of a form the width that those of all forms have."""
+    for row in range(form.rowCount()):
+        item = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+        if item is not None and item.widget() is not None:
+            item.widget().setMinimumWidth(LABEL_WIDTH)

@@ -1,43 +1,61 @@
-"""The Segment section: which image, which model, go; progress, cancel, result."""
+"""The Segment section: which image, which model, go; progress, cancel, result, adjustment."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_warning
+import numpy as np
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFormLayout,
     QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_unet_cells import layers as facts
+from napari_unet_cells.choices import remember
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import DEFAULT_MODEL, installed_models
-from napari_unet_cells.predict import TileDone
+from napari_unet_cells.predict import MemoryFull
 from napari_unet_cells.run import (
+    Adjusted,
     Finished,
     Opened,
-    Started,
+    adjust,
+    describe_count,
+    describe_memory,
     describe_progress,
     describe_result,
     open_model,
     run,
 )
-from napari_unet_cells.segmentation import Separating
+from napari_unet_cells.segmentation import (
+    Adjustable,
+    Event,
+    Progress,
+    Separating,
+    Settings,
+    Started,
+)
+from napari_unet_cells.widgets.adjust import AdjustForm
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.results import ResultLayers, preload
+from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.stack_form import StackForm, split_channels
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -45,6 +63,9 @@ if TYPE_CHECKING:
 
 #: Of the progress bar; pixels of a large image do not fit Qt's 32-bit integers.
 STEPS = 1000
+
+#: Pixels; no cell is wider.
+LARGEST_DIAMETER = 999
 
 
 class SegmentSection(QWidget):
@@ -62,21 +83,43 @@ class SegmentSection(QWidget):
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self._results: ResultLayers | None = None
+        self._adjustable: tuple[Adjustable, ...] = ()
+        self._link: int | None = None
         self._warm = False
         self._started = 0.0
+        self._remark = ""
+        self._layer: Any = None
         self.worker = Worker(self)
         self.warming = Worker(self)
+        self.adjusting = Worker(self)
+        self.looking = Worker(self)
         self._build()
         self._connect()
         self._fill_models()
+        self.pixel_size.setEnabled(False)
+        self._show_image()
 
     # ---------------------------------------------------------------- what the user sees
 
     def _build(self) -> None:
         self.image_box = LayerBox(self._viewer, facts.image_layers, facts.image_for)
         self.image_box.setToolTip("The image to segment. It follows the active layer.")
+        self.stack_form = StackForm(self._viewer)
+        self.pixel_size = QDoubleSpinBox()
+        self.pixel_size.setObjectName("pixel_size")
+        self.pixel_size.setDecimals(4)
+        self.pixel_size.setRange(0.0, 1000.0)
+        self.pixel_size.setSpecialValueText("unknown")
         self.model_box = QComboBox()
         self.model_box.setObjectName("model_box")
+        self.diameter_box = QSpinBox()
+        self.diameter_box.setObjectName("diameter_box")
+        self.diameter_box.setRange(0, LARGEST_DIAMETER)
+        self.diameter_box.setSuffix(" px wide")
+        self.diameter_box.setToolTip(
+            "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
+            "network sees cells of a size it knows. 0 has it estimated."
+        )
         self.device_label = QLabel("starting...")
         self.button = QPushButton("Segment")
         self.button.setObjectName("segment_button")
@@ -91,29 +134,47 @@ class SegmentSection(QWidget):
         self.message = QLabel("")
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
+        self.adjust_form = AdjustForm()
         form = QFormLayout()
         form.addRow("Image", self.image_box)
-        form.addRow("Model", self.model_box)
-        form.addRow("Device", self.device_label)
+        form.addRow("Pixel size", self.pixel_size)
+        below = QFormLayout()
+        below.addRow("Model", self.model_box)
+        below.addRow("Cells are about", self.diameter_box)
+        below.addRow("Device", self.device_label)
+        for rows in (form, below, self.stack_form.form, self.adjust_form.form):
+            align_labels(rows)
         # A long layer name must not widen the dock.
         for box in (self.image_box, self.model_box):
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        layout.addWidget(self.stack_form)
+        layout.addLayout(below)
         for widget in (self.button, self.cancel_button, self.progress, self.message):
             layout.addWidget(widget)
+        layout.addWidget(self.adjust_form)
+        self._show_diameter(0.0)
         self._show_running(False)
 
     def _connect(self) -> None:
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_box.currentTextChanged.connect(self._model_changed)
+        self.image_box.currentIndexChanged.connect(self._show_image)
+        self.pixel_size.editingFinished.connect(self._keep_pixel_size)
+        self.adjust_form.changed.connect(self._adjust)
+        self._viewer.layers.events.removed.connect(self._show_adjustable)
+        self.destroyed.connect(partial(_disconnect, self._viewer, self._show_adjustable))
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._run_done)
         self.worker.failed.connect(self._run_failed)
         self.worker.cancelled.connect(self._run_cancelled)
         self.warming.progressed.connect(self._receive)
         self.warming.failed.connect(self._warming_failed)
+        self.adjusting.progressed.connect(self._show_adjusted)
+        self.adjusting.failed.connect(self._warn)
+        self.looking.progressed.connect(self._show_pixel_size)
 
     def _fill_models(self) -> None:
         cards = installed_models()
@@ -123,12 +184,55 @@ class SegmentSection(QWidget):
         if DEFAULT_MODEL in cards:
             self.model_box.setCurrentText(DEFAULT_MODEL)
 
+    def _show_image(self, *_: object) -> None:
+        """Show what is known of the chosen image."""
+        layer = self.image_box.layer
+        if layer is self._layer:  # the list was filled again
+            return
+        self._layer = layer
+        self.stack_form.show_layer(layer)
+        self._show_diameter(0.0)
+        self.pixel_size.setEnabled(False)
+        self.pixel_size.setValue(0.0)
+        if layer is not None:  # its file may lie on a slow disk
+            self.looking.start(partial(_look, layer, facts.image_pixel_size(layer)))
+
+    def _show_pixel_size(self, event: object) -> None:
+        assert isinstance(event, _Looked)
+        if event.image is not self.image_box.layer:
+            return
+        known = event.size.unit != "pixel"
+        told = known and event.size == facts.told_pixel_size(event.image)
+        self.pixel_size.setEnabled(told or not known)
+        self.pixel_size.setSuffix(f" {event.size.unit if known else 'micrometer'}")
+        self.pixel_size.setValue(event.size.x if known else 0.0)
+        self.pixel_size.setToolTip(
+            "Width of a pixel, from the layer or its file"
+            if known and not told
+            else "Neither the layer nor its file knows the width of a pixel: type it here"
+        )
+
+    def _keep_pixel_size(self) -> None:
+        layer, size = self.image_box.layer, self.pixel_size.value()
+        if layer is not None and self.pixel_size.isEnabled():
+            facts.tell(layer, pixel_size=(size, size, "micrometer") if size > 0 else None)
+
+    def _show_diameter(self, estimated: float) -> None:
+        """Show what 0, the special value, stands for."""
+        text = f"auto: {estimated:.0f} px wide" if estimated else "auto"
+        self.diameter_box.setSpecialValueText(text)
+
     def _show_running(self, running: bool) -> None:
         self.button.setEnabled(not running)
         self.cancel_button.setVisible(running)
         self.progress.setVisible(running)
-        for box in (self.image_box, self.model_box):
-            box.setEnabled(not running)
+        for widget in (self.image_box, self.model_box, self.stack_form, self.diameter_box):
+            widget.setEnabled(not running)
+        self._show_adjustable()
+
+    def _show_adjustable(self, *_: object) -> None:
+        usable = bool(self._adjustable) and self._results is not None and self._results.adjustable
+        self.adjust_form.setVisible(usable and not self.worker.running)
 
     # ---------------------------------------------------------------------- the work
 
@@ -150,27 +254,20 @@ class SegmentSection(QWidget):
         if self.worker.running:
             return
         try:
-            layer, image = self._image()
+            job = self._job()
         except UserError as error:
             self._warn(str(error))
             return
-        self._results = ResultLayers(self._viewer, layer)
-        self._show_running(True)
+        self._adjustable, self._remark = (), ""
         self.progress.setValue(0)
         self.progress.setFormat("")
         self.message.setText(
             "" if self._warm else "The network is warming up; the run starts by itself."
         )
-        job = partial(
-            run,
-            self.engine,
-            self.model_box.currentText(),
-            image,
-            facts.describe_source(layer),
-        )
         self.worker.start(job)
+        self._show_running(True)
 
-    def _image(self) -> tuple[Any, Any]:
+    def _job(self) -> Any:
         layer = self.image_box.layer
         if layer is None:
             raise UserError(
@@ -179,35 +276,97 @@ class SegmentSection(QWidget):
             )
         if not self.model_box.currentText():
             raise UserError("No model is installed. Install the package again.")
-        return layer, facts.plane_of(layer)
+        choice, memory = self.stack_form.choice, self.stack_form.memory
+        if choice.channel_axis is not None:
+            all_planes = choice.all_planes
+            layer = split_channels(self._viewer, layer, choice)
+            self.stack_form.set_planes(all_planes, choice.link)
+        shown = self.stack_form.shown(layer)
+        planes = facts.planes_for(layer, shown)
+        self._results = ResultLayers(self._viewer, layer, shown)
+        self._link = choice.link
+        diameter = self.diameter_box.value()
+        settings = Settings(diameter=float(diameter) if diameter else None, link=choice.link)
+        source = facts.describe_source(layer, shown)
+        name = self.model_box.currentText()
 
-    def _receive(self, event: object) -> None:
+        def job(stop: threading.Event) -> Generator[object, None, None]:
+            if memory:
+                remember(memory, choice.channel_axis)
+            yield from run(self.engine, name, planes, settings, source, stop)
+
+        return job
+
+    def _receive(self, event: Opened | Event | Finished) -> None:
         if isinstance(event, Opened):
             self._warm = True
             self.device_label.setText(event.device)
-        elif isinstance(event, Started):
+            return
+        assert self._results is not None
+        if isinstance(event, Started):
             self._started = time.monotonic()
             self.message.setText("")
-            assert self._results is not None
-            self._results.begin(event.out, event.provenance)
-        elif isinstance(event, TileDone):
-            self._show_tile(event)
+            self._results.begin(event)
+            scale = event.provenance["parameters"]["scale"]
+            if scale["estimated"]:
+                self._show_diameter(scale["diameter"])
+        elif isinstance(event, Progress):
+            self._show_progress(event)
+        elif isinstance(event, MemoryFull):
+            self._remark = describe_memory(event)
+            self.message.setText(self._remark)
+            self.device_label.setText(event.network.device)
         elif isinstance(event, Separating):
             self.progress.setFormat("separating the cells")
         elif isinstance(event, Finished):
-            assert self._results is not None
             self._results.finish(event)
-            self.message.setText(describe_result(event.result))
+            self.message.setText(f"{describe_result(event.result)}\n{self._remark}".strip())
+            self._offer_adjustment(event)
 
-    def _show_tile(self, event: TileDone) -> None:
+    def _show_progress(self, event: Progress) -> None:
         assert self._results is not None
         # The bar first: it paints at once whatever waits in the window, and a canvas with a
         # new layer would make one long stop of two short ones.
-        done, total = event.pixels_done, event.pixels_total
         seconds = time.monotonic() - self._started
-        self.progress.setFormat(describe_progress(done, total, seconds))
-        self.progress.setValue(STEPS * done // total)
+        self.progress.setFormat(describe_progress(event.done, event.total, seconds))
+        self.progress.setValue(STEPS * event.done // event.total)
         self._results.refresh()
+
+    # ----------------------------------------------------------------- after the run
+
+    def _offer_adjustment(self, event: Finished) -> None:
+        self._adjustable = event.result.adjustable
+        if not self._adjustable:
+            return
+        parameters = event.result.provenance["parameters"]
+        self.adjust_form.show_options(
+            InstanceOptions(**parameters["instances"]),
+            self._adjustable[0].zoom,
+            event.median_area,
+        )
+
+    def _adjust(self) -> None:
+        """Separate the cells anew with what the sliders say."""
+        if self._results is None or not self._results.adjustable:
+            return
+        job = partial(
+            _adjust,
+            self._adjustable,
+            self.adjust_form.options,
+            self._link,
+            self._results.cells.data,
+            self._results.cells_digest,
+        )
+        self.adjusting.start(job)
+
+    def _show_adjusted(self, event: object) -> None:
+        assert isinstance(event, Adjusted)
+        if self._results is None or not self._results.adjustable:
+            return
+        self._results.replace(event)
+        self.message.setText(describe_count(event.n_cells))
+        if event.corrected:
+            show_info("The cells you have corrected were kept in their own layer, hidden.")
 
     # ------------------------------------------------------------------ how it ends
 
@@ -238,3 +397,31 @@ class SegmentSection(QWidget):
     def _warn(self, problem: str) -> None:
         self.message.setText(problem)
         show_warning(problem)
+
+
+class _Looked:
+    """What the file of an image says."""
+
+    def __init__(self, image: Any, size: facts.PixelSize) -> None:
+        self.image, self.size = image, size
+
+
+def _look(
+    image: Any, size: Callable[[], facts.PixelSize], stop: threading.Event
+) -> Generator[_Looked, None, None]:
+    yield _Looked(image, size())
+
+
+def _adjust(
+    adjustable: tuple[Adjustable, ...],
+    options: InstanceOptions,
+    link: int | None,
+    shown: np.ndarray[Any, Any],
+    shown_digest: int,
+    stop: threading.Event,
+) -> Generator[Adjusted, None, None]:
+    yield adjust(adjustable, options, link, shown, shown_digest)
+
+
+def _disconnect(viewer: Viewer, callback: Any, *_: object) -> None:
+    viewer.layers.events.removed.disconnect(callback)

@@ -1,0 +1,618 @@
+"""Labels and image in, a table of cells in physical units out.
+
+The names and the values are those of `skimage.measure.regionprops_table`, computed for all
+cells at once. An image is read once, as horizontal runs of one label::
+
+    0 0 7 7 7 0        run: label 7, y 0, x 2 to 4, sum, minimum and maximum of the image
+    0 7 7 7 0 0        run: label 7, y 1, x 1 to 3, ...
+
+and everything in the table is a sum, a minimum or a maximum over the runs of a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_unet_cells.errors import UserError
+
+#: Power of the unit of length in which a column is given; the others have no unit.
+POWERS: Mapping[str, int] = MappingProxyType(
+    {
+        "area": 2,
+        "centroid_y": 1,
+        "centroid_x": 1,
+        "bbox_y_min": 1,
+        "bbox_x_min": 1,
+        "bbox_y_max": 1,
+        "bbox_x_max": 1,
+    }
+)
+
+#: Features are one row for each id up to the largest; beyond, they would fill the memory.
+MAX_FEATURES = 1_000_000
+
+#: Pixels read at once, so that temporary arrays stay small however large the image is.
+BLOCK = 2**22
+
+Columns = dict[str, NDArray[Any]]
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row a cell; in a stack one row a cell and plane. Sorted by plane, then label.
+
+    Attributes
+    ----------
+    columns : mapping of str to array, (rows,)
+        label
+            The id, never 0.
+        z, t (or plane)
+            Index of the plane, for stacks only; one id may stand in several planes.
+        area, area_pixels
+            In `unit` squared; number of pixels.
+        centroid_y, centroid_x
+            In `unit`; the centre of the first pixel is 0.
+        bbox_y_min, bbox_x_min, bbox_y_max, bbox_x_max
+            In `unit`: pixel indices, the last one exclusive, times the pixel size. So
+            ``bbox_x_max - bbox_x_min`` is the width.
+        eccentricity
+            Of the ellipse with the same second moments, 0 (circle) to 1, true to scale.
+        solidity
+            Pixels of the cell divided by those of its convex hull, above 0 to 1.
+        intensity_mean, intensity_min, intensity_max
+            Of the image. NaN where a pixel of the cell is NaN. With several channels one
+            column each, named ``intensity_mean_<channel>``.
+    pixel_size : tuple of (float, float)
+        Height and width of a pixel in `unit`.
+    unit : str
+        Of length.
+    stack : tuple of str
+        Names of the columns that say the plane, outermost first; empty for one plane.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    pixel_size: tuple[float, float] = (1.0, 1.0)
+    unit: str = "pixel"
+    stack: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.columns["label"])
+
+
+def measure(
+    labels: ArrayLike,
+    image: Any = None,
+    pixel_size: tuple[float, float] = (1.0, 1.0),
+    unit: str = "pixel",
+    axes: str = "",
+) -> Table:
+    """Measure every cell.
+
+    Parameters
+    ----------
+    labels : integer array, (y, x) or a stack (..., y, x)
+        Ids above 0 are cells, in any order and with any gaps. A stack is measured plane by
+        plane.
+    image : array, or mapping of channel name to array, optional
+        Of the shape of the labels, or with one more axis, which holds channels. It may be
+        lazy (dask, zarr): a few rows are read at a time. Channels of an array are named 1
+        to n; a single channel has no name in the table.
+    pixel_size : tuple of (float, float)
+        Height and width of a pixel in `unit`.
+    unit : str
+        Of length.
+    axes : str, optional
+        Letters of the axes of a stack, such as "TZYX", which then name the columns of the
+        plane; else the column is ``plane`` (``plane_1``, ``plane_2``, ... where there are
+        more).
+
+    Returns
+    -------
+    Table
+        Without rows where there are no cells, without intensities where there is no image.
+
+    Raises
+    ------
+    UserError
+        Where labels or image are of the wrong kind, or their sizes differ.
+    """
+    array = _checked_labels(labels)
+    channels = _channels(image, array.shape)
+    table = Table({}, _checked_size(pixel_size), unit, _stack_names(array.ndim - 2, axes))
+    return replace(table, columns=_measure_planes(array, channels, table, None, None))
+
+
+def update(
+    table: Table,
+    labels: ArrayLike,
+    image: Any,
+    ids: ArrayLike,
+    window: Window | None = None,
+) -> Table:
+    """Measure some cells again, after an edit.
+
+    Parameters
+    ----------
+    table : Table
+        Of the labels before the edit.
+    labels : integer array, (y, x) or (..., y, x)
+        After it.
+    image : array, mapping or None
+        As for `measure`, with the same channels.
+    ids : integer array, (n,)
+        The cells to measure; those that are gone leave the table, new ones come in. See
+        `changed_ids`.
+    window : tuple of 2 slices, optional
+        Rows and columns that hold all changes. Then only there and where these cells were
+        is looked for them.
+
+    Returns
+    -------
+    Table
+        Equal to `measure` of the whole.
+    """
+    array = _checked_labels(labels)
+    channels = _channels(image, array.shape)
+    wanted = np.unique(np.asarray(ids))
+    again = np.isin(table.columns["label"], wanted)
+    if window is not None:
+        window = _around(window, table, again)
+    new = _measure_planes(array, channels, table, window, wanted)
+    if new.keys() != table.columns.keys():
+        raise ValueError("a table is updated with the channels it was measured with")
+    merged = {name: np.concatenate([table.columns[name][~again], new[name]]) for name in new}
+    order = np.lexsort([merged[name] for name in ("label", *reversed(table.stack))])
+    return replace(table, columns={name: column[order] for name, column in merged.items()})
+
+
+def changed_window(before: NDArray[Any], after: NDArray[Any]) -> Window | None:
+    """Find the smallest rectangle that holds all differences of two arrays.
+
+    Parameters
+    ----------
+    before, after : arrays of one shape, (..., y, x)
+
+    Returns
+    -------
+    tuple of 2 slices, or None where the arrays are equal
+        Rows and columns; over all planes of a stack.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"arrays of one shape are compared, not {before.shape} and {after.shape}")
+    rows: list[NDArray[np.intp]] = []
+    in_columns = np.zeros(before.shape[-1], bool)
+    for block in _row_blocks(before.shape):
+        differs = before[..., block, :] != after[..., block, :]
+        differs = differs.any(axis=tuple(range(differs.ndim - 2)))
+        changed = np.flatnonzero(differs.any(axis=1))
+        if len(changed):
+            rows.append(changed + block.start)
+            in_columns |= differs[changed].any(axis=0)
+    if not rows:
+        return None
+    columns = np.flatnonzero(in_columns)
+    return (
+        slice(int(rows[0][0]), int(rows[-1][-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+    )
+
+
+def changed_ids(
+    before: NDArray[Any], after: NDArray[Any], window: Window | None = None
+) -> NDArray[Any]:
+    """Find the ids whose pixels differ between two label arrays.
+
+    Parameters
+    ----------
+    before, after : integer arrays of one shape, (..., y, x)
+    window : tuple of 2 slices, optional
+        The rows and columns to compare, where they are known.
+
+    Returns
+    -------
+    integer array, (n,)
+        Sorted; of each changed pixel the old and the new id, without background.
+    """
+    window = window or changed_window(before, after)
+    if window is None:
+        return np.empty(0, after.dtype)
+    old, new = before[(..., *window)], after[(..., *window)]
+    differs = old != new
+    ids = np.unique(np.concatenate([np.unique(old[differs]), np.unique(new[differs])]))
+    return ids[ids > 0]
+
+
+def as_features(table: Table) -> dict[str, NDArray[Any]] | None:
+    """Give a table as the features of a napari labels layer.
+
+    napari takes the row number for the id in one place and the column ``index`` in another,
+    so both are the id: row 0 is the background, and ids without a cell have NaN.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    dict of str to array, (largest id + 1,), or None
+        Float columns without `label`, which is ``index``. None where that cannot be: ids
+        beyond `MAX_FEATURES`, or a stack, whose ids have several rows.
+    """
+    labels = table.columns["label"]
+    largest = int(labels.max()) if len(table) else 0
+    if largest > MAX_FEATURES or table.stack:
+        return None
+    features: dict[str, NDArray[Any]] = {"index": np.arange(largest + 1)}
+    for name, column in table.columns.items():
+        if name != "label":
+            features[name] = np.full(largest + 1, np.nan)
+            features[name][labels] = column
+    return features
+
+
+# ------------------------------------------------------------------------ what comes in
+
+
+def _checked_labels(labels: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "bui":
+        raise UserError(
+            f"The labels have the data type {array.dtype}; cells are measured in labels of "
+            "whole numbers. Convert them first: right-click the layer, Convert to Labels."
+        )
+    if array.ndim < 2:
+        raise UserError(
+            f"The labels have the shape {array.shape}; a plane (y, x) or a stack of planes is "
+            "measured."
+        )
+    return array.view(np.uint8) if array.dtype.kind == "b" else array
+
+
+def _stack_names(n: int, axes: str) -> tuple[str, ...]:
+    if axes:
+        if len(axes) != n + 2:
+            raise ValueError(f"axes {axes!r} do not describe labels of {n + 2} axes")
+        return tuple(axes[:n].lower())
+    return ("plane",) if n == 1 else tuple(f"plane_{index + 1}" for index in range(n))
+
+
+def _channels(image: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Give an image as suffix of its columns -> lazy array of the labels' shape."""
+    if image is None:
+        return {}
+    if isinstance(image, Mapping):
+        named = {str(name): channel for name, channel in image.items()}
+    else:
+        array = image if hasattr(image, "ndim") else np.asarray(image)
+        named = {"": array}
+        if array.ndim == len(shape) + 1:
+            named = {str(index + 1): array[..., index] for index in range(array.shape[-1])}
+    for name, channel in named.items():
+        _check_channel(name, channel, shape)
+    if len(named) == 1:
+        return {"": next(iter(named.values()))}
+    return {f"_{'_'.join(name.split())}": channel for name, channel in named.items()}
+
+
+def _check_channel(name: str, channel: Any, shape: tuple[int, ...]) -> None:
+    what = f"The channel {name}" if name else "The image"
+    if channel.shape != shape:
+        sizes = [" x ".join(map(str, one)) for one in (channel.shape, shape)]
+        raise UserError(
+            f"{what} is {sizes[0]} pixels and the labels are {sizes[1]}; they must be of one "
+            "size. Choose the image that the labels were made from."
+        )
+    if channel.dtype.kind not in "buif":
+        raise UserError(
+            f"{what} has the data type {channel.dtype}, not real numbers. Convert it first, "
+            "for example to its magnitude or to float32."
+        )
+
+
+def _checked_size(pixel_size: tuple[float, float]) -> tuple[float, float]:
+    y, x = (float(size) for size in pixel_size)
+    if not (0 < y < np.inf and 0 < x < np.inf):
+        raise UserError(
+            f"The pixel size {y} x {x} is not two positive numbers. Correct the layer's scale."
+        )
+    return y, x
+
+
+def _row_blocks(shape: tuple[int, ...], rows: slice | None = None) -> Iterator[slice]:
+    """Cut rows into blocks of about `BLOCK` pixels."""
+    start, stop, _ = (rows or slice(None)).indices(shape[-2])
+    others = int(np.prod(shape[:-2], dtype=np.int64)) * shape[-1]
+    step = max(1, BLOCK // max(1, others))
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))
+
+
+def _around(window: Window, table: Table, rows: NDArray[np.bool_]) -> Window:
+    """Enlarge a window so that it holds the bounding boxes of some rows too."""
+    found: list[slice] = []
+    for axis, size, part in zip("yx", table.pixel_size, window, strict=True):
+        low, high = (
+            np.rint(table.columns[f"bbox_{axis}_{end}"][rows] / size) for end in ("min", "max")
+        )
+        found.append(
+            slice(
+                int(np.min(low, initial=part.start)),
+                int(np.max(high, initial=part.stop)),
+            )
+        )
+    return found[0], found[1]
+
+
+# ----------------------------------------------------------------------------- the runs
+
+
+def _measure_planes(
+    labels: NDArray[Any],
+    channels: Mapping[str, Any],
+    table: Table,
+    window: Window | None,
+    ids: NDArray[Any] | None,
+) -> Columns:
+    """Give the columns of a table of the pixel size and stack of `table`."""
+    window = window or (slice(0, labels.shape[-2]), slice(0, labels.shape[-1]))
+    # Nothing, so that the columns are there where no plane is.
+    parts = [_measure_runs(_no_runs(labels, channels), list(channels), table.pixel_size)]
+    planes: list[tuple[int, ...]] = [(0,) * len(table.stack)]
+    for plane in np.ndindex(labels.shape[:-2]):
+        blocks = [_no_runs(labels, channels)]
+        for rows in _row_blocks(labels.shape[-2:], window[0]):
+            blocks.append(_runs(labels, channels, (*plane, rows, window[1]), ids))
+        parts.append(_measure_runs(_concatenate(blocks), list(channels), table.pixel_size))
+        planes.append(plane)
+    columns = _concatenate(parts)
+    counts = [len(part["label"]) for part in parts]
+    where = {
+        name: np.repeat([plane[axis] for plane in planes], counts)
+        for axis, name in enumerate(table.stack)
+    }
+    return {"label": columns.pop("label"), **where, **columns}
+
+
+def _concatenate(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _no_runs(labels: NDArray[Any], channels: Mapping[str, Any]) -> Columns:
+    none = np.empty(0, np.int64)
+    runs: Columns = {"label": labels.ravel()[:0], "y": none, "start": none, "stop": none}
+    for name, image in channels.items():
+        kind = np.dtype(np.uint8 if image.dtype.kind == "b" else image.dtype)
+        values = np.empty(0, kind)
+        runs |= {f"sum{name}": np.empty(0), f"min{name}": values, f"max{name}": values}
+    return runs
+
+
+def _runs(
+    labels: NDArray[Any],
+    channels: Mapping[str, Any],
+    block: tuple[Any, ...],
+    ids: NDArray[Any] | None,
+) -> Columns:
+    """Find the runs of the wanted cells in a block, in the order they lie in the image.
+
+    Parameters
+    ----------
+    labels : integer array, (..., y, x)
+    channels : mapping of str to array, (..., y, x)
+    block : plane, rows and columns
+    ids : integer array, or None for all
+
+    Returns
+    -------
+    dict of str to array, (runs,)
+        label, y, start, stop (exclusive), and sum, min and max of each channel.
+    """
+    part = np.ascontiguousarray(labels[block])
+    flat = part.ravel()
+    begins = np.ones(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[:: max(1, part.shape[1])] = True  # a run ends with its row
+    first = np.flatnonzero(begins)
+    length = np.diff(first, append=flat.size)
+    keep = flat[first] > 0
+    if ids is not None:
+        keep &= np.isin(flat[first], ids)
+    if not keep.any():
+        return _no_runs(labels, channels)
+    lengths = length[keep]
+    y, x = np.divmod(first[keep], part.shape[1])
+    y, x = y + block[-2].start, x + block[-1].start
+    runs: Columns = {"label": flat[first[keep]], "y": y, "start": x, "stop": x + lengths}
+    pixels, offsets = np.repeat(keep, length), np.cumsum(lengths) - lengths
+    for name, image in channels.items():
+        values = np.ascontiguousarray(image[block]).ravel()[pixels]
+        runs |= _reduce(values.view(np.uint8) if values.dtype == bool else values, offsets, name)
+    return runs
+
+
+def _reduce(values: NDArray[Any], offsets: NDArray[np.intp], name: str) -> Columns:
+    """Sum, minimum and maximum of consecutive groups of values."""
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, and may be
+        return {
+            f"sum{name}": np.add.reduceat(values, offsets, dtype=np.float64),
+            f"min{name}": np.minimum.reduceat(values, offsets),
+            f"max{name}": np.maximum.reduceat(values, offsets),
+        }
+
+
+# ---------------------------------------------------------------------- from runs to cells
+
+
+def _measure_runs(runs: Columns, channels: list[str], pixel_size: tuple[float, float]) -> Columns:
+    order = np.argsort(runs["label"], kind="stable")  # within a cell from top to bottom
+    runs = {name: column[order] for name, column in runs.items()}
+    labels, first = np.unique(runs["label"], return_index=True)
+    cell = np.repeat(np.arange(len(labels)), np.diff(first, append=len(order)))
+    size_y, size_x = pixel_size
+    boxes = _boxes(runs, first)
+    area, centroid, eccentricity = _moments(runs, cell, len(labels), pixel_size)
+    columns: Columns = {
+        "label": labels.astype(np.int64),
+        "area": area * (size_y * size_x),
+        "area_pixels": area,
+        "centroid_y": centroid[0] * size_y,
+        "centroid_x": centroid[1] * size_x,
+        "bbox_y_min": boxes[0] * size_y,
+        "bbox_x_min": boxes[1] * size_x,
+        "bbox_y_max": boxes[2] * size_y,
+        "bbox_x_max": boxes[3] * size_x,
+        "eccentricity": eccentricity,
+        "solidity": area / np.maximum(_hull_pixels(runs, cell, boxes), 1),
+    }
+    for name in channels:
+        total = np.bincount(cell, runs[f"sum{name}"], len(labels))
+        columns[f"intensity_mean{name}"] = total / area
+        columns[f"intensity_min{name}"] = _per_cell(np.minimum, runs[f"min{name}"], first)
+        columns[f"intensity_max{name}"] = _per_cell(np.maximum, runs[f"max{name}"], first)
+    return columns
+
+
+def _per_cell(reduce: np.ufunc, runs: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
+    """Reduce the runs of each cell, which begin at `first`; reduceat refuses no cells."""
+    reduced: NDArray[Any] = reduce.reduceat(runs, first) if len(first) else runs[:0]
+    return reduced
+
+
+def _boxes(runs: Columns, first: NDArray[np.intp]) -> list[NDArray[Any]]:
+    """First y, first x, last y, last x of each cell; the last are exclusive."""
+    return [
+        _per_cell(np.minimum, runs["y"], first),
+        _per_cell(np.minimum, runs["start"], first),
+        _per_cell(np.maximum, runs["y"] + 1, first),
+        _per_cell(np.maximum, runs["stop"], first),
+    ]
+
+
+def _moments(
+    runs: Columns, cell: NDArray[np.intp], n: int, pixel_size: tuple[float, float]
+) -> tuple[NDArray[np.int64], list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Area and centroid in pixels, and the eccentricity.
+
+    With the eigenvalues l1 >= l2 of the covariance ((a, c), (c, b)) of a cell's pixels the
+    eccentricity is sqrt(1 - l2 / l1), and with d = sqrt(((a - b) / 2)^2 + c^2) that is
+    sqrt(2 d / ((a + b) / 2 + d)), which does not cancel. A run of n pixels adds n times the
+    square of its centre's distance and n (n^2 - 1) / 12 of its own.
+    """
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(cell, values, n).astype(np.float64, copy=False)
+
+    length = (runs["stop"] - runs["start"]).astype(np.float64)
+    centre = (runs["start"] + runs["stop"] - 1) / 2
+    area = total(length)
+    y, x = total(runs["y"] * length) / area, total(centre * length) / area
+    dy, dx = runs["y"] - y[cell], centre - x[cell]
+    size_y, size_x = pixel_size
+    a = total(length * dy**2) * size_y**2
+    b = total(length * (dx**2 + (length**2 - 1) / 12)) * size_x**2
+    c = total(length * dy * dx) * (size_y * size_x)
+    d = np.hypot((a - b) / 2, c)
+    largest = (a + b) / 2 + d
+    squared = np.divide(2 * d, largest, out=np.zeros(n), where=largest > 0)
+    return area.astype(np.int64), [y, x], np.sqrt(np.minimum(squared, 1))
+
+
+# ----------------------------------------------------------------------- the convex hull
+
+
+def _hull_pixels(
+    runs: Columns, cell: NDArray[np.intp], boxes: list[NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Count the pixels whose centres lie in the convex hull of each cell.
+
+    As in `skimage.morphology.convex_hull_image` a pixel is a diamond, (y +- 1/2, x) and
+    (y, x +- 1/2), and the border of the hull belongs to it. Coordinates are doubled, so that
+    all are whole numbers and nothing is rounded.
+    """
+    n = len(boxes[0])
+    if n == 0:
+        return np.empty(0, np.int64)
+    in_row = np.flatnonzero(np.diff(cell, prepend=-1) | np.diff(runs["y"], prepend=-1))
+    last_in_row = np.append(in_row[1:], len(cell)) - 1
+    owner, y = cell[in_row], runs["y"][in_row]
+    left, right = runs["start"][in_row], runs["stop"][last_in_row] - 1
+    height = boxes[2] - boxes[0]
+    counts = np.empty(n, np.int64)
+    # Ids that are strewn over the whole image have more rows than pixels: some at a time.
+    part = np.cumsum(height) // BLOCK
+    for some in np.split(np.arange(n), np.flatnonzero(np.diff(part)) + 1):
+        low, high = np.searchsorted(owner, (some[0], some[-1] + 1))
+        at_cell = np.repeat(some, height[some])
+        skipped = np.cumsum(height[some]) - height[some]
+        at_y = np.arange(len(at_cell)) + np.repeat(boxes[0][some] - skipped, height[some])
+        begin = _hull_side(owner[low:high], y[low:high], left[low:high], at_cell, at_y)
+        end = -_hull_side(owner[low:high], y[low:high], -right[low:high], at_cell, at_y)
+        counts[some] = np.bincount(at_cell - some[0], end - begin + 1, len(some))
+    return counts
+
+
+def _hull_side(
+    cell: NDArray[np.intp],
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+    at_cell: NDArray[np.intp],
+    at_y: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Give the first pixel of each row within the hull, from the first of each row of a cell.
+
+    Parameters
+    ----------
+    cell, y, x : integer arrays, (rows,)
+        Sorted by cell, then y.
+    at_cell, at_y : integer arrays, (n,)
+        The rows asked for, sorted likewise.
+    """
+    points = np.repeat(cell, 3), np.repeat(2 * y, 3), np.repeat(2 * x, 3)
+    for corner, (dy, dx) in enumerate(((-1, 0), (0, -1), (1, 0))):
+        points[1][corner::3] += dy
+        points[2][corner::3] += dx
+    owner, py, px = _chain(*points)
+    # one number that grows with cell and y, to look both up at once
+    span = int(py.max()) + 2
+    place = np.searchsorted(owner * span + py, at_cell * span + 2 * at_y, side="right") - 1
+    step = py[place + 1] - py[place]
+    doubled = px[place] * step + (px[place + 1] - px[place]) * (2 * at_y - py[place])
+    first: NDArray[np.int64] = -(-doubled // (2 * step))
+    return first
+
+
+def _chain(
+    cell: NDArray[np.intp], y: NDArray[np.int64], x: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+    """Keep the corners of the left side of each cell's convex hull.
+
+    A point that lies on the line between its two neighbours, or to the right of it, is no
+    corner. This holds whatever else is dropped, so all such points go at once, until there
+    are none; cells that are done are put aside.
+    """
+    same = np.flatnonzero(np.diff(cell, prepend=-1) | np.diff(y, prepend=y[0] - 1))
+    cell, y, x = cell[same], y[same], np.minimum.reduceat(x, same)
+    done: list[tuple[NDArray[Any], ...]] = []
+    while len(cell):
+        drop = np.zeros(len(cell), bool)
+        rise_y, rise_x = np.diff(y), np.diff(x)
+        drop[1:-1] = (rise_x[:-1] * rise_y[1:] >= rise_x[1:] * rise_y[:-1]) & (
+            cell[2:] == cell[:-2]
+        )
+        busy = np.zeros(int(cell[-1]) + 1, bool)
+        busy[cell[drop]] = True
+        again = busy[cell]
+        done.append((cell[~again], y[~again], x[~again]))
+        stay = again & ~drop
+        cell, y, x = cell[stay], y[stay], x[stay]
+    cell, y, x = (np.concatenate(arrays) for arrays in zip(*done, strict=True))
+    order = np.argsort(cell, kind="stable")
+    return cell[order], y[order], x[order]
