@@ -413,7 +413,7 @@ def test_a_training_makes_a_model_resumes_and_segments(
     output = tmp_path / "out"
     found = main(["segment", str(images), "-o", str(output), "--model", str(model)])
     assert found == DONE
-    assert len(os.listdir(output)) == 6
+    assert len(os.listdir(output)) == 8
 
 
 @network

@@ -15,6 +15,7 @@ from napari_unet_cells.files import FileExists, write_json, write_labels, write_
 from napari_unet_cells.files.tables import table_path
 from napari_unet_cells.layers import PixelSize
 from napari_unet_cells.measure import measure
+from napari_unet_cells.settings import preferences
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ def _add_channels(arrays: dict[str, Any], image: Any, pixels: Any, alone: bool) 
 def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -> Path:
     """Propose a name beside the image, or in the home folder where it has no file.
 
+    Where the user prefers one folder for all results, it is proposed instead.
+
     Parameters
     ----------
     image_path : path or None
@@ -170,7 +173,9 @@ def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -
     """
     name = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in layer_name)
     name = "_".join(name.split()) or "labels"
+    chosen = preferences().results_folder
     folder = Path.home() if image_path is None else Path(image_path).parent
+    folder = Path(chosen).expanduser() if chosen else folder
     return folder / (name + suffix)
 
 

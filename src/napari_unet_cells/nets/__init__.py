@@ -18,7 +18,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, write_json
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets.model_file import check_model_file
-from napari_unet_cells.settings import user_folder
+from napari_unet_cells.settings import models_folder
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells-fast"
+
+#: A class image is 8 bit, and the value 255 stays free.
+MAX_CLASSES = 255
+
+MAX_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ModelCard:
     classes : tuple of str
         Names of the channels of the logits; those with "cell" and "boundary" give cells.
     channels, stride, halo : int
-        Of the network, in pixels (`channels`: 1 grey, 3 RGB).
+        Of the network, in pixels (`channels`: 1 grey, 3 RGB, others as they were trained on).
     sha256 : str
         Of the `.keras` file.
     instances : InstanceOptions
@@ -96,7 +101,7 @@ class ModelCard:
 
 def model_folders() -> tuple[Path, Path]:
     """Folders that are searched for models by name: the user's own first."""
-    return user_folder() / "models", SHIPPED
+    return models_folder(), SHIPPED
 
 
 def installed_models() -> dict[str, ModelCard]:
@@ -201,10 +206,12 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
     numbers = (card.channels, card.stride, card.halo)
     if not all(isinstance(number, int) for number in numbers):
         raise TypeError(f"channels, stride and halo must be integers, not {numbers}")
-    if card.channels not in (1, 3) or not 1 <= card.stride <= 64 or not 0 <= card.halo <= 1024:
+    limits = ((1, MAX_CHANNELS), (1, 64), (0, 1024))
+    if not all(low <= n <= high for n, (low, high) in zip(numbers, limits, strict=True)):
         raise ValueError(f"no network has channels, stride and halo {numbers}")
-    if not card.classes or not all(isinstance(name, str) for name in card.classes):
-        raise ValueError(f"classes must be names, not {card.classes}")
+    names = all(isinstance(name, str) for name in card.classes)
+    if not names or not 2 <= len(card.classes) <= MAX_CLASSES:
+        raise ValueError(f"classes must be 2 to {MAX_CLASSES} names, not {card.classes}")
     return card
 
 

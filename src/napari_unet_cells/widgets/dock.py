@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_unet_cells.engine import Engine, shared_engine
 from napari_unet_cells.widgets.export import ExportSection
+from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
 from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment import SegmentSection
 from napari_unet_cells.widgets.worker import Worker
@@ -34,6 +35,7 @@ class UNetCellsDock(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.setObjectName("unet_cells_dock")
+        load_preferences()
         engine = shared_engine()
         self.segment = SegmentSection(napari_viewer, engine)
         self.export = ExportSection(napari_viewer)
@@ -42,6 +44,14 @@ class UNetCellsDock(QWidget):
             layout.addWidget(Section(title, content))
         layout.addStretch()
         self.setMinimumWidth(MINIMUM_WIDTH)
+        self._shortcuts = Shortcuts(
+            napari_viewer,
+            {
+                "segment_key": self.segment.start,
+                "cancel_key": self.segment.worker.cancel,
+                "table_key": self.export.show_table,
+            },
+        )
         self._close_with(engine)
 
     def _close_with(self, engine: Engine) -> None:
@@ -53,10 +63,12 @@ class UNetCellsDock(QWidget):
         key = id(self)
         _open_docks.add(key)
         workers = [weakref.ref(w) for w in (self.segment.worker, self.segment.warming)]
+        shortcuts = self._shortcuts
 
         def close(*_: object) -> None:  # must not touch the dock, which is gone
             for reference in workers:
                 _stop(reference())
+            shortcuts.unbind()
             _open_docks.discard(key)
             if not _open_docks:
                 engine.close()

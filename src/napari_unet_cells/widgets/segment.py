@@ -51,6 +51,7 @@ from napari_unet_cells.segmentation import (
     Settings,
     Started,
 )
+from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.adjust import AdjustForm
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.results import ResultLayers, preload
@@ -125,7 +126,10 @@ class SegmentSection(QWidget):
         self.button.setObjectName("segment_button")
         self.button.setMinimumHeight(44)
         self.button.setStyleSheet("font-size: 15pt; font-weight: bold;")
-        self.button.setToolTip("Find the cells in the image, with the model")
+        key = preferences().segment_key
+        self.button.setToolTip(
+            "Find the cells in the image, with the model" + (f" ({key})" if key else "")
+        )
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
         self.cancel_button.setToolTip("Stop the run and keep what is done")
@@ -181,8 +185,14 @@ class SegmentSection(QWidget):
         for name, card in cards.items():
             self.model_box.addItem(name)
             self.model_box.setItemData(self.model_box.count() - 1, card.description, 3)  # tooltip
-        if DEFAULT_MODEL in cards:
-            self.model_box.setCurrentText(DEFAULT_MODEL)
+        preferred = preferences().default_model
+        if preferred and preferred not in cards:
+            show_warning(
+                f"There is no model '{preferred}', which the preferences name as the default."
+            )
+        chosen = preferred if preferred in cards else DEFAULT_MODEL
+        if chosen in cards:
+            self.model_box.setCurrentText(chosen)
 
     def _show_image(self, *_: object) -> None:
         """Show what is known of the chosen image."""

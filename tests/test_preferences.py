@@ -1,0 +1,91 @@
+"""Preferences and shortcuts, in a real napari."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.settings import get_plugin_settings
+from qtpy.QtCore import Qt
+
+from napari_unet_cells.settings import (
+    Preferences,
+    models_folder,
+    preferences,
+    set_preferences,
+)
+from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    yield
+    set_preferences(Preferences())
+
+
+@pytest.fixture
+def stored():
+    section = get_plugin_settings("napari-unet-cells").general
+    before = section.model_dump()
+    yield section
+    for name, value in before.items():
+        setattr(section, name, value)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    sentences = []
+    monkeypatch.setattr("napari_unet_cells.widgets.preferences.show_warning", sentences.append)
+    return sentences
+
+
+def test_the_manifest_and_the_program_know_the_same_preferences(stored):
+    assert Preferences(**stored.model_dump()) == Preferences()
+
+
+def test_preferences_come_from_napari(stored, tmp_path, warned):
+    assert models_folder() != tmp_path
+    stored.models_folder = str(tmp_path)
+    stored.default_model = "mine"
+    load_preferences()
+    assert preferences().default_model == "mine"
+    assert models_folder() == tmp_path
+    assert warned == []
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(stored, tmp_path, warned):
+    stored.results_folder = str(tmp_path / "gone")
+    load_preferences()
+    assert preferences().results_folder == ""
+    assert "There is no folder" in warned[0]
+    assert "File > Preferences" in warned[0]
+
+
+def test_a_key_acts_on_the_canvas_and_is_given_back(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_labels(np.zeros((8, 8), int))
+    pressed = []
+    shortcuts = Shortcuts(viewer, {"segment_key": lambda: pressed.append(1)})
+    canvas = viewer.window._qt_viewer.canvas.native
+
+    def press():
+        qtbot.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+
+    press()
+    assert pressed == [1]
+    shortcuts.unbind()
+    press()
+    assert pressed == [1]
+
+
+def test_a_key_that_is_none_is_a_sentence(make_napari_viewer, warned):
+    set_preferences(Preferences(segment_key="Hyper-Nonsense", cancel_key=""))
+    viewer = make_napari_viewer()
+    before = dict(viewer.keymap)
+    actions = {"segment_key": lambda: None, "cancel_key": lambda: None}
+    shortcuts = Shortcuts(viewer, actions)
+    assert "'Hyper-Nonsense' is no key that napari knows" in warned[0]
+    assert len(viewer.keymap) == len(before) + 1  # the default; the empty one is not bound
+    shortcuts.unbind()
+    assert dict(viewer.keymap) == before
