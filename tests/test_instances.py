@@ -20,12 +20,12 @@ from napari_unet_cells.instances import (
     InstanceOptions,
     Partition,
     _levels,
-    _smooth,
     label_cells,
     partition,
 )
 from napari_unet_cells.metrics import compare, summarize
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.smoothing import smooth
 
 
 def disc(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> NDArray[np.bool_]:
@@ -301,7 +301,7 @@ def test_parts_made_with_other_limits_are_refused() -> None:
 def test_smoothing_is_gaussian(shape: tuple[int, int], sigma: float) -> None:
     image = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8) * 255
     exact = ndimage.gaussian_filter(image.astype(float), sigma)
-    assert abs(_smooth(image, sigma) - exact).max() <= (4 if sigma <= 4 else 6)
+    assert abs(smooth(image, sigma) - exact).max() <= (4 if sigma <= 4 else 6)
 
 
 # --- against a slow and straightforward reference ---------------------------------------

@@ -26,16 +26,15 @@ References
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from napari_unet_cells import flood
+from napari_unet_cells.smoothing import MAX_SMOOTHING, smooth
 
 #: napari redraws 32-bit labels twenty times slower, so 16 bits serve as long as they can.
 MAX_UINT16 = np.iinfo(np.uint16).max
@@ -126,11 +125,11 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     Partition
     """
     level = _levels(probabilities, options)
-    base, peaks, areas = _flood(level)
-    n_holes = _number_holes(base, len(peaks))
-    borders = _borders(base)
-    links, depths = _spanning_tree(_saddles(base, level, borders, len(peaks)), peaks)
-    rims, is_open = _rims(base, borders, len(peaks))
+    base, peaks, areas = flood.flood(level)
+    n_holes = flood.number_holes(base, len(peaks))
+    borders = flood.borders(base)
+    links, depths = _spanning_tree(flood.saddles(base, level, borders, len(peaks)), peaks)
+    rims, is_open = flood.rims(base, borders, len(peaks))
     base = np.ascontiguousarray(base[1:-1, 1:-1])
     at_border = np.zeros(len(peaks), bool)
     for edge in (base[:1], base[-1:], base[:, :1], base[:, -1:]):
@@ -362,225 +361,14 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
     return lut
 
 
-# --- smoothing --------------------------------------------------------------------------
-
-MAX_SMOOTHING = 20.0
-#: A wider kernel has weights too small for 1/256; it is applied in several passes.
-_WIDEST = 4.0
-#: Rows of one strip: small enough for the cache.
-_STRIP = 32
-
-
-def _smooth(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
-    """Smooth with a Gaussian in 16-bit integers, reflecting at the border.
-
-    On black and white noise, the worst case, it is wrong by up to 4/255 (6/255 in several
-    passes). Ten times faster than `scipy.ndimage.gaussian_filter`, which works in float64.
-    """
-    if image.size == 0 or sigma <= 0:
-        return image
-    passes = math.ceil((sigma / _WIDEST) ** 2)
-    weights = _gaussian(sigma / math.sqrt(passes))
-    for _ in range(passes):
-        image = _convolve(image, weights)
-    return image
-
-
-def _gaussian(sigma: float) -> NDArray[np.uint16]:
-    """Give the centre and one side of the kernel, in units of 1/256; they sum to 1."""
-    x = np.arange(round(3 * sigma) + 2)
-    kernel = np.exp(-(x**2) / (2 * sigma**2))
-    exact = 256 * kernel / (2 * kernel.sum() - 1)
-    weights: NDArray[np.uint16] = np.rint(exact[exact >= 0.5]).astype(np.uint16)
-    weights[0] = 256 - 2 * weights[1:].sum()
-    return weights
-
-
-def _convolve(image: NDArray[np.uint8], weights: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    height, radius = len(image), len(weights) - 1
-    padded = np.pad(image, radius, "symmetric")
-    out = np.empty_like(image)
-    for top in range(0, height, _STRIP):
-        rows = padded[top : min(top + _STRIP, height) + 2 * radius].astype(np.uint16)
-        out[top : top + _STRIP] = _weigh(_weigh(rows, weights).T, weights).T
-    return out
-
-
-def _weigh(rows: NDArray[np.uint16], weights: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Convolve along the first axis; the sums stay below 65,536, 128 is for rounding."""
-    radius = len(weights) - 1
-    n = len(rows) - 2 * radius
-    total: NDArray[np.uint16] = rows[radius : radius + n] * weights[0] + np.uint16(128)
-    for i in range(1, radius + 1):
-        both = rows[radius - i : radius - i + n] + rows[radius + i : radius + i + n]
-        both *= weights[i]
-        total += both
-    total >>= 8
-    return total
-
-
-# --- parts ------------------------------------------------------------------------------
-# All planes here have a margin of one pixel of background, so that every pixel of a cell has
-# four neighbours, and all background that reaches the border of the plane is one region.
-
-_BACKGROUND = 5
-_CHUNK = 1 << 16
-
-
 def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
     """Give the smoothed probability of "cell" in the foreground, at least 1; 0 is background."""
     cell, boundary = probabilities
     foreground = np.add(cell, boundary, dtype=np.uint16) >= round(options.cell_threshold * 255)
-    smooth = np.maximum(_smooth(cell, options.smoothing), 1)
+    smoothed = np.maximum(smooth(cell, options.smoothing), 1)
     level = np.zeros((cell.shape[0] + 2, cell.shape[1] + 2), np.uint8)
-    np.multiply(smooth, foreground, out=level[1:-1, 1:-1])
+    np.multiply(smoothed, foreground, out=level[1:-1, 1:-1])
     return level
-
-
-def _offsets(plane: NDArray[Any]) -> NDArray[np.intp]:
-    """Give what the steps 0 (none) to 4 add to a flat index; 1 and 2 are opposite, 3 and 4 too."""
-    width = plane.shape[1]
-    return np.array([0, width, -width, 1, -1])
-
-
-def _flood(
-    level: NDArray[np.uint8],
-) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Give each pixel to the peak that the steepest way up from it ends at.
-
-    Returns
-    -------
-    base : int32 array, the shape of `level`
-        0 is background, the parts are 1 to n.
-    peaks : uint8 array, (n + 1,)
-        The highest level of each part.
-    areas : int64 array, (n + 1,)
-    """
-    pixels = np.flatnonzero(level)
-    step = _steps(level, pixels)
-    peak_of, n = ndimage.label(step == 0)
-    ends = _follow(step, pixels)
-    parts = peak_of.ravel()[pixels][ends]
-    # Numbered by their topmost pixels; written backwards, the first of a part is what stays.
-    first = np.zeros(n + 1, np.intp)
-    first[parts[::-1]] = pixels[::-1]
-    rank = np.zeros(n + 1, np.int32)
-    rank[np.argsort(first)] = np.arange(n + 1)
-    parts = rank[parts]
-    base = np.zeros(level.shape, np.int32)
-    base.ravel()[pixels] = parts
-    peaks = np.zeros(n + 1, np.uint8)
-    peaks[parts] = level.ravel()[pixels][ends]
-    return base, peaks, np.bincount(parts, minlength=n + 1)
-
-
-def _chunks(n: int) -> Iterator[slice]:
-    """Cut n into pieces whose temporary arrays stay in the cache: twice as fast as at once."""
-    return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
-
-
-def _steps(level: NDArray[np.uint8], pixels: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Give each pixel its step to the highest of its neighbours, 0 where none is higher."""
-    levels = level.ravel()
-    step = np.full(level.shape, _BACKGROUND, np.uint8)
-    for chunk in _chunks(len(pixels)):
-        here = pixels[chunk]
-        highest = levels[here]
-        best = np.zeros(len(here), np.uint8)
-        for number, offset in enumerate(_offsets(level)[1:], 1):
-            there = levels[here + offset]
-            np.copyto(best, np.uint8(number), where=there > highest)
-            np.maximum(highest, there, out=highest)
-        step.ravel()[here] = best
-    _cross_plateaus(step, level, pixels[step.ravel()[pixels] == 0])
-    return step
-
-
-def _follow(step: NDArray[np.uint8], pixels: NDArray[np.intp]) -> NDArray[np.int32]:
-    """Give the position in `pixels` of the end of the way that starts at each of them."""
-    position = np.empty(step.size, np.int32)
-    position[pixels] = np.arange(len(pixels), dtype=np.int32)
-    way = np.empty(len(pixels), np.int32)
-    for chunk in _chunks(len(pixels)):
-        here = pixels[chunk]
-        way[chunk] = position[here + _offsets(step)[step.ravel()[here]]]
-    moved = True
-    while moved:  # twice as far each time
-        moved = False
-        for chunk in _chunks(len(pixels)):
-            further = way[way[chunk]]
-            moved = moved or not np.array_equal(further, way[chunk])
-            way[chunk] = further
-    return way
-
-
-def _cross_plateaus(
-    step: NDArray[np.uint8], level: NDArray[np.uint8], flat: NDArray[np.intp]
-) -> None:
-    """Lead every pixel of a plateau to the nearest way up from it, in place.
-
-    Else two cells would meet at the edge of the plateau between them and not in its middle.
-    """
-    steps, levels = step.ravel(), level.ravel()
-    offsets = _offsets(level)
-    leads = np.zeros(len(flat), np.uint8)
-    for number, offset in enumerate(offsets[1:], 1):
-        goal = flat + offset
-        leads[(leads == 0) & (steps[goal] > 0) & (levels[goal] == levels[flat])] = number
-    steps[flat] = leads
-    front = flat[leads > 0]
-    while len(front):
-        reached = []
-        for number, back in enumerate(offsets[1:], 1):
-            goal = front - back
-            goal = goal[(steps[goal] == 0) & (levels[goal] == levels[front])]
-            steps[goal] = number
-            reached.append(goal)
-        front = np.concatenate(reached)
-
-
-def _number_holes(base: NDArray[np.int32], first: int) -> int:
-    """Give numbers to the background that does not reach the border of the plane, in place."""
-    voids, n = ndimage.label(base == 0)
-    holes = np.flatnonzero(voids > 1)  # 1 holds the corner
-    base.ravel()[holes] = voids.ravel()[holes] + (first - 2)
-    return int(n) - 1
-
-
-# --- between parts ----------------------------------------------------------------------
-
-
-def _borders(base: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Find the pairs of neighbouring pixels of different parts, as flat indices."""
-    flat, width = base.ravel(), base.shape[1]
-    right = np.flatnonzero(flat[1:] != flat[:-1])
-    down = np.flatnonzero(flat[width:] != flat[:-width])
-    return np.concatenate([right, down]), np.concatenate([right + 1, down + width])
-
-
-def _saddles(
-    base: NDArray[np.int32],
-    level: NDArray[np.uint8],
-    borders: tuple[NDArray[np.intp], NDArray[np.intp]],
-    n: int,
-) -> NDArray[np.int64]:
-    """Find the parts (below n) that touch and the highest level at which they do.
-
-    Returns
-    -------
-    int64 array, (m, 3)
-        Part, part of a higher number, saddle.
-    """
-    here, there = borders
-    pairs = np.sort(base.ravel()[np.column_stack([here, there])], axis=1)
-    touch = (pairs[:, 0] > 0) & (pairs[:, 1] < n)
-    one, other = pairs[touch].T.astype(np.int64)
-    saddle = np.minimum(level.ravel()[here[touch]], level.ravel()[there[touch]])
-    # One number to sort by: the pair, then the level in the lowest eight bits.
-    key = np.sort((one * n + other) << 8 | saddle)
-    pair = key >> 8
-    last = np.append(pair[1:] != pair[:-1], np.ones(min(1, len(pair)), bool))
-    return np.column_stack([pair[last] // n, pair[last] % n, key[last] & 255])
 
 
 def _spanning_tree(
@@ -600,15 +388,3 @@ def _spanning_tree(
         depths.append(top[b] - saddle)
         sides.join(a, b)
     return np.array(links, np.int32).reshape(-1, 2), np.array(depths, np.uint8)
-
-
-def _rims(
-    base: NDArray[np.int32], borders: tuple[NDArray[np.intp], NDArray[np.intp]], n: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Find the pairs of holes (n and above) and parts that touch, and the open parts."""
-    here, there = base.ravel()[borders[0]], base.ravel()[borders[1]]
-    is_open = np.zeros(n, bool)
-    is_open[here[there == 0]] = True
-    is_open[there[here == 0]] = True
-    rims = [np.column_stack(pair)[pair[0] >= n] for pair in ((here, there), (there, here))]
-    return np.unique(np.concatenate(rims), axis=0), is_open
