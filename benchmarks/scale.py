@@ -20,9 +20,10 @@ from napari_unet_cells.engine import open_network
 from napari_unet_cells.metrics import compare, summarize
 from napari_unet_cells.nets import DEFAULT_MODEL, find_model
 from napari_unet_cells.planes import planes_of
+from napari_unet_cells.result import Result
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.scale import diameters_of
-from napari_unet_cells.segmentation import Result, Settings, segment_planes
+from napari_unet_cells.segmentation import Settings, segment_planes
 
 ZOOMS = (0.25, 0.5, 1.0, 2.0, 4.0)
 

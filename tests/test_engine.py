@@ -917,7 +917,8 @@ import numpy as np
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.nets import find_model
 from napari_unet_cells.planes import planes_of
-from napari_unet_cells.segmentation import Result, segment_planes
+from napari_unet_cells.result import Result
+from napari_unet_cells.segmentation import segment_planes
 card = find_model(sys.argv[1])
 engine = Engine()
 image = np.random.default_rng(0).integers(0, 255, (90, 70), np.uint8)

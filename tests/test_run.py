@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_unet_cells.result import Result
 from napari_unet_cells.run import describe_progress, describe_result
-from napari_unet_cells.segmentation import Result
 
 
 @pytest.mark.parametrize(

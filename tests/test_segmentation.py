@@ -16,13 +16,12 @@ from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.normalize import SAMPLE_PIXELS, Limits
 from napari_unet_cells.planes import Planes, planes_of
 from napari_unet_cells.predict import FunctionNetwork, MemoryFull
+from napari_unet_cells.result import Result, cells_of
 from napari_unet_cells.segmentation import (
     Progress,
-    Result,
     Separating,
     Settings,
     Started,
-    cells_of,
     check_channels,
     link_axis,
     segment_planes,

@@ -23,9 +23,9 @@ from napari_unet_cells.measure import measure
 from napari_unet_cells.nets import ModelCard, find_model
 from napari_unet_cells.planes import Planes, planes_of
 from napari_unet_cells.predict import MemoryFull, Network
+from napari_unet_cells.result import Result
 from napari_unet_cells.segmentation import (
     Progress,
-    Result,
     Settings,
     check_channels,
     link_axis,

@@ -16,15 +16,8 @@ from napari_unet_cells.layers import digest
 from napari_unet_cells.nets import find_model
 from napari_unet_cells.planes import Planes
 from napari_unet_cells.predict import MemoryFull
-from napari_unet_cells.segmentation import (
-    Adjustable,
-    Event,
-    Result,
-    Settings,
-    cells_of,
-    check_channels,
-    segment_planes,
-)
+from napari_unet_cells.result import Adjustable, Result, cells_of
+from napari_unet_cells.segmentation import Event, Settings, check_channels, segment_planes
 
 
 @dataclass(frozen=True)

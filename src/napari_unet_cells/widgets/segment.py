@@ -31,6 +31,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import DEFAULT_MODEL, installed_models
 from napari_unet_cells.predict import MemoryFull
+from napari_unet_cells.result import Adjustable
 from napari_unet_cells.run import (
     Adjusted,
     Finished,
@@ -43,14 +44,7 @@ from napari_unet_cells.run import (
     open_model,
     run,
 )
-from napari_unet_cells.segmentation import (
-    Adjustable,
-    Event,
-    Progress,
-    Separating,
-    Settings,
-    Started,
-)
+from napari_unet_cells.segmentation import Event, Progress, Separating, Settings, Started
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.adjust import AdjustForm
 from napari_unet_cells.widgets.layer_box import LayerBox
