@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
@@ -34,8 +35,10 @@ def main() -> None:
     picture(viewer, "done")
     with tempfile.TemporaryDirectory() as folder:
         picture_of_export(viewer, dock, Path(folder))
-    viewer.layers.clear()
-    wait(lambda: False, timeout=0.3)  # napari 0.9 crashes if layers come before it has drawn
+    picture_of_table(viewer, dock)
+    clear(viewer)
+    picture_of_stack(viewer, dock)
+    clear(viewer)
     large = np.tile(simulate_nuclei((512, 512), seed=2)[0], (9, 9))
     viewer.add_image(large, name="slide", scale=(0.5, 0.5), units=("um", "um"))
     segment.button.click()
@@ -43,13 +46,37 @@ def main() -> None:
     picture(viewer, "running")
     segment.cancel_button.click()
     picture(viewer, "cancelled")
-    viewer.layers.clear()
-    wait(lambda: False, timeout=0.3)  # napari 0.9 crashes if layers come before it has drawn
+    clear(viewer)
     viewer.add_image(np.zeros((64, 64)), name="empty channel")
     segment.button.click()
     wait(lambda: not segment.worker.running)
     picture(viewer, "failed")
     viewer.close()
+
+
+def clear(viewer: napari.Viewer) -> None:
+    """Remove all layers; napari 0.9 crashes if others come before it has drawn."""
+    viewer.layers.clear()
+    wait(lambda: False, timeout=0.3)
+
+
+def picture_of_table(viewer: napari.Viewer, dock: Any) -> None:
+    """Show the table of the cells, and close it again."""
+    dock.export.table_button.click()
+    wait(lambda: False, timeout=2)
+    picture(viewer, "table")
+    for name in [name for name in viewer.window.dock_widgets if "cells" in name.lower()]:
+        if "napari-unet-cells" not in name:
+            viewer.window.remove_dock_widget(viewer.window.dock_widgets[name])
+
+
+def picture_of_stack(viewer: napari.Viewer, dock: Any) -> None:
+    """Show what is asked for a stack with channels."""
+    planes = [simulate_nuclei((256, 256), seed=seed)[0] for seed in range(8)]
+    stack = np.stack(planes).reshape(4, 2, 256, 256)
+    viewer.add_image(stack, name="stack", axis_labels=("z", "c", "y", "x"))
+    dock.segment.image_form.stack_form.planes_box.setCurrentIndex(1)
+    picture(viewer, "stack")
 
 
 def picture_of_export(viewer: napari.Viewer, dock: object, folder: Path) -> None:

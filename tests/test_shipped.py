@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_unet_cells.cli import _parser
 from napari_unet_cells.nets import DEFAULT_MODEL, SHIPPED, find_model, installed_models
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -69,10 +71,35 @@ def test_tiles_of_the_shipped_model_leave_no_seams():
     np.testing.assert_array_equal(tiled, whole)
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_documentation_has_examples():
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 4
+    assert sum(len(blocks(page, "sh")) for page in PAGES) >= 4
+
+
 @pytest.mark.network
-def test_the_readmes_python_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    assert "cells" in capsys.readouterr().out
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_example_runs(page):
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_documentation_is_understood(page):
+    for block in blocks(page, "sh"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["napari-unet-cells"]:
+                _parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QLabel,
     QProgressBar,
@@ -47,10 +46,10 @@ from napari_unet_cells.run import (
 from napari_unet_cells.segmentation import Event, Progress, Separating, Settings, Started
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.adjust import AdjustForm
-from napari_unet_cells.widgets.layer_box import LayerBox
+from napari_unet_cells.widgets.image_form import ImageForm
 from napari_unet_cells.widgets.results import ResultLayers, preload
 from napari_unet_cells.widgets.section import align_labels
-from napari_unet_cells.widgets.stack_form import StackForm, split_channels
+from napari_unet_cells.widgets.stack_form import split_channels
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -83,28 +82,17 @@ class SegmentSection(QWidget):
         self._warm = False
         self._started = 0.0
         self._remark = ""
-        self._layer: Any = None
         self.worker = Worker(self)
         self.warming = Worker(self)
         self.adjusting = Worker(self)
-        self.looking = Worker(self)
         self._build()
         self._connect()
         self._fill_models()
-        self.pixel_size.setEnabled(False)
-        self._show_image()
 
     # ---------------------------------------------------------------- what the user sees
 
     def _build(self) -> None:
-        self.image_box = LayerBox(self._viewer, facts.image_layers, facts.image_for)
-        self.image_box.setToolTip("The image to segment. It follows the active layer.")
-        self.stack_form = StackForm(self._viewer)
-        self.pixel_size = QDoubleSpinBox()
-        self.pixel_size.setObjectName("pixel_size")
-        self.pixel_size.setDecimals(4)
-        self.pixel_size.setRange(0.0, 1000.0)
-        self.pixel_size.setSpecialValueText("unknown")
+        self.image_form = ImageForm(self._viewer)
         self.model_box = QComboBox()
         self.model_box.setObjectName("model_box")
         self.diameter_box = QSpinBox()
@@ -133,34 +121,27 @@ class SegmentSection(QWidget):
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
         self.adjust_form = AdjustForm()
+        self.model_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         form = QFormLayout()
-        form.addRow("Image", self.image_box)
-        form.addRow("Pixel size", self.pixel_size)
-        below = QFormLayout()
-        below.addRow("Model", self.model_box)
-        below.addRow("Cells are about", self.diameter_box)
-        below.addRow("Device", self.device_label)
-        for rows in (form, below, self.stack_form.form, self.adjust_form.form):
-            align_labels(rows)
-        # A long layer name must not widen the dock.
-        for box in (self.image_box, self.model_box):
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        form.addRow("Model", self.model_box)
+        form.addRow("Cells are about", self.diameter_box)
+        form.addRow("Device", self.device_label)
+        align_labels(form)
+        align_labels(self.adjust_form.form)
         layout = QVBoxLayout(self)
+        layout.addWidget(self.image_form)
         layout.addLayout(form)
-        layout.addWidget(self.stack_form)
-        layout.addLayout(below)
         for widget in (self.button, self.cancel_button, self.progress, self.message):
             layout.addWidget(widget)
         layout.addWidget(self.adjust_form)
-        self._show_diameter(0.0)
+        self._show_diameter()
         self._show_running(False)
 
     def _connect(self) -> None:
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_box.currentTextChanged.connect(self._model_changed)
-        self.image_box.currentIndexChanged.connect(self._show_image)
-        self.pixel_size.editingFinished.connect(self._keep_pixel_size)
+        self.image_form.changed.connect(self._show_diameter)
         self.adjust_form.changed.connect(self._adjust)
         self._viewer.layers.events.removed.connect(self._show_adjustable)
         self.destroyed.connect(partial(_disconnect, self._viewer, self._show_adjustable))
@@ -172,7 +153,6 @@ class SegmentSection(QWidget):
         self.warming.failed.connect(self._warming_failed)
         self.adjusting.progressed.connect(self._show_adjusted)
         self.adjusting.failed.connect(self._warn)
-        self.looking.progressed.connect(self._show_pixel_size)
 
     def _fill_models(self) -> None:
         cards = installed_models()
@@ -188,40 +168,7 @@ class SegmentSection(QWidget):
         if chosen in cards:
             self.model_box.setCurrentText(chosen)
 
-    def _show_image(self, *_: object) -> None:
-        """Show what is known of the chosen image."""
-        layer = self.image_box.layer
-        if layer is self._layer:  # the list was filled again
-            return
-        self._layer = layer
-        self.stack_form.show_layer(layer)
-        self._show_diameter(0.0)
-        self.pixel_size.setEnabled(False)
-        self.pixel_size.setValue(0.0)
-        if layer is not None:  # its file may lie on a slow disk
-            self.looking.start(partial(_look, layer, facts.image_pixel_size(layer)))
-
-    def _show_pixel_size(self, event: object) -> None:
-        assert isinstance(event, _Looked)
-        if event.image is not self.image_box.layer:
-            return
-        known = event.size.unit != "pixel"
-        told = known and event.size == facts.told_pixel_size(event.image)
-        self.pixel_size.setEnabled(told or not known)
-        self.pixel_size.setSuffix(f" {event.size.unit if known else 'micrometer'}")
-        self.pixel_size.setValue(event.size.x if known else 0.0)
-        self.pixel_size.setToolTip(
-            "Width of a pixel, from the layer or its file"
-            if known and not told
-            else "Neither the layer nor its file knows the width of a pixel: type it here"
-        )
-
-    def _keep_pixel_size(self) -> None:
-        layer, size = self.image_box.layer, self.pixel_size.value()
-        if layer is not None and self.pixel_size.isEnabled():
-            facts.tell(layer, pixel_size=(size, size, "micrometer") if size > 0 else None)
-
-    def _show_diameter(self, estimated: float) -> None:
+    def _show_diameter(self, estimated: float = 0.0) -> None:
         """Show what 0, the special value, stands for."""
         text = f"auto: {estimated:.0f} px wide" if estimated else "auto"
         self.diameter_box.setSpecialValueText(text)
@@ -230,7 +177,12 @@ class SegmentSection(QWidget):
         self.button.setEnabled(not running)
         self.cancel_button.setVisible(running)
         self.progress.setVisible(running)
-        for widget in (self.image_box, self.model_box, self.stack_form, self.diameter_box):
+        for widget in (
+            self.image_form.image_box,
+            self.image_form.stack_form,
+            self.model_box,
+            self.diameter_box,
+        ):
             widget.setEnabled(not running)
         self._show_adjustable()
 
@@ -272,7 +224,7 @@ class SegmentSection(QWidget):
         self._show_running(True)
 
     def _job(self) -> Any:
-        layer = self.image_box.layer
+        layer, stack_form = self.image_form.layer, self.image_form.stack_form
         if layer is None:
             raise UserError(
                 "There is no image to segment. Open one: File > Open Files, or drop a file on "
@@ -280,12 +232,12 @@ class SegmentSection(QWidget):
             )
         if not self.model_box.currentText():
             raise UserError("No model is installed. Install the package again.")
-        choice, memory = self.stack_form.choice, self.stack_form.memory
+        choice, memory = stack_form.choice, stack_form.memory
         if choice.channel_axis is not None:
             all_planes = choice.all_planes
             layer = split_channels(self._viewer, layer, choice)
-            self.stack_form.set_planes(all_planes, choice.link)
-        shown = self.stack_form.shown(layer)
+            stack_form.set_planes(all_planes, choice.link)
+        shown = stack_form.shown(layer)
         planes = facts.planes_for(layer, shown)
         self._results = ResultLayers(self._viewer, layer, shown)
         self._link = choice.link
@@ -401,19 +353,6 @@ class SegmentSection(QWidget):
     def _warn(self, problem: str) -> None:
         self.message.setText(problem)
         show_warning(problem)
-
-
-class _Looked:
-    """What the file of an image says."""
-
-    def __init__(self, image: Any, size: facts.PixelSize) -> None:
-        self.image, self.size = image, size
-
-
-def _look(
-    image: Any, size: Callable[[], facts.PixelSize], stop: threading.Event
-) -> Generator[_Looked, None, None]:
-    yield _Looked(image, size())
 
 
 def _adjust(
