@@ -21,6 +21,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.predict import FunctionNetwork
+from napari_unet_cells.reader import open_result
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation import Settings
 
@@ -231,6 +232,17 @@ def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
     first, second = run([nuclei, other], tmp_path)
     assert "too large for this computer's memory" in first.problem
     assert second.problem == ""
+
+
+def test_results_open_upon_the_image_as_a_viewer_opens_it(nuclei: Path, tmp_path: Path) -> None:
+    (done,) = run([nuclei], tmp_path / "out")
+    ((labels, attributes, kind),) = open_result(done.written[0])
+    assert kind == "labels"
+    assert labels.shape == (200, 300)
+    assert attributes["scale"] == [1, 1]  # napari drops the size of a TIFF
+    assert attributes["metadata"]["napari_unet_cells_input"] == {
+        "pixel_size": (0.5, 0.25, "micrometer")
+    }
 
 
 # --- stacks, channels, choices -----------------------------------------------------------

@@ -20,6 +20,7 @@ from npe2 import PluginManifest
 
 import napari_unet_cells
 import napari_unet_cells.widgets
+from napari_unet_cells.reader import PATTERNS
 
 ROOT = Path(__file__).parents[1]
 NAME = "napari-unet-cells"
@@ -97,6 +98,8 @@ def test_every_contribution_names_a_command_that_exists() -> None:
     items = [
         *contributions["widgets"],
         *contributions["sample_data"],
+        *contributions["readers"],
+        *contributions["writers"],
         *(item for menu in contributions["menus"].values() for item in menu if "command" in item),
     ]
     assert items
@@ -112,6 +115,16 @@ def test_every_command_can_be_imported() -> None:
         f"print(json.dumps([callable(resolve_name(name)) for name in {names!r}]))"
     )
     assert callables == [True] * len(names)
+
+
+def test_reader_claims_our_results_only_and_writer_single_labels() -> None:
+    contributions = manifest()["contributions"]
+    (reader,) = contributions["readers"]
+    assert tuple(reader["filename_patterns"]) == PATTERNS
+    assert reader["accepts_directories"] is False
+    (writer,) = contributions["writers"]
+    assert writer["layer_types"] == ["labels"]
+    assert writer["filename_extensions"] == [".tif", ".tiff"]
 
 
 def test_every_menu_is_one_that_napari_fills() -> None:

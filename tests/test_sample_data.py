@@ -35,6 +35,12 @@ def test_small_images(shape: tuple[int, int]) -> None:
     assert set(np.unique(truth)) - {0} == set(range(1, int(truth.max()) + 1))
 
 
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.3])
+def test_the_density_is_the_part_that_is_covered(density: float) -> None:
+    _, truth = simulate_nuclei((400, 400), diameter=12, density=density)
+    assert float((truth > 0).mean()) == pytest.approx(density, rel=0.2)
+
+
 def test_no_nuclei() -> None:
     image, truth = simulate_nuclei((50, 50), n=0)
     assert not truth.any()

@@ -8,6 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
@@ -242,7 +244,7 @@ class _File:
                     pixel_size=size,
                     unit=unit,
                     z_step=image.z_step,
-                    provenance=result.provenance,
+                    provenance={**result.provenance, **self._place(axes)},
                     overwrite=overwrite,
                 )
                 written.append(path)
@@ -263,6 +265,26 @@ class _File:
                     path.unlink(missing_ok=True)
             raise
         return tuple(written)
+
+    def _place(self, axes: str) -> dict[str, Any]:
+        """Where a viewer should put the labels: upon the image as napari opens it.
+
+        Its readers of pictures and TIFFs give every image a scale of one pixel.
+        """
+        if self.path.suffix.lower() == ".zarr":
+            return {}
+        n = len(axes)
+        return {
+            "transform": {
+                "scale": [1.0] * n,
+                "translate": [0.0] * n,
+                "rotate": np.eye(n).tolist(),
+                "shear": [0.0] * (n * (n - 1) // 2),
+                "affine": np.eye(n + 1).tolist(),
+                "units": ["pixel"] * n,
+                "axis_labels": list(axes.lower()),
+            }
+        }
 
 
 #: Axes that a label TIFF can name; pages of another meaning are taken for planes.

@@ -32,6 +32,8 @@ class Export:
         One letter for each axis of the labels.
     channels : mapping of str to array of the labels' shape
         The image, for tables; the arrays may be lazy. See `image_channels`.
+    z_step : float or None
+        Distance of the planes in the unit of `size`.
     """
 
     labels: NDArray[Any]
@@ -39,6 +41,7 @@ class Export:
     record: Mapping[str, Any]
     axes: str = "YX"
     channels: Mapping[str, Any] = field(default_factory=dict)
+    z_step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]
         axes=export.axes,
         pixel_size=(export.size.y, export.size.x),
         unit=export.size.unit,
+        z_step=export.z_step,
         provenance=export.record,
         overwrite=overwrite,
     )

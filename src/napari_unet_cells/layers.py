@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import pixel_size_of
+from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
 from napari_unet_cells.planes import Planes
 
 #: Key of `layer.metadata` under which our result layers say what they are.
@@ -330,7 +331,7 @@ def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
         layer.metadata.get(OURS, {}),
         describe_transform(layer),
         source_path(layer, layers),
-        told_pixel_size(source_image(layer, layers)),
+        told_pixel_size(source_image(layer, layers)) or told_pixel_size(layer),
     )
 
 
@@ -350,6 +351,20 @@ def pixel_size(source: ExportSource) -> PixelSize:
     y, x = source.transform["scale"][-2:]
     unit = source.transform["units"][-1]
     return _known(PixelSize(y, x, unit), source.image_path, source.told)
+
+
+def plane_step(source: ExportSource, size: PixelSize) -> float | None:
+    """Distance of the planes in the unit of the pixels; None where it is not known."""
+    z_unit, unit = (str(u).lower() for u in (source.transform["units"][-3:][0], size.unit))
+    if "Z" not in source.axes or not {z_unit, unit} <= UNIT_ALIASES.keys():
+        return None
+    step = abs(float(source.transform["scale"][-3]))
+    return step if z_unit == unit else step * _micrometers(z_unit) / _micrometers(unit)
+
+
+def _micrometers(unit: str) -> float:
+    name, factor = UNIT_ALIASES[unit]
+    return factor * MICROMETERS[name]
 
 
 def image_pixel_size(image: Any) -> Callable[[], PixelSize]:
@@ -412,6 +427,7 @@ def export_record(source: ExportSource, size: PixelSize) -> dict[str, Any]:
     checksum = source.made.get("digest")
     return {
         **source.made.get("provenance", {}),
+        **({"role": source.made["role"]} if "role" in source.made else {}),
         "corrected_by_hand": None if checksum is None else digest(source.labels) != checksum,
         "layer": source.name,
         "pixel_size": asdict(size),

@@ -28,7 +28,6 @@ CAMERA_OFFSET = 100.0
 NUCLEUS_GREY = 4000.0
 """Grey values that a nucleus of typical brightness stands above the camera's offset."""
 
-_COVERED = 0.15  # part of the image that nuclei cover where the caller does not say how many
 _TOUCHING = 0.3  # part of the nuclei that are put beside another one
 _MAX_OVERLAP = 0.12  # part of its area that a nucleus may lose to those placed before it
 
@@ -50,6 +49,7 @@ def simulate_nuclei(
     blur: float = 1.0,
     background: float = 0.1,
     seed: int = 0,
+    density: float = 0.15,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | NDArray[np.int32]]:
     """Make a fluorescence image of nuclei and the labels that are true of it.
 
@@ -58,8 +58,8 @@ def simulate_nuclei(
     shape : (int, int)
         Height and width in pixels.
     n : int, optional
-        Number of nuclei wanted; as many as cover about 15 % of the image by default. Fewer
-        are made where there is no room for more.
+        Number of nuclei wanted; as `density` says by default. Fewer are made where there is
+        no room for more.
     diameter : float
         Mean diameter in pixels (of the circle of the same area); single nuclei differ by 15 %.
     noise : float
@@ -73,6 +73,9 @@ def simulate_nuclei(
         that of a typical nucleus.
     seed : int
         The same seed and parameters give the same image.
+    density : float
+        Part of the image that the nuclei shall cover, 0 to 1, where `n` is not given. Above
+        about 0.5 there is no room for all of them.
 
     Returns
     -------
@@ -90,9 +93,11 @@ def simulate_nuclei(
         raise ValueError(f"shape {shape} and diameter {diameter} must be positive")
     if min(noise, blur, background) < 0 or (n is not None and n < 0):
         raise ValueError("n, noise, blur and background must not be negative")
+    if not 0 <= density <= 1:
+        raise ValueError(f"density {density} must lie between 0 and 1")
     rng = np.random.default_rng(seed)
     if n is None:
-        n = round(_COVERED * shape[0] * shape[1] / (np.pi * diameter**2 / 4))
+        n = round(density * shape[0] * shape[1] / (np.pi * diameter**2 / 4))
     truth, stain = _place_nuclei(shape, n, diameter, rng)
     light = stain * _chromatin(shape, diameter, rng) * _shading(shape, rng)
     # Light from above and below the focus: a faint glow around the nuclei.

@@ -1,7 +1,8 @@
 """Image and label files on disk.
 
 Reading keeps what a measurement needs: the pixels as they were stored, the meaning of
-each axis, the pixel size and its unit. Writing is atomic, and labels come out as TIFFs
+each axis, the pixel size and its unit; what is too large for the memory stays on the disk
+until it is sliced. Writing is atomic, and labels come out as TIFFs
 that Fiji opens with the right pixel size and that say how they were made::
 
     file ──read_image──> Image(data, axes, pixel_size, unit)
@@ -16,6 +17,9 @@ from napari_unet_cells.files.atomic import FileExists, atomic_write, make_folder
 from napari_unet_cells.files.find import find_images
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.labels import read_provenance, write_labels
+from napari_unet_cells.files.labels_zarr import LabelsZarr, write_labels_zarr
+from napari_unet_cells.files.lazy import LazyArray
+from napari_unet_cells.files.ome_zarr import zarr_levels
 from napari_unet_cells.files.pixel_size import pixel_size_of
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
 from napari_unet_cells.files.records import write_json
@@ -25,6 +29,8 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "FileExists",
     "Image",
+    "LabelsZarr",
+    "LazyArray",
     "atomic_write",
     "find_images",
     "make_folder",
@@ -33,5 +39,7 @@ __all__ = [
     "read_provenance",
     "write_json",
     "write_labels",
+    "write_labels_zarr",
     "write_table",
+    "zarr_levels",
 ]

@@ -91,7 +91,7 @@ def atomic_write(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
     except FileExistsError as error:
         raise FileExists(target) from error
     except OSError as error:
-        raise _write_failure(target, error) from error
+        raise write_failure(target, error) from error
 
 
 def _check_target(target: Path, real: Path, overwrite: bool) -> None:
@@ -166,7 +166,8 @@ _WRITE_FAILURES = {
 }
 
 
-def _write_failure(target: Path, error: OSError) -> UserError:
+def write_failure(target: Path, error: OSError) -> UserError:
+    """Say why the operating system does not let a file or folder be written."""
     reason, way_out = _WRITE_FAILURES.get(
         error.errno or 0,
         (

@@ -13,17 +13,19 @@ from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.labels import read_provenance
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES
+from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, is_zarr
 
-_RESULT_NAME = re.compile(r".*_(cells|classes)\.tiff?", re.IGNORECASE)
+_RESULT_NAME = re.compile(r".*_(cells|classes)\.(tiff?|zarr)", re.IGNORECASE)
 
 
 def find_images(paths: Iterable[PathLike]) -> list[Path]:
-    """List the image files that paths, folders and patterns stand for.
+    """List the images that paths, folders and patterns stand for.
 
-    A file stands for itself, whatever it is; a folder for the images in it, not in its
-    subfolders; a pattern (``*``, ``?``, ``[...]``, and ``**`` for any depth) for the
-    images it matches. Hidden files and our own results (``*_cells.tif``,
-    ``*_classes.tif``) are left out, unless named or asked for by a pattern that ends so.
+    A file and a zarr folder stand for themselves, whatever they are; any other folder for
+    the images in it, not in its subfolders; a pattern (``*``, ``?``, ``[...]``, and ``**``
+    for any depth) for the images it matches. Hidden files and our own results
+    (``*_cells.tif``, ``*_classes.tif``, or ``.zarr``) are left out, unless named or asked
+    for by a pattern that ends so.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def find_images(paths: Iterable[PathLike]) -> list[Path]:
 def _images_of(path: Path) -> list[Path]:
     is_pattern = glob.has_magic(str(path))
     try:
-        if path.is_file():
+        if path.is_file() or is_zarr(path):
             return [path]
         if path.is_dir():
             candidates = list(path.iterdir())
@@ -76,12 +78,15 @@ def _nothing_found(path: Path, results: Sequence[Path], is_pattern: bool) -> Use
             f"{path} holds results only ({results[0].name}). To segment such a file, name it."
         )
     reason = "matches no image" if is_pattern else "is a folder without images"
-    return UserError(f"{path} {reason} (TIFF, PNG, JPEG, BMP). Check the name and the folder.")
+    kinds = "TIFF, OME-Zarr, PNG, JPEG, BMP"
+    return UserError(f"{path} {reason} ({kinds}). Check the name and the folder.")
 
 
 def _is_image(path: Path) -> bool:
     is_hidden = path.name.startswith(".")
-    return not is_hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    suffix = path.suffix.lower()
+    is_image = suffix in IMAGE_SUFFIXES and path.is_file()
+    return not is_hidden and (is_image or (suffix == ZARR_SUFFIX and path.is_dir()))
 
 
 def _asks_for_results(path: Path) -> bool:

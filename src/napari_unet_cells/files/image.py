@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -15,9 +13,11 @@ class Image:
 
     Attributes
     ----------
-    data : NDArray
+    data : NDArray or LazyArray
         Pixels in native byte order, shape ``tuple(length of each axis)``; the dtype is
-        the file's, except that 1-bit images become uint8 of 0 and 255.
+        the file's, except that 1-bit images become uint8 of 0 and 255. Of a zarr, and of
+        a TIFF of more than a quarter of the free memory, they stay on the disk until
+        they are sliced.
     axes : str
         One letter an axis, of T (time), Z, C (channel), Y, X, or what else the file
         names (Q or I: pages of unknown meaning). Axes of length 1 are dropped, Y and X
@@ -32,12 +32,15 @@ class Image:
         Distance of two planes in `unit`.
     n_images : int
         Images that the file holds; only the first of them is read.
+    channel_names : tuple of str
+        One for each channel; empty where the file does not say.
     """
 
-    data: NDArray[Any]
+    data: Any
     axes: str
     pixel_size: tuple[float, float] | None
     unit: str
     path: Path
     z_step: float | None = None
     n_images: int = 1
+    channel_names: tuple[str, ...] = ()

@@ -28,8 +28,9 @@ from napari_unet_cells.files.pixel_size import (
 from napari_unet_cells.files.quiet import quiet_tifffile
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
+from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_attributes
 
-_PROVENANCE_KEY = "napari_unet_cells"
+PROVENANCE_KEY = "napari_unet_cells"
 
 # ImageJ cannot place compressed planes beyond 32-bit positions; leave room for metadata
 _IMAGEJ_MAX_BYTES = 2**32 - 2**25
@@ -90,7 +91,7 @@ def write_labels(
     """
     target = with_ending(path, TIFF_SUFFIXES, ".tif")
     array = _fitting_labels(target, np.asarray(labels), axes)
-    scale = _scale_to_write(target, pixel_size, unit, z_step)
+    scale = scale_to_write(target, pixel_size, unit, z_step)
     record = jsonable(provenance)
     is_imagej = array.dtype != np.uint32 and array.nbytes <= _IMAGEJ_MAX_BYTES
     options = (_imagej_options if is_imagej else _ome_options)(scale, record)
@@ -120,7 +121,7 @@ def _fitting_labels(target: Path, labels: NDArray[Any], axes: str) -> NDArray[An
     return labels.astype(np.uint16 if high < 2**16 else np.uint32, copy=False)
 
 
-def _scale_to_write(
+def scale_to_write(
     target: Path, pixel_size: tuple[float, float] | None, unit: str, z_step: float | None
 ) -> Scale:
     """Convert the caller's sizes to a unit that a TIFF can name, numpy numbers to floats."""
@@ -146,7 +147,7 @@ def _scale_to_write(
 def _imagej_options(scale: Scale, record: Any) -> dict[str, Any]:
     """Arguments of `tifffile.imwrite` for ImageJ: pixels per unit, the unit by name."""
     metadata = {
-        _PROVENANCE_KEY: json.dumps(record, separators=(",", ":"), allow_nan=False),
+        PROVENANCE_KEY: json.dumps(record, separators=(",", ":"), allow_nan=False),
         # what Fiji shows under Image > Show Info
         "Info": json.dumps(record, indent=1, ensure_ascii=False),
     }
@@ -163,7 +164,7 @@ def _imagej_options(scale: Scale, record: Any) -> dict[str, Any]:
 def _ome_options(scale: Scale, record: Any) -> dict[str, Any]:
     """Arguments of `tifffile.imwrite` for OME, with resolution tags for other readers."""
     text = json.dumps(record, separators=(",", ":"), allow_nan=False)
-    metadata: dict[str, Any] = {"Description": f"{_PROVENANCE_KEY}={text}"}
+    metadata: dict[str, Any] = {"Description": f"{PROVENANCE_KEY}={text}"}
     options: dict[str, Any] = {"ome": True, "metadata": metadata}
     if scale.pixel_size is not None:
         sizes = dict(zip("YXZ", (*scale.pixel_size, scale.z_step), strict=True))
@@ -182,12 +183,12 @@ def read_provenance(path: PathLike) -> dict[str, Any]:
     Parameters
     ----------
     path : str or os.PathLike
-        A TIFF.
+        A TIFF, or a zarr folder.
 
     Returns
     -------
     dict
-        The provenance; empty for a TIFF that is not ours.
+        The provenance; empty for a file that is not ours.
 
     Raises
     ------
@@ -195,6 +196,9 @@ def read_provenance(path: PathLike) -> dict[str, Any]:
         If the file is missing or no TIFF.
     """
     path = Path(path)
+    if is_zarr(path):
+        made = zarr_attributes(path).get(PROVENANCE_KEY)
+        return made if isinstance(made, dict) else {}
     try:
         with quiet_tifffile(), tifffile.TiffFile(path) as tif:
             text = _description_of(tif)
@@ -204,7 +208,7 @@ def read_provenance(path: PathLike) -> dict[str, Any]:
         raise damaged(path, "TIFF", error) from error
     for line in text.splitlines():
         key, _, value = line.partition("=")
-        if key == _PROVENANCE_KEY:
+        if key == PROVENANCE_KEY:
             with contextlib.suppress(ValueError):
                 return dict(json.loads(value))
     return {}

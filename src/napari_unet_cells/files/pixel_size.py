@@ -13,6 +13,7 @@ import tifffile
 
 from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.quiet import quiet_tifffile
+from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_image
 
 
 class Scale(NamedTuple):
@@ -61,6 +62,12 @@ def scale_of(tif: tifffile.TiffFile) -> Scale:
     """Pixel size from the first kind of metadata that states one."""
     found = (read(tif) for read in (_ome_scale, _imagej_scale, _resolution_scale))
     return next((scale for scale in found if scale is not None), NO_SCALE)
+
+
+def zarr_scale(lengths: Mapping[str, tuple[float, str]]) -> Scale:
+    """Pixel size as `zarr_metadata.ZarrImage` states it."""
+    stated = {axis: lengths.get(axis, (None, "")) for axis in "yxz"}
+    return _scale_from(stated) or NO_SCALE
 
 
 def _ome_scale(tif: tifffile.TiffFile) -> Scale | None:
@@ -149,7 +156,7 @@ def _is_print_resolution(micrometers: float) -> bool:
 
 
 def pixel_size_of(path: PathLike) -> tuple[tuple[float, float] | None, str]:
-    """Look up the pixel size of a TIFF without reading its pixels.
+    """Look up the pixel size of a TIFF or a zarr without reading its pixels.
 
     For napari layers, whose built-in reader drops it. Never raises: a file that cannot be
     read has no pixel size.
@@ -157,7 +164,7 @@ def pixel_size_of(path: PathLike) -> tuple[tuple[float, float] | None, str]:
     Parameters
     ----------
     path : str or os.PathLike
-        Any file, or none.
+        Any file or zarr folder, also one within another; or none.
 
     Returns
     -------
@@ -167,6 +174,9 @@ def pixel_size_of(path: PathLike) -> tuple[tuple[float, float] | None, str]:
         As in `Image`; ``"pixel"`` without a size.
     """
     try:
+        if is_zarr(Path(path)):
+            scale = zarr_scale(zarr_image(Path(path)).lengths)
+            return scale.pixel_size, scale.unit
         # a named pipe would block for ever, a web address is no file
         if not Path(path).is_file():
             return None, "pixel"

@@ -10,30 +10,34 @@ from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.complete import TIFF_LAYOUTS
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.image import Image
+from napari_unet_cells.files.ome_zarr import read_zarr
 from napari_unet_cells.files.pictures import PICTURE_SUFFIXES, read_picture
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES, read_tiff
+from napari_unet_cells.files.zarr_metadata import is_zarr
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES | PICTURE_SUFFIXES
-"""Endings, in lower case, that `read_image` reads."""
+"""Endings, in lower case, of the files that `read_image` reads."""
 
 
 def read_image(path: PathLike) -> Image:
-    """Read a TIFF (plain, ImageJ, OME) or a picture (PNG, JPEG, BMP, ...).
+    """Read a TIFF (plain, ImageJ, OME), a picture (PNG, JPEG, BMP, ...) or an OME-Zarr.
 
-    The content decides which of the two it is, so a JPEG named ``.tif`` is read too.
+    The content decides whether a file is a TIFF, so a JPEG named ``.tif`` is read too.
     RGB comes as ``"YXC"``, alpha is dropped, indexed colours become RGB; an intensity
     image with a false-colour table (as ImageJ and microscopes save it) stays an
-    intensity image. Pictures carry no pixel size that could be trusted.
+    intensity image. Pictures carry no pixel size that could be trusted. A zarr is read at
+    its full resolution; without OME metadata its last axes are taken for (z, y, x).
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file; of a zarr the folder, or a group or array within it.
 
     Returns
     -------
     Image
-        All planes of the first image in the file, in memory.
+        All planes of the first image in the file; in memory, but for a zarr and a TIFF of
+        more than a quarter of the free memory, which stay on the disk.
 
     Raises
     ------
@@ -43,6 +47,8 @@ def read_image(path: PathLike) -> Image:
     """
     path = Path(path)
     try:
+        if is_zarr(path):
+            return _with_pixels(read_zarr(path))
         header = _header_of(path)
         reader = read_tiff if header[:4] in TIFF_LAYOUTS else read_picture
         image = reader(path, header)
@@ -55,8 +61,12 @@ def read_image(path: PathLike) -> Image:
         ) from error
     except OSError as error:
         raise read_failure(path, error) from error
+    return _with_pixels(image)
+
+
+def _with_pixels(image: Image) -> Image:
     if image.data.size == 0:
-        raise UserError(f"{path.name} holds no pixels. Save the image again.")
+        raise UserError(f"{image.path.name} holds no pixels. Save the image again.")
     return image
 
 
@@ -69,8 +79,8 @@ def _header_of(path: Path) -> bytes:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(
             f"{path.name} cannot be read: files ending in {path.suffix or 'nothing'!r} are not "
-            "known here. Open it in Fiji (Bio-Formats) and save it as a TIFF; PNG, JPEG "
-            "and BMP are read too."
+            "known here. Open it in Fiji (Bio-Formats) and save it as a TIFF; PNG, JPEG, "
+            "BMP and OME-Zarr are read too."
         )
     if not header:
         raise UserError(f"{path.name} is empty (0 bytes). Copy it again from its source.")

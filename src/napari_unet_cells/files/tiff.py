@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import psutil
 import tifffile
 from numpy.typing import NDArray
 
@@ -13,10 +16,17 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.complete import check_complete, structure_end
 from napari_unet_cells.files.failures import cut_off, damaged, read_failure
 from napari_unet_cells.files.image import Image
+from napari_unet_cells.files.lazy import LazyArray
 from napari_unet_cells.files.pixel_size import scale_of
 from napari_unet_cells.files.quiet import quiet_tifffile
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+
+# part of the free memory above which the pixels stay on the disk
+_IN_MEMORY = 0.25
+
+# a strip or tile is decoded for each slice that touches it: larger ones are read once, at once
+_LARGEST_CHUNK = 2**26
 
 
 def read_tiff(path: Path, header: bytes) -> Image:
@@ -25,21 +35,76 @@ def read_tiff(path: Path, header: bytes) -> Image:
         if structure_end(file, header) > path.stat().st_size:
             raise cut_off(path, "TIFF")
     try:
-        with quiet_tifffile(), tifffile.TiffFile(path) as tif:
+        with quiet_tifffile(), contextlib.ExitStack() as stack:
+            tif = stack.enter_context(tifffile.TiffFile(path))
             if len(tif.pages) == 0:
                 raise UserError(f"{path.name} is a TIFF without a page. Save the image again.")
             series = tif.series[0]
             check_complete(path, tif, series)
-            data, axes = _plain_axes(series)
+            lazy = _lazy_pixels(path, tif, series)
+            if lazy is not None:
+                stack.pop_all()  # the file stays open as long as the pixels may be read
+            data: Any
+            data, axes = lazy or _plain_axes(series)
             scale = scale_of(tif)
             n_images = len(tif.series)
+            names = _channel_names(tif, axes, data.shape)
     except (UserError, MemoryError):
         raise
     except OSError as error:
         raise read_failure(path, error) from error
     except Exception as error:  # each codec has its own exceptions
         raise damaged(path, "TIFF", error) from error
-    return Image(data, axes, scale.pixel_size, scale.unit, path, scale.z_step, n_images)
+    return Image(data, axes, scale.pixel_size, scale.unit, path, scale.z_step, n_images, names)
+
+
+def _lazy_pixels(
+    path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> tuple[LazyArray, str] | None:
+    """Leave the pixels on the disk; None where they fit into memory or cannot be left there.
+
+    Uncompressed pixels that lie in one piece are mapped; others are decoded strip by strip or
+    tile by tile. Palettes and samples that have to be moved are always read.
+    """
+    page, axes = series.keyframe, series.axes
+    is_plain = "S" not in axes or (axes.endswith("YXS") and series.shape[-1] == 3)
+    is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+    small = series.nbytes <= _IN_MEMORY * psutil.virtual_memory().available
+    if small or not is_plain or is_palette or "Y" not in axes:
+        return None
+    if series.dataoffset is not None:
+        dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
+        stored: Any = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+    else:
+        import zarr  # takes half a second
+
+        stored = zarr.open_array(series.aszarr(), mode="r")
+        if np.prod(stored.chunks) * stored.dtype.itemsize > _LARGEST_CHUNK:
+            return None
+    dropped = tuple(
+        axis
+        for axis, (name, length) in enumerate(zip(axes, series.shape, strict=True))
+        if length == 1 and name not in "YX"
+    )
+    kept = "".join(name for axis, name in enumerate(axes) if axis not in dropped)
+    return LazyArray(stored, dropped, path, "TIFF", tif), kept.replace("S", "C")
+
+
+def _channel_names(tif: tifffile.TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of true channels, by OME or by ImageJ's labels; empty where not every one has one."""
+    at = axes.find("C")
+    if at < 0 or at == len(axes) - 1:
+        return ()
+    names: list[str] = []
+    if tif.ome_metadata:
+        with contextlib.suppress(ElementTree.ParseError):
+            pixels = ElementTree.fromstring(tif.ome_metadata).find(".//{*}Pixels")
+            found = () if pixels is None else pixels.findall("{*}Channel")
+            names = [channel.get("Name", "") for channel in found]
+    elif tif.imagej_metadata and axes == "CYX":
+        labels = tif.imagej_metadata.get("Labels", ())
+        names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
+    return tuple(names) if len(names) == shape[at] and all(names) else ()
 
 
 def _plain_axes(series: tifffile.TiffPageSeries) -> tuple[NDArray[Any], str]:

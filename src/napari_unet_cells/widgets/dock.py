@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_unet_cells.engine import Engine, shared_engine
 from napari_unet_cells.widgets.export import ExportSection
+from napari_unet_cells.widgets.opening import open_drops
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
 from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment import SegmentSection
@@ -36,6 +37,7 @@ class UNetCellsDock(QWidget):
         super().__init__()
         self.setObjectName("unet_cells_dock")
         load_preferences()
+        open_drops()
         engine = shared_engine()
         self.segment = SegmentSection(napari_viewer, engine)
         self.export = ExportSection(napari_viewer)

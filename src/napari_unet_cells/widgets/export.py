@@ -31,6 +31,7 @@ from napari_unet_cells.export import (
     proposed_path,
 )
 from napari_unet_cells.widgets.layer_box import LayerBox
+from napari_unet_cells.widgets.opening import ask_and_open
 from napari_unet_cells.widgets.table import open_table
 from napari_unet_cells.widgets.worker import Worker
 
@@ -71,6 +72,11 @@ class ExportSection(QWidget):
         self.table_button.setObjectName("table_button")
         self.table_button.clicked.connect(self.show_table)
         layout.addWidget(self.table_button)
+        self.open_button = QPushButton("Open result...")
+        self.open_button.setObjectName("open_result_button")
+        self.open_button.setToolTip("Open exported labels in their place, to go on with them")
+        self.open_button.clicked.connect(lambda: ask_and_open(viewer, self))
+        layout.addWidget(self.open_button)
         layout.addWidget(self.message)
         self.labels_box.currentIndexChanged.connect(self._show_usable)
         self.worker.progressed.connect(self._receive)
@@ -140,6 +146,7 @@ class ExportSection(QWidget):
                 facts.export_record(source, size),
                 source.axes,
                 {} if channels is None else channels.arrays,
+                facts.plane_step(source, size),
             )
             yield exporter.write(path, export, bool(existing))
 

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from napari_unet_cells.layers import (
     CELLS,
     CLASSES,
+    INPUT,
     OURS,
     image_id,
     place_of,
     result_metadata,
 )
+from napari_unet_cells.reader import class_colors
 from napari_unet_cells.run import Adjusted, Finished
 from napari_unet_cells.segmentation import Started
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-
-#: Colours of the classes: background is not drawn, later classes repeat.
-CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6ebd")
 
 
 def preload() -> None:
@@ -36,14 +35,6 @@ def preload() -> None:
     """
     for module in ("pandas", "skimage.color.colorconv"):
         importlib.import_module(module)
-
-
-def class_colors(n: int) -> dict[int | None, str]:
-    """Colours of `n` classes, as napari takes them: what is no class is not drawn."""
-    others = CLASS_COLORS[1:]
-    colors: dict[int | None, str] = {None: CLASS_COLORS[0], 0: CLASS_COLORS[0]}
-    colors.update({index: others[(index - 1) % len(others)] for index in range(1, n)})
-    return colors
 
 
 class ResultLayers:
@@ -61,6 +52,9 @@ class ResultLayers:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
         self._place = place_of(image, shown)
+        # Who saves the labels later may not find the image, or what was told about it.
+        told = image.metadata.get(INPUT, {}).get("pixel_size")
+        self._told = {} if told is None else {INPUT: {"pixel_size": told}}
         self._single = len(shown or ())
         self._provenance: dict[str, Any] = {}
         self._array: NDArray[Any] | None = None
@@ -130,7 +124,7 @@ class ResultLayers:
         self.cells = self._viewer.add_labels(
             self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
-            metadata=result_metadata(CELLS, self._image, self._provenance, checksum),
+            metadata=self._told | result_metadata(CELLS, self._image, self._provenance, checksum),
             **self._place,
         )
         self._viewer.layers.selection.active = self.cells
@@ -143,7 +137,7 @@ class ResultLayers:
         self._classes = self._viewer.add_labels(
             self._array,
             name=f"{self._name} classes",
-            metadata=result_metadata(CLASSES, self._image, self._provenance),
+            metadata=self._told | result_metadata(CLASSES, self._image, self._provenance),
             colormap=DirectLabelColormap(color_dict=class_colors(len(self._provenance["classes"]))),
             **self._place,
         )

@@ -1,0 +1,78 @@
+"""Results from files: the dialog behind "Open result...", and who opens what is dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_unet_cells import layers as facts
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.reader import open_result, prefer_reader
+from napari_unet_cells.settings import preferences
+from napari_unet_cells.widgets.preferences import PLUGIN
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_FILTER = "Results (*_cells.tif *_cells.tiff *_classes.tif *_classes.tiff);;TIFF (*.tif *.tiff)"
+
+
+def ask_and_open(viewer: Viewer, parent: QWidget | None = None) -> list[Any]:
+    """Ask for label images and open them in their place.
+
+    Files of any name can be chosen: who chooses them here says that they are labels. What
+    cannot be opened is said in a sentence, and the others are opened.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    parent : QWidget, optional
+        Over which the dialog appears.
+
+    Returns
+    -------
+    list of napari labels layer
+        Those that were added; empty where the user cancelled.
+    """
+    names, _ = QFileDialog.getOpenFileNames(parent, "Open result", _folder(viewer), _FILTER)
+    return [layer for name in names for layer in open_files(viewer, name)]
+
+
+def open_files(viewer: Viewer, *paths: str | Path) -> list[Any]:
+    """Open label images in their place; what cannot be opened is said in a sentence."""
+    layers = []
+    for path in paths:
+        try:
+            for labels, attributes, _ in open_result(path):
+                layer = viewer.add_labels(labels, **attributes)
+                facts.tell(layer, path=str(path))  # as napari's own readers say it
+                layers.append(layer)
+        except UserError as error:
+            show_error(str(error))
+    return layers
+
+
+def _folder(viewer: Viewer) -> str:
+    """Folder of results, else that of the newest layer that came from a file."""
+    if preferences().results_folder:
+        return str(Path(preferences().results_folder).expanduser())
+    paths = [path for layer in viewer.layers if (path := facts.file_of(layer)) is not None]
+    return str(paths[-1].parent) if paths else ""
+
+
+def open_drops() -> None:
+    """Let results that are dropped on the viewer come to our reader, without a question.
+
+    napari's own reader claims every TIFF, and napari asks where two do. What the user
+    chose for one of our names stays.
+    """
+    from napari.settings import get_settings
+
+    plugins = get_settings().plugins
+    chosen = dict(plugins.extension2reader)
+    preferred = prefer_reader(chosen, PLUGIN)
+    if list(preferred.items()) != list(chosen.items()):
+        plugins.extension2reader = preferred
