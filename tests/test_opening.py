@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -115,3 +117,16 @@ def test_what_is_dropped_comes_to_us_unless_the_user_chose_another(result):
         assert plugins.extension2reader == once
     finally:
         plugins.extension2reader = before
+
+
+def test_a_name_that_was_not_typed_is_told(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(opening, "show_info", told.append)
+    labels = np.ones((6, 8), np.uint16)
+    opening.save_labels(str(tmp_path / "a"), labels, {})
+    assert told == []
+    before = (tmp_path / "a.tif").read_bytes()
+    first, _ = opening.save_labels(str(tmp_path / "a"), labels * 2, {})
+    assert Path(first).name == "a-2.tif"
+    assert "a-2.tif" in told[0]
+    assert (tmp_path / "a.tif").read_bytes() == before

@@ -17,9 +17,7 @@ from napari_unet_cells.files.atomic import FileExists, atomic_write, make_folder
 from napari_unet_cells.files.find import find_images
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.labels import read_provenance, write_labels
-from napari_unet_cells.files.labels_zarr import LabelsZarr, write_labels_zarr
 from napari_unet_cells.files.lazy import LazyArray
-from napari_unet_cells.files.ome_zarr import zarr_levels
 from napari_unet_cells.files.pixel_size import pixel_size_of
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
 from napari_unet_cells.files.records import write_json
@@ -29,7 +27,6 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "FileExists",
     "Image",
-    "LabelsZarr",
     "LazyArray",
     "atomic_write",
     "find_images",
@@ -39,7 +36,5 @@ __all__ = [
     "read_provenance",
     "write_json",
     "write_labels",
-    "write_labels_zarr",
     "write_table",
-    "zarr_levels",
 ]

@@ -42,26 +42,6 @@ def read_zarr(path: Path) -> Image:
     )
 
 
-def zarr_levels(path: Path) -> list[Any]:
-    """Open all resolutions of the first image in a zarr folder, the finest first.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of zarr.Array
-        As napari takes them for a multiscale layer.
-
-    Raises
-    ------
-    UserError
-        Where it is damaged or incomplete.
-    """
-    return [_open(level, path) for level in zarr_image(path).levels]
-
-
 def _open(folder: Path, path: Path) -> Any:
     import zarr  # takes half a second
 

@@ -1,11 +1,12 @@
-"""Results from files: the dialog behind "Open result...", and who opens what is dropped."""
+"""Labels from and to files, as the user meets them: Open result..., drag and drop, File > Save."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_unet_cells import layers as facts
@@ -13,6 +14,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.reader import open_result, prefer_reader
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.preferences import PLUGIN
+from napari_unet_cells.writer import write_layer
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -61,6 +63,19 @@ def _folder(viewer: Viewer) -> str:
         return str(Path(preferences().results_folder).expanduser())
     paths = [path for layer in viewer.layers if (path := facts.file_of(layer)) is not None]
     return str(paths[-1].parent) if paths else ""
+
+
+def save_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write a labels layer for napari's File > Save; see `writer.write_layer`.
+
+    napari says nowhere which files were written, so a name that was not typed is told.
+    """
+    written = write_layer(path, data, attributes)
+    typed = Path(path)
+    wanted = typed.stem if typed.suffix.lower() in (".tif", ".tiff") else typed.name
+    if Path(written[0]).stem != wanted:
+        show_info(f"There was a file of this name; the labels were saved as {written[0]}.")
+    return written
 
 
 def open_drops() -> None:

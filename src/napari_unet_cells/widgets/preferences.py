@@ -46,10 +46,10 @@ def _stored() -> Any:
 
 
 class Shortcuts:
-    """Keys that work while the canvas has the focus.
+    """Keys that work while no text field has the focus.
 
     ``keybindings`` of a plugin's manifest do nothing in napari 0.9, so the viewer's own are
-    used. They are not taken from a text field: the viewer hears keys of its canvas only.
+    used. A text field that has the focus keeps its keys.
 
     Parameters
     ----------

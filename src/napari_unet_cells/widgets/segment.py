@@ -162,7 +162,8 @@ class SegmentSection(QWidget):
         preferred = preferences().default_model
         if preferred and preferred not in cards:
             show_warning(
-                f"There is no model '{preferred}', which the preferences name as the default."
+                f"There is no model '{preferred}', which the preferences name as the default. "
+                "Change it under File > Preferences."
             )
         chosen = preferred if preferred in cards else DEFAULT_MODEL
         if chosen in cards:
