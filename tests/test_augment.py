@@ -21,6 +21,7 @@ from napari_unet_cells.augment import (
     Cropper,
     annotate,
     boundary_classes,
+    class_weights,
 )
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -135,6 +136,50 @@ def test_masks_of_classes_stay_classes(nuclei: Annotated) -> None:
     _, drawn, weights = Cropper([plane], AugmentOptions(size=64, instances=False)).batch(8, (0,))
     assert set(np.unique(drawn)) == {0, 4}
     assert (weights == 1).all()
+
+
+def test_rare_classes_weigh_more() -> None:
+    mask = np.zeros((100, 100), np.int32)
+    mask[:10, :90], mask[50, :100] = 1, 2  # 90 %, 9 % and 1 %, and none of the last class
+    planes = [Annotated(mask.astype(np.uint8), mask, 0.0, "a")]
+    weights = class_weights(planes, 4)
+    ratios = np.array(weights) / weights[0]
+    np.testing.assert_allclose(ratios, [1, 10**0.5, 90**0.5, 900**0.5])
+    part = np.array([0.9, 0.09, 0.01, 0.0])
+    assert (part * weights).sum() == pytest.approx(1)
+
+    cropper = Cropper(planes, AugmentOptions(size=64, instances=False, class_weights=weights))
+    _, classes, drawn = cropper.batch(8, (0,))
+    assert set(np.unique(classes)) == {0, 1, 2}
+    np.testing.assert_allclose(drawn, np.array(weights)[classes], rtol=1e-6)
+
+
+def test_classes_have_no_diameter() -> None:
+    mask = np.zeros((64, 64), np.int32)
+    mask[:20, :20] = 1
+    image = simulate_nuclei((64, 64))[0]
+    assert annotate(image, mask).diameter > 20
+    assert annotate(image, mask, instances=False).diameter == 0
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+@pytest.mark.parametrize("zoom", [0.4, 1.0, 2.5])
+def test_images_of_several_channels_keep_them_in_order(channels: int, zoom: float) -> None:
+    y, x = np.mgrid[:300, :300]
+    mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
+    levels = np.linspace(0, 255, channels).astype(np.uint8)  # each channel its own
+    plane = annotate((mask[..., None] * levels).astype(np.uint8), mask)
+    assert plane.image.shape == (300, 300, channels)
+    image, labels = augment._warp(plane, zoom, 64, np.random.default_rng(1))
+    assert image.shape == (64, 64, channels)
+    inside = image[labels > 0].mean(axis=0)
+    np.testing.assert_allclose(inside, levels, atol=0.2 * 255)
+    assert (np.diff(inside) > 20).all()
+
+    images, classes, _ = Cropper([plane], AugmentOptions(size=64, channels=channels)).batch(6, (0,))
+    assert images.shape == (6, 64, 64, channels)
+    assert np.isfinite(images).all()
+    assert classes.max() == BOUNDARY
 
 
 def test_boundaries_between_touching_cells_weigh_most(nuclei: Annotated) -> None:

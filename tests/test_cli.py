@@ -192,6 +192,27 @@ def test_models_are_listed_and_broken_ones_named(
         (["{data}", "-o", "{out}/none/m.keras"], "There is no folder"),
         (["{data}", "-o", "{out}/m.keras", "--minutes", "0"], "must be above 0"),
         (["{data}", "-o", "{out}/m.keras", "--alpha", "-1"], "must be above 0"),
+        (["{data}", "-o", "{out}/m.keras", "--alpha", "0"], "must be above 0"),
+        (
+            ["{data}", "-o", "{out}/m.keras", "--arch", "vgg16_unet", "--alpha", "1"],
+            "--alpha is the width of a MobileNet; vgg16_unet has none",
+        ),
+        (["{data}", "-o", "{out}/m.keras", "--classes", "a"], "must be 2 to 255 different names"),
+        (["{data}", "-o", "{out}/m.keras", "--classes", "a,b,a"], "different names"),
+        (["{data}", "-o", "{out}/m.keras", "--classes", "a,,b"], "different names"),
+        (
+            ["{data}", "-o", "{out}/m.keras", "--classes", "cell,rim,boundary"],
+            "one number a cell: leave out --classes",
+        ),
+        (
+            ["{data}", "-o", "{out}/m.keras", "--classes", "background,nucleus"],
+            "masks/0.tif holds the value",
+        ),
+        (["{data}", "-o", "{out}/m.keras", "--channels", "0"], "1 to 16 channels, not 0"),
+        (
+            ["{data}", "-o", "{out}/m.keras", "--channels", "2"],
+            "images/0.tif has 1 channels, and the network is to have 2. Choose --channels 1",
+        ),
         (["{data}", "-o", "{out}/old.keras"], "--resume goes on with it, --overwrite starts anew"),
     ],
 )
@@ -368,7 +389,7 @@ def state_of(checkpoint: Path) -> tuple[int, int, float]:
     import h5py
 
     state = json.loads((checkpoint / "state.json").read_text())
-    with h5py.File(checkpoint / "model.weights.h5") as file:
+    with h5py.File(checkpoint / state["slot"] / "model.weights.h5") as file:
         return state["step"], int(file["optimizer/vars/0"][()]), state["seconds"] / 60
 
 
@@ -416,6 +437,126 @@ def test_a_training_makes_a_model_resumes_and_segments(
     assert len(os.listdir(output)) == 8
 
 
+@pytest.fixture
+def tissue(tmp_path: Path) -> Path:
+    """Make two images of three classes, told by brightness, the last one for validation."""
+    folder = tmp_path / "tissue"
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        mask = np.kron(rng.permutation(np.arange(16) % 3).reshape(4, 4), np.ones((24, 24)))
+        image = mask * 80 + rng.normal(40, 3, mask.shape)
+        for kind, pixels in (("images", image), ("masks", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / kind / f"{i}.tif", pixels.astype(np.uint8))
+    records = [{"name": "0.tif", "split": "train"}, {"name": "1.tif", "split": "val"}]
+    (folder / "index.json").write_text(json.dumps(records))
+    return folder
+
+
+@network
+def test_class_masks_train_as_they_are_and_are_scored_by_class(
+    tmp_path: Path, tissue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "tissue.keras"
+    names = ["background", "nucleus", "vessel"]
+    arguments = ["train", str(tissue), "-o", str(model), "--arch", "unet_mini", "--batch", "1"]
+    arguments += ["--classes", ",".join(names), "--minutes", "0.02"]
+
+    assert main(arguments) == DONE
+
+    card = json.loads(model.with_suffix(".json").read_text())
+    assert card["classes"] == names
+    assert card["diameters"] == [0, 0]
+    assert list(card["scores"]["val"]["all"]["iou"]) == names
+    assert 0 <= card["scores"]["val"]["all"]["mean_iou"] <= 1
+    state = json.loads((tmp_path / "tissue.checkpoint" / "state.json").read_text())
+    weights = state["options"]["augment"]["class_weights"]
+    assert len(weights) == 3
+    assert 0.8 < min(weights) < max(weights) < 1.2  # they are about as frequent
+
+    capsys.readouterr()
+    assert main(["evaluate", str(model), str(tissue)]) == DONE
+    said = capsys.readouterr().out
+    assert "IoU of vessel" in said
+    assert json.loads(said.splitlines()[-1])["all"] == card["scores"]["val"]["all"]
+
+    output = tmp_path / "out"
+    image = str(tissue / "images" / "1.tif")
+    assert main(["segment", image, "-o", str(output), "--model", str(model)]) == DONE
+    assert set(read_image(output / "1_classes.tif").data.ravel()) <= {0, 1, 2}
+    assert not (output / "1_cells.tif").exists()
+
+    assert main([*arguments, "--resume"]) == BAD_INPUT
+    assert "has used up its 0.02 minutes" in sentence(capsys)
+    other = [a.replace("vessel", "gland") for a in arguments]
+    assert main([*other, "--resume"]) == BAD_INPUT
+    assert "another classes" in sentence(capsys)
+
+
+@network
+def test_class_masks_of_one_value_teach_nothing(
+    tmp_path: Path, tissue: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tissue / "masks" / "0.tif", np.zeros((96, 96), np.uint8))
+    arguments = ["train", str(tissue), "-o", str(tmp_path / "m.keras"), "--classes", "a,b,c"]
+    assert main(arguments) == BAD_INPUT
+    assert "hold one class only, a: there is nothing to tell apart" in sentence(capsys)
+
+
+@network
+def test_images_of_five_channels_train_and_are_scored(
+    tmp_path: Path, annotated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "five"
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(3):
+        image = tifffile.imread(annotated / "images" / f"{i}.tif")
+        stack = np.stack([image // (n + 1) for n in range(5)])
+        tifffile.imwrite(
+            folder / "images" / f"{i}.tif", stack, imagej=True, metadata={"axes": "CYX"}
+        )
+        (folder / "masks" / f"{i}.tif").write_bytes((annotated / "masks" / f"{i}.tif").read_bytes())
+    (folder / "index.json").write_bytes((annotated / "index.json").read_bytes())
+    arguments = ["train", str(folder), "-o", str(tmp_path / "m.keras"), "--arch", "unet_mini"]
+    arguments += ["--batch", "1", "--minutes", "0.01"]
+    assert main(arguments) == BAD_INPUT
+    assert "has 5 channels, and the network is to have 3. Choose --channels 5" in sentence(capsys)
+
+    assert main([*arguments, "--channels", "5"]) == DONE
+
+    card = json.loads((tmp_path / "m.json").read_text())
+    assert card["channels"] == 5
+    assert card["scores"]["val"]["all"]["n_images"] == 1
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "m.keras"), str(folder)]) == DONE
+
+
+@network
+def test_a_full_memory_is_said_and_the_training_goes_on(
+    tmp_path: Path,
+    annotated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    real = keras.Model.train_on_batch
+
+    def train_on_batch(self: Any, images: Any, *arguments: Any, **options: Any) -> Any:
+        if len(images) > 1:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return real(self, images, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", train_on_batch)
+    arguments = ["train", str(annotated), "-o", str(tmp_path / "m.keras"), "--arch", "unet_mini"]
+    assert main([*arguments, "--batch", "4", "--minutes", "0.01"]) == DONE
+    said = sentence(capsys)
+    assert "The memory is full: from here on the batch is 2." in said
+    assert "The memory is full: from here on the batch is 1." in said
+
+
 @network
 def test_what_cannot_be_resumed(
     tmp_path: Path, annotated: Path, capsys: pytest.CaptureFixture[str]
@@ -425,4 +566,6 @@ def test_what_cannot_be_resumed(
     assert "There is no training to resume" in sentence(capsys)
     assert main([*arguments, "--init", str(tmp_path / "none.npz")]) == BAD_INPUT
     assert "cannot be read as pretrained weights" in sentence(capsys)
+    assert main([*arguments, "--arch", "unet", "--init", "imagenet"]) == BAD_INPUT
+    assert "has no encoder that imagenet could be loaded into" in sentence(capsys)
     assert not (tmp_path / "m.keras").exists()

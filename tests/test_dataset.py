@@ -133,6 +133,39 @@ def test_an_image_and_a_mask_that_do_not_fit_are_named(tmp_path: Path, name: str
         item.read()
 
 
+def test_several_channels_come_last(tmp_path: Path) -> None:
+    put(tmp_path, "m.tif", GREY, MASK)
+    stack = np.stack([GREY, GREY // 2, GREY // 3, GREY // 4, GREY // 5])
+    tifffile.imwrite(tmp_path / "images" / "m.tif", stack, imagej=True, metadata={"axes": "CYX"})
+    image, mask = read_items([tmp_path])[0].read()
+    assert image.shape == (20, 30, 5)
+    np.testing.assert_array_equal(image[..., 3], GREY // 4)
+    assert mask.shape == (20, 30)
+
+
+def test_masks_of_classes_are_read_as_they_are(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:6, 2:6], mask[10:14, 20:25] = 1, 2
+    put(tmp_path, "m.png", GREY, mask)
+    (item,) = read_items([tmp_path])
+    np.testing.assert_array_equal(item.read(("background", "nucleus", "vessel"))[1], mask)
+    with pytest.raises(
+        UserError, match=r"m\.png holds the value 2, and the classes background, nucleus are the"
+    ):
+        item.read(("background", "nucleus"))
+
+
+@pytest.mark.parametrize("value", [2, 255, 70_000, 4_000_000_000])
+def test_two_classes_are_zero_and_one(tmp_path: Path, value: int) -> None:
+    mask = np.zeros((20, 30), np.uint32)
+    mask[2:6, 2:6] = value
+    put(tmp_path, "m.tif", GREY, mask)
+    (item,) = read_items([tmp_path])
+    assert item.read()[1].any()  # as a mask of cells it is good
+    with pytest.raises(UserError, match=f"m.tif holds the value {value}, .*values 0 to 1. Save"):
+        item.read(("background", "cell"))
+
+
 @pytest.mark.parametrize("background", [0, 7])
 def test_large_ids_are_renumbered(tmp_path: Path, background: int) -> None:
     """Ids are counted in an array as long as the highest of them: 16 GB for these."""

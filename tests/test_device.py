@@ -221,12 +221,17 @@ def test_gpus_give_away_the_memory_they_do_not_need(monkeypatch: pytest.MonkeyPa
 
 
 def test_tiles_on_the_cpu_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    sides = []
-    for gigabytes in (0, 1, 2, 64):
-        free = SimpleNamespace(available=gigabytes << 30)
-        monkeypatch.setattr(device.psutil, "virtual_memory", lambda free=free: free)
-        sides.append(device._max_tile())
-    assert sides == [256, 772, 1092, device.LONGEST_TILE]
+    def sides(architecture: str) -> list[int]:
+        card = ModelCard("some", architecture, ("background", "cell"), 3, 16, 144, "")
+        found = []
+        for gigabytes in (0, 1, 2, 64):
+            free = SimpleNamespace(available=gigabytes << 30)
+            monkeypatch.setattr(device.psutil, "virtual_memory", lambda free=free: free)
+            found.append(device._max_tile(card))
+        return found
+
+    assert sides("mobilenet_unet") == [256, 772, 1092, device.LONGEST_TILE]
+    assert sides("unet") == [256, 409, 579, device.LONGEST_TILE]  # takes four times as much
 
 
 @pytest.mark.parametrize(("channels", "accepted"), [(1, {1}), (2, {2}), (3, {1, 3}), (5, {5})])

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.metrics import THRESHOLDS, compare, summarize
+from napari_unet_cells.metrics import (
+    THRESHOLDS,
+    compare,
+    compare_classes,
+    summarize,
+    summarize_classes,
+)
 
 Labels = NDArray[np.integer]
 
@@ -280,3 +286,80 @@ def test_a_megapixel_with_a_thousand_cells_is_fast() -> None:
     assert score.tp[THRESHOLDS.index(0.7)] > 1000
     assert score.tp[THRESHOLDS.index(0.75)] < 60, "only what the border cut"
     assert seconds < 1.0, "0.1 s is expected; ten times that means a dense loop"
+
+
+# --- classes ----------------------------------------------------------------------------
+
+NAMES = ("background", "nucleus", "vessel")
+
+
+def test_classes_by_hand() -> None:
+    truth = draw("""
+        ..11
+        ..11
+        2222
+    """)
+    prediction = draw("""
+        ..1.
+        ..11
+        2212
+    """)
+    score = compare_classes(truth, prediction, NAMES)
+    assert (score.both, score.true, score.predicted) == ((4, 3, 3), (4, 4, 4), (5, 4, 3))
+    summary = summarize_classes([score])
+    assert summary.iou == {"background": 4 / 5, "nucleus": 3 / 5, "vessel": 3 / 4}
+    assert summary.mean_iou == pytest.approx((4 / 5 + 3 / 5 + 3 / 4) / 3)
+    assert summary.accuracy == 10 / 12
+    assert json.loads(json.dumps(summary.as_dict())) == {
+        "n_images": 1,
+        "mean_iou": summary.mean_iou,
+        "accuracy": summary.accuracy,
+        "iou": summary.iou,
+    }
+    assert "IoU of nucleus         0.600" in str(summary)
+
+
+def test_pixels_of_classes_are_summed_before_they_are_divided() -> None:
+    all_right = compare_classes(np.ones((9, 10), int), np.ones((9, 10), int), NAMES)
+    all_wrong = compare_classes(np.ones((1, 10), int), np.zeros((1, 10), int), NAMES)
+    summary = summarize_classes([all_right, all_wrong])
+    assert summary.iou == {"background": 0.0, "nucleus": 0.9, "vessel": None}
+    assert summary.mean_iou == pytest.approx(0.45)  # of those that occur
+    assert summary.accuracy == 0.9
+    assert summary.n_images == 2
+    assert "IoU of vessel           none" in summary.table()
+
+
+def test_classes_that_are_missing_are_all_misses() -> None:
+    truth = draw("..11")
+    assert summarize_classes([compare_classes(truth, truth, NAMES)]).mean_iou == 1
+    missing = summarize_classes([compare_classes(truth, None, NAMES)])
+    assert missing.iou == {"background": 0.0, "nucleus": 0.0, "vessel": None}
+    assert missing.accuracy == 0
+
+
+def test_classes_that_cannot_be_compared() -> None:
+    classes = np.zeros((3, 3), int)
+    with pytest.raises(UserError, match=r"prediction has the shape \(2, 3\).*same image"):
+        compare_classes(classes, classes[:2], NAMES)
+    with pytest.raises(
+        UserError, match="ground truth holds the class 3; there are names for 0 to 2"
+    ):
+        compare_classes(classes + 3, classes, NAMES)
+    with pytest.raises(UserError, match="holds float64 values"):
+        compare_classes(classes, classes / 2, NAMES)
+    with pytest.raises(UserError, match="nothing to summarize"):
+        summarize_classes([])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hnp.arrays(np.uint8, (4, 6), elements=st.integers(0, 2)),
+    hnp.arrays(np.uint8, (4, 6), elements=st.integers(0, 2)),
+)
+def test_classes_against_brute_force(truth: Labels, prediction: Labels) -> None:
+    iou = summarize_classes([compare_classes(truth, prediction, NAMES)]).iou
+    for value, name in enumerate(NAMES):
+        either = ((truth == value) | (prediction == value)).sum()
+        both = ((truth == value) & (prediction == value)).sum()
+        assert iou[name] == (both / either if either else None)

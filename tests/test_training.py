@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 
 from napari_unet_cells.augment import AugmentOptions, annotate
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.nets.architectures import ARCHITECTURES
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = pytest.mark.network
@@ -63,7 +65,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         x = layers.ReLU()(layers.BatchNormalization()(x))
         return keras.Model(image, layers.Conv2D(n_classes, 3, padding="same")(x))
 
-    row = architectures.Architecture(build, stride=1)
+    row = architectures.Architecture(build, stride=1, bytes_per_pixel=0)
     monkeypatch.setitem(architectures.ARCHITECTURES, "small", row)
 
 
@@ -86,7 +88,8 @@ def steps(trained: Any, n: int) -> list[Any]:
 
 def state(trained: Any) -> list[np.ndarray[Any, Any]]:
     optimizer = [np.asarray(variable) for variable in trained.model.optimizer.variables]
-    return [*trained.model.get_weights(), *trained._average, *optimizer]
+    average = [weight.copy() for weight in trained._average]  # it is updated in place
+    return [*trained.model.get_weights(), *average, *optimizer]
 
 
 def largest_difference(a: Any, b: Any) -> float:
@@ -175,13 +178,79 @@ def test_a_training_that_diverges_is_a_sentence_and_keeps_the_checkpoint(
 ) -> None:
     trained = trainer(planes, tmp_path)
     steps(trained, 2)
-    good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(good) == {"model.weights.h5", "average.npz", "state.json"}
+    good = files_in(tmp_path)
+    assert set(good) == {"a/model.weights.h5", "a/average.npz", "state.json"}
     broken = [np.full_like(w, np.nan) for w in trained.model.get_weights()]
     trained.model.set_weights(broken)
     with pytest.raises(UserError, match=r"diverged at step 3 \(loss nan\).*lower learning rate"):
         steps(trained, 1)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+    assert files_in(tmp_path) == good
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("at", ["average", "state", "replace", "clean up"])
+def test_a_checkpoint_that_is_not_finished_leaves_the_one_before(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """As where the power fails between two of its files."""
+    from napari_unet_cells.nets import training
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    trained = trainer(planes, tmp_path)
+    steps(trained, 2)
+    before = state(trained)
+    with monkeypatch.context() as patch:
+        if at == "average":
+            patch.setattr(training.np, "savez", killed)
+        elif at == "state":
+            patch.setattr(training.json, "dumps", killed)
+        elif at == "replace":
+            patch.setattr("os.replace", killed)
+        else:
+            patch.setattr(training.shutil, "rmtree", killed)
+        with pytest.raises(Killed):
+            steps(trained, 1)
+    assert largest_difference(before, state(trained)) > 0
+
+    resumed = trainer(planes, tmp_path, resume=True)
+
+    if at == "clean up":  # the new one counts already
+        assert resumed._progress.step == 3
+        before = state(trained)
+    assert largest_difference(before, state(resumed)) == 0
+    steps(resumed, 2)
+    assert len(files_in(tmp_path)) == 3
+    assert largest_difference(state(resumed), state(trainer(planes, tmp_path, True))) == 0
+
+
+def test_a_checkpoint_of_version_0_1_0_is_resumed_and_replaced(
+    planes: list[Any], tmp_path: Path
+) -> None:
+    first = trainer(planes, tmp_path)
+    steps(first, 3)
+    record = json.loads((tmp_path / "state.json").read_text())
+    del record["slot"], record["options"]["classes"], record["options"]["augment"]["class_weights"]
+    record["options"]["n_classes"] = 3
+    (tmp_path / "state.json").write_text(json.dumps(record))
+    for path in list((tmp_path / "a").iterdir()):
+        path.rename(tmp_path / path.name)
+    assert set(files_in(tmp_path)) == {"model.weights.h5", "average.npz", "state.json"}
+
+    resumed = trainer(planes, tmp_path, resume=True)
+
+    assert largest_difference(state(first), state(resumed)) == 0
+    assert [event.step for event in steps(resumed, 1)] == [4]
+    assert set(files_in(tmp_path)) == {"a/model.weights.h5", "a/average.npz", "state.json"}
+    assert trainer(planes, tmp_path, resume=True)._progress.step == 4
 
 
 def test_nothing_to_resume_is_a_sentence(planes: list[Any], tmp_path: Path) -> None:
@@ -193,9 +262,11 @@ def test_a_checkpoint_of_another_network_is_a_sentence(planes: list[Any], tmp_pa
     steps(trainer(planes, tmp_path), 1)
     with pytest.raises(UserError, match=r"another build \(\{'filters': 4\}, not .*8"):
         trainer(planes, tmp_path, resume=True, build={"filters": 8})
+    with pytest.raises(UserError, match=r"another classes \(\['background', 'cell', 'bound"):
+        trainer(planes, tmp_path, resume=True, classes=("background", "nucleus", "vessel"))
 
 
-@pytest.mark.parametrize("name", ["model.weights.h5", "average.npz", "state.json"])
+@pytest.mark.parametrize("name", ["a/model.weights.h5", "a/average.npz", "state.json"])
 def test_a_damaged_checkpoint_is_a_sentence(planes: list[Any], tmp_path: Path, name: str) -> None:
     steps(trainer(planes, tmp_path), 1)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:50])
@@ -220,3 +291,110 @@ def test_crops_are_drawn_ahead_and_in_order(planes: list[Any], tmp_path: Path) -
         for drawn, expected in zip(next(batches), trained._train.batch(2, (0, step)), strict=True):
             np.testing.assert_array_equal(drawn, expected)
     batches.close()
+
+
+# --- memory -----------------------------------------------------------------------------
+
+
+def full_above(trained: Any, monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Let the memory hold `most` crops; give the sizes of the batches that were tried."""
+    import tensorflow as tf
+
+    tried: list[int] = []
+    step = trained.model.train_on_batch
+
+    def train_on_batch(images: Any, classes: Any, sample_weight: Any) -> Any:
+        assert len(images) == len(classes) == len(sample_weight)
+        tried.append(len(images))
+        if len(images) > most:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return step(images, classes, sample_weight=sample_weight)
+
+    monkeypatch.setattr(trained.model, "train_on_batch", train_on_batch)
+    return tried
+
+
+def test_where_the_memory_is_full_the_batch_is_halved_until_it_fits(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unet_cells.nets.training import BatchHalved, StepDone
+
+    trained = trainer(planes, tmp_path, batch=8, minutes=8 / 60)
+    tried = full_above(trained, monkeypatch, most=3)
+
+    events = list(trained.run())
+
+    assert events[:2] == [BatchHalved(4), BatchHalved(2)]
+    assert all(isinstance(event, StepDone) for event in events[2:])
+    assert [event.step for event in events[2:]] == list(range(1, len(events) - 1))
+    assert tried == [8, 4, 2] + [2] * (len(events) - 3)
+    assert events[-1].validation_loss > 0
+    assert trained.finished
+    assert len(trained._train.batch(trained._batch, (0, 1))[0]) == 2  # what is drawn from now on
+
+
+def test_a_memory_too_small_for_one_crop_is_a_sentence_and_keeps_the_checkpoint(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = trainer(planes, tmp_path, batch=4)
+    assert len(steps(trained, 2)) == 2
+    tried = full_above(trained, monkeypatch, most=0)
+    with pytest.raises(UserError, match="too small to train this network, even with one crop"):
+        list(trained.run())
+    assert tried == [4, 2, 1]
+    assert trainer(planes, tmp_path, resume=True)._progress.step == 2
+    threads = [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
+    assert not any(t.is_alive() for t in threads)
+
+
+def test_other_errors_of_a_step_are_not_taken_for_a_full_memory(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = trainer(planes, tmp_path)
+    monkeypatch.setattr(trained.model, "train_on_batch", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(trained.run())
+
+
+# --- classes, channels, architectures ---------------------------------------------------
+
+
+def test_classes_are_learned_as_they_are(tmp_path: Path) -> None:
+    """Brightness tells three classes; the loss falls far below that of guessing."""
+    mask = np.zeros((96, 96), np.int32)
+    mask[:, 32:64], mask[:, 64:] = 1, 2
+    plane = annotate((mask * 100).astype(np.uint8), mask, instances=False)
+    names = ("background", "nucleus", "vessel")
+    # crops as they are, so that brightness stays a sign
+    crops = AugmentOptions(size=32, instances=False, class_weights=(1.0, 1.0, 1.0))
+    trained = trainer(
+        [plane], tmp_path, classes=names, minutes=2, learning_rate=0.05, augment=crops
+    )
+    events = list(trained.run())
+    assert trained.model.output_shape[-1] == 3
+    early, late = (np.mean([e.loss for e in part]) for part in (events[:5], events[-20:]))
+    assert late < 0.7 * early
+    assert late < 0.8 * np.log(3)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_number_of_channels_is_trained(tmp_path: Path, channels: int) -> None:
+    image, truth = simulate_nuclei((96, 96), diameter=16)
+    stack = image if channels == 1 else np.stack([image] * channels, axis=-1)
+    plane = annotate(stack, truth.astype(np.int32))
+    crops = AugmentOptions(size=32, channels=channels)
+    trained = trainer([plane], tmp_path, channels=channels, augment=crops)
+    (event,) = steps(trained, 1)
+    assert trained.model.input_shape[-1] == channels
+    assert event.loss > 0
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n != "small"])
+def test_every_architecture_learns(planes: list[Any], tmp_path: Path, name: str) -> None:
+    build = dict(ARCHITECTURES[name].options)
+    trained = trainer(planes, tmp_path, architecture=name, build=build, batch=1)
+    before = trained.model.get_weights()
+    (event,) = steps(trained, 1)
+    assert np.isfinite(event.loss)
+    after = trained.model.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True) if a.ndim == 4)

@@ -7,6 +7,7 @@ noise and shading come from banks that are drawn once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,9 @@ ZOOMS = (0.3, 5.0)
 #: Cells whose interior would vanish under a boundary of two pixels get one of one pixel.
 THIN_BOUNDARY_BELOW = 14.0
 
+#: Classes that are rarer weigh no more than this part of all pixels would.
+RAREST = 1e-3
+
 
 @dataclass(frozen=True)
 class Annotated:
@@ -32,12 +36,13 @@ class Annotated:
 
     Attributes
     ----------
-    image : uint8 array, (y, x) or (y, x, 3)
+    image : uint8 array, (y, x) or (y, x, channels)
         Normalised with the limits of the whole plane, 0..255.
     mask : int32 array, (y, x)
         Instance labels (or classes, where `AugmentOptions.instances` is False).
     diameter : float
-        Median diameter of the cells in pixels (of a disc of the same area), 0 without cells.
+        Median diameter of the cells in pixels (of a disc of the same area), 0 without cells
+        and for classes.
     kind : str
         What the data set calls this kind of image.
     """
@@ -48,16 +53,57 @@ class Annotated:
     kind: str
 
 
-def annotate(image: NDArray[Any], mask: NDArray[np.int32], kind: str = "unknown") -> Annotated:
-    """Prepare an image (y, x) or (y, x, 3) of any real dtype and its mask for cropping."""
+def annotate(
+    image: NDArray[Any],
+    mask: NDArray[np.int32],
+    kind: str = "unknown",
+    instances: bool = True,
+) -> Annotated:
+    """Prepare an image and its mask for cropping.
+
+    Parameters
+    ----------
+    image : array, (y, x) or (y, x, channels), any real dtype
+    mask : int32 array, (y, x)
+    kind : str
+    instances : bool
+        Whether the mask holds cells; else classes.
+    """
     limits = percentile_limits(image)
     values = np.zeros(image.shape, np.float32) if limits is None else normalize(image, limits)
-    if values.ndim == 3 and not (np.ptp(values, axis=2) > 0.02).any():
+    if values.shape[2:] == (3,) and not (np.ptp(values, axis=2) > 0.02).any():
         values = values.mean(axis=2)  # a grey image saved as RGB: a third of the work
-    areas = np.bincount(mask.ravel())[1:]
+    areas = np.bincount(mask.ravel() if instances else [])[1:]
     areas = areas[areas > 0]
     diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
     return Annotated((values * 255 + 0.5).astype(np.uint8), mask, diameter, kind)
+
+
+def class_weights(planes: Sequence[Annotated], n_classes: int) -> tuple[float, ...]:
+    """Weigh a class by the inverse square root of its part of all pixels.
+
+    ::
+
+        w(c) = p(c)^-1/2 / sum over c of p(c)^1/2        p(c) at least `RAREST`
+
+    So the mean weight of a pixel is 1 and a class of 1 % weighs ten times as much as one of
+    100 %; the whole inverse would make of every doubtful pixel the rarest class.
+
+    Parameters
+    ----------
+    planes : sequence of Annotated
+        With masks of classes.
+    n_classes : int
+
+    Returns
+    -------
+    tuple of float
+        One a class.
+    """
+    counts = sum(np.bincount(plane.mask.ravel(), minlength=n_classes) for plane in planes)
+    part = np.asarray(counts) / np.sum(counts)
+    weights = np.maximum(part, RAREST) ** -0.5
+    return tuple(float(weight) for weight in weights / (part * weights).sum())
 
 
 def boundary_classes(mask: NDArray[np.integer[Any]], width: int = 1) -> NDArray[np.uint8]:
@@ -122,13 +168,15 @@ class AugmentOptions:
     size : int
         Side of the crop in pixels.
     channels : int
-        1 gives grey crops, 3 RGB.
+        1 gives grey crops, 3 RGB; of other numbers the planes must have as many.
     instances : bool
         True: masks hold instances and become three classes. False: masks are classes.
     diameters : (float, float)
         Range, in pixels, into which half of the crops are rescaled, uniform in its logarithm.
     weights : tuple of float
         Loss weight of background, cell, boundary and of boundary between touching cells.
+    class_weights : tuple of float
+        Loss weight of each class where masks are classes; empty weighs all alike.
     """
 
     size: int = 256
@@ -136,6 +184,7 @@ class AugmentOptions:
     instances: bool = True
     diameters: tuple[float, float] = (7.0, 110.0)
     weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclass
@@ -186,14 +235,15 @@ class Cropper:
         pixels = self._intensity(image, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
-        if self.options.channels == 1 and pixels.shape[2] == 3:
+        if self.options.channels == 1 and pixels.shape[2] > 1:
             pixels = pixels.mean(axis=2, keepdims=True)
         classes, weights = self._target(mask, plane.diameter * zoom)
         return pixels, classes, weights
 
     def _target(self, mask: NDArray[np.int32], diameter: float) -> tuple[Any, Any]:
         if not self.options.instances:
-            return mask.astype(np.uint8), np.ones(mask.shape, np.float32)
+            by_class = np.array(self.options.class_weights or (1.0,) * 256, np.float32)
+            return mask.astype(np.uint8), by_class[mask]
         classes = boundary_classes(mask, width=1 if diameter < THIN_BOUNDARY_BELOW else 2)
         background, cell, boundary, touching = self.options.weights
         weights = np.array([background, cell, boundary], np.float32)[classes]
@@ -209,10 +259,8 @@ class Cropper:
         """Colour, gamma, contrast, inversion, shading, blur and noise; clipped to [0, 1]."""
         image = _recolour(image, rng)
         if rng.random() < 0.3:
-            blurred = PILImage.fromarray(image).filter(
-                ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8)))
-            )
-            image = np.asarray(blurred)
+            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8)))
+            image = _with_pillow(image, lambda picture: picture.filter(blur))
         invert = rng.random() < 0.3
         pixels = _look_up_table(rng, invert)[image]
         side = self.options.size
@@ -253,8 +301,13 @@ def _look_up_table(rng: np.random.Generator, invert: bool) -> NDArray[np.float32
 
 
 def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Grey from colour, colour from grey, or other stains; most images stay as they are."""
+    """Grey from colour, colour from grey, or other stains; most images stay as they are.
+
+    Channels that are not colours stay: each means something else to the network.
+    """
     chance = rng.random()
+    if image.ndim == 3 and image.shape[2] != 3:
+        return image
     if image.ndim == 2:
         if chance > 0.12:
             return image
@@ -286,23 +339,34 @@ def _warp(
     mask, _ = _padded_window(plane.mask, centre, reach)
     step = int(1 / zoom) if zoom < 0.67 else 1
     if step > 1:  # Pillow's warp reads single pixels: average first, against aliasing
-        image = np.asarray(PILImage.fromarray(image).reduce(step))
+        image = _with_pillow(image, lambda picture: picture.reduce(step))
     origin = np.array(centre[::-1]) - corner[::-1] - matrix @ np.array([size / 2, size / 2])
 
     def coefficients(divisor: int) -> tuple[float, ...]:
         (a, b), (d, e) = matrix / divisor
         return (a, b, origin[0] / divisor, d, e, origin[1] / divisor)
 
-    warped = PILImage.fromarray(image).transform(
-        (size, size),
-        PILImage.Transform.AFFINE,
-        coefficients(step),
-        PILImage.Resampling.BILINEAR if zoom < 2 else PILImage.Resampling.BICUBIC,
+    resampling = PILImage.Resampling.BILINEAR if zoom < 2 else PILImage.Resampling.BICUBIC
+    warped = _with_pillow(
+        image,
+        lambda picture: picture.transform(
+            (size, size), PILImage.Transform.AFFINE, coefficients(step), resampling
+        ),
     )
     labels = PILImage.fromarray(mask).transform(
         (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST
     )
-    return np.asarray(warped), np.asarray(labels)
+    return warped, np.asarray(labels)
+
+
+def _with_pillow(
+    image: NDArray[np.uint8], change: Callable[[PILImage.Image], PILImage.Image]
+) -> NDArray[np.uint8]:
+    """Change an image (y, x) or (y, x, channels); Pillow knows grey and RGB only."""
+    if image.shape[2:] in ((), (3,)):
+        return np.asarray(change(PILImage.fromarray(image)))
+    channels = np.ascontiguousarray(np.moveaxis(image, 2, 0))
+    return np.stack([np.asarray(change(PILImage.fromarray(one))) for one in channels], axis=2)
 
 
 def _draw_centre(

@@ -20,6 +20,7 @@ from napari_unet_cells.nets.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from napari_unet_cells.batch import Request
+    from napari_unet_cells.nets.training import TrainOptions
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
@@ -225,10 +226,24 @@ def _add_train(commands: Subparsers[argparse.ArgumentParser]) -> None:
         choices=sorted(ARCHITECTURES),
         help="architecture (default: mobilenet_unet)",
     )
+    parser.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
     parser.add_argument(
-        "--alpha", type=float, default=0.25, help="width of the MobileNet (default: 0.25)"
+        "--init",
+        metavar="FILE|imagenet",
+        help="pretrained encoder weights: .npz, a file of keras.applications (no_top.h5), or "
+        "imagenet, which is downloaded",
     )
-    parser.add_argument("--init", metavar="FILE", help="pretrained encoder weights (.npz)")
+    parser.add_argument(
+        "--classes",
+        metavar="NAME,NAME,...",
+        help="the masks hold classes 0, 1, 2, ... of these names (default: one number a cell)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=3,
+        help="of the images: 1 grey, 3 RGB or grey (default), or any number of others",
+    )
     parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
     parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
@@ -251,23 +266,13 @@ def _train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_unet_cells.files import FileExists
-    from napari_unet_cells.nets.training import StepDone, TrainOptions
+    from napari_unet_cells.nets.training import BatchHalved, StepDone
     from napari_unet_cells.train import Fitting, Trained, train
 
-    if options.minutes <= 0 or options.batch < 1 or options.alpha <= 0:
-        raise UserError("--minutes and --alpha must be above 0 and --batch at least 1.")
-    settings = TrainOptions(
-        architecture=options.arch,
-        build={"alpha": options.alpha} if options.arch == "mobilenet_unet" else {},
-        init=options.init,
-        minutes=options.minutes,
-        batch=options.batch,
-        seed=options.seed,
-    )
     events = train(
         options.data,
         options.output,
-        settings,
+        _train_options(options),
         options.checkpoint,
         options.resume,
         options.overwrite,
@@ -279,8 +284,11 @@ def _train(options: argparse.Namespace) -> int:
                 if isinstance(event, StepDone):
                     bar.n = min(event.minutes, options.minutes)
                     bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
+                elif isinstance(event, BatchHalved):
+                    said = f"The memory is full: from here on the batch is {event.batch}."
+                    bar.write(said, file=sys.stderr)
                 elif isinstance(event, Fitting):
-                    bar.set_postfix_str("fitting the watershed, measuring")
+                    bar.set_postfix_str("fitting and measuring")
                 elif isinstance(event, Trained):
                     bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
         except KeyboardInterrupt:
@@ -294,6 +302,30 @@ def _train(options: argparse.Namespace) -> int:
                 "anew, or choose another name."
             ) from error
     return DONE
+
+
+def _train_options(options: argparse.Namespace) -> TrainOptions:
+    from napari_unet_cells.nets.training import CELL_CLASSES, TrainOptions
+
+    alpha = options.alpha
+    if options.minutes <= 0 or options.batch < 1 or (alpha is not None and alpha <= 0):
+        raise UserError("--minutes and --alpha must be above 0 and --batch at least 1.")
+    known = ARCHITECTURES[options.arch].options
+    if alpha is not None and "alpha" not in known:
+        raise UserError(f"--alpha is the width of a MobileNet; {options.arch} has none.")
+    names = CELL_CLASSES
+    if options.classes is not None:
+        names = tuple(name.strip() for name in options.classes.split(","))
+    return TrainOptions(
+        architecture=options.arch,
+        classes=names,
+        channels=options.channels,
+        build=known if alpha is None else {**known, "alpha": alpha},
+        init=options.init,
+        minutes=options.minutes,
+        batch=options.batch,
+        seed=options.seed,
+    )
 
 
 def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:

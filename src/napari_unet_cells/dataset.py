@@ -2,8 +2,8 @@
 
 ::
 
-    FOLDER/images/NAME.png    grey or RGB
-    FOLDER/masks/NAME.png     one integer a cell, 0 is background
+    FOLDER/images/NAME.png    grey, RGB or (as TIFF) several channels
+    FOLDER/masks/NAME.png     one integer a cell, 0 is background; or classes 0, 1, 2, ...
     FOLDER/index.json         a record an image: name, kind, split ("train" or "val")
 
 Without an `index.json` every image that has a mask belongs to the split "train".
@@ -41,40 +41,54 @@ class Item:
         """Name of the set and of the image in it, such as ``dsb2018/0a1b``."""
         return f"{self.image.parent.parent.name}/{self.image.stem}"
 
-    def read(self) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Read image (y, x) or (y, x, 3) and instance mask (y, x).
+    def read(self, classes: Sequence[str] = ()) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Read image (y, x) or (y, x, channels) and mask (y, x).
+
+        Parameters
+        ----------
+        classes : sequence of str
+            Names of the classes that the mask holds; without names it holds cells.
 
         Raises
         ------
         UserError
-            Where a file cannot be read, or the two do not fit each other.
+            Where a file cannot be read, the two do not fit each other, or the mask holds
+            more classes than there are names.
         """
         image = read_image(self.image)
         mask = read_image(self.mask)
-        if image.axes not in ("YX", "YXC") or mask.axes != "YX":
+        if image.axes not in ("YX", "YXC", "CYX") or mask.axes != "YX":
             raise UserError(
                 f"{self.image} has axes {image.axes} and its mask {mask.axes}. Annotated images "
-                "are single planes, grey or RGB, with a grey mask: save one plane of each."
+                "are single planes, grey, RGB or of several channels, with a grey mask: save one "
+                "plane of each."
             )
-        if image.data.shape[:2] != mask.data.shape:
+        pixels = np.moveaxis(image.data, 0, -1) if image.axes == "CYX" else image.data
+        if pixels.shape[:2] != mask.data.shape:
             raise UserError(
                 f"{self.mask} is {_size(mask.data)} pixels and its image "
-                f"{_size(image.data)}. Export the mask again from the image it belongs to."
+                f"{_size(pixels)}. Export the mask again from the image it belongs to."
             )
-        return image.data, _checked_mask(self.mask, mask.data)
+        return pixels, _checked_mask(self.mask, mask.data, classes)
 
 
 def _size(data: NDArray[Any]) -> str:
     return f"{data.shape[0]} x {data.shape[1]}"
 
 
-def _checked_mask(path: Path, mask: NDArray[Any]) -> NDArray[np.int32]:
+def _checked_mask(path: Path, mask: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int32]:
     if mask.dtype.kind not in "bui" or mask.min(initial=0) < 0:
         raise UserError(
             f"{path} is not a label image: it holds {mask.dtype} values from {mask.min():g}. A "
             "mask has whole numbers: 0 for the background, and one number for each cell."
         )
-    if mask.max(initial=0) > _HIGHEST_ID:
+    highest = mask.max(initial=0)
+    if classes and highest >= len(classes):
+        raise UserError(
+            f"{path} holds the value {int(highest)}, and the classes {', '.join(classes)} are the "
+            f"values 0 to {len(classes) - 1}. Save the mask with these values, or name all classes."
+        )
+    if highest > _HIGHEST_ID:
         mask = np.unique(mask, return_inverse=True)[1].reshape(mask.shape) + (mask.min() > 0)
     return mask.astype(np.int32)
 

@@ -6,13 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_unet_cells.dataset import Item
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.metrics import ImageScore, Summary, compare, summarize
+from napari_unet_cells.metrics import (
+    ClassScore,
+    ClassSummary,
+    ImageScore,
+    Summary,
+    compare,
+    compare_classes,
+    summarize,
+    summarize_classes,
+)
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.planes import planes_of
 from napari_unet_cells.predict import Network
-from napari_unet_cells.segmentation import Result, segment_planes
+from napari_unet_cells.result import Result
+from napari_unet_cells.segmentation import check_channels, segment_planes
 
 
 @dataclass(frozen=True)
@@ -22,44 +35,62 @@ class ItemScored:
     Attributes
     ----------
     item : Item
-    score : ImageScore
+    score : ImageScore, or ClassScore where the model makes classes and no cells
     problem : str
         Why nothing was predicted, else empty; such an image counts as all misses.
     """
 
     item: Item
-    score: ImageScore
+    score: ImageScore | ClassScore
     problem: str = ""
 
 
 def evaluate(items: Sequence[Item], network: Network, card: ModelCard) -> Iterator[ItemScored]:
-    """Segment every item and compare it with its mask.
+    """Segment every item and compare it with its mask: cells with cells, or classes.
 
     Raises
     ------
     UserError
-        Where an item cannot be read, or the model makes no cells.
+        Where an item cannot be read, or its mask holds classes that the model does not know.
     """
-    if not card.makes_cells:
-        raise UserError(
-            f"The model {card.name} makes classes and no cells; there is nothing to match."
-        )
     for item in items:
-        image, truth = item.read()
+        image, truth = item.read(() if card.makes_cells else card.classes)
         try:
-            *_, result = segment_planes(planes_of(image), network, card)
+            result = _segmented(image, network, card)
         except UserError as error:
-            yield ItemScored(item, compare(truth, None), str(error))
+            yield ItemScored(item, _compared(truth, None, card), str(error))
             continue
-        assert isinstance(result, Result)
-        yield ItemScored(item, compare(truth, result.cells))
+        yield ItemScored(item, _compared(truth, result, card))
 
 
-def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary]:
+def _segmented(image: NDArray[Any], network: Network, card: ModelCard) -> Result:
+    planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
+    check_channels(planes, card)
+    *_, result = segment_planes(planes, network, card)
+    assert isinstance(result, Result)
+    return result
+
+
+def _compared(
+    truth: NDArray[np.int32], result: Result | None, card: ModelCard
+) -> ImageScore | ClassScore:
+    if card.makes_cells:
+        return compare(truth, None if result is None else result.cells)
+    return compare_classes(truth, None if result is None else result.classes, card.classes)
+
+
+def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary | ClassSummary]:
     """Summaries of each kind of image, and of all of them under "all"."""
     kinds = sorted({item.item.kind for item in scored})
-    summaries = {kind: summarize(s.score for s in scored if s.item.kind == kind) for kind in kinds}
-    return {"all": summarize(s.score for s in scored), **summaries}
+    summaries = {kind: _summary([s for s in scored if s.item.kind == kind]) for kind in kinds}
+    return {"all": _summary(scored), **summaries}
+
+
+def _summary(scored: Sequence[ItemScored]) -> Summary | ClassSummary:
+    by_class = [s.score for s in scored if isinstance(s.score, ClassScore)]
+    if by_class:
+        return summarize_classes(by_class)
+    return summarize(s.score for s in scored if isinstance(s.score, ImageScore))
 
 
 def report(scored: Sequence[ItemScored], card: ModelCard) -> dict[str, Any]:
@@ -72,7 +103,7 @@ def report(scored: Sequence[ItemScored], card: ModelCard) -> dict[str, Any]:
                 "name": s.item.name,
                 "kind": s.item.kind,
                 "problem": s.problem,
-                **summarize([s.score]).as_dict(),
+                **_summary([s]).as_dict(),
             }
             for s in scored
         ],

@@ -1,6 +1,7 @@
 """How well a prediction agrees with the ground truth, cell by cell and pixel by pixel.
 
-`compare` counts one image, `summarize` turns the counts of many images into scores.
+`compare` counts one image, `summarize` turns the counts of many images into scores;
+`compare_classes` and `summarize_classes` do so for class images.
 Counts are summed over the images before anything is divided, so that an image with 300
 cells weighs as much as 300 images with one; only the count error is a mean over images.
 
@@ -24,7 +25,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,10 +209,7 @@ def compare(truth: ArrayLike, prediction: ArrayLike | None) -> ImageScore:
     else:
         predicted_labels = _as_labels(prediction, "prediction")
     if true_labels.shape != predicted_labels.shape:
-        raise UserError(
-            f"The prediction has the shape {predicted_labels.shape}, the ground truth"
-            f" {true_labels.shape}: they must be labels of the same image."
-        )
+        raise UserError(_other_shape(predicted_labels, true_labels))
     overlaps = _count_overlaps(true_labels, predicted_labels)
     iou = overlaps.iou()
     return ImageScore(
@@ -266,6 +264,139 @@ def summarize(scores: Iterable[ImageScore]) -> Summary:
 
 
 @dataclass(frozen=True)
+class ClassScore:
+    """The pixel counts of one class image.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the values 0, 1, 2, ...
+    both, true, predicted : tuple of int
+        Pixels of each class in both images, in the truth, in the prediction.
+    """
+
+    classes: tuple[str, ...]
+    both: tuple[int, ...]
+    true: tuple[int, ...]
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """The scores of a set of class images, 0 ... 1, higher is better.
+
+    Attributes
+    ----------
+    iou : mapping of str to (float or None)
+        By class, pixels summed over the images: ``both / (true + predicted - both)``. None
+        for a class of which there is no pixel, neither in a truth nor in a prediction.
+    accuracy : float
+        Part of the pixels with the right class.
+    n_images : int
+    """
+
+    iou: Mapping[str, float | None]
+    accuracy: float
+    n_images: int
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of the IoU over the classes that occur."""
+        known = [iou for iou in self.iou.values() if iou is not None]
+        return sum(known) / len(known)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the scores ready for `json.dump`.
+
+        Returns
+        -------
+        dict
+            Keys ``n_images, mean_iou, accuracy`` and ``iou``, by name of the class.
+        """
+        return {
+            "n_images": self.n_images,
+            "mean_iou": self.mean_iou,
+            "accuracy": self.accuracy,
+            "iou": dict(self.iou),
+        }
+
+    def table(self) -> str:
+        """Return the scores as lines of text, one a score."""
+        rows = [
+            ("images", f"{self.n_images}"),
+            ("pixel accuracy", f"{self.accuracy:.3f}"),
+            ("mean IoU", f"{self.mean_iou:.3f}"),
+        ]
+        for name, iou in self.iou.items():
+            rows.append((f"IoU of {name}", "none" if iou is None else f"{iou:.3f}"))
+        width = max(20, *(len(name) for name, _ in rows))
+        return "\n".join(f"{name:<{width}}{value:>8}" for name, value in rows)
+
+    def __str__(self) -> str:
+        """Return `table`."""
+        return self.table()
+
+
+def compare_classes(
+    truth: ArrayLike, prediction: ArrayLike | None, classes: Sequence[str]
+) -> ClassScore:
+    """Count the pixels of each class.
+
+    Parameters
+    ----------
+    truth : array of int, any shape
+        Values 0 to ``len(classes) - 1``.
+    prediction : array of int, shape of `truth`, or None
+        None is a prediction that is missing: every pixel of the truth is a miss.
+    classes : sequence of str
+        Names of the values.
+
+    Returns
+    -------
+    ClassScore
+
+    Raises
+    ------
+    UserError
+        If the shapes differ, or an array is not of integers, or a value has no name.
+    """
+    n = len(classes)
+    true = _as_classes(truth, "ground truth", n)
+    true_areas = np.bincount(true.ravel(), minlength=n)
+    if prediction is None:
+        both = predicted_areas = np.zeros(n, np.intp)
+    else:
+        predicted = _as_classes(prediction, "prediction", n)
+        if true.shape != predicted.shape:
+            raise UserError(_other_shape(predicted, true))
+        predicted_areas = np.bincount(predicted.ravel(), minlength=n)
+        both = np.bincount(true[true == predicted], minlength=n)
+    counts = (tuple(int(count) for count in c) for c in (both, true_areas, predicted_areas))
+    return ClassScore(tuple(classes), *counts)
+
+
+def summarize_classes(scores: Iterable[ClassScore]) -> ClassSummary:
+    """Sum the counts of class images and divide once.
+
+    Raises
+    ------
+    UserError
+        If there is no image at all.
+    """
+    images = tuple(scores)
+    if not images:
+        raise UserError("There is nothing to summarize: no image was scored.")
+    both = np.sum([image.both for image in images], axis=0).tolist()
+    areas = np.sum([(image.true, image.predicted) for image in images], axis=(0, 1)).tolist()
+    iou = {
+        name: n / (area - n) if area else None
+        for name, n, area in zip(images[0].classes, both, areas, strict=True)
+    }
+    pixels = sum(sum(image.true) for image in images)
+    return ClassSummary(iou, _ratio(sum(both), pixels), len(images))
+
+
+@dataclass(frozen=True)
 class _Overlaps:
     """The contingency table of two label images without background, as a sparse list.
 
@@ -296,6 +427,22 @@ def _as_labels(values: ArrayLike, name: str) -> NDArray[np.integer[Any]]:
     if labels.size and labels.min() < 0:
         raise UserError(f"The {name} holds the negative label {labels.min()}; ids start at 1.")
     return labels
+
+
+def _as_classes(values: ArrayLike, name: str, n_classes: int) -> NDArray[np.integer[Any]]:
+    classes = _as_labels(values, name)
+    if classes.max(initial=0) >= n_classes:
+        raise UserError(
+            f"The {name} holds the class {classes.max()}; there are names for 0 to {n_classes - 1}."
+        )
+    return classes
+
+
+def _other_shape(prediction: NDArray[Any], truth: NDArray[Any]) -> str:
+    return (
+        f"The prediction has the shape {prediction.shape}, the ground truth {truth.shape}: they "
+        "must be labels of the same image."
+    )
 
 
 def _count_overlaps(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from napari_unet_cells.augment import Annotated, annotate
+from napari_unet_cells.augment import Annotated, annotate, class_weights
 from napari_unet_cells.dataset import Item, read_items
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
@@ -20,9 +20,21 @@ from napari_unet_cells.evaluate import evaluate, summarize_by_kind
 from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.fit import LARGEST, Example, fit_instances
 from napari_unet_cells.instances import InstanceOptions
-from napari_unet_cells.nets import ModelCard, read_card, save_model
+from napari_unet_cells.nets import (
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    ModelCard,
+    read_card,
+    save_model,
+)
 from napari_unet_cells.nets.architectures import ARCHITECTURES, measure_halo
-from napari_unet_cells.nets.training import StepDone, Trainer, TrainOptions
+from napari_unet_cells.nets.training import (
+    CELL_CLASSES,
+    BatchHalved,
+    StepDone,
+    Trainer,
+    TrainOptions,
+)
 from napari_unet_cells.normalize import percentile_limits
 from napari_unet_cells.predict import Network, Output, predict_plane
 
@@ -30,12 +42,10 @@ from napari_unet_cells.predict import Network, Output, predict_plane
 #: and not move them.
 FIT_IMAGES = 60
 
-CELL_CLASSES = ("background", "cell", "boundary")
-
 
 @dataclass(frozen=True)
 class Fitting:
-    """The network is trained; the limits of the watershed are fitted to the training images."""
+    """The network is trained; it is measured, and for cells the watershed's limits are fitted."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,12 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-) -> Iterator[StepDone | Fitting | Trained]:
+) -> Iterator[StepDone | BatchHalved | Fitting | Trained]:
     """Train a network on annotated folders, the split "train" only.
+
+    By default the masks hold cells. Where `options.classes` names others than background,
+    cell and boundary, the masks hold these classes, as 0, 1, 2, ..., and are learned as they
+    are; rare classes weigh more, see `augment.class_weights`.
 
     Parameters
     ----------
@@ -81,6 +95,8 @@ def train(
     ------
     StepDone
         For each step.
+    BatchHalved
+        Where the memory was full.
     Fitting
         Once.
     Trained
@@ -92,19 +108,17 @@ def train(
         Where data, output or checkpoint cannot be used.
     """
     output, folder = _check_output(Path(output), checkpoint, resume or overwrite)
-    if options.architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
+    _check_options(options)
     items = read_items(folders)
     planes = [item for item in items if item.split == "train"]
     validation = [item for item in items if item.split == "val"]
     if not planes:
         raise UserError("None of the images belongs to the split 'train'.")
-    train_planes = _read(planes)
-    _check_instances(train_planes)
+    train_planes, validation_planes = _read(planes, options), _read(validation, options)
+    options = _with_crops(options, train_planes)
     make_folder(folder)
-    trainer = Trainer(train_planes, _read(validation), options, folder, resume)
-    if trainer.finished and _is_complete(output):
+    trainer = Trainer(train_planes, validation_planes, options, folder, resume)
+    if trainer.finished and _is_complete(output, bool(validation)):
         raise UserError(
             f"The training in {folder} has used up its {options.minutes:g} minutes. Ask for more "
             "minutes in all to go on with it."
@@ -135,13 +149,53 @@ def _check_output(
     return output, folder
 
 
-def _is_complete(output: Path) -> bool:
+def _is_complete(output: Path, scored: bool) -> bool:
     """Whether the model was fitted and scored; else a resumed training does that."""
     try:
         card = read_card(output)
     except UserError:
         return False
-    return bool(card.scores) or card.instances != InstanceOptions()
+    return bool(card.scores) or (not scored and card.instances != InstanceOptions())
+
+
+def _check_options(options: TrainOptions) -> None:
+    if options.architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
+    if not 1 <= options.channels <= MAX_CHANNELS:
+        raise UserError(f"A network has 1 to {MAX_CHANNELS} channels, not {options.channels}.")
+    names = options.classes
+    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) < len(names) or not all(names):
+        raise UserError(
+            f"The classes '{','.join(names)}' must be 2 to {MAX_CLASSES} different names, that of "
+            "the value 0 first, such as background,nucleus,vessel."
+        )
+    if names != CELL_CLASSES and {"cell", "boundary"} <= set(names):
+        raise UserError(
+            "Classes named both cell and boundary are made from masks with one number a cell: "
+            "leave out --classes, or choose other names."
+        )
+
+
+def _with_crops(options: TrainOptions, planes: Sequence[Annotated]) -> TrainOptions:
+    """Check what was read, and say how crops are drawn from it."""
+    instances = options.classes == CELL_CLASSES
+    crops = replace(options.augment, channels=options.channels, instances=instances)
+    if instances:
+        _check_instances(planes)
+    else:
+        _check_classes(planes, options.classes)
+        crops = replace(crops, class_weights=class_weights(planes, len(options.classes)))
+    return replace(options, augment=crops)
+
+
+def _check_classes(planes: Sequence[Annotated], classes: Sequence[str]) -> None:
+    found = {int(value) for plane in planes for value in np.unique(plane.mask)}
+    if len(found) < 2:
+        raise UserError(
+            f"The masks hold one class only, {classes[found.pop()]}: there is nothing to tell "
+            "apart. See that they belong to these images."
+        )
 
 
 def _check_instances(planes: Sequence[Annotated]) -> None:
@@ -157,8 +211,21 @@ def _check_instances(planes: Sequence[Annotated]) -> None:
             raise UserError("The masks are empty: there is not one cell to learn from.")
 
 
-def _read(items: Sequence[Item]) -> list[Annotated]:
-    return [annotate(*item.read(), item.kind) for item in items]
+def _read(items: Sequence[Item], options: TrainOptions) -> list[Annotated]:
+    instances = options.classes == CELL_CLASSES
+    return [_annotated(item, options, instances) for item in items]
+
+
+def _annotated(item: Item, options: TrainOptions, instances: bool) -> Annotated:
+    image, mask = item.read(() if instances else options.classes)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    # Grey and RGB can be made of each other.
+    if channels != options.channels and not {channels, options.channels} <= {1, 3}:
+        raise UserError(
+            f"{item.image} has {channels} channels, and the network is to have "
+            f"{options.channels}. Choose --channels {channels}, or leave this image out."
+        )
+    return annotate(image, mask, item.kind, instances)
 
 
 def _save(
@@ -170,12 +237,14 @@ def _save(
     card = ModelCard(
         name=output.stem,
         architecture=options.architecture,
-        classes=CELL_CLASSES,
+        classes=options.classes,
         channels=options.channels,
         stride=stride,
         halo=measure_halo(model, stride),
         sha256="",
         diameters=_diameters(planes),
+        # Where the cells of an image are of another size, it is zoomed into what was learned.
+        diameter_window=_diameters(planes) if options.classes == CELL_CLASSES else (0.0, 0.0),
         description=f"{options.architecture} {dict(options.build)}, {options.minutes:g} minutes.",
         date=date.today().isoformat(),
         trained_on=_describe(items),
@@ -187,9 +256,10 @@ def _save(
 def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[Item]) -> ModelCard:
     """Fit the limits of the watershed on training images, score on the validation ones."""
     network = open_network(card)
-    chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
-    examples = [example for i in chosen for example in _examples(planes[i], network)]
-    card = replace(card, instances=fit_instances(examples))
+    if card.makes_cells:
+        chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
+        examples = [example for i in chosen for example in _examples(planes[i], network)]
+        card = replace(card, instances=fit_instances(examples))
     if validation:
         scored = list(evaluate(validation, network, card))
         scores = {kind: s.as_dict() for kind, s in summarize_by_kind(scored).items()}

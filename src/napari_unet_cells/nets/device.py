@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.nets import ModelCard, load_model
+from napari_unet_cells.nets.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     import keras
-
-#: A little more than what alpha 1.0 was measured to take, forward, at 2048 x 2048.
-BYTES_PER_PIXEL = 450
 
 #: Beyond this a tile takes so long that Cancel and progress become sluggish.
 LONGEST_TILE = 2048
@@ -191,7 +189,7 @@ def _ready(
         device,
         # No function of TensorFlow tells how much memory of a GPU is free, but there it always
         # reports in order that it is full.
-        max_tile=_max_tile() if on_cpu else LONGEST_TILE,
+        max_tile=_max_tile(card) if on_cpu else LONGEST_TILE,
         on_cpu=on_cpu,
         _functions=functions,
     )
@@ -258,8 +256,10 @@ def _usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _max_tile() -> int:
-    pixels = psutil.virtual_memory().available / 4 / BYTES_PER_PIXEL
+def _max_tile(card: ModelCard) -> int:
+    known = ARCHITECTURES.get(card.architecture)
+    a_pixel = (known or ARCHITECTURES["unet"]).bytes_per_pixel
+    pixels = psutil.virtual_memory().available / 4 / a_pixel
     return int(min(LONGEST_TILE, max(256, pixels**0.5)))
 
 

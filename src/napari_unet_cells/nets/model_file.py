@@ -28,9 +28,11 @@ from napari_unet_cells.errors import UserError
 ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({"__keras_tensor__"}),  # Keras' own mark for "output of that layer"
     "keras": frozenset({"DTypePolicy"}),
-    "keras.initializers": frozenset({"GlorotUniform", "Ones", "Zeros"}),
+    "keras.initializers": frozenset({"GlorotUniform", "HeNormal", "Ones", "Zeros"}),
     "keras.layers": frozenset(
         {
+            "Activation",
+            "Add",
             "BatchNormalization",
             "Concatenate",
             "Conv2D",
@@ -47,6 +49,7 @@ ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
     ),
     "keras.src.models.functional": frozenset({"Functional"}),
     "keras.src.ops.nn": frozenset({"DepthToSpace"}),
+    "keras.src.ops.numpy": frozenset({"Flip"}),
 }
 
 MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})

@@ -10,7 +10,7 @@ import contextlib
 import csv
 import json
 import math
-import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from napari_unet_cells.augment import Annotated, AugmentOptions, Cropper
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.nets import architectures
-from napari_unet_cells.nets.encoders import load_encoder_weights
+from napari_unet_cells.nets.device import is_out_of_memory, prepare_gpus
 
 if TYPE_CHECKING:
     import keras
@@ -36,6 +36,12 @@ EMA_DECAY, EMA_EVERY = 0.98, 10
 
 VALIDATION_BATCHES = 4
 
+#: What masks of cells become, see `augment.boundary_classes`.
+CELL_CLASSES = ("background", "cell", "boundary")
+
+#: Folders that a checkpoint is written to in turn.
+_SLOTS = ("a", "b")
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -45,16 +51,18 @@ class TrainOptions:
     ----------
     architecture : str
         A name of `architectures.ARCHITECTURES`.
-    n_classes, channels : int
-        Classes of the logits; channels of the input (1 grey, 3 RGB).
+    classes : tuple of str
+        Names of the classes of the logits. Others than `CELL_CLASSES` are those of the masks.
+    channels : int
+        Of the input (1 grey, 3 RGB).
     build : mapping
         Options of the architecture, such as ``{"alpha": 0.25}``.
     init : str or None
-        File of encoder weights (``.npz``) to start from.
+        Encoder weights to start from: a file, or "imagenet"; see `load_encoder_weights`.
     minutes : float
         Time of all sessions together, the resumed ones included.
     batch : int
-        Crops in a step.
+        Crops in a step; fewer, where the memory is full.
     learning_rate : float
         At the top of the cosine.
     seed : int
@@ -63,7 +71,7 @@ class TrainOptions:
     """
 
     architecture: str = "mobilenet_unet"
-    n_classes: int = 3
+    classes: tuple[str, ...] = CELL_CLASSES
     channels: int = 3
     build: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.25})
     init: str | None = None
@@ -72,6 +80,12 @@ class TrainOptions:
     learning_rate: float = 2e-3
     seed: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+    def network(self) -> keras.Model:
+        """Build the untrained network."""
+        return architectures.build(
+            self.architecture, len(self.classes), self.channels, **self.build
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,13 @@ class StepDone:
     minutes: float
     loss: float
     validation_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class BatchHalved:
+    """The memory was full: the training goes on with `batch` crops in a step."""
+
+    batch: int
 
 
 @dataclass
@@ -134,17 +155,20 @@ class Trainer:
     ) -> None:
         import keras
 
+        prepare_gpus()
         keras.utils.set_random_seed(options.seed)
         self.options = options
         self._train = Cropper(list(train), options.augment)
         self._validation = Cropper(list(validation), options.augment) if validation else None
         self._checkpoint = Path(checkpoint)
+        self._slot: str | None = None
+        self._batch = options.batch
         self._progress = _Progress()
-        self.model = architectures.build(
-            options.architecture, options.n_classes, options.channels, **options.build
-        )
+        self.model = options.network()
         if options.init is not None and not resume:
-            load_encoder_weights(self.model, options.init)
+            architectures.load_pretrained(
+                self.model, options.architecture, options.init, options.build
+            )
         self.model.compile(
             optimizer=keras.optimizers.AdamW(
                 learning_rate=options.learning_rate, weight_decay=1e-4, clipnorm=1.0
@@ -161,7 +185,7 @@ class Trainer:
         """Whether the minutes are used up."""
         return self._progress.seconds >= self.options.minutes * 60
 
-    def run(self, checkpoint_every: float = 120.0) -> Iterator[StepDone]:
+    def run(self, checkpoint_every: float = 120.0) -> Iterator[StepDone | BatchHalved]:
         """Train until the minutes are used up, or until the generator is closed.
 
         Parameters
@@ -173,6 +197,14 @@ class Trainer:
         Yields
         ------
         StepDone
+        BatchHalved
+            Before the same step is tried again with half of its crops.
+
+        Raises
+        ------
+        UserError
+            Where the loss is no number any more, the memory is too small for a single crop,
+            or the checkpoint cannot be written.
         """
         if self.finished:
             return
@@ -182,7 +214,9 @@ class Trainer:
         try:
             with contextlib.closing(self._batches()) as batches:
                 for batch in batches:
-                    loss = self._step(batch)
+                    while (found := self._try_step(batch)) is None:
+                        yield self._halved()
+                    loss = found
                     if not math.isfinite(loss):
                         raise UserError(
                             f"The training diverged at step {progress.step + 1} (loss {loss}). "
@@ -209,32 +243,45 @@ class Trainer:
             if math.isfinite(loss):  # else the last good checkpoint is worth more
                 self._save()
 
+    def _try_step(self, batch: tuple[Any, Any, Any]) -> float | None:
+        """Give the loss of a step, or None where the memory was full."""
+        try:
+            return self._step(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        return None  # out here, because the traceback of the error keeps the batch in memory
+
+    def _halved(self) -> BatchHalved:
+        if self._batch == 1:
+            raise UserError(
+                "The memory is too small to train this network, even with one crop in a step. "
+                "Close other programs that use it, or choose a smaller architecture."
+            )
+        self._batch //= 2
+        return BatchHalved(self._batch)
+
     def _step(self, batch: tuple[Any, Any, Any]) -> float:
-        images, classes, weights = batch
+        images, classes, weights = (part[: self._batch] for part in batch)
         self._set_learning_rate(self._progress.seconds / (self.options.minutes * 60))
         return float(self.model.train_on_batch(images, classes, sample_weight=weights))
 
     def trained_model(self) -> keras.Model:
         """Build a fresh network with the averaged weights: no optimizer, ready to save."""
-        options = self.options
-        model = architectures.build(
-            options.architecture, options.n_classes, options.channels, **options.build
-        )
+        model = self.options.network()
         model.set_weights(self._average)
         return model
 
     def _batches(self) -> Generator[tuple[Any, Any, Any], None, None]:
         """Draw crops in threads, a few steps ahead of the network."""
-        options, step = self.options, self._progress.step
+        seed, step = self.options.seed, self._progress.step
         with ThreadPoolExecutor(2) as pool:
             ahead: deque[Future[tuple[Any, Any, Any]]] = deque()
             try:
                 while True:
                     while len(ahead) < 4:
                         step += 1
-                        ahead.append(
-                            pool.submit(self._train.batch, options.batch, (options.seed, step))
-                        )
+                        ahead.append(pool.submit(self._train.batch, self._batch, (seed, step)))
                     yield ahead.popleft().result()
             finally:
                 for future in ahead:
@@ -262,13 +309,19 @@ class Trainer:
         self.model.set_weights(self._average)
         losses = []
         for i in range(VALIDATION_BATCHES):
-            images, classes, weights = self._validation.batch(self.options.batch, (i,))
+            images, classes, weights = self._validation.batch(self._batch, (i,))
             losses.append(float(self.model.test_on_batch(images, classes, sample_weight=weights)))
         self.model.set_weights(current)
         return float(np.mean(losses))
 
     def _save(self) -> None:
-        """Write the checkpoint beside the old one, then put it in its place.
+        """Write the checkpoint beside the one before, which stays until the new one is whole.
+
+        ::
+
+            a/model.weights.h5  a/average.npz     the one before
+            b/model.weights.h5  b/average.npz     the new one
+            state.json                            says which counts; replaced last, at once
 
         Raises
         ------
@@ -284,30 +337,33 @@ class Trainer:
             ) from error
 
     def _write_checkpoint(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(folder / "new.weights.h5")
-        np.savez(folder / "new.npz", *self._average)
-        state = {"options": _json_options(self.options), **asdict(self._progress)}
-        (folder / "new.json").write_text(json.dumps(state))
-        for new, name in (
-            ("new.weights.h5", "model.weights.h5"),
-            ("new.npz", "average.npz"),
-            ("new.json", "state.json"),
-        ):
-            os.replace(folder / new, folder / name)
+        slot = _SLOTS[1] if self._slot == _SLOTS[0] else _SLOTS[0]
+        (folder / slot).mkdir(parents=True, exist_ok=True)
+        self.model.save_weights(folder / slot / "model.weights.h5")
+        np.savez(folder / slot / "average.npz", *self._average)
+        options = _json_options(self.options)
+        state = {"slot": slot, "options": options, **asdict(self._progress)}
+        with atomic_write(folder / "state.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(state))
+        self._slot = slot
+        for other in set(_SLOTS) - {slot}:
+            shutil.rmtree(folder / other, ignore_errors=True)
+        for name in ("model.weights.h5", "average.npz"):  # where version 0.1.0 wrote them
+            (folder / name).unlink(missing_ok=True)
 
     def _restore(self) -> None:
         folder = self._checkpoint
         try:
             state = json.loads((folder / "state.json").read_text())
-            theirs, ours = state["options"], _json_options(self.options)
+            theirs = {"classes": [*CELL_CLASSES], **state["options"]}
+            ours = _json_options(self.options)
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise _damaged(folder, error) from error
         differ = [
             key
-            for key in ("architecture", "build", "n_classes", "channels")
+            for key in ("architecture", "build", "classes", "channels")
             if theirs.get(key) != ours[key]
         ]
         if differ:
@@ -319,8 +375,10 @@ class Trainer:
         # silently restore the weights alone.
         self.model.optimizer.build(self.model.trainable_variables)
         try:
-            self.model.load_weights(folder / "model.weights.h5")
-            with np.load(folder / "average.npz") as arrays:
+            self._slot = state.get("slot")
+            files = folder / (self._slot or "")
+            self.model.load_weights(files / "model.weights.h5")
+            with np.load(files / "average.npz") as arrays:
                 self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
             self._progress = _Progress(
                 state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
