@@ -262,6 +262,17 @@ def test_channels_are_split_and_the_choice_is_remembered(qtbot, viewer, dock, nu
     assert form.channel_box.currentData() == 1  # remembered
 
 
+def test_the_channel_axis_is_taken_from_the_file(qtbot, viewer, dock, nuclei, tmp_path):
+    data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata={"axes": "ZCYX"})
+    viewer.add_image(data, name="nobody knows")
+    form = dock.segment.image_form.stack_form
+    assert form.channel_box.currentData() is None
+    viewer.open(str(tmp_path / "a.tif"), plugin="napari")
+    qtbot.waitUntil(lambda: form.channel_box.currentData() == 1, timeout=5_000)
+    assert form.planes_box.itemText(1) == "all 3 planes"
+
+
 def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)

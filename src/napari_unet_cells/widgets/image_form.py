@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_unet_cells import layers as facts
+from napari_unet_cells.files import axes_of
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.stack_form import StackForm
@@ -57,7 +59,7 @@ class ImageForm(QWidget):
         layout.addWidget(self.stack_form)
         self.image_box.currentIndexChanged.connect(self._show_image)
         self.pixel_size.editingFinished.connect(self._keep_pixel_size)
-        self._looking.progressed.connect(self._show_pixel_size)
+        self._looking.progressed.connect(self._show_file)
         self._show_image()
 
     @property
@@ -75,13 +77,15 @@ class ImageForm(QWidget):
         self.pixel_size.setEnabled(False)
         self.pixel_size.setValue(0.0)
         if layer is not None:  # its file may lie on a slow disk
-            self._looking.start(partial(_look, layer, facts.image_pixel_size(layer)))
+            size, path = facts.image_pixel_size(layer), facts.file_of(layer)
+            self._looking.start(partial(_look, layer, size, path))
         self.changed.emit()
 
-    def _show_pixel_size(self, event: object) -> None:
+    def _show_file(self, event: object) -> None:
         assert isinstance(event, _Looked)
         if event.image is not self.layer:
             return
+        self.stack_form.suggest(event.axes)
         known = event.size.unit != "pixel"
         told = known and event.size == facts.told_pixel_size(event.image)
         self.pixel_size.setEnabled(told or not known)
@@ -105,9 +109,10 @@ class _Looked:
 
     image: Any
     size: facts.PixelSize
+    axes: str
 
 
 def _look(
-    image: Any, size: Callable[[], facts.PixelSize], stop: threading.Event
+    image: Any, size: Callable[[], facts.PixelSize], path: Path | None, stop: threading.Event
 ) -> Generator[_Looked, None, None]:
-    yield _Looked(image, size())
+    yield _Looked(image, size(), "" if path is None else axes_of(path))

@@ -91,6 +91,18 @@ class StackForm(QWidget):
         self.channel_box.blockSignals(False)
         self._fill_planes()
 
+    def suggest(self, letters: str) -> None:
+        """Choose the channel axis that the file names, where the user has not chosen one.
+
+        Parameters
+        ----------
+        letters : str
+            One for each axis of the file, such as "ZCYX".
+        """
+        fits = letters.find("YX") == len(self._axes) > 0
+        if fits and "C" in letters[:-2] and self.channel_box.currentData() is None:
+            self.channel_box.setCurrentIndex(self.channel_box.findData(letters.index("C")))
+
     def _likely(self) -> int | None:
         """Axis that probably holds the channels: by its name, else as it was chosen last."""
         named = [axis.axis for axis in self._axes if axis.is_channel]
