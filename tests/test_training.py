@@ -128,9 +128,15 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(
     ) < 0.1 * largest_difference(straight.model.get_weights(), forgetful.model.get_weights())
 
 
+def drawing_threads() -> set[int | None]:
+    names = [(t.name, t.ident) for t in threading.enumerate() if t.is_alive()]
+    return {ident for name, ident in names if name.startswith("ThreadPoolExecutor")}
+
+
 def test_a_training_ends_with_its_minutes_and_is_then_over(
     planes: list[Any], tmp_path: Path
 ) -> None:
+    running = drawing_threads()  # of other libraries, from other tests
     whole = trainer(planes, tmp_path, minutes=12 / 60)
     assert not whole.finished
     before = whole.model.get_weights()
@@ -143,8 +149,7 @@ def test_a_training_ends_with_its_minutes_and_is_then_over(
     again = trainer(planes, tmp_path, resume=True, minutes=12 / 60)
     assert again.finished
     assert list(again.run()) == []
-    threads = [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
-    assert not any(t.is_alive() for t in threads)
+    assert drawing_threads() == running
 
     # What ships is the average, without the optimizer, and no longer the untrained weights.
     shipped = whole.trained_model()
@@ -336,6 +341,7 @@ def test_where_the_memory_is_full_the_batch_is_halved_until_it_fits(
 def test_a_memory_too_small_for_one_crop_is_a_sentence_and_keeps_the_checkpoint(
     planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    running = drawing_threads()
     trained = trainer(planes, tmp_path, batch=4)
     assert len(steps(trained, 2)) == 2
     tried = full_above(trained, monkeypatch, most=0)
@@ -343,8 +349,7 @@ def test_a_memory_too_small_for_one_crop_is_a_sentence_and_keeps_the_checkpoint(
         list(trained.run())
     assert tried == [4, 2, 1]
     assert trainer(planes, tmp_path, resume=True)._progress.step == 2
-    threads = [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
-    assert not any(t.is_alive() for t in threads)
+    assert drawing_threads() == running
 
 
 def test_other_errors_of_a_step_are_not_taken_for_a_full_memory(
