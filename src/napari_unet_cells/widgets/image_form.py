@@ -17,6 +17,7 @@ from napari_unet_cells.files import axes_of
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.stack_form import StackForm
+from napari_unet_cells.widgets.table import SYMBOLS
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class ImageForm(QWidget):
         known = event.size.unit != "pixel"
         told = known and event.size == facts.told_pixel_size(event.image)
         self.pixel_size.setEnabled(told or not known)
-        self.pixel_size.setSuffix(f" {event.size.unit if known else 'micrometer'}")
+        unit = event.size.unit if known else "micrometer"
+        self.pixel_size.setSuffix(f" {SYMBOLS.get(unit, unit)}")
         self.pixel_size.setValue(event.size.x if known else 0.0)
         self.pixel_size.setToolTip(
             "Width of a pixel, from the layer or its file"

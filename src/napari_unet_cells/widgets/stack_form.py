@@ -57,6 +57,7 @@ class StackForm(QWidget):
             "lie on the image; the choice is remembered."
         )
         self.channel_spin = QSpinBox()
+        self.channel_spin.setFixedWidth(64)
         self.channel_spin.setToolTip("The channel to segment, counted from 0")
         self.planes_box = QComboBox()
         self.planes_box.setObjectName("planes_box")
