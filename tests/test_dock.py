@@ -273,6 +273,17 @@ def test_the_channel_axis_is_taken_from_the_file(qtbot, viewer, dock, nuclei, tm
     assert form.planes_box.itemText(1) == "all 3 planes"
 
 
+def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    box = dock.segment.diameter_box
+    assert box.text() == "auto"
+    dock.segment._show_diameter(23.6)
+    viewer.add_labels(np.ones((4, 4), int))  # as the results of a run
+    assert box.text() == "auto: 24 px wide"
+    viewer.add_image(nuclei, name="another")
+    assert box.text() == "auto"
+
+
 def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)

@@ -58,9 +58,13 @@ class LayerBox(QComboBox):
         self._layers = self._accepts(self._viewer.layers)
         for layer in self._layers:
             layer.events.name.connect(self._rename)
+        # One signal, at the end: for a moment no layer is chosen, which nobody should see.
+        self.blockSignals(True)
         self.clear()
         self.addItems([layer.name for layer in self._layers])
         self._select(current)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
 
     def _follow(self, event: object = None) -> None:
         # The active layer is None for a moment whenever it changes.
