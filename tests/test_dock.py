@@ -279,7 +279,7 @@ def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, d
     assert box.text() == "auto"
     dock.segment._show_diameter(23.6)
     viewer.add_labels(np.ones((4, 4), int))  # as the results of a run
-    assert box.text() == "auto: 24 px wide"
+    assert box.text() == "auto: 24 px"
     viewer.add_image(nuclei, name="another")
     assert box.text() == "auto"
 

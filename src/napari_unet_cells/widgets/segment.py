@@ -98,7 +98,7 @@ class SegmentSection(QWidget):
         self.diameter_box = QSpinBox()
         self.diameter_box.setObjectName("diameter_box")
         self.diameter_box.setRange(0, LARGEST_DIAMETER)
-        self.diameter_box.setSuffix(" px wide")
+        self.diameter_box.setSuffix(" px")
         self.diameter_box.setToolTip(
             "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
             "network sees cells of a size it knows. 0 has it estimated."
@@ -171,7 +171,7 @@ class SegmentSection(QWidget):
 
     def _show_diameter(self, estimated: float = 0.0) -> None:
         """Show what 0, the special value, stands for."""
-        text = f"auto: {estimated:.0f} px wide" if estimated else "auto"
+        text = f"auto: {estimated:.0f} px" if estimated else "auto"
         self.diameter_box.setSpecialValueText(text)
 
     def _show_running(self, running: bool) -> None:
