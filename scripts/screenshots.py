@@ -35,7 +35,6 @@ def main() -> None:
     picture(viewer, "done")
     with tempfile.TemporaryDirectory() as folder:
         picture_of_export(viewer, dock, Path(folder))
-    picture_of_table(viewer, dock)
     clear(viewer)
     picture_of_stack(viewer, dock)
     clear(viewer)
@@ -51,6 +50,8 @@ def main() -> None:
     segment.button.click()
     wait(lambda: not segment.worker.running)
     picture(viewer, "failed")
+    clear(viewer)
+    picture_of_table(viewer, dock)
     viewer.close()
 
 
@@ -61,13 +62,13 @@ def clear(viewer: napari.Viewer) -> None:
 
 
 def picture_of_table(viewer: napari.Viewer, dock: Any) -> None:
-    """Show the table of the cells, and close it again."""
+    """Show the table of the cells. It stays open: it would be in the next pictures."""
+    viewer.open_sample("napari-unet-cells", "simulated_nuclei")
+    dock.segment.button.click()
+    wait(lambda: not dock.segment.worker.running)
     dock.export.table_button.click()
-    wait(lambda: False, timeout=2)
+    wait(lambda: False, timeout=8)  # the notification of the picture before is gone by then
     picture(viewer, "table")
-    for name in [name for name in viewer.window.dock_widgets if "cells" in name.lower()]:
-        if "napari-unet-cells" not in name:
-            viewer.window.remove_dock_widget(viewer.window.dock_widgets[name])
 
 
 def picture_of_stack(viewer: napari.Viewer, dock: Any) -> None:
