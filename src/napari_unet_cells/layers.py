@@ -323,7 +323,8 @@ def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
         )
     labels = np.asarray(layer.data)
     single = tuple(axis for axis in range(layer.ndim - 2) if labels.shape[axis] == 1)
-    axes = "".join(letter for axis, letter in enumerate(_letters(layer)) if axis not in single)
+    letters = axis_letters(layer.axis_labels)
+    axes = "".join(letter for axis, letter in enumerate(letters) if axis not in single)
     return ExportSource(
         labels.squeeze(single),
         axes,
@@ -335,10 +336,10 @@ def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
     )
 
 
-def _letters(layer: Any) -> str:
-    """Letters of the axes: by their names where these say it, else z before t."""
-    n = layer.ndim - 2
-    named = "".join(str(label)[:1].upper() for label in layer.axis_labels[:n])
+def axis_letters(axis_labels: Sequence[str]) -> str:
+    """Letters of a layer's axes: by their names where these say it, else z before t."""
+    n = len(axis_labels) - 2
+    named = "".join(str(label)[:1].upper() for label in axis_labels[:n])
     return ("TZ"[2 - n :] if named not in ("T", "Z", "TZ") else named) + "YX"
 
 

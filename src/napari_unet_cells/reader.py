@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files import Image, read_image, read_provenance
-from napari_unet_cells.layers import CELLS, CLASSES, INPUT, digest, result_metadata
+from napari_unet_cells.layers import CELLS, CLASSES, INPUT, axis_letters, digest, result_metadata
 from napari_unet_cells.sample_data import LayerData
 
 PathLike: TypeAlias = str | Path
@@ -167,18 +167,12 @@ def _placed(
     """Give labels the axes that they had as a layer, and what places such a layer."""
     if transform is not None:
         n = len(transform["scale"])
-        single = [a for a, letter in enumerate(_letters(transform)) if letter not in image.axes]
+        letters = axis_letters(transform["axis_labels"])
+        single = [axis for axis, letter in enumerate(letters) if letter not in image.axes]
         layer = labels if labels.ndim == n else np.expand_dims(labels, single)
         if layer.ndim == n:
             return layer, dict(transform)
     return labels, _place_in_file(image)
-
-
-def _letters(transform: Mapping[str, Any]) -> str:
-    """Letters of the axes, as `layers.export_source` names them."""
-    n = len(transform["scale"]) - 2
-    named = "".join(label[:1].upper() for label in transform["axis_labels"][:n])
-    return ("TZ"[2 - n :] if named not in ("T", "Z", "TZ") else named) + "YX"
 
 
 def _place_in_file(image: Image) -> dict[str, Any]:
