@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageFilter
 
-from napari_unet_cells.normalize import normalize, percentile_limits
+from napari_unet_cells.normalize import Limits, normalize, percentile_limits
 
 BACKGROUND, CELL, BOUNDARY = 0, 1, 2
+
+#: In masks of classes: a pixel that nobody annotated.
+UNKNOWN = 255
 
 #: Beyond these the pixels of an image tell nothing any more.
 ZOOMS = (0.3, 5.0)
@@ -45,12 +48,15 @@ class Annotated:
         and for classes.
     kind : str
         What the data set calls this kind of image.
+    weight : uint8 array, (y, x), or None
+        What each pixel counts in the loss; 0 is not looked at. None counts all alike.
     """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.int32]
     diameter: float
     kind: str
+    weight: NDArray[np.uint8] | None = None
 
 
 def annotate(
@@ -58,6 +64,8 @@ def annotate(
     mask: NDArray[np.int32],
     kind: str = "unknown",
     instances: bool = True,
+    limits: Limits | None = None,
+    weight: NDArray[np.uint8] | None = None,
 ) -> Annotated:
     """Prepare an image and its mask for cropping.
 
@@ -68,15 +76,18 @@ def annotate(
     kind : str
     instances : bool
         Whether the mask holds cells; else classes.
+    limits : Limits, optional
+        Of the plane that the image was cut out of; by default its own.
+    weight : uint8 array, (y, x), optional
     """
-    limits = percentile_limits(image)
+    limits = limits or percentile_limits(image)
     values = np.zeros(image.shape, np.float32) if limits is None else normalize(image, limits)
     if values.shape[2:] == (3,) and not (np.ptp(values, axis=2) > 0.02).any():
         values = values.mean(axis=2)  # a grey image saved as RGB: a third of the work
     areas = np.bincount(mask.ravel() if instances else [])[1:]
     areas = areas[areas > 0]
     diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
-    return Annotated((values * 255 + 0.5).astype(np.uint8), mask, diameter, kind)
+    return Annotated((values * 255 + 0.5).astype(np.uint8), mask, diameter, kind, weight)
 
 
 def class_weights(planes: Sequence[Annotated], n_classes: int) -> tuple[float, ...]:
@@ -100,10 +111,11 @@ def class_weights(planes: Sequence[Annotated], n_classes: int) -> tuple[float, .
     tuple of float
         One a class.
     """
-    counts = sum(np.bincount(plane.mask.ravel(), minlength=n_classes) for plane in planes)
-    part = np.asarray(counts) / np.sum(counts)
+    counts = sum(np.bincount(plane.mask.ravel(), minlength=UNKNOWN + 1) for plane in planes)
+    counts = np.asarray(counts)[:n_classes]  # what is unknown belongs to no class
+    part = counts / max(counts.sum(), 1)
     weights = np.maximum(part, RAREST) ** -0.5
-    return tuple(float(weight) for weight in weights / (part * weights).sum())
+    return tuple(float(weight) for weight in weights / max((part * weights).sum(), RAREST))
 
 
 def boundary_classes(mask: NDArray[np.integer[Any]], width: int = 1) -> NDArray[np.uint8]:
@@ -177,6 +189,10 @@ class AugmentOptions:
         Loss weight of background, cell, boundary and of boundary between touching cells.
     class_weights : tuple of float
         Loss weight of each class where masks are classes; empty weighs all alike.
+    zooms : (float, float) or None
+        Crops of images whose scale is known are rescaled by this range, uniform in its
+        logarithm, and neither `diameters` nor other kinds of light are drawn: what is
+        learned is this kind of image, and not every kind there is.
     """
 
     size: int = 256
@@ -185,6 +201,7 @@ class AugmentOptions:
     diameters: tuple[float, float] = (7.0, 110.0)
     weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
     class_weights: tuple[float, ...] = ()
+    zooms: tuple[float, float] | None = None
 
 
 @dataclass
@@ -230,20 +247,28 @@ class Cropper:
         return images, classes, weights
 
     def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
-        zoom = _draw_zoom(plane.diameter, self.options.diameters, rng)
-        image, mask = _warp(plane, zoom, self.options.size, rng)
+        options = self.options
+        if options.zooms is None:
+            zoom = _draw_zoom(plane.diameter, options.diameters, rng)
+            tilted = rng.random() < 0.4
+        else:
+            zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
+            tilted = False
+        image, mask, weight = _warp(plane, zoom, options.size, tilted, rng)
         pixels = self._intensity(image, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
-        if self.options.channels == 1 and pixels.shape[2] > 1:
+        if options.channels == 1 and pixels.shape[2] > 1:
             pixels = pixels.mean(axis=2, keepdims=True)
         classes, weights = self._target(mask, plane.diameter * zoom)
-        return pixels, classes, weights
+        return pixels, classes, weights if weight is None else weights * weight
 
     def _target(self, mask: NDArray[np.int32], diameter: float) -> tuple[Any, Any]:
         if not self.options.instances:
+            # What nobody annotated is no class, and its weight is 0.
+            classes = np.where(mask == UNKNOWN, 0, mask).astype(np.uint8)
             by_class = np.array(self.options.class_weights or (1.0,) * 256, np.float32)
-            return mask.astype(np.uint8), by_class[mask]
+            return classes, by_class[classes] * (mask != UNKNOWN)
         classes = boundary_classes(mask, width=1 if diameter < THIN_BOUNDARY_BELOW else 2)
         background, cell, boundary, touching = self.options.weights
         weights = np.array([background, cell, boundary], np.float32)[classes]
@@ -257,15 +282,17 @@ class Cropper:
 
     def _intensity(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
         """Colour, gamma, contrast, inversion, shading, blur and noise; clipped to [0, 1]."""
-        image = _recolour(image, rng)
+        any_kind = self.options.zooms is None
+        if any_kind:
+            image = _recolour(image, rng)
         if rng.random() < 0.3:
-            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8)))
+            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8 if any_kind else 1.0)))
             image = _with_pillow(image, lambda picture: picture.filter(blur))
-        invert = rng.random() < 0.3
+        invert = any_kind and rng.random() < 0.3
         pixels = _look_up_table(rng, invert)[image]
         side = self.options.size
         grey = pixels.ndim == 2
-        if rng.random() < 0.3:
+        if any_kind and rng.random() < 0.3:
             shading = self._shading[rng.integers(len(self._shading))]
             pixels *= shading if grey else shading[..., np.newaxis]
         if rng.random() < 0.5:
@@ -327,14 +354,14 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 
 def _warp(
-    plane: Annotated, zoom: float, size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Cut a rotated, flipped and rescaled square out of image and mask."""
-    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else rng.integers(4) * np.pi / 2
+    plane: Annotated, zoom: float, size: int, tilted: bool, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None]:
+    """Cut a turned, flipped and rescaled square out of image, mask and weight."""
+    angle = rng.uniform(0, 2 * np.pi) if tilted else rng.integers(4) * np.pi / 2
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     matrix[:, 0] *= rng.choice((-1.0, 1.0))
     reach = float(np.abs(matrix).sum(axis=1).max() * size / 2) + 2
-    centre = _draw_centre(plane.mask, reach, rng)
+    centre = _draw_centre(plane, reach, rng)
     image, corner = _padded_window(plane.image, centre, reach)
     mask, _ = _padded_window(plane.mask, centre, reach)
     step = int(1 / zoom) if zoom < 0.67 else 1
@@ -353,10 +380,17 @@ def _warp(
             (size, size), PILImage.Transform.AFFINE, coefficients(step), resampling
         ),
     )
-    labels = PILImage.fromarray(mask).transform(
-        (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST
-    )
-    return warped, np.asarray(labels)
+
+    def nearest(values: NDArray[Any]) -> NDArray[Any]:
+        picture = PILImage.fromarray(values).transform(
+            (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST
+        )
+        return np.asarray(picture)
+
+    if plane.weight is None:
+        return warped, nearest(mask), None
+    weight, _ = _padded_window(plane.weight, centre, reach)
+    return warped, nearest(mask), nearest(weight)
 
 
 def _with_pillow(
@@ -369,16 +403,18 @@ def _with_pillow(
     return np.stack([np.asarray(change(PILImage.fromarray(one))) for one in channels], axis=2)
 
 
-def _draw_centre(
-    mask: NDArray[np.int32], reach: float, rng: np.random.Generator
-) -> tuple[float, float]:
+def _draw_centre(plane: Annotated, reach: float, rng: np.random.Generator) -> tuple[float, float]:
     """Draw a point on a cell, if one of a dozen random points hits one, moved inside the plane.
 
-    Sparse images would otherwise give mostly empty crops.
+    Sparse images would otherwise give mostly empty crops, and where pixels are not looked at
+    nothing is to be learned.
     """
-    shape = np.array(mask.shape)
+    shape = np.array(plane.mask.shape)
     points = (rng.random((12, 2)) * shape).astype(int)
-    hits = points[mask[points[:, 0], points[:, 1]] > 0]
+    wanted = plane.mask[points[:, 0], points[:, 1]] > 0
+    if plane.weight is not None:
+        wanted = plane.weight[points[:, 0], points[:, 1]] > 0
+    hits = points[wanted]
     point = hits[0] if len(hits) else points[0]
     inset = np.minimum(reach, shape * 0.4)
     y, x = np.clip(point, inset, shape - inset)

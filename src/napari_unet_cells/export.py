@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells import layers as facts
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, write_json, write_labels, write_table
+from napari_unet_cells.files import (
+    FileExists,
+    atomic_write,
+    write_json,
+    write_labels,
+    write_table,
+)
+from napari_unet_cells.files.atomic import with_ending
+from napari_unet_cells.files.pixels import write_pixels
 from napari_unet_cells.files.tables import table_path
+from napari_unet_cells.files.tiff import TIFF_SUFFIXES
 from napari_unet_cells.layers import PixelSize
 from napari_unet_cells.measure import measure
+from napari_unet_cells.outline_files import coco, geojson, write_rois
 from napari_unet_cells.settings import preferences
 
 
@@ -229,9 +241,104 @@ def _write_table(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...
     return (write_table(path, table, overwrite),)
 
 
+def _pair_targets(path: Path) -> tuple[Path, ...]:
+    """Give the image, with its extension, and the mask beside it."""
+    image = with_ending(path, TIFF_SUFFIXES, ".tif")
+    return image, image.with_name(f"{image.stem}_mask{image.suffix}")
+
+
+def _write_pair(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Write image and mask as TIFFs of the same size, which other programs can learn from."""
+    if not export.channels:
+        raise UserError(
+            "The image of these labels is not open, and a pair needs it. Open it again, or export "
+            "the mask alone."
+        )
+    image, mask = _pair_targets(path)
+    if not overwrite:
+        for existing in filter(Path.exists, (image, mask)):
+            raise FileExists(existing)  # before one of the two is written
+    was_there = image.exists()
+    size = (export.size.y, export.size.x)
+    pixels, axes = _stacked(export)
+    place: dict[str, Any] = {
+        "pixel_size": size,
+        "unit": export.size.unit,
+        "z_step": export.z_step,
+        "overwrite": overwrite,
+    }
+    write_pixels(image, pixels, axes=axes, **place)
+    try:
+        write_labels(mask, export.labels, axes=export.axes, provenance=export.record, **place)
+    except UserError:
+        if not was_there:
+            image.unlink(missing_ok=True)  # an image without its mask is half an export
+        raise
+    return image, mask
+
+
+def _stacked(export: Export) -> tuple[NDArray[Any], str]:
+    """Give all channels as one array: colours last, others before (y, x)."""
+    arrays = [np.asarray(channel) for channel in export.channels.values()]
+    if len(arrays) == 1:
+        return arrays[0], export.axes
+    last = tuple(name.rpartition(" ")[2] for name in export.channels)
+    if last == ("red", "green", "blue"):
+        return np.stack(arrays, axis=-1), f"{export.axes}C"
+    return np.stack(arrays, axis=-3), f"{export.axes[:-2]}CYX"
+
+
+def _one_file(suffix: str, ending: str) -> Callable[[Path], tuple[Path, ...]]:
+    """Make a row's `targets`: a file that gets the ending where it lacks the suffix."""
+    return lambda path: (with_ending(path, frozenset({suffix}), ending),)
+
+
+def _write_rois(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    (target,) = _ROIS(path)
+    with atomic_write(target, overwrite) as temporary:
+        write_rois(temporary, export.labels, export.axes, export.record)
+    return (target,)
+
+
+def _write_geojson(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    return _write_compact(_GEOJSON(path)[0], geojson, export, overwrite)
+
+
+def _write_coco(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    return _write_compact(_COCO(path)[0], coco, export, overwrite)
+
+
+def _write_compact(
+    target: Path, describe: Callable[..., Any], export: Export, overwrite: bool
+) -> tuple[Path, ...]:
+    """Write JSON on one line: thousands of corners are nothing to read."""
+    with atomic_write(target, overwrite) as temporary:
+        described = describe(export.labels, export.axes, export.record)
+        text = json.dumps(described, separators=(",", ":"), allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return (target,)
+
+
+_ROIS = _one_file(".zip", ".zip")
+_GEOJSON = _one_file(".geojson", ".geojson")
+_COCO = _one_file(".json", "_coco.json")  # NAME.json is the record beside the mask
+
 EXPORTERS: dict[str, Exporter] = {
     "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _mask_targets, _write_mask),
     "table": Exporter(
         "Table CSV...", "CSV (*.csv)", ".csv", _table_targets, _write_table, measures=True
     ),
+    "pair": Exporter(
+        "Image and mask TIFF...",
+        "TIFF (*.tif *.tiff)",
+        "_pair.tif",
+        _pair_targets,
+        _write_pair,
+        measures=True,
+    ),
+    "rois": Exporter("ImageJ ROIs...", "ZIP (*.zip)", ".zip", _ROIS, _write_rois),
+    "geojson": Exporter(
+        "QuPath GeoJSON...", "GeoJSON (*.geojson)", ".geojson", _GEOJSON, _write_geojson
+    ),
+    "coco": Exporter("COCO JSON...", "JSON (*.json)", "_coco.json", _COCO, _write_coco),
 }

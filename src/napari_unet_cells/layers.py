@@ -26,6 +26,9 @@ OURS = "napari_unet_cells"
 #: Key under which an image layer keeps what its user told about it: pixel size, channel, file.
 INPUT = "napari_unet_cells_input"
 
+#: Key under which a labels layer keeps its `regions.Review`.
+REVIEW = "napari_unet_cells_review"
+
 CELLS, CLASSES = "cells", "classes"
 
 #: What places a layer in the world; the arguments of the same names of every napari layer.
@@ -448,3 +451,70 @@ _KINDS = ("image", "labels")
 
 def _plain(value: Any) -> Any:
     return np.asarray(value, dtype=float).tolist()
+
+
+#: What a layer of ours is that helps to review: the lines between regions, and the heat map.
+REGIONS, UNCERTAINTY = "regions", "uncertainty"
+
+
+def helper_metadata(role: str, labels: Any) -> dict[str, Any]:
+    """Metadata of a layer that helps to review labels: it is ours, and of the same image.
+
+    Parameters
+    ----------
+    role : str
+        `REGIONS` or `UNCERTAINTY`.
+    labels : napari labels layer
+    """
+    return {OURS: {"role": role, "image": labels.metadata.get(OURS, {}).get("image")}}
+
+
+def review_problem(layer: Any) -> str:
+    """Say why labels cannot be reviewed; empty where they can.
+
+    Parameters
+    ----------
+    layer : napari labels layer, or None
+    """
+    if layer is None:
+        return "There are no labels yet. Press Segment, or open a result."
+    if getattr(layer, "multiscale", False) or not isinstance(layer.data, np.ndarray):
+        return (
+            f"'{layer.name}' lies in a file and cannot be corrected here. Open a part of it as "
+            "labels in memory."
+        )
+    if not layer.editable:
+        return f"'{layer.name}' cannot be edited. Choose the cells in the layer list."
+    return ""
+
+
+def world_matrix(layer: Any) -> NDArray[np.float64]:
+    """Matrix (n + 1, n + 1) that takes homogeneous pixels of a layer into the world."""
+    zero = np.zeros(layer.ndim)
+    origin = np.asarray(layer.data_to_world(zero))
+    matrix = np.eye(layer.ndim + 1)
+    for axis, step in enumerate(np.eye(layer.ndim)):
+        matrix[:-1, axis] = np.subtract(layer.data_to_world(step), origin)
+    matrix[:-1, -1] = origin
+    return matrix
+
+
+def place_resized(layer: Any, shape: tuple[int, int]) -> dict[str, Any]:
+    """Arguments that put an image of another pixel grid over the same ground as labels.
+
+    Parameters
+    ----------
+    layer : napari labels layer, (..., y, x)
+    shape : (int, int)
+        Height and width of the image, which covers what the labels cover.
+    """
+    ratio = np.ones(layer.ndim)
+    ratio[-2:] = np.divide(layer.data.shape[-2:], shape)
+    # Positions count from the middle of the first pixel, and the corners must meet.
+    return {
+        "scale": ratio,
+        "translate": (ratio - 1) / 2,
+        "affine": world_matrix(layer),
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
