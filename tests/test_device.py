@@ -249,3 +249,26 @@ def test_networks_of_any_number_of_channels(
     expected = np.argmax(model.predict(batch, verbose=0), axis=-1)
     assert (network.forward(batch)[..., 0] == expected).mean() > 0.999
     assert set(network._functions) == accepted
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c"), ("a", "b", "c", "d", "e")])
+def test_class_networks_know_how_sure_they_are(
+    monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]
+) -> None:
+    import keras
+
+    # Logits that are the channels of the input, scaled: 0 is all alike, 20 no doubt at all.
+    image = keras.Input((None, None, len(classes)))
+    logits = keras.layers.Rescaling(20.0, name="logits")(image)
+    card = ModelCard("plain", "unet_mini", classes, len(classes), 1, 0, "")
+    monkeypatch.setattr(device, "load_model", lambda card: keras.Model(image, logits))
+    batch = np.random.default_rng(0).random((2, 33, 48, len(classes)), dtype=np.float32)
+    batch[0, 0, :2] = 0.0
+    batch[0, 0, 1, -1] = 1.0
+    output = open_network(card).forward(batch)
+    assert output.shape == (2, 33, 48, 2)
+    np.testing.assert_array_equal(output[..., 0], batch.argmax(axis=-1))
+    shares = np.exp(20.0 * (batch - batch.max(axis=-1, keepdims=True)))
+    low, high = np.sort(shares / shares.sum(axis=-1, keepdims=True), axis=-1)[..., -2:].T
+    np.testing.assert_allclose(output[..., 1].T, 255 * (1 - (high - low)), atol=0.51)
+    assert output[0, 0, :2, 1].tolist() == [255, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,42 @@ def test_the_smallest_planes_are_predicted(
     plane = np.ones((*shape, *colours), np.uint8)
     result = untiled(plane, FunctionNetwork(blur(1, 16), 16, 16))
     assert result.shape == (3, *shape)
+
+
+def uncertainty_of(values: NDArray[np.uint8], shape: tuple[int, int] = (40, 50)) -> Any:
+    """Predict `values` (y, x, 1 + k) tile by tile and give the uncertainty."""
+
+    def look_up(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        y, x = (np.round(batch[0, ..., c] * 64).astype(int) for c in (0, 1))
+        return values[np.minimum(y, shape[0] - 1), np.minimum(x, shape[1] - 1)][None]
+
+    out = Output.empty(shape, boundary=values.shape[2] == 3)
+    out = replace(out, uncertainty=np.zeros(shape, np.uint8))
+    positions = np.stack([*np.indices(shape), np.zeros(shape)], axis=-1) / 64
+    network = FunctionNetwork(look_up, 4, 4, channels=3)
+    grid = TileGrid.plan(shape, 4, 4, max_tile=24)
+    assert len(grid) > 4
+    for _ in predict_tiles(positions, network, UNIT, grid, out):
+        pass
+    return out.uncertainty
+
+
+def test_the_uncertainty_is_the_margin_of_cell_boundary_and_background() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet((0.5, 0.5, 0.5), (40, 50))
+    values = np.zeros((40, 50, 3), np.uint8)
+    values[..., 1:] = np.round(shares[..., 1:] * 255)
+    values[0, :3, 1:] = [(128, 128), (255, 0), (0, 0)]  # rounded, more than 255
+    result = uncertainty_of(values).astype(int)
+    assert result[0, :3].tolist() == [255, 0, 0]
+    low, high = np.sort(shares, axis=-1)[..., 1:].transpose(2, 0, 1)
+    exact = 255 * (1 - (high - low))
+    np.testing.assert_allclose(result.flat[3:], exact.flat[3:], atol=1.5)
+
+
+def test_the_uncertainty_of_a_class_network_is_its_own() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 50, 2)).astype(np.uint8)
+    np.testing.assert_array_equal(uncertainty_of(values), values[..., 1])
 
 
 def channels_seen(plane: Any, channels: int) -> int:

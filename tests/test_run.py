@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from napari_unet_cells import run as module
+from napari_unet_cells.nets import ModelCard
+from napari_unet_cells.planes import Planes
+from napari_unet_cells.predict import FunctionNetwork
 from napari_unet_cells.result import Result
-from napari_unet_cells.run import describe_progress, describe_result
+from napari_unet_cells.run import Finished, adjust, describe_progress, describe_result
+from napari_unet_cells.segmentation import Settings
 
 
 @pytest.mark.parametrize(
@@ -42,3 +51,72 @@ def made(cells):
 )
 def test_result(cells, words):
     assert describe_result(made(cells)).startswith(words)
+
+
+CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
+
+
+def squares_are_cells(batch):
+    cell = (batch > 0.5).astype(np.uint8)
+    return np.concatenate([cell, cell * 204, np.zeros_like(cell)], axis=-1)
+
+
+def squares_are_classes(batch):
+    return np.concatenate([batch > 0.5, np.full(batch.shape, 99)], axis=-1).astype(np.uint8)
+
+
+def finished(monkeypatch, image, fixed, classes=CARD.classes):
+    """Run on an image with a function as the network."""
+    card = replace(CARD, classes=classes)
+    function = squares_are_cells if card.makes_cells else squares_are_classes
+    engine = SimpleNamespace(open=lambda card, stop: FunctionNetwork(function))
+    monkeypatch.setattr(module, "find_model", lambda name: card)
+    planes = Planes(image, fixed=fixed)
+    stop = threading.Event()
+    *_, event = module.run(engine, "cells", planes, Settings(), {}, stop)
+    assert isinstance(event, Finished)
+    return event
+
+
+def two_squares():
+    image = np.zeros((40, 50), np.uint8)
+    image[5:15, 5:15] = image[20:35, 20:40] = 100
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "fixed", "planes"),
+    [
+        (two_squares(), {}, ()),
+        (np.stack([two_squares()] * 3), {}, (3,)),
+        (np.stack([two_squares()] * 3), {0: 1}, (1,)),
+        (np.stack([two_squares()] * 3)[None], {0: 0, 1: 2}, (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("classes", [CARD.classes, ("background", "cell")])
+def test_a_run_makes_a_review_of_what_the_layer_will_hold(
+    monkeypatch, image, fixed, planes, classes
+):
+    event = finished(monkeypatch, image, fixed, classes)
+    labels = event.result.classes if event.result.cells is None else event.result.cells
+    review = event.review
+    assert review.planes == planes
+    assert review.fits(labels.reshape(*planes, 40, 50))
+    for place in review:
+        np.testing.assert_array_equal(review.made(place).max(), labels.max())
+    mean = 255 * review.mean_uncertainty(((0,) * len(planes), 0))
+    expected = 99 if len(classes) == 2 else 102 * np.mean(two_squares() > 0)
+    assert mean == pytest.approx(expected)
+
+
+def test_cells_that_are_separated_anew_have_a_review_of_their_own(monkeypatch):
+    event = finished(monkeypatch, np.stack([two_squares()] * 2), {0: 0})
+    shown = event.result.cells[None]
+    options = replace(CARD.instances, smallest=150)
+    adjusted = adjust(event.result.adjustable, options, None, shown, event.cells_digest)
+    assert (event.result.n_cells, adjusted.n_cells) == (2, 1)
+    (place,) = adjusted.review
+    np.testing.assert_array_equal(adjusted.review.made(place), adjusted.cells[0])
+    assert adjusted.review.uncertainty is None
+    adjusted.review.take_uncertainty(event.review)
+    assert adjusted.review.mean_uncertainty(place) == event.review.mean_uncertainty(place) > 0

@@ -172,6 +172,44 @@ def test_a_model_without_boundary_makes_classes_only() -> None:
     assert result.n_cells == 0
     assert {type(event) for event in events} == {Started, Progress}
     assert result.provenance["parameters"]["instances"] is None
+    assert result.uncertainty is None
+
+
+def sure_of_bright(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Cells with a probability of 204/255, and no doubt of the background."""
+    output = bright_is_cell(batch)
+    output[..., 1] = output[..., 0] * 204
+    return output
+
+
+@pytest.mark.parametrize("diameter", [22, 80])
+def test_the_uncertainty_has_the_size_that_the_network_saw(diameter: float) -> None:
+    network = FunctionNetwork(sure_of_bright, stride=4, halo=4, max_tile=64)
+    image = np.stack([squares(), np.zeros_like(squares())])
+    settings = Settings(diameter=diameter)
+    card = zoom_card((20, 24))
+    more = {"card": card, "settings": settings}
+    assert result_of(planes_of(image, "ZYX"), network, **more).uncertainty is None
+    result = result_of(planes_of(image, "ZYX"), network, uncertainty=True, **more)
+    seen = result.uncertainty
+    assert seen is not None
+    assert seen.dtype == np.uint8
+    assert seen.shape == ((2, 150, 130) if diameter == 22 else (2, 45, 39))
+    assert not seen[1].any()
+    assert np.unique(seen[0]).tolist() == [0, 102]  # 255 - (204 - 51)
+    if diameter == 22:
+        np.testing.assert_array_equal(seen[0] > 0, squares() > 0)
+
+
+def test_a_model_without_boundary_knows_its_uncertainty() -> None:
+    card = ModelCard("two", "none", ("background", "cell"), 1, 4, 4, sha256="")
+
+    def two(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return np.concatenate([bright_is_cell(batch)[..., :1], np.full_like(batch, 77, "u1")], -1)
+
+    result = events_of(squares(), FunctionNetwork(two), card, uncertainty=True)[-1]
+    assert result.cells is None
+    np.testing.assert_array_equal(result.uncertainty, np.full((150, 130), 77))
 
 
 def stack() -> NDArray[Any]:

@@ -33,11 +33,15 @@ class _Server:
         # once; the parent never has more than a few tiles on the way.
         self._requests: queue.SimpleQueue[tuple[dict[str, Any], bytearray]] = queue.SimpleQueue()
         self._forgotten: set[int] = set()
+        self._finishing: set[int] = set()
+        self._tuners: Any = None
         self._network: Any = None
         self._loaded: tuple[dict[str, str], str] | None = None  # model and device asked for
         self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
             "open": self._open,
             "predict": self._predict,
+            "prepare": self._prepare,
+            "retrain": self._retrain,
             "sync": self._sync,
         }
 
@@ -64,6 +68,8 @@ class _Server:
             while (frame := read_frame(self._inbox)) is not None:
                 if frame[0]["request"] == "forget":
                     self._forgotten.add(frame[0]["job"])
+                elif frame[0]["request"] == "finish":
+                    self._finishing.add(frame[0]["job"])
                 else:
                     self._requests.put(frame)
         except MemoryError:
@@ -96,6 +102,38 @@ class _Server:
         batch = np.frombuffer(payload, np.float32).reshape(header["shape"])
         output = self._network_of(header).forward(batch)
         self._reply(header, "output", output, shape=output.shape)
+
+    def _tuner_cache(self) -> Any:
+        from napari_unet_cells.retrain import TunerCache
+
+        self._tuners = self._tuners or TunerCache()
+        return self._tuners
+
+    def _prepare(self, header: dict[str, Any], payload: bytearray) -> None:
+        from napari_unet_cells.retrain import prepare
+        from napari_unet_cells.retrain_events import RetrainOptions
+
+        prepare(find_model(header["base"]), RetrainOptions(), self._tuner_cache())
+        self._reply(header, "prepared")
+
+    def _retrain(self, header: dict[str, Any], payload: bytearray) -> None:
+        from napari_unet_cells.retrain import retrain
+        from napari_unet_cells.retrain_events import RetrainOptions, event_as_dict
+
+        job, path = header["job"], header["output"]
+        events = retrain(
+            header["dataset"],
+            header["base"],
+            path,
+            RetrainOptions(**header["options"]),
+            stop=lambda: job in self._finishing,
+            cache=self._tuner_cache(),
+        )
+        with contextlib.closing(events):
+            for event in events:
+                if job in self._forgotten:
+                    return
+                self._reply(header, "event", **event_as_dict(event))
 
     def _sync(self, header: dict[str, Any], payload: bytearray) -> None:
         self._reply(header, "synced")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet_cells import __version__
+from napari_unet_cells import __version__, cli_dataset, cli_retrain
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import DEFAULT_MODEL
 from napari_unet_cells.nets.architectures import ARCHITECTURES
@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_segment, _add_models, _add_train, _add_evaluate):
+    own = (_add_segment, _add_models, _add_train, _add_evaluate)
+    for add in (*own, cli_retrain.add, cli_dataset.add):
         add(commands)
     return parser
 
@@ -198,13 +199,18 @@ def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from napari_unet_cells.nets import broken_models, installed_models, model_folders
+    from napari_unet_cells.nets import (
+        broken_models,
+        default_model,
+        installed_models,
+        model_folders,
+    )
 
     models = installed_models()
     if not models:
         print("No model is installed.")
     for name, card in models.items():
-        mark = " (default)" if name == DEFAULT_MODEL else ""
+        mark = " (default)" if name == default_model() else ""
         print(f"{name}{mark}: {card.description}")
         low, high = card.diameters
         if high:

@@ -4,9 +4,10 @@ TensorFlow and OpenGL in one process end in a segmentation fault on common Linux
 (design, decision 0), so a process that has a window talks to a child over two pipes. The
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
-Requests:  open {model, device}, predict {model, device, shape}, forget, sync
+Requests:  open {model, device}, predict {model, device, shape}, forget, sync,
+           prepare {base}, retrain {dataset, base, output, options}, finish
 Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
-           failed {message}, out of memory {message}
+           prepared, event {event, ...}, failed {message}, out of memory {message}
 
 The device that is asked for is "best" or "cpu", the one in the reply is for the user.
 
@@ -36,7 +37,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ def shared_engine() -> Engine:
     return _shared
 
 
+def training_engine() -> Engine:
+    """Return the engine whose child retrains, so that the other one goes on segmenting."""
+    return _training
+
+
 @dataclass(frozen=True)
 class _Reply:
     header: dict[str, Any]
@@ -171,9 +177,12 @@ class _Child:
         """Hand over a frame; the pixels must not be changed afterwards."""
         self._outgoing.put((header, pixels))
 
-    def receive(self, inbox: _Inbox, stop: threading.Event) -> _Reply:
-        """Wait for the next reply to a job."""
+    def receive(
+        self, inbox: _Inbox, stop: threading.Event, idle: Callable[[], None] = lambda: None
+    ) -> _Reply:
+        """Wait for the next reply to a job; `idle` is called again and again meanwhile."""
         while True:
+            idle()
             if stop.is_set():
                 raise Cancelled
             try:
@@ -436,6 +445,16 @@ class ChildNetwork:
         return reply.pixels
 
 
+@contextlib.contextmanager
+def _forgotten_early(child: _Child, job: int) -> Iterator[None]:
+    """Drop a job whose generator ends before the job does."""
+    try:
+        yield
+    except (Cancelled, GeneratorExit):
+        child.forget(job)
+        raise
+
+
 def _network_key(card: ModelCard) -> dict[str, Any]:
     """Say which network a request is for: the child holds one, and changes it if it must."""
     return {
@@ -515,6 +534,74 @@ class Engine:
             _closings=closings,
         )
 
+    def prepare(self, base: str, stop: threading.Event) -> None:
+        """Have a model made ready for retraining, which takes some seconds.
+
+        Parameters
+        ----------
+        base : str
+            Name or path of the model.
+        stop : threading.Event
+            Set it to cancel.
+
+        Raises
+        ------
+        Cancelled, UserError
+        """
+        child, job = self._ready_child(self._closings, stop), self.next_job()
+        with child.inbox(job) as inbox, _forgotten_early(child, job):
+            child.send({"request": "prepare", "job": job, "base": base})
+            child.receive(inbox, stop)
+
+    def retrain(
+        self, request: dict[str, Any], stop: threading.Event, finish: threading.Event
+    ) -> Generator[dict[str, Any], None, None]:
+        """Retrain in the child.
+
+        Parameters
+        ----------
+        request : dict
+            dataset, base, output and options, as for `retrain.retrain`, as JSON holds them.
+        stop : threading.Event
+            Set it to cancel; no model is written.
+        finish : threading.Event
+            Set it to end the tuning early and keep its result.
+
+        Yields
+        ------
+        dict
+            Of `retrain.event_as_dict`; the last is that of `retrain.Retrained`.
+
+        Raises
+        ------
+        Cancelled, UserError
+        """
+        child, job = self._ready_child(self._closings, stop), self.next_job()
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            if finish.is_set() and not told:
+                told = True
+                child.send({"request": "finish", "job": job})
+
+        with child.inbox(job) as inbox, _forgotten_early(child, job):
+            child.send({"request": "retrain", "job": job, **request})
+            while True:
+                try:
+                    event = child.receive(inbox, stop, tell).header
+                except UserError as error:
+                    if child.alive:
+                        raise
+                    raise UserError(
+                        "The process that retrains the network ended, perhaps because the memory "
+                        "was full. Your images, masks and models are as they were. Close other "
+                        "programs and press Retrain again."
+                    ) from error
+                yield event
+                if event["event"] == "Retrained":
+                    return
+
     def next_job(self) -> int:
         """Give a number that no other job of this engine has."""
         return next(self._jobs)
@@ -556,5 +643,6 @@ class Engine:
             return child
 
 
-_shared = Engine()
+_shared, _training = Engine(), Engine()
 atexit.register(_shared.close, 2.0)
+atexit.register(_training.close, 2.0)

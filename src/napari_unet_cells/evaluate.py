@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.augment import UNKNOWN
 from napari_unet_cells.dataset import Item
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.metrics import (
@@ -76,7 +77,9 @@ def _compared(
 ) -> ImageScore | ClassScore:
     if card.makes_cells:
         return compare(truth, None if result is None else result.cells)
-    return compare_classes(truth, None if result is None else result.classes, card.classes)
+    known = truth != UNKNOWN  # only what was annotated counts
+    classes = None if result is None else result.classes[known]
+    return compare_classes(truth[known], classes, card.classes)
 
 
 def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary | ClassSummary]:

@@ -499,7 +499,7 @@ def world_matrix(layer: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def place_resized(layer: Any, shape: tuple[int, int]) -> dict[str, Any]:
+def place_resized(layer: Any, shape: tuple[int, int], step: int = 1) -> dict[str, Any]:
     """Arguments that put an image of another pixel grid over the same ground as labels.
 
     Parameters
@@ -507,9 +507,11 @@ def place_resized(layer: Any, shape: tuple[int, int]) -> dict[str, Any]:
     layer : napari labels layer, (..., y, x)
     shape : (int, int)
         Height and width of the image, which covers what the labels cover.
+    step : int
+        Where only every second, third... row and column of the image is there: 2, 3...
     """
     ratio = np.ones(layer.ndim)
-    ratio[-2:] = np.divide(layer.data.shape[-2:], shape)
+    ratio[-2:] = np.divide(layer.data.shape[-2:], shape) * step
     # Positions count from the middle of the first pixel, and the corners must meet.
     return {
         "scale": ratio,

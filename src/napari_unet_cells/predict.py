@@ -50,9 +50,12 @@ class Network(Protocol):
 
         Yields
         ------
-        uint8 array, (n, y, x, 1 + k)
-            First the class (argmax of the logits); then, for networks with a boundary
-            class, the probabilities of cell and boundary in units of 1/255 (k = 2, else 0).
+        uint8 array, (n, y, x, 3), for networks with a cell and a boundary class
+            The class (argmax of the logits), and the probabilities of cell and of boundary in
+            units of 1/255.
+        uint8 array, (n, y, x, 2), for others
+            The class, and the uncertainty: 1 less the margin between the two most probable
+            classes, in units of 1/255.
 
         Raises
         ------
@@ -113,10 +116,14 @@ class Output:
         Argmax of the logits, at the size of the plane; numpy or zarr.
     probabilities : uint8 array, (2, y, x), or None
         Of cell and of boundary, in units of 1/255, at the size that the network sees.
+    uncertainty : uint8 array, (y, x), or None
+        1 less the margin between the two most probable classes, in units of 1/255, at the
+        size that the network sees. None where nobody wants to know.
     """
 
     classes: Any
     probabilities: Any = None
+    uncertainty: Any = None
 
     @classmethod
     def empty(
@@ -265,11 +272,35 @@ def _batch(source: NormalizedPlane, tile: Tile, channels: int) -> NDArray[np.flo
     return np.pad(pixels, (*tile.pad, (0, 0)), mode="reflect")[np.newaxis]
 
 
+def _uncertainty(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """1 less the margin between the two most probable classes, of what a network gives.
+
+    Parameters
+    ----------
+    values : uint8 array, (1 or 2, y, x)
+        The uncertainty itself; or the probabilities of cell and boundary, which leave the
+        rest to one more class, the background.
+    """
+    if len(values) == 1:
+        given: NDArray[np.uint8] = values[0]
+        return given
+    cell, boundary = values
+    rest = ~cell
+    rest -= np.minimum(boundary, rest)  # rounded, the two may be 256
+    high, low = np.maximum(cell, boundary), np.minimum(cell, boundary)
+    margin = np.maximum(high, rest) - np.maximum(low, np.minimum(high, rest))
+    uncertainty: NDArray[np.uint8] = ~margin
+    return uncertainty
+
+
 def _write(output: NDArray[np.uint8], tile: Tile, scaled: tuple[int, int], out: Output) -> None:
     """Write the inner part of a tile (y, x, 1 + k): classes at the plane's size."""
     inner = output[tile.inner]
+    values = np.moveaxis(inner[..., 1:], -1, 0)
     if out.probabilities is not None:
-        out.probabilities[(slice(None), *tile.write)] = np.moveaxis(inner[..., 1:], -1, 0)
+        out.probabilities[(slice(None), *tile.write)] = values
+    if out.uncertainty is not None:
+        out.uncertainty[tile.write] = _uncertainty(np.ascontiguousarray(values))
     size = out.classes.shape
     if size == scaled:
         out.classes[tile.write] = inner[..., 0]

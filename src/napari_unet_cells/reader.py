@@ -83,15 +83,23 @@ def open_result(path: PathLike) -> list[LayerData]:
         attributes["metadata"][INPUT] = {"pixel_size": (*image.pixel_size, image.unit)}
     if role == CLASSES and labels.dtype == np.uint8:
         n_named, n_drawn = len(record.get("classes") or ()), int(labels.max()) + 1
-        attributes["colormap"] = class_colors(max(n_named, n_drawn))
+        attributes["colormap"] = class_colors(max(n_named, n_drawn), record.get("colors", ()))
     return [(labels, attributes, "labels")]
 
 
-def class_colors(n: int) -> dict[int | None, str]:
-    """Colours of `n` classes, as napari takes them: what is no class is not drawn."""
+def class_colors(n: int, chosen: Sequence[str] = ()) -> dict[int | None, str]:
+    """Colours of `n` classes, as napari takes them: what is no class is not drawn.
+
+    Parameters
+    ----------
+    n : int
+    chosen : sequence of str
+        What the user chose; that of the first class, mostly the background, is not drawn.
+    """
     others = CLASS_COLORS[1:]
     colors: dict[int | None, str] = {None: CLASS_COLORS[0], 0: CLASS_COLORS[0]}
     colors.update({index: others[(index - 1) % len(others)] for index in range(1, n)})
+    colors.update({index: chosen[index] for index in range(1, min(n, len(chosen)))})
     return colors
 
 

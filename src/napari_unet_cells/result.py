@@ -67,6 +67,10 @@ class Result:
         Cells, in a stack that was not linked those of all planes; 0 without cells.
     adjustable : tuple of Adjustable
         One for each plane, to separate the cells anew.
+    uncertainty : uint8 array, (..., y, x), or None
+        1 less the margin between the two most probable classes, in units of 1/255. Its planes
+        have the size that the network saw, which may be another than that of the labels.
+        None where it was not asked for.
     """
 
     cells: NDArray[np.uint16] | NDArray[np.uint32] | None
@@ -74,6 +78,7 @@ class Result:
     provenance: Mapping[str, Any]
     n_cells: int = 0
     adjustable: tuple[Adjustable, ...] = ()
+    uncertainty: NDArray[np.uint8] | None = None
 
 
 def cells_of(
@@ -143,6 +148,7 @@ def make_provenance(
             "architecture": card.architecture,
         },
         "classes": list(card.classes),
+        **({"colors": list(card.colors)} if card.colors else {}),
         "parameters": {
             "normalization": {
                 "percentiles": [LOW, HIGH],

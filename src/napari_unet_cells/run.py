@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.layers import digest
+from napari_unet_cells.metrics import THRESHOLDS, compare
 from napari_unet_cells.nets import find_model
 from napari_unet_cells.planes import Planes
 from napari_unet_cells.predict import MemoryFull
+from napari_unet_cells.regions import Review
 from napari_unet_cells.result import Adjustable, Result, cells_of
 from napari_unet_cells.segmentation import Event, Settings, check_channels, segment_planes
 
@@ -38,11 +40,15 @@ class Finished:
         Checksum of the cells as the run made them, 0 where it made none.
     median_area : float
         Of the cells, in pixels; 0 without cells.
+    review : Review
+        Of the cells, or of the classes where it made no cells. A plane that was chosen from
+        a stack has the stack's other axes, with a length of 1.
     """
 
     result: Result
     cells_digest: int
     median_area: float
+    review: Review
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Adjusted:
         They were made with.
     corrected : bool
         Whether the cells shown so far were changed by hand, and must be kept.
+    review : Review
+        Of `cells`, without the uncertainty, which stays what it was.
     """
 
     cells: NDArray[Any]
@@ -66,6 +74,7 @@ class Adjusted:
     cells_digest: int
     options: InstanceOptions
     corrected: bool
+    review: Review
 
 
 def open_model(engine: Engine, name: str, stop: threading.Event) -> Generator[Opened, None, None]:
@@ -104,13 +113,18 @@ def run(
     check_channels(planes, card)
     network = engine.open(card, stop)
     yield Opened(network.device)
-    for event in segment_planes(planes, network, card, settings, source):
-        if isinstance(event, Result):
-            cells = event.cells
-            checksum = 0 if cells is None else digest(cells)
-            yield Finished(event, checksum, 0.0 if cells is None else _median_area(cells))
-        else:
-            yield event
+    for event in segment_planes(planes, network, card, settings, source, uncertainty=True):
+        yield _finished(event, len(planes.fixed)) if isinstance(event, Result) else event
+
+
+def _finished(result: Result, n_fixed: int) -> Finished:
+    cells = result.cells
+    labels = result.classes if cells is None else cells
+    placed = labels.reshape((1,) * n_fixed + labels.shape)
+    review = Review(placed, result.uncertainty)
+    if cells is None:
+        return Finished(result, 0, 0.0, review)
+    return Finished(result, digest(cells), _median_area(cells), review)
 
 
 def adjust(
@@ -139,7 +153,7 @@ def adjust(
     shape = leading + adjustable[0].base.shape
     cells, n = cells_of(adjustable, options, shape, link)
     cells = cells.reshape(shown.shape)
-    return Adjusted(cells, n, digest(cells), options, corrected)
+    return Adjusted(cells, n, digest(cells), options, corrected, Review(cells))
 
 
 def _median_area(cells: NDArray[Any]) -> float:
@@ -183,6 +197,24 @@ def describe_result(result: Result) -> str:
     if result.cells is not None and result.cells.dtype == np.uint32:
         return f"{made}. So many ids need 32 bits, which napari redraws more slowly."
     return made
+
+
+def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
+    """Say how many cells differ between two runs on one image.
+
+    Parameters
+    ----------
+    before, after : integer arrays, (..., y, x)
+        A cell that has a counterpart of IoU 0.9 or more counts as the same.
+    """
+    planes = zip(_flat(before), _flat(after), strict=True)
+    scores = [compare(old, new) for old, new in planes]
+    same = sum(score.tp[THRESHOLDS.index(0.9)] for score in scores)
+    old, new = (sum(getattr(s, name) for s in scores) for name in ("n_true", "n_predicted"))
+    return (
+        f"{describe_count(new)}, {old} before: {new - same} are new or changed, {old - same} of "
+        "before are gone or changed."
+    )
 
 
 def _made(result: Result) -> str:

@@ -148,7 +148,7 @@ def segment(
     settings = Settings(diameter, link=link_axis(planes, axes, link))
     card = find_model(model)
     check_channels(planes, card)
-    for event in segment_planes(planes, open_network(card), card, settings):
+    for event in segment_planes(planes, open_network(card), card, settings, uncertainty=True):
         if isinstance(event, Result):
             return event
     raise AssertionError("segment_planes ends with a Result")
@@ -193,6 +193,7 @@ def segment_planes(
     card: ModelCard,
     settings: Settings | None = None,
     source: Mapping[str, Any] | None = None,
+    uncertainty: bool = False,
 ) -> Iterator[Event]:
     """Segment planes step by step.
 
@@ -205,6 +206,8 @@ def segment_planes(
     settings : Settings, optional
     source : mapping, optional
         What is known of where the image came from, for the provenance.
+    uncertainty : bool
+        Keep `Result.uncertainty`.
 
     Yields
     ------
@@ -225,7 +228,7 @@ def segment_planes(
         Where the image is constant or holds values that are not finite.
     """
     started = time.perf_counter()
-    run = _Run(planes, network, card, settings or Settings(), dict(source or {}))
+    run = _Run(planes, network, card, settings or Settings(), dict(source or {}), uncertainty)
     yield from run.predict()
     if card.makes_cells:
         yield Separating()
@@ -242,9 +245,12 @@ class _Run:
         card: ModelCard,
         settings: Settings,
         source: dict[str, Any],
+        uncertainty: bool,
     ) -> None:
         self._planes, self._network, self._card = planes, network, card
         self._settings, self._source = settings, source
+        self._keeps_uncertainty = uncertainty
+        self._uncertainty: NDArray[np.uint8] | None = None
         self._options = card.instances
         if len(planes) == 1 and not planes.lazy:
             check_pixels(planes.plane(next(planes.indices())))
@@ -260,10 +266,13 @@ class _Run:
         shape = (self._planes.shape[-2], self._planes.shape[-1])
         self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
         yield Started(self._classes, self._provenance() | {"complete": False})
+        if self._keeps_uncertainty:
+            self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
         pixels = self._scaled[0] * self._scaled[1]
         for number, index in enumerate(self._planes.indices()):
             out = Output.empty(shape, self._card.makes_cells, self._scaled)
-            out = replace(out, classes=self._classes[index])
+            uncertainty = None if self._uncertainty is None else self._uncertainty[index]
+            out = replace(out, classes=self._classes[index], uncertainty=uncertainty)
             for event in self._predict_plane(self._planes.plane(index), out):
                 if isinstance(event, TileDone):
                     done = number * pixels + event.pixels_done
@@ -278,6 +287,8 @@ class _Run:
         given, window = self._settings.diameter, self._card.diameter_window
         if given is not None:
             self._diameter = given
+        elif self._card.typical_diameter > 0:
+            self._diameter = self._card.typical_diameter
         elif self._card.makes_cells and window[1] > 0:
             plane = typical_plane(self._planes)
             limits = limits_of(plane)
@@ -305,10 +316,10 @@ class _Run:
         provenance["device"] = self._network.device
         provenance["seconds"] = round(seconds, 3)
         if not self._card.makes_cells:
-            return Result(None, self._classes, provenance)
+            return Result(None, self._classes, provenance, uncertainty=self._uncertainty)
         adjustable = tuple(self._adjustable)
         cells, n = cells_of(adjustable, self._options, self._planes.shape, self._settings.link)
-        return Result(cells, self._classes, provenance, n, adjustable)
+        return Result(cells, self._classes, provenance, n, adjustable, self._uncertainty)
 
     def _provenance(self) -> dict[str, Any]:
         provenance = make_provenance(self._card, self._limits, self._source)

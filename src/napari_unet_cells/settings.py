@@ -21,7 +21,7 @@ class Preferences:
         Where her own models lie; empty for the folder ``models`` in `user_folder`.
     results_folder : str
         Where exports are proposed; empty for the folder of the image.
-    segment_key, cancel_key, table_key : str
+    segment_key, cancel_key, table_key, next_key, approve_key : str
         Shortcuts as napari writes them, such as ``Shift-S``; empty for none.
     """
 
@@ -31,6 +31,8 @@ class Preferences:
     segment_key: str = "Shift-S"
     cancel_key: str = "Shift-C"
     table_key: str = "Shift-T"
+    next_key: str = "N"
+    approve_key: str = "A"
 
 
 _preferences = Preferences()

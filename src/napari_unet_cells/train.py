@@ -242,6 +242,7 @@ def _save(
         stride=stride,
         halo=measure_halo(model, stride),
         sha256="",
+        build=dict(options.build),
         diameters=_diameters(planes),
         # Where the cells of an image are of another size, it is zoomed into what was learned.
         diameter_window=_diameters(planes) if options.classes == CELL_CLASSES else (0.0, 0.0),
@@ -289,5 +290,5 @@ def _diameters(planes: Sequence[Annotated]) -> tuple[float, float]:
 
 
 def _describe(items: Sequence[Item]) -> tuple[dict[str, Any], ...]:
-    sets = Counter(item.image.parent.parent.name for item in items)
+    sets = Counter(item.folder for item in items)
     return tuple({"name": name, "images": n} for name, n in sets.items())

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, write_json
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets.model_file import check_model_file
-from napari_unet_cells.settings import models_folder
+from napari_unet_cells.settings import models_folder, preferences
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells-fast"
+
+#: Key of `choices` under which the default model is remembered.
+_DEFAULT = "default_model"
 
 #: A class image is 8 bit, and the value 255 stays free.
 MAX_CLASSES = 255
@@ -46,6 +50,8 @@ class ModelCard:
         A name of `architectures.ARCHITECTURES`.
     classes : tuple of str
         Names of the channels of the logits; those with "cell" and "boundary" give cells.
+    colors : tuple of str
+        Of the classes, where the user chose them, such as "#ff8800"; else empty.
     channels, stride, halo : int
         Of the network, in pixels (`channels`: 1 grey, 3 RGB, others as they were trained on).
     sha256 : str
@@ -57,6 +63,13 @@ class ModelCard:
     diameter_window : (float, float)
         Median cell diameters, in pixels, into which an image is zoomed for the model; (0, 0)
         shows it every image as it is.
+    typical_diameter : float
+        Median cell diameter, in pixels, of the images of the one kind that the model was made
+        for; 0 where it is made for many, and the diameter is to be estimated.
+    build : mapping
+        Options of the architecture.
+    parent : mapping
+        Name and sha256 of the model that it was retrained from; empty where it was not.
     description, license, date : str
     trained_on : tuple of mappings
         Name, licence, origin and number of images of each data set.
@@ -76,6 +89,10 @@ class ModelCard:
     instances: InstanceOptions = field(default_factory=InstanceOptions)
     diameters: tuple[float, float] = (0.0, 0.0)
     diameter_window: tuple[float, float] = (0.0, 0.0)
+    typical_diameter: float = 0.0
+    colors: tuple[str, ...] = ()
+    build: Mapping[str, Any] = field(default_factory=dict)
+    parent: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     license: str = ""
     date: str = ""
@@ -128,6 +145,24 @@ def _installed() -> dict[str, ModelCard | UserError]:
             except UserError as error:
                 found[path.stem] = error
     return found
+
+
+def default_model() -> str:
+    """Name of the model that is chosen where the user chooses none.
+
+    The one she prefers in napari's preferences; else the last that retraining made better
+    (see `make_default`); else the one that ships.
+    """
+    folders = model_folders()
+    for name in (preferences().default_model, recall(_DEFAULT)):
+        if name and any((folder / f"{name}.keras").is_file() for folder in folders):
+            return str(name)
+    return DEFAULT_MODEL
+
+
+def make_default(name: str) -> None:
+    """Choose a model from now on, where the user's preferences name none."""
+    remember(_DEFAULT, name)
 
 
 def find_model(name_or_path: str | Path) -> ModelCard:
@@ -198,6 +233,7 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
             "classes": tuple(values["classes"]),
             "diameters": tuple(values["diameters"]),
             "diameter_window": tuple(values.get("diameter_window", (0.0, 0.0))),
+            "colors": tuple(values.get("colors", ())),
             "trained_on": tuple(values["trained_on"]),
             "instances": InstanceOptions(**values["instances"]),
             "path": path,

@@ -5,12 +5,19 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet_cells.engine import Engine, shared_engine
+from napari_unet_cells.engine import Engine, shared_engine, training_engine
+from napari_unet_cells.nets import default_model
+from napari_unet_cells.widgets.autosaving import Autosave
+from napari_unet_cells.widgets.correct import CorrectSection
 from napari_unet_cells.widgets.export import ExportSection
 from napari_unet_cells.widgets.opening import open_drops
+from napari_unet_cells.widgets.own_classes import ClassesDialog, add_strokes_layer
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
+from napari_unet_cells.widgets.restoring import RestoreBanner
+from napari_unet_cells.widgets.retrain import RetrainSection
 from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment import SegmentSection
 from napari_unet_cells.widgets.worker import Worker
@@ -26,7 +33,7 @@ _open_docks: set[int] = set()
 
 
 class UNetCellsDock(QWidget):
-    """Segment, correct, export.
+    """Segment, correct, export, retrain.
 
     Parameters
     ----------
@@ -35,16 +42,19 @@ class UNetCellsDock(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        self._viewer = napari_viewer
         self.setObjectName("unet_cells_dock")
         load_preferences()
         open_drops()
-        engine = shared_engine()
+        engine, training = shared_engine(), training_engine()
         self.segment = SegmentSection(napari_viewer, engine)
+        self.correct = CorrectSection(napari_viewer)
         self.export = ExportSection(napari_viewer)
-        layout = QVBoxLayout(self)
-        for title, content in (("Segment", self.segment), ("Export", self.export)):
-            layout.addWidget(Section(title, content))
-        layout.addStretch()
+        self.retrain = RetrainSection(napari_viewer, training)
+        self.autosave = Autosave(napari_viewer, self)
+        self.banner = RestoreBanner(napari_viewer)
+        self._lay_out()
+        self._connect()
         self.setMinimumWidth(MINIMUM_WIDTH)
         self._shortcuts = Shortcuts(
             napari_viewer,
@@ -52,11 +62,70 @@ class UNetCellsDock(QWidget):
                 "segment_key": self.segment.start,
                 "cancel_key": self.segment.worker.cancel,
                 "table_key": self.export.show_table,
+                "next_key": self.correct.review.next,
+                "approve_key": self.correct.review.approve,
             },
         )
-        self._close_with(engine)
+        self._close_with(engine, training)
 
-    def _close_with(self, engine: Engine) -> None:
+    def _lay_out(self) -> None:
+        column = QWidget()
+        layout = QVBoxLayout(column)
+        self.sections = {
+            "Segment": Section("Segment", self.segment),
+            "Correct": Section("Correct", self.correct, unfolded=False),
+            "Export": Section("Export", self.export),
+            "Retrain": Section("Retrain", self.retrain, unfolded=False),
+        }
+        layout.addWidget(self.banner)
+        for section in self.sections.values():
+            layout.addWidget(section)
+        layout.addStretch()
+        # With every section unfolded the column is higher than a laptop's screen.
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(column)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    def _connect(self) -> None:
+        self.correct.counted.connect(self._count_approved)
+        self.correct.classes_wanted.connect(self._paint_classes)
+        self.sections["Retrain"].folded.connect(self._warm_up)
+        self.retrain.retrained.connect(self._show_model)
+        self.retrain.segment_again.connect(self._segment_again)
+        self.segment.compared.connect(self.retrain.show_change)
+        self.export.dataset_written.connect(self.retrain.choose_dataset)
+        self.autosave.left.connect(self.banner.refresh)
+
+    def _count_approved(self, approved: int, regions: int) -> None:
+        counted = f"Correct: {approved} of {regions} regions approved" if regions else "Correct"
+        self.sections["Correct"].title.setText(counted)
+
+    def _paint_classes(self) -> None:
+        dialog = ClassesDialog(self)
+        if dialog.exec():
+            form = self.segment.image_form
+            shown = None if form.layer is None else form.stack_form.shown(form.layer)
+            add_strokes_layer(self._viewer, form.layer, dialog.classes, shown)
+
+    def _warm_up(self, folded: bool) -> None:
+        """Make the network ready for retraining while the user fills in the form."""
+        if not folded:
+            self.retrain.warm_up()
+
+    def _show_model(self, name: str) -> None:
+        """List a new model; it is chosen for the next run where it became the default."""
+        self.segment.list_models(name if name == default_model() else "")
+
+    def _segment_again(self, name: str) -> None:
+        self.segment.list_models(name)
+        self.segment.start(compare=True)
+
+    def _close_with(self, *engines: Engine) -> None:
         """Stop the work when the dock is destroyed.
 
         Hiding the dock leaves it alive; the X of its title bar and the end of the window
@@ -64,7 +133,8 @@ class UNetCellsDock(QWidget):
         """
         key = id(self)
         _open_docks.add(key)
-        workers = [weakref.ref(w) for w in (self.segment.worker, self.segment.warming)]
+        working = (self.segment, self.retrain)
+        workers = [weakref.ref(w) for s in working for w in (s.worker, s.warming)]
         shortcuts = self._shortcuts
 
         def close(*_: object) -> None:  # must not touch the dock, which is gone
@@ -73,7 +143,8 @@ class UNetCellsDock(QWidget):
             shortcuts.unbind()
             _open_docks.discard(key)
             if not _open_docks:
-                engine.close()
+                for engine in engines:
+                    engine.close()
 
         self.destroyed.connect(close)
 

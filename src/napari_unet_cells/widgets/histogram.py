@@ -96,11 +96,11 @@ class Histogram(QWidget):
 
     def colour(self, theme: Any) -> None:
         """Take the colours of a theme of napari."""
-        text = _hex(theme.text)
-        self.canvas.figure.set_facecolor(_hex(theme.background))
-        self.axes.set_facecolor(_hex(theme.foreground))
-        self.bars.set_color(_hex(theme.current))
-        self.line.set_color(_hex(theme.warning))
+        text = hex_of(theme.text)
+        self.canvas.figure.set_facecolor(hex_of(theme.background))
+        self.axes.set_facecolor(hex_of(theme.foreground))
+        self.bars.set_color(hex_of(theme.current))
+        self.line.set_color(hex_of(theme.warning))
         self.axes.tick_params(colors=text, labelsize=8)
         for words in (self.axes.xaxis.label, self.axes.yaxis.label, self.nothing):
             words.set(color=text, fontsize=9)
@@ -118,5 +118,6 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.linspace(low, high, n + 1)
 
 
-def _hex(color: Any) -> str:
+def hex_of(color: Any) -> str:
+    """Colour of a theme as matplotlib takes it, such as "#262930"."""
     return str(color.as_hex(format="long"))

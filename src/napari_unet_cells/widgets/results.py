@@ -15,11 +15,13 @@ from napari_unet_cells.layers import (
     CLASSES,
     INPUT,
     OURS,
+    REVIEW,
     image_id,
     place_of,
     result_metadata,
 )
 from napari_unet_cells.reader import class_colors
+from napari_unet_cells.regions import Review
 from napari_unet_cells.run import Adjusted, Finished
 from napari_unet_cells.segmentation import Started
 
@@ -57,6 +59,7 @@ class ResultLayers:
         self._told = {} if told is None else {INPUT: {"pixel_size": told}}
         self._single = len(shown or ())
         self._provenance: dict[str, Any] = {}
+        self._review: Review
         self._array: NDArray[Any] | None = None
         self._classes: Any = None
         self.cells: Any = None
@@ -93,38 +96,43 @@ class ResultLayers:
 
     def finish(self, event: Finished) -> None:
         """Add the cells, editable and active; the classes stay below them, hidden."""
-        result = event.result
+        result, self._review = event.result, event.review
         self._provenance = dict(result.provenance)
         if self._classes is None:  # a stack of planes without contrast has no tiles
             self._add_classes()
         self._classes.metadata.update(result_metadata(CLASSES, self._image, result.provenance))
         if result.cells is None:
+            self._classes.metadata[REVIEW] = event.review
             self._classes.editable = True  # the classes are what she corrects
             self._viewer.layers.selection.active = self._classes
             return
         self._classes.visible = False
-        self._add_cells(result.cells, event.cells_digest)
+        self._add_cells(result.cells, event.cells_digest, event.review)
 
     def replace(self, event: Adjusted) -> None:
         """Show cells that were separated anew; what was corrected by hand stays as it is."""
         parameters = self._provenance["parameters"] | {"instances": asdict(event.options)}
         self._provenance = self._provenance | {"parameters": parameters}
+        event.review.take_uncertainty(self._review)
         if event.corrected or event.cells.dtype != self.cells.data.dtype:
             self.cells.visible = False
-            self._add_cells(event.cells, event.cells_digest)
+            self._add_cells(event.cells, event.cells_digest, event.review)
             return
         # In place: a new array would leave the undo history with the old one.
         np.copyto(self.cells.data, event.cells)
         self.cells.metadata.update(
             result_metadata(CELLS, self._image, self._provenance, event.cells_digest)
+            | {REVIEW: event.review}
         )
         self.cells.refresh(extent=False)
 
-    def _add_cells(self, cells: NDArray[Any], checksum: int) -> None:
+    def _add_cells(self, cells: NDArray[Any], checksum: int, review: Review) -> None:
         self.cells = self._viewer.add_labels(
             self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
-            metadata=self._told | result_metadata(CELLS, self._image, self._provenance, checksum),
+            metadata=self._told
+            | result_metadata(CELLS, self._image, self._provenance, checksum)
+            | {REVIEW: review},
             **self._place,
         )
         self._viewer.layers.selection.active = self.cells
@@ -138,7 +146,11 @@ class ResultLayers:
             self._array,
             name=f"{self._name} classes",
             metadata=self._told | result_metadata(CLASSES, self._image, self._provenance),
-            colormap=DirectLabelColormap(color_dict=class_colors(len(self._provenance["classes"]))),
+            colormap=DirectLabelColormap(
+                color_dict=class_colors(
+                    len(self._provenance["classes"]), self._provenance.get("colors", ())
+                )
+            ),
             **self._place,
         )
         # A fresh layer without history: nothing is lost by taking its tools away.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 #: Pixels; the labels of all forms of the dock, one below the other.
@@ -19,15 +19,20 @@ class Section(QWidget):
     ----------
     title : str
     content : QWidget
+    unfolded : bool
+        Whether it is so at the start.
     """
 
-    def __init__(self, title: str, content: QWidget) -> None:
+    #: Whether it was unfolded or folded.
+    folded = Signal(bool)
+
+    def __init__(self, title: str, content: QWidget, unfolded: bool = True) -> None:
         super().__init__()
         self._content = content
         self.title = QToolButton()
         self.title.setText(title)
         self.title.setCheckable(True)
-        self.title.setChecked(True)
+        self.title.setChecked(unfolded)
         self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.title.setStyleSheet("font-weight: bold; text-align: left; padding: 4px;")
@@ -36,11 +41,12 @@ class Section(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.title)
         layout.addWidget(content)
-        self._fold(True)
+        self._fold(unfolded)
 
     def _fold(self, shown: bool) -> None:
         self._content.setVisible(shown)
         self.title.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self.folded.emit(not shown)
 
 
 def align_labels(form: QFormLayout) -> None:

@@ -28,7 +28,7 @@ from napari_unet_cells.choices import remember
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.instances import InstanceOptions
-from napari_unet_cells.nets import DEFAULT_MODEL, installed_models
+from napari_unet_cells.nets import DEFAULT_MODEL, default_model, installed_models
 from napari_unet_cells.predict import MemoryFull
 from napari_unet_cells.result import Adjustable
 from napari_unet_cells.run import (
@@ -36,6 +36,7 @@ from napari_unet_cells.run import (
     Finished,
     Opened,
     adjust,
+    describe_change,
     describe_count,
     describe_memory,
     describe_progress,
@@ -73,10 +74,14 @@ class SegmentSection(QWidget):
 
     finished = Signal()
 
+    #: How much the cells changed, see `start`.
+    compared = Signal(str)
+
     def __init__(self, viewer: Viewer, engine: Engine) -> None:
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self._results: ResultLayers | None = None
+        self._before: np.ndarray[Any, Any] | None = None
         self._adjustable: tuple[Adjustable, ...] = ()
         self._link: int | None = None
         self._warm = False
@@ -85,6 +90,7 @@ class SegmentSection(QWidget):
         self.worker = Worker(self)
         self.warming = Worker(self)
         self.adjusting = Worker(self)
+        self.comparing = Worker(self)
         self._build()
         self._connect()
         self._fill_models()
@@ -153,21 +159,40 @@ class SegmentSection(QWidget):
         self.warming.failed.connect(self._warming_failed)
         self.adjusting.progressed.connect(self._show_adjusted)
         self.adjusting.failed.connect(self._warn)
+        self.comparing.progressed.connect(self.compared)
+        self.comparing.failed.connect(self._warn)
 
     def _fill_models(self) -> None:
-        cards = installed_models()
-        for name, card in cards.items():
-            self.model_box.addItem(name)
-            self.model_box.setItemData(self.model_box.count() - 1, card.description, 3)  # tooltip
         preferred = preferences().default_model
-        if preferred and preferred not in cards:
+        if preferred and preferred not in installed_models():
             show_warning(
                 f"There is no model '{preferred}', which the preferences name as the default. "
                 "Change it under File > Preferences."
             )
-        chosen = preferred if preferred in cards else DEFAULT_MODEL
-        if chosen in cards:
-            self.model_box.setCurrentText(chosen)
+        self.list_models(default_model())
+
+    def list_models(self, chosen: str = "") -> None:
+        """List the models that are installed now.
+
+        Parameters
+        ----------
+        chosen : str
+            The one to select; by default that of before. It is warmed up where it is another.
+        """
+        before = self.model_box.currentText()
+        cards = installed_models()
+        self.model_box.blockSignals(True)
+        self.model_box.clear()
+        for name, card in cards.items():
+            self.model_box.addItem(name)
+            self.model_box.setItemData(self.model_box.count() - 1, card.description, 3)  # tooltip
+        for wanted in (chosen, before, default_model(), DEFAULT_MODEL):
+            if wanted in cards:
+                self.model_box.setCurrentText(wanted)
+                break
+        self.model_box.blockSignals(False)
+        if self.model_box.currentText() != before:
+            self._model_changed(self.model_box.currentText())
 
     def _show_diameter(self, estimated: float = 0.0) -> None:
         """Show what 0, the special value, stands for."""
@@ -206,10 +231,19 @@ class SegmentSection(QWidget):
         preload()
         yield from open_model(self.engine, name, stop)
 
-    def start(self) -> None:
-        """Segment the chosen image; what prevents it is said in a sentence."""
+    def start(self, *_: object, compare: bool = False) -> None:
+        """Segment the chosen image; what prevents it is said in a sentence.
+
+        Parameters
+        ----------
+        compare : bool
+            Say through `compared` how much the cells differ from those of the run before.
+        """
         if self.worker.running:
             return
+        self._before = None
+        if compare and self._results is not None and self._results.adjustable:
+            self._before = self._results.cells.data
         try:
             job = self._job()
         except UserError as error:
@@ -329,7 +363,16 @@ class SegmentSection(QWidget):
 
     def _run_done(self) -> None:
         self._show_running(False)
+        self._compare()
         self.finished.emit()
+
+    def _compare(self) -> None:
+        before, self._before = self._before, None
+        if before is None or self._results is None or not self._results.adjustable:
+            return
+        after = self._results.cells.data
+        if before.shape == after.shape:
+            self.comparing.start(partial(_compared, before, after))
 
     def _run_cancelled(self) -> None:
         self._show_running(False)
@@ -365,6 +408,12 @@ def _adjust(
     stop: threading.Event,
 ) -> Generator[Adjusted, None, None]:
     yield adjust(adjustable, options, link, shown, shown_digest)
+
+
+def _compared(
+    before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], stop: threading.Event
+) -> Generator[str, None, None]:
+    yield describe_change(before, after)
 
 
 def _disconnect(viewer: Viewer, callback: Any, *_: object) -> None:
