@@ -5,6 +5,7 @@ Everything is done as a user does it, in a napari window, with the model that sh
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,13 +17,21 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_unet_cells.approved import approved_of
 from napari_unet_cells.sample_data import simulate_nuclei
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 
 def main() -> None:
-    """Draw every state of the dock that the README shows."""
+    """Draw every state of the dock that the README shows; the user's own folder stays as it is."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["NAPARI_UNET_CELLS_HOME"] = home
+        draw_all()
+
+
+def draw_all() -> None:
+    """Draw one picture after the other."""
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1380, 860)
     dock = viewer.window.add_plugin_dock_widget("napari-unet-cells")[1]
@@ -51,6 +60,8 @@ def main() -> None:
     wait(lambda: not segment.worker.running)
     picture(viewer, "failed")
     clear(viewer)
+    pictures_of_the_loop(viewer, dock)
+    clear(viewer)
     picture_of_table(viewer, dock)
     viewer.close()
 
@@ -59,6 +70,44 @@ def clear(viewer: napari.Viewer) -> None:
     """Remove all layers; napari 0.9 crashes if others come before it has drawn."""
     viewer.layers.clear()
     wait(lambda: False, timeout=0.3)
+
+
+def pictures_of_the_loop(viewer: napari.Viewer, dock: Any) -> None:
+    """Review, export what was approved, retrain."""
+    image = simulate_nuclei((1200, 1400), seed=4)[0]
+    viewer.add_image(image, name="nuclei")
+    dock.segment.button.click()
+    wait(lambda: not dock.segment.worker.running)
+    fold(dock, "Segment", "Correct", "Export")
+    review = dock.correct.review
+    review.review_button.click()
+    for _ in range(5):
+        wait(lambda: False, timeout=0.6)
+        review.approve()
+    review.uncertainty_box.click()
+    wait(lambda: False, timeout=8)  # the notifications are gone by then
+    picture(viewer, "review")
+    with tempfile.TemporaryDirectory() as folder:
+        cells = viewer.layers["nuclei cells"]
+        approved = approved_of(cells, viewer.layers)
+        dock.export.export_dataset(approved, Path(folder, "corrections"))
+        wait(lambda: not dock.export.worker.running)
+        review.review_button.click()
+        review.uncertainty_box.setChecked(False)
+        fold(dock, "Correct", "Retrain")
+        dock.retrain.minutes_box.setValue(0.5)
+        dock.retrain.button.click()
+        wait(lambda: dock.retrain.progress.value() > 700)
+        dock.retrain.dataset_edit.setText("corrections")
+        picture(viewer, "retrain")
+        wait(lambda: not dock.retrain.worker.running)
+    fold(dock, "Segment", "Export", "Retrain")
+
+
+def fold(dock: Any, *names: str) -> None:
+    """Fold or unfold sections of the dock."""
+    for name in names:
+        dock.sections[name].title.click()
 
 
 def picture_of_table(viewer: napari.Viewer, dock: Any) -> None:

@@ -14,6 +14,7 @@ from napari_unet_cells.augment import Annotated, annotate
 from napari_unet_cells.dataset import Item
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.normalize import Limits, percentile_limits
+from napari_unet_cells.scale import diameters_of
 
 #: Loss weight of a pixel that was corrected, beside 1 of those that were only approved.
 EDITED_WEIGHT = 3
@@ -93,6 +94,14 @@ class Case:
         if cells:
             weight[self._cut_cells()] = 0
         return annotate(self.image, self.truth, self.item.kind, cells, self.limits, weight)
+
+    def diameters(self) -> NDArray[np.float64]:
+        """Diameters, in pixels, of the cells that lie whole within the window."""
+        labels = self.truth[self.inside]
+        rim = np.zeros(labels.shape, bool)
+        rim[[0, -1]] = rim[:, [0, -1]] = True
+        whole = np.where(np.isin(labels, np.unique(labels[rim])), 0, labels)
+        return diameters_of(whole if whole.any() else labels)
 
     def _cut_cells(self) -> NDArray[np.bool_]:
         """Pixels (y, x) of cells along the border of the window.

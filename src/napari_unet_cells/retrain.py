@@ -58,7 +58,7 @@ from napari_unet_cells.retrain_events import (
     RetrainOptions,
     TuneStep,
 )
-from napari_unet_cells.scale import diameters_of, zoom_for
+from napari_unet_cells.scale import zoom_for
 from napari_unet_cells.settings import models_folder
 
 #: Side of the crops in pixels.
@@ -66,6 +66,9 @@ CROP = 256
 
 #: How far the tuned weights go from those of the base; tried in this order.
 MIXTURES = (1.0, 0.75, 0.5, 0.25)
+
+#: Images that must be held back for the mixture to be chosen on them; else it is the first.
+FEWEST_TO_CHOOSE = 3
 
 #: How often a tuning is measured on what was held back.
 VALIDATIONS = 4
@@ -281,7 +284,7 @@ class _Retraining:
 
     def __post_init__(self) -> None:
         self.cells = {"cell", "boundary"} <= set(self.classes)
-        diameters = [diameters_of(case.truth) for case in self.train] if self.cells else []
+        diameters = [case.diameters() for case in self.train] if self.cells else []
         known = np.concatenate([*diameters, np.zeros(0)])
         self.diameter = float(np.median(known)) if known.size else 0.0
         self.zoom = zoom_for(self.diameter, self.card.diameter_window)
@@ -360,7 +363,8 @@ class _Retraining:
         mixture, after = 1.0, None
         if self.measured and self.options.start == "model":
             scored = []
-            for t in MIXTURES:
+            # Two images say too little to choose by.
+            for t in MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]:
                 self.tuner.use(self.tuner.mixed(t))
                 scored.append((self.score(card), t))
             after, mixture = max(scored)

@@ -117,8 +117,8 @@ def merge(plane: Plane, path: ArrayLike, joined: bool = True) -> Edit:
 def split_along(plane: Plane, path: ArrayLike, new_id: int) -> Edit:
     """Cut all cells that a line crosses.
 
-    The pixels of the line go to the nearer part, and so do parts below `SMALLEST`. The largest
-    part of each piece that is cut keeps the id.
+    The pixels of the line go to the nearer part, the larger one of two that are as near, and so
+    do parts below `SMALLEST`. The largest part of each piece that is cut keeps the id.
 
     Parameters
     ----------
@@ -342,9 +342,8 @@ class _Piece:
             bottom = min(height, bottom + higher * goes_on[1])
             left = max(0, left - wider * goes_on[2])
             right = min(width, right + wider * goes_on[3])
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        return cls(top + int(rows[0]), left + int(columns[0]), mask[box], int(label))
+        box = _box_of(mask)
+        return cls(top + box[0].start, left + box[1].start, mask[box], int(label))
 
     @property
     def area(self) -> int:
@@ -427,6 +426,16 @@ def _numbered(piece: _Piece, parts: NDArray[np.integer[Any]], new_id: int) -> Ed
     return piece.painted(new > 0, new[new > 0])
 
 
+def _box_of(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
+    """Smallest window of a mask that holds what is true, and a margin as far as it reaches."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    top, left = (max(0, int(where[0]) - margin) for where in (rows, columns))
+    return (
+        slice(top, int(rows[-1]) + 1 + margin),
+        slice(left, int(columns[-1]) + 1 + margin),
+    )
+
+
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Keep the largest part that hangs together by sides."""
     parts, n = ndimage.label(mask)
@@ -463,12 +472,25 @@ def _drawn(path: ArrayLike, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], N
 
 
 def _cut(piece: NDArray[np.bool_], line: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
-    """Parts 1 to n of a piece on the sides of a line, which they share among them."""
+    """Parts 1 to n of a piece on the sides of a line, which they share among them.
+
+    All grow by a pixel at a time; what two of them reach at once goes to the larger one, so
+    that the cut is as straight as the line.
+    """
     parts, _ = ndimage.label(piece & ~line)
     sizes = np.bincount(parts.ravel())
-    parts[(sizes < SMALLEST)[parts]] = 0  # crumbs at a ragged outline are no cells
-    # On level ground the flood comes to each pixel from the part that is the nearest to it.
-    shared: NDArray[np.integer[Any]] = watershed(np.zeros(piece.shape, np.uint8), parts, mask=piece)
+    sizes[0] = 0
+    ranks = np.zeros(len(sizes), np.int32)
+    whole = np.flatnonzero(sizes >= SMALLEST)  # crumbs at a ragged outline are no cells
+    ranks[whole[np.argsort(sizes[whole], kind="stable")]] = np.arange(1, len(whole) + 1)
+    shared: NDArray[np.integer[Any]] = ranks[parts]
+    by_sides = ndimage.generate_binary_structure(2, 1)
+    free = piece & (shared == 0)
+    while len(whole) and free.any():
+        window = _box_of(free, margin=1)
+        near = free[window]
+        shared[window][near] = ndimage.maximum_filter(shared[window], footprint=by_sides)[near]
+        free[window] = near & (shared[window] == 0)
     return shared
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_unet_cells.widgets.cell_tools import ToolsForm
 from napari_unet_cells.widgets.review import ReviewForm
+from napari_unet_cells.widgets.tools import ToolsForm
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,14 +195,21 @@ class _Lines:
             Of a line, in pixels of the labels; it is followed where it differs much.
         """
         moved, self._place = place != self._place, place
-        if not 1 / 1.5 < width / self._width < 1.5:
-            self._width, visible = width, self.layer.visible
-            self.layer.visible = False  # so that it does not draw itself twice
+        wide, visible = not 1 / 1.5 < width / self._width < 1.5, self.layer.visible
+        # Everything that changes has all lines drawn again; once is enough.
+        emitter = self.layer.events.edge_color
+        with emitter.blocker() if moved or wide else nullcontext():
+            self._recolor()
+        if wide:
+            self._width = width
+            self.layer.visible = False
             self.layer.edge_width = width
+        if moved or wide:
             self.layer.data = self._vectors()
+        if wide:
             self.layer.visible = visible
-        elif moved:
-            self.layer.data = self._vectors()
+
+    def _recolor(self) -> None:
         colors = self._colors_now()
         if not np.array_equal(colors, self._colors):
             self._colors = colors

@@ -159,7 +159,7 @@ class SegmentSection(QWidget):
         self.warming.failed.connect(self._warming_failed)
         self.adjusting.progressed.connect(self._show_adjusted)
         self.adjusting.failed.connect(self._warn)
-        self.comparing.progressed.connect(self.compared)
+        self.comparing.progressed.connect(lambda said: self.compared.emit(str(said)))
         self.comparing.failed.connect(self._warn)
 
     def _fill_models(self) -> None:
