@@ -20,11 +20,13 @@ from napari_unet_cells.retrain_events import (
     Retrained,
     RetrainOptions,
     TuneStep,
+    adopt,
     describe_outcome,
     event_as_dict,
     event_of_dict,
 )
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.settings import Preferences, set_preferences
 
 pytestmark = pytest.mark.network
 
@@ -136,14 +138,18 @@ def test_fewer_than_five_images_hold_nothing_back(home, tmp_path, tiny_model, ca
 
 
 def test_only_a_model_that_is_not_worse_becomes_the_default(home, dataset, tiny_model, cache):
-    from napari_unet_cells.retrain import retrain  # noqa: F401  the real one makes the default
-
     *_, done = events_of(dataset, tiny_model, cache)
-    assert default_model() == ("tiny-2" if done.is_better else "cells-fast")
-    worse = replace(done, before=0.9, after=0.5)
-    assert not worse.is_better
+    worse = adopt(replace(done, before=0.9, after=0.5))
+    assert default_model() == "cells-fast"
     assert "it is worse" in describe_outcome(worse)
-    assert replace(done, before=0.5, after=0.5).is_better
+    same = adopt(replace(done, before=0.5, after=0.5))
+    assert default_model() == "tiny-2"
+    assert "It is the default model from now on" in describe_outcome(same)
+    set_preferences(Preferences(default_model="cells-fast"))
+    try:
+        assert "default" not in describe_outcome(adopt(replace(done, before=0.5, after=0.6)))
+    finally:
+        set_preferences(Preferences())
 
 
 def test_classes_of_ones_own_start_from_the_encoder(home, tmp_path, tiny_model):

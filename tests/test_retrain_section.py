@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.nets import find_model, installed_models, make_default, read_card
+from napari_unet_cells.nets import (
+    default_model,
+    find_model,
+    installed_models,
+    make_default,
+    read_card,
+)
 from napari_unet_cells.retrain_events import (
     Choosing,
     Preparing,
@@ -93,7 +99,7 @@ def test_nothing_to_learn_from_is_said(qtbot, section):
     assert section.engine.requests == []
 
 
-def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, tmp_path):
+def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_path):
     assert section.again_button.isHidden()
     names = []
     section.retrained.connect(names.append)
@@ -109,6 +115,8 @@ def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, tmp_path):
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
     assert names == ["tiny-2"]
     assert "tiny-2 is made: AP50 0.60" in section.message.text()
+    assert "the default model from now on" in section.message.text()
+    assert default_model() == "tiny-2"
     assert section.again_button.text() == "Segment again with tiny-2"
     assert section.again_button.isVisible()
     again = []
@@ -118,8 +126,8 @@ def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, tmp_path):
     assert section.engine.requests == [
         {
             "dataset": str(tmp_path),
-            "base": "tiny",
-            "output": None,
+            "base": str(home / "models" / "tiny.keras"),
+            "output": str(home / "models" / "tiny-3.keras"),
             "options": {"minutes": 1.0, "start": "model"},
         }
     ]
@@ -131,6 +139,7 @@ def test_a_worse_model_is_said_to_be_worse(qtbot, section, tmp_path):
     section.finish()
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
     assert "it is worse" in section.message.text()
+    assert default_model() == "cells-fast"
 
 
 def test_the_curve_can_be_saved(qtbot, section, tmp_path):
@@ -163,10 +172,12 @@ def test_a_model_deleted_while_it_is_chosen_is_a_sentence(qtbot, section, home, 
     assert "tiny" not in listed
 
 
-def test_opening_the_section_makes_the_network_ready(qtbot, section):
+def test_opening_the_section_makes_the_network_ready(qtbot, section, home):
     section.base_box.setCurrentText("tiny")
     section.warm_up()
-    qtbot.waitUntil(lambda: section.engine.prepared == ["tiny"], timeout=20_000)
+    qtbot.waitUntil(
+        lambda: section.engine.prepared == [str(home / "models" / "tiny.keras")], timeout=20_000
+    )
 
 
 def test_the_default_model_is_the_one_to_start_from(section, home):

@@ -46,6 +46,7 @@ def _retrain(options: argparse.Namespace) -> int:
         Retrained,
         RetrainOptions,
         TuneStep,
+        adopt,
         describe_outcome,
     )
 
@@ -64,5 +65,5 @@ def _retrain(options: argparse.Namespace) -> int:
             elif isinstance(event, Choosing):
                 bar.set_postfix_str("choosing and measuring")
             elif isinstance(event, Retrained):
-                bar.write(f"{describe_outcome(event)}\nModel: {event.card.path}")
+                bar.write(f"{describe_outcome(adopt(event))}\nModel: {event.card.path}")
     return 0

@@ -43,7 +43,7 @@ from napari_unet_cells.nets import (
     ModelCard,
     find_model,
     load_model,
-    make_default,
+    next_name,
     save_model,
 )
 from napari_unet_cells.nets.architectures import ARCHITECTURES, build, load_pretrained
@@ -181,11 +181,7 @@ def retrain(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)
-    done = Retrained(saved, before, after, mixture, time.perf_counter() - started)
-    if done.is_better and path.parent == models_folder():
-        make_default(saved.name)
-        done = replace(done, is_default=True)
-    yield done
+    yield Retrained(saved, before, after, mixture, time.perf_counter() - started)
 
 
 def _output_path(output: str | Path | None, base: ModelCard) -> Path:
@@ -206,17 +202,6 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
         if existing.exists():
             raise UserError(f"{existing} exists and was kept. Choose another name.")
     return path
-
-
-def next_name(name: str) -> str:
-    """Name with the next free number: cells-2 after cells, cells-3 after cells-2."""
-    stem, _, number = name.rpartition("-")
-    first = int(number) + 1 if stem and number.isdigit() else 2
-    stem = stem if stem and number.isdigit() else name
-    folder = models_folder()
-    while (folder / f"{stem}-{first}.keras").exists():
-        first += 1
-    return f"{stem}-{first}"
 
 
 def _classes_of(items: Sequence[Item], base: ModelCard, options: RetrainOptions) -> tuple[str, ...]:

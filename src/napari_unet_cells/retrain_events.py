@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.nets import ModelCard, read_card
+from napari_unet_cells.nets import ModelCard, default_model, make_default, read_card
+from napari_unet_cells.settings import models_folder
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,17 @@ def describe_outcome(done: Retrained) -> str:
 
 
 Event = Preparing | TuneStep | Choosing | Retrained
+
+
+def adopt(done: Retrained) -> Retrained:
+    """Make a new model the default, if it is not worse than its base and among the user's own.
+
+    Where her preferences name another one, that stays the default.
+    """
+    if not done.is_better or done.card.path.parent != models_folder():
+        return done
+    make_default(done.card.name)
+    return replace(done, is_default=default_model() == done.card.name)
 
 
 def event_as_dict(event: Event) -> dict[str, Any]:

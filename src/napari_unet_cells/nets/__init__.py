@@ -165,6 +165,17 @@ def make_default(name: str) -> None:
     remember(_DEFAULT, name)
 
 
+def next_name(name: str) -> str:
+    """Name with the next free number: cells-2 after cells, cells-3 after cells-2."""
+    stem, _, number = name.rpartition("-")
+    first = int(number) + 1 if stem and number.isdigit() else 2
+    stem = stem if stem and number.isdigit() else name
+    folder = models_folder()
+    while (folder / f"{stem}-{first}.keras").exists():
+        first += 1
+    return f"{stem}-{first}"
+
+
 def find_model(name_or_path: str | Path) -> ModelCard:
     """Card of an installed model, or of a model file.
 

@@ -29,15 +29,17 @@ from qtpy.QtWidgets import (
 from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.nets import default_model, find_model, installed_models
+from napari_unet_cells.nets import default_model, find_model, installed_models, next_name
 from napari_unet_cells.retrain_events import (
     Choosing,
     Preparing,
     Retrained,
     TuneStep,
+    adopt,
     describe_outcome,
     event_of_dict,
 )
+from napari_unet_cells.settings import models_folder
 from napari_unet_cells.widgets.curve import Curve
 from napari_unet_cells.widgets.histogram import preload
 from napari_unet_cells.widgets.section import align_labels
@@ -214,9 +216,9 @@ class RetrainSection(QWidget):
 
     def warm_up(self) -> None:
         """Start the child that trains, and make the model ready: the user opened the section."""
-        name = self.base_box.currentText()
-        if name and not self.worker.running and not self.warming.running:
-            self.warming.start(partial(_prepare, self.engine, name))
+        card = installed_models().get(self.base_box.currentText())
+        if card is not None and not self.worker.running and not self.warming.running:
+            self.warming.start(partial(_prepare, self.engine, str(card.path)))
 
     # --------------------------------------------------------------------------- the work
 
@@ -258,13 +260,14 @@ class RetrainSection(QWidget):
         name = self.base_box.currentText()
         if not name:
             raise UserError("No model is installed. Install the package again.")
-        find_model(name)  # it may have been deleted since the list was filled
+        base = find_model(name)  # it may have been deleted since the list was filled
         folder = str(Path(dataset).expanduser())
         remember(_DATASET, folder)
+        # By their paths: the child does not know the user's preferences.
         return {
             "dataset": folder,
-            "base": name,
-            "output": None,
+            "base": str(base.path),
+            "output": str(models_folder() / f"{next_name(name)}.keras"),
             "options": {
                 "minutes": self.minutes_box.value(),
                 "start": self.start_box.currentData(),
@@ -303,6 +306,7 @@ class RetrainSection(QWidget):
         self.curve.clear()
 
     def _finished(self, event: Retrained) -> None:
+        event = adopt(event)
         self._made = event.card.name
         sentence = describe_outcome(event)
         self.message.setText(sentence)
