@@ -91,12 +91,14 @@ class Tuner:
 
     def restart(self) -> None:
         """Go back to where the tuning started, with a fresh optimizer."""
+        import keras
+
         self._model.set_weights(self.start)
         self.average = [weight.copy() for weight in self.start]
         self._steps = 0
         for model in (self._decoder, self._full):
             for variable in model.optimizer.variables:
-                variable.assign(np.zeros(variable.shape))
+                variable.assign(keras.ops.zeros_like(variable))
 
     def adapt(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Have the batch norms take mean and variance from other images (Li et al. 2016, AdaBN).
