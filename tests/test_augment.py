@@ -115,7 +115,7 @@ def test_warps_turn_flip_and_scale(nuclei: Annotated) -> None:
     plane = Annotated(ramp, np.ones((256, 256), np.int32), 20.0, "ramp")
     signs = set()
     for seed in range(60):
-        image, _ = augment._warp(plane, 1.0, 32, np.random.default_rng(seed))
+        image, *_ = augment._warp(plane, 1.0, 32, seed % 3 == 0, np.random.default_rng(seed))
         gy, gx = (float(np.median(np.diff(image.astype(int), axis=a))) for a in (0, 1))
         signs.add((np.sign(gy), np.sign(gx)))
     assert {(0, 1), (0, -1), (1, 0), (-1, 0)} <= signs  # quarter turns
@@ -170,7 +170,7 @@ def test_images_of_several_channels_keep_them_in_order(channels: int, zoom: floa
     levels = np.linspace(0, 255, channels).astype(np.uint8)  # each channel its own
     plane = annotate((mask[..., None] * levels).astype(np.uint8), mask)
     assert plane.image.shape == (300, 300, channels)
-    image, labels = augment._warp(plane, zoom, 64, np.random.default_rng(1))
+    image, labels, _ = augment._warp(plane, zoom, 64, True, np.random.default_rng(1))
     assert image.shape == (64, 64, channels)
     inside = image[labels > 0].mean(axis=0)
     np.testing.assert_allclose(inside, levels, atol=0.2 * 255)
@@ -262,3 +262,28 @@ def test_rare_kinds_are_drawn_more_often_than_their_share(nuclei: Annotated) -> 
     cropper = Cropper(planes)
     assert cropper._probability.sum() == pytest.approx(1)
     assert cropper._probability[-1] == pytest.approx(0.25)  # of kinds 9 : 1, roots 3 : 1
+
+
+def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None:
+    weight = np.zeros(nuclei.mask.shape, np.uint8)
+    weight[:, :100] = 1
+    plane = Annotated(nuclei.image, nuclei.mask, nuclei.diameter, "corrected", weight)
+    options = AugmentOptions(size=96, zooms=(1.0, 1.0))
+    _, _, weights = Cropper([plane], options).batch(20, (0,))
+    assert 0 < (weights == 0).mean() < 1
+    assert all((one > 0).any() for one in weights)  # where nothing is known, none is cut
+    plain = Annotated(nuclei.image, nuclei.mask, nuclei.diameter, "corrected")
+    assert (Cropper([plain], options).batch(20, (0,))[2] > 0).all()
+
+
+def test_classes_that_nobody_painted_have_no_weight() -> None:
+    mask = np.full((120, 120), augment.UNKNOWN, np.int32)
+    mask[40:60], mask[60:80] = 0, 1
+    plane = Annotated(np.zeros((120, 120), np.uint8), mask, 0.0, "strokes")
+    weights = augment.class_weights([plane], 2)
+    assert weights == pytest.approx((1.0, 1.0))
+    options = AugmentOptions(size=64, instances=False, zooms=(1.0, 1.0), class_weights=weights)
+    _, classes, loss_weights = Cropper([plane], options).batch(8, (0,))
+    assert set(np.unique(classes)) == {0, 1}
+    assert (loss_weights == 0).any()
+    assert (loss_weights[classes == 1] == 1).all()
