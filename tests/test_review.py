@@ -181,7 +181,7 @@ def test_where_nothing_can_be_reviewed_tooltips_say_why(qtbot, viewer, form, tol
 
 def test_buttons_name_their_keys(form):
     assert form.next_button.text() == "Next (N)"
-    assert form.approve_button.text() == "Approve and next (A)"
+    assert form.approve_button.text() == "Approve and next (Shift+N)"
     assert form.review_button.objectName() == "review_button"
     assert form.next_button.objectName() == "review_next_button"
     assert form.approve_button.objectName() == "review_approve_button"
@@ -316,7 +316,7 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     form.next_button.click()
     for n, number in enumerate((1, 3, 2, 0), 1):
         assert form._place() == ((), number)
-        assert form.approve_button.text() == "Approve and next (A)"
+        assert form.approve_button.text() == "Approve and next (Shift+N)"
         form.approve_button.click()
         assert review_of(cells).state(((), number)) is State.APPROVED
         assert form.line.text() == f"{n} of 4 regions approved"
@@ -327,9 +327,9 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     assert told == ["All 4 regions are approved."]
     np.testing.assert_allclose(colors(viewer)[0], [COLORS[State.APPROVED]] * 4)
 
-    assert form.approve_button.text() == "Withdraw approval (A)"
+    assert form.approve_button.text() == "Withdraw approval (Shift+N)"
     form.approve_button.click()
-    assert form.approve_button.text() == "Approve and next (A)"
+    assert form.approve_button.text() == "Approve and next (Shift+N)"
     assert form.line.text() == "3 of 4 regions approved"
     assert counts[-1] == (3, 4)
     assert changes == [cells] * 5

@@ -87,7 +87,7 @@ def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
     if review is None or not review.approved:
         raise UserError(
             f"No region of '{layer.name}' is approved yet. In Correct, look at a region, put right "
-            "what is wrong in it, and press Approve and next (A)."
+            "what is wrong in it, and press Approve and next."
         )
     made = layer.metadata.get(facts.OURS, {})
     image = _image_of(layer, list(layers))

@@ -32,7 +32,7 @@ class Preferences:
     cancel_key: str = "Shift-C"
     table_key: str = "Shift-T"
     next_key: str = "N"
-    approve_key: str = "A"
+    approve_key: str = "Shift-N"
 
 
 _preferences = Preferences()

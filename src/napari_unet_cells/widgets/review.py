@@ -105,9 +105,9 @@ class ReviewForm(QWidget):
         self.review_button.setCheckable(True)
         self.uncertainty_box = QCheckBox("Uncertainty")
         self.uncertainty_box.setObjectName("review_uncertainty_box")
-        self.next_button = QPushButton(_with_key("Next", "next_key", "N"))
+        self.next_button = QPushButton(_with_key("Next", "next_key"))
         self.next_button.setObjectName("review_next_button")
-        self.approve_button = QPushButton(_with_key("Approve and next", "approve_key", "A"))
+        self.approve_button = QPushButton(_with_key("Approve and next", "approve_key"))
         self.approve_button.setObjectName("review_approve_button")
         self.line = QLabel("")
         self.line.setObjectName("review_line")
@@ -423,7 +423,7 @@ class ReviewForm(QWidget):
         self._drawing.draw(layer, review, place, shows_heat)
         approved = review is not None and place in review.approved
         self.approve_button.setText(
-            _with_key("Withdraw approval" if approved else "Approve and next", "approve_key", "A")
+            _with_key("Withdraw approval" if approved else "Approve and next", "approve_key")
         )
 
     def _removed(self, event: Any) -> None:
@@ -502,9 +502,9 @@ def _make(labels: NDArray[Any], stop: threading.Event) -> Generator[Review, None
     yield Review(labels)
 
 
-def _with_key(text: str, name: str, default: str) -> str:
+def _with_key(text: str, name: str) -> str:
     """Text of a button with its shortcut, such as "Next (N)"."""
-    key = getattr(preferences(), name, default)
+    key = getattr(preferences(), name).replace("-", "+")
     return f"{text} ({key})" if key else text
 
 
