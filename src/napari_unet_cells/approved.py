@@ -89,22 +89,8 @@ def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
             f"No region of '{layer.name}' is approved yet. In Correct, look at a region, put right "
             "what is wrong in it, and press Approve and next."
         )
-    made = layer.metadata.get(facts.OURS, {})
-    image = _image_of(layer, list(layers))
-    shown = made.get("provenance", {}).get("source", {}).get("plane")
-    planes = facts.planes_for(image, shown)
-    _check_sizes(layer, image, planes, review)
-    approved = Approved(
-        layer.data,
-        review,
-        dict(review.approved),
-        planes,
-        facts.image_pixel_size(image),
-        made,
-        facts.describe_source(image, shown),
-        layer.name,
-    )
-    if made.get("role") == facts.CLASSES and makes_cells(approved.classes):
+    approved = _taken(layer, list(layers), layer.data, review)
+    if approved.made.get("role") == facts.CLASSES and makes_cells(approved.classes):
         raise UserError(
             f"'{layer.name}' holds the classes that the cells were made of. Correct and approve "
             "the cells themselves, in the layer of this name."
@@ -124,12 +110,18 @@ def _painted(layer: Any, layers: Sequence[Any]) -> Approved:
         )
     for place in painted:
         review.approve(place)
-    made = layer.metadata[facts.OURS]
-    image, shown = _image_of(layer, layers), made["provenance"]["source"].get("plane")
+    return _taken(layer, layers, as_masks(labels), review)
+
+
+def _taken(layer: Any, layers: Sequence[Any], labels: NDArray[Any], review: Review) -> Approved:
+    """Take what was approved of labels, with their image."""
+    made = layer.metadata.get(facts.OURS, {})
+    image = _image_of(layer, layers)
+    shown = made.get("provenance", {}).get("source", {}).get("plane")
     planes = facts.planes_for(image, shown)
     _check_sizes(layer, image, planes, review)
     return Approved(
-        as_masks(labels),
+        labels,
         review,
         dict(review.approved),
         planes,
