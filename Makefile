@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test check bench screenshots setup lint layout format types contracts manifest
+.PHONY: help run test check bench train-cells train-cells-fast screenshots setup lint layout format types contracts manifest
 
 help:
 	@echo 'make run          open napari with a sample image and the dock'
@@ -15,6 +15,9 @@ help:
 	@echo 'make check        style, types, import contracts, manifest'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
+	@echo 'make train-cells, make train-cells-fast'
+	@echo '                  train the models that ship again, from DATA and IMAGENET; stopped, they'
+	@echo '                  go on where they were'
 	@echo 'make screenshots  draw the pictures of the documentation again'
 
 run: setup
@@ -34,6 +37,25 @@ bench: setup
 	done; \
 	[ $$found = yes ] || echo 'There are no benchmarks yet.'; \
 	exit $$status
+
+# Annotated folders, the weights of MobileNet v1, and where models are made.
+DATA ?= ../shared/data
+IMAGENET ?= ../shared/weights
+MODELS ?= build/models
+
+TRAIN = mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
+	-o $(MODELS)/$(1).keras $(if $(wildcard $(MODELS)/$(1).checkpoint),--resume) \
+	--diameters 8,90 --window 18,36
+
+train-cells: setup
+	$(call TRAIN,cells) --alpha 0.75 --decoder 128,64,32 --minutes 85 \
+		--init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz
+
+# Learns from what cells thinks, the one that was trained here or the one that ships.
+train-cells-fast: setup
+	$(call TRAIN,cells-fast) --alpha 0.25 --minutes 100 \
+		--init $(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz \
+		--teacher $(or $(wildcard $(MODELS)/cells.keras),cells)
 
 screenshots: setup
 	@QT_QPA_PLATFORM=xcb $(XVFB) $(PYTHON_IN_VENV) scripts/screenshots.py

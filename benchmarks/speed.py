@@ -42,7 +42,7 @@ def main() -> None:
     network = open_network(card)
     limits = percentile_limits(plane)
     assert limits is not None
-    out = Output.empty(plane.shape, boundary=True)
+    out = Output.empty(plane.shape, network.probabilities)
     tile = normalize(plane[:1024, :1024], limits)[np.newaxis, ..., np.newaxis]
 
     def predict() -> None:

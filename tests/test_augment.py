@@ -92,7 +92,7 @@ def test_image_and_mask_are_warped_alike(zoom: float, seed: int) -> None:
     mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
     plane = Annotated((mask * 255).astype(np.uint8), mask, 40.0, "discs")
     rng = np.random.default_rng(seed)
-    image, labels, _ = augment._warp(plane, zoom, 128, seed % 2 == 1, rng)
+    image, labels, *_ = augment._warp(plane, zoom, 128, seed % 2 == 1, rng)
     assert 0.1 < labels.mean() < 0.8
     # The mask keeps the corners of its pixels, which the image loses: up to 0.3 pixels of the
     # coarser of the two, along the perimeter 2 pi r of the area pi r^2.
@@ -105,7 +105,7 @@ def test_a_shift_of_one_pixel_would_be_seen_by_the_test_above() -> None:
     mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
     shifted = np.roll(mask, 1, axis=1)
     plane = Annotated((shifted * 255).astype(np.uint8), mask, 40.0, "discs")
-    image, labels, _ = augment._warp(plane, 1.0, 128, False, np.random.default_rng(0))
+    image, labels, *_ = augment._warp(plane, 1.0, 128, False, np.random.default_rng(0))
     assert np.mean((image > 127) != (labels > 0)) > 0.3 * labels.mean() * 2 / 20
 
 
@@ -170,7 +170,7 @@ def test_images_of_several_channels_keep_them_in_order(channels: int, zoom: floa
     levels = np.linspace(0, 255, channels).astype(np.uint8)  # each channel its own
     plane = annotate((mask[..., None] * levels).astype(np.uint8), mask)
     assert plane.image.shape == (300, 300, channels)
-    image, labels, _ = augment._warp(plane, zoom, 64, True, np.random.default_rng(1))
+    image, labels, *_ = augment._warp(plane, zoom, 64, True, np.random.default_rng(1))
     assert image.shape == (64, 64, channels)
     inside = image[labels > 0].mean(axis=0)
     np.testing.assert_allclose(inside, levels, atol=0.2 * 255)
@@ -287,3 +287,58 @@ def test_classes_that_nobody_painted_have_no_weight() -> None:
     assert set(np.unique(classes)) == {0, 1}
     assert (loss_weights == 0).any()
     assert (loss_weights[classes == 1] == 1).all()
+
+
+def test_the_distance_is_one_where_a_cell_is_deepest_whatever_its_size() -> None:
+    mask = np.zeros((40, 60), np.int32)
+    mask[2:9, 2:9] = 1  # 7 pixels wide
+    mask[5:34, 15:44] = 2  # 29 pixels wide
+    mask[5:34, 44:58] = 3  # touches it
+    mask[38, 3] = 4  # a single pixel
+    depth = augment.boundary_distance(mask)
+    assert depth.dtype == np.uint8
+    assert (depth[mask == 0] == 0).all()
+    for cell in range(1, 5):
+        assert depth[mask == cell].max() == 255
+        assert (depth[mask == cell] > 0).all()
+    assert depth[5, 5] == 255
+    # Three pixels inside, of 3 in all: (n + 1/2) / (3 + 1/2).
+    np.testing.assert_array_equal(
+        depth[5, 2:6], np.round(np.array([0.5, 1.5, 2.5, 3.5]) / 3.5 * 255)
+    )
+    # A valley between cells that touch, which a threshold of half the depth separates.
+    assert depth[20, 43] < 30
+    assert depth[20, 44] < 30
+
+
+def test_the_distance_ignores_the_border_of_the_plane() -> None:
+    mask = np.zeros((30, 30), np.int32)
+    mask[:10, 5:25] = 1
+    depth = augment.boundary_distance(mask)
+    assert depth[0, 15] == 255
+    assert (augment.boundary_distance(np.ones((5, 5), np.int32)) == 255).all()
+    assert not augment.boundary_distance(np.zeros((5, 5), np.int32)).any()
+
+
+def test_the_distance_is_drawn_with_its_crop(nuclei: Annotated) -> None:
+    options = AugmentOptions(size=64, distance=True)
+    _, targets, _ = Cropper([nuclei], options).batch(12, (0,))
+    assert targets.shape == (12, 64, 64, 2)
+    assert targets.dtype == np.uint8
+    classes, depth = targets[..., 0], targets[..., 1].astype(float)
+    np.testing.assert_array_equal(
+        classes, Cropper([nuclei], AugmentOptions(size=64)).batch(12, (0,))[1]
+    )
+    # What is deep lies inside, and the boundary is shallow.
+    assert depth[classes == CELL].mean() > 2 * depth[classes == BOUNDARY].mean()
+    assert depth[classes == BACKGROUND].mean() < 5
+
+
+@pytest.mark.parametrize(("diameter", "usual"), [(9.0, 18.0), (25.0, 25.0), (90.0, 36.0)])
+def test_half_of_the_crops_lie_in_the_window(diameter: float, usual: float) -> None:
+    options = AugmentOptions(window=(18.0, 36.0))
+    rng = np.random.default_rng(0)
+    seen = diameter * np.array([augment._draw_zoom(diameter, options, rng) for _ in range(4000)])
+    near = np.abs(np.log(seen / usual)) < 0.25  # two thirds of one half, and some of the other
+    assert 0.33 < near.mean() < 0.6
+    assert (np.abs(np.log(seen / usual)) > 0.8).mean() > 0.1  # the others go anywhere

@@ -402,6 +402,29 @@ def test_a_damaged_card(tmp_path: Path, text: str) -> None:
         {"instances": {"seed_threshold": 7}},
         {"instances": {"run": "rm"}},
         {"unknown": 1},
+        {"name": 3},
+        {"description": ["Nuclei."]},
+        {"license": {"name": "MIT"}},
+        {"date": None},
+        {"works_on": 3},
+        {"works_on": None},
+        {"works_on": "Nuclei."},
+        {"works_on": {"nuclei": "yes"}},
+        {"works_on": ["Nuclei.", ["in", "fluorescence"]]},
+        {"fails_on": [3]},
+        {"fails_on": [None]},
+        {"parent": ["cells-fast"]},
+        {"parent": {"name": {"of": "it"}}},
+        {"scores": [0.9]},
+        {"trained_on": ["dsb2018"]},
+        {"trained_on": {"name": "dsb2018"}},
+        {"diameters": [1, 2, 3]},
+        {"diameters": ["1", "2"]},
+        {"diameters": [1, float("nan")]},
+        {"diameter_window": [18]},
+        {"diameter_window": [18, float("inf")]},
+        {"typical_diameter": "23"},
+        {"typical_diameter": 10**400},
     ],
 )
 def test_a_card_that_cannot_be_true(tmp_path: Path, values: dict[str, Any]) -> None:
@@ -418,6 +441,26 @@ def test_a_card_at_the_limits(tmp_path: Path, values: dict[str, Any]) -> None:
     path = write_model(tmp_path / "m.keras")
     write_card(path, **values)
     assert json.loads(json.dumps(read_card(path).as_dict())).items() >= values.items()
+
+
+def test_what_it_works_on_is_kept(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.keras")
+    said = {"works_on": ("Nuclei in H&E.", "Nuclei with DAPI."), "fails_on": ("Phase contrast.",)}
+    write_card(path, **said)
+
+    read_card(path).write()
+
+    card = read_card(path)
+    assert {"works_on": card.works_on, "fails_on": card.fails_on} == said
+
+
+def test_an_older_card_does_not_say_what_it_works_on(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.keras")
+    older = json.loads(path.with_suffix(".json").read_text())
+    del older["works_on"], older["fails_on"]
+    path.with_suffix(".json").write_text(json.dumps(older))
+    card = read_card(path)
+    assert card.works_on == card.fails_on == ()
 
 
 # --- names ------------------------------------------------------------------------------

@@ -183,6 +183,22 @@ def test_models_are_listed_and_broken_ones_named(
     assert "bad.keras is damaged" in said.err
 
 
+def test_one_model_is_described(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", str(tiny_model)]) == DONE
+    said = capsys.readouterr().out
+    assert said.startswith("tiny\nUntrained.\n\nWorks on\nNobody wrote down")
+    assert "- It learned from cells 10 to 40 pixels wide.\n" in said
+    assert main(["models", "cells-fast"]) == DONE
+    assert "\n\nScores\nmeasured on" in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_there_cannot_be_described(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["models", "nothing"]) == BAD_INPUT
+    assert "There is no model 'nothing'" in sentence(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -272,3 +272,33 @@ def test_class_networks_know_how_sure_they_are(
     low, high = np.sort(shares / shares.sum(axis=-1, keepdims=True), axis=-1)[..., -2:].T
     np.testing.assert_allclose(output[..., 1].T, 255 * (1 - (high - low)), atol=0.51)
     assert output[0, 0, :2, 1].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize("classes", [("background", "cell", "boundary"), ("boundary", "x", "cell")])
+@pytest.mark.parametrize("distance", [False, True])
+def test_cell_networks_give_probabilities_and_the_distance(
+    monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...], distance: bool
+) -> None:
+    import keras
+    from scipy import special
+
+    # Logits that are the channels of the input, scaled.
+    n = len(classes) + distance
+    image = keras.Input((None, None, n))
+    logits = keras.layers.Rescaling(8.0, -4.0, name="logits")(image)
+    card = ModelCard("plain", "unet_mini", classes, n, 1, 0, "", distance=distance)
+    monkeypatch.setattr(device, "load_model", lambda card: keras.Model(image, logits))
+    batch = np.random.default_rng(0).random((2, 33, 48, n), dtype=np.float32)
+    batch[0, 0, 0, :3] = 0.5  # of equals the first
+    network = open_network(card)
+    output = network.forward(batch)
+    assert network.probabilities == 2 + distance
+    assert output.shape == (2, 33, 48, 3 + distance)
+    np.testing.assert_array_equal(output[..., 0], batch[..., :3].argmax(axis=-1))
+    shares = 255 * special.softmax(8.0 * batch[..., :3] - 4.0, axis=-1)
+    for column, name in enumerate(("cell", "boundary"), 1):
+        expected = shares[..., classes.index(name)]
+        np.testing.assert_allclose(output[..., column], expected, atol=0.51)
+    if distance:
+        depth = 255 * special.expit(8.0 * batch[..., 3] - 4.0)
+        np.testing.assert_allclose(output[..., 3], depth, atol=0.51)

@@ -44,7 +44,7 @@ def blur(reach: int, stride: int) -> Any:
 
 
 def predicted(plane: Any, network: FunctionNetwork, grid: TileGrid, limits: Limits = UNIT) -> Any:
-    out = Output.empty(grid.shape, boundary=True)
+    out = Output.empty(grid.shape, probabilities=2)
     for _ in predict_tiles(plane, network, limits, grid, out):
         pass
     return np.stack([out.classes, *out.probabilities])
@@ -119,7 +119,7 @@ def uncertainty_of(values: NDArray[np.uint8], shape: tuple[int, int] = (40, 50))
         y, x = (np.round(batch[0, ..., c] * 64).astype(int) for c in (0, 1))
         return values[np.minimum(y, shape[0] - 1), np.minimum(x, shape[1] - 1)][None]
 
-    out = Output.empty(shape, boundary=values.shape[2] == 3)
+    out = Output.empty(shape, probabilities=2 if values.shape[2] == 3 else 0)
     out = replace(out, uncertainty=np.zeros(shape, np.uint8))
     positions = np.stack([*np.indices(shape), np.zeros(shape)], axis=-1) / 64
     network = FunctionNetwork(look_up, 4, 4, channels=3)
@@ -205,7 +205,7 @@ def test_progress_counts_every_pixel_after_it_was_written() -> None:
     plane = np.ones((100, 90))
     network = FunctionNetwork(lambda b: np.full((*b.shape[:3], 1), 2, np.uint8), 4, 4)
     grid = TileGrid.plan((100, 90), 4, 4, max_tile=40, first=16)
-    out = Output.empty((100, 90), boundary=False)
+    out = Output.empty((100, 90), probabilities=0)
     assert out.probabilities is None
     for event in predict_tiles(plane, network, UNIT, grid, out):
         assert event.pixels_total == 9000
@@ -231,7 +231,7 @@ def test_a_generator_that_is_closed_leaves_the_tiles_so_far() -> None:
     Watched.closed = 0
     network = Watched(lambda b: np.ones((*b.shape[:3], 1), np.uint8))
     grid = TileGrid.plan((100, 100), 1, 0, max_tile=10, first=0)
-    out = Output.empty((100, 100), boundary=False)
+    out = Output.empty((100, 100), probabilities=0)
     events = predict_tiles(np.ones((100, 100)), network, UNIT, grid, out)
     for _ in range(3):
         next(events)

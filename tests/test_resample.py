@@ -97,7 +97,7 @@ def test_classes_of_tiles_are_those_of_the_whole(shape: Any, zoom: float, max_ti
     made = []
     for longest in (max_tile, 1 << 20):
         grid = TileGrid.plan(scaled, 4, 4, longest, first=16)
-        out = Output.empty(shape, boundary=False)
+        out = Output.empty(shape, probabilities=0)
         for _ in predict_tiles(image, network, UNIT, grid, out):
             pass
         made.append(out.classes)

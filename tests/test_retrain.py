@@ -282,3 +282,32 @@ def test_a_killed_child_is_a_sentence_and_nothing_is_lost(home, dataset, tiny_mo
     finally:
         engine.close(5.0)
     assert not (home / "models").exists()
+
+
+def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):
+    from napari_unet_cells.nets import ModelCard, load_model, save_model
+    from napari_unet_cells.nets.architectures import build
+
+    classes, alpha = ("background", "cell", "boundary"), {"alpha": 0.25}
+    path = tmp_path / "deep.keras"
+    base = ModelCard(
+        "deep", "mobilenet_unet", classes, 3, 16, 144, "", distance=True, build=alpha, path=path
+    )
+    save_model(build("mobilenet_unet", 4, 3, **alpha), base)
+
+    *events, done = events_of(dataset, path, None, steps=4)
+
+    assert all(event.loss > 0 for event in events if isinstance(event, TuneStep))
+    assert done.card.distance
+    assert done.card.makes_cells
+    assert done.after is not None
+    assert load_model(done.card).output_shape[-1] == 4
+
+
+def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model):
+    from napari_unet_cells.nets import load_model
+
+    assert not read_card(tiny_model).distance
+    *_, done = events_of(dataset, tiny_model, None, start="encoder")
+    assert done.card.distance
+    assert load_model(done.card).output_shape[-1] == 4

@@ -361,3 +361,60 @@ def test_the_recorded_limits_are_those_that_were_used() -> None:
     low, high = result_of(image).provenance["parameters"]["normalization"]["limits"]
     assert Limits(low, high).low == pytest.approx(5.0)
     assert high == pytest.approx(5.1)
+
+
+def test_high_quality_looks_four_times_and_says_so() -> None:
+    calls = []
+
+    def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        calls.append(batch.shape)
+        return bright_is_cell(batch)
+
+    network = FunctionNetwork(counted, stride=4, halo=4, max_tile=64)
+    plain = result_of(squares(), network)
+    normal = len(calls)
+    high = result_of(squares(), network, settings=Settings(quality="high"))
+    assert len(calls) == 5 * normal
+    assert plain.provenance["parameters"]["quality"] == "normal"
+    assert high.provenance["parameters"]["quality"] == "high"
+    np.testing.assert_array_equal(high.cells, plain.cells)  # squares look the same in any flip
+
+
+def test_memory_that_is_full_keeps_the_quality() -> None:
+    calls = []
+
+    def full_at_first(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        calls.append(batch.shape)
+        if max(batch.shape[1:3]) > 150:
+            raise OutOfMemory("full")
+        return bright_is_cell(batch)
+
+    network = FunctionNetwork(full_at_first, stride=4, halo=4, max_tile=256)
+    events = events_of(squares(), network, settings=Settings(quality="high"))
+    assert any(isinstance(event, MemoryFull) for event in events)
+    assert len(calls) % 4 == 1  # the one that failed
+    assert events[-1].n_cells == 6
+
+
+def test_there_are_two_qualities() -> None:
+    from napari_unet_cells import segment
+
+    with pytest.raises(UserError, match="normal or high, not 'best'"):
+        segment(squares(), quality="best")
+
+
+def test_the_distance_separates_what_the_probability_does_not() -> None:
+    # Two squares that touch; the probability of cell is the same all over them.
+    image = np.zeros((40, 60), np.uint8)
+    image[10:30, 10:50] = 100
+
+    def both(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        columns = np.arange(batch.shape[2])
+        hill = 255 - 20 * np.abs((columns - 10) % 20 - 10)
+        depth = np.broadcast_to(hill[None, None, :, None], (*batch.shape[:3], 1))
+        return np.concatenate([bright_is_cell(batch), depth], axis=-1).astype(np.uint8)
+
+    network = FunctionNetwork(both, stride=4, halo=0, probabilities=3, max_tile=64)
+    card = replace(CARD, distance=True)
+    assert result_of(image, network, card=card).n_cells == 2
+    assert result_of(image, card=CARD).n_cells == 1

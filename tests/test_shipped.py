@@ -60,7 +60,7 @@ def test_tiles_of_the_shipped_model_leave_no_seams():
     limits = percentile_limits(plane)
 
     def classes(max_tile: int):
-        out = Output.empty(plane.shape, boundary=True)
+        out = Output.empty(plane.shape, network.probabilities)
         grid = TileGrid.plan(plane.shape, network.stride, network.halo, max_tile)
         count = sum(1 for _ in predict_tiles(plane, network, limits, grid, out))
         return count, out.classes

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageFilter
+from scipy import ndimage
 
 from napari_unet_cells.normalize import Limits, normalize, percentile_limits
 
@@ -50,6 +51,8 @@ class Annotated:
         What the data set calls this kind of image.
     weight : uint8 array, (y, x), or None
         What each pixel counts in the loss; 0 is not looked at. None counts all alike.
+    distance : uint8 array, (y, x), or None
+        See `boundary_distance`; None for classes.
     """
 
     image: NDArray[np.uint8]
@@ -57,6 +60,7 @@ class Annotated:
     diameter: float
     kind: str
     weight: NDArray[np.uint8] | None = None
+    distance: NDArray[np.uint8] | None = None
 
 
 def annotate(
@@ -87,7 +91,9 @@ def annotate(
     areas = np.bincount(mask.ravel() if instances else [])[1:]
     areas = areas[areas > 0]
     diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
-    return Annotated((values * 255 + 0.5).astype(np.uint8), mask, diameter, kind, weight)
+    pixels = (values * 255 + 0.5).astype(np.uint8)
+    distance = boundary_distance(mask) if instances else None
+    return Annotated(pixels, mask, diameter, kind, weight, distance)
 
 
 def class_weights(planes: Sequence[Annotated], n_classes: int) -> tuple[float, ...]:
@@ -144,6 +150,37 @@ def boundary_classes(mask: NDArray[np.integer[Any]], width: int = 1) -> NDArray[
     return classes
 
 
+def boundary_distance(mask: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """How deep each pixel lies in its cell: its distance to the boundary, as part of the largest.
+
+    Every cell, small or large, has the value 1 where it is deepest, so that a seed of each
+    can be found with one threshold. The border of the plane is no boundary.
+
+    Parameters
+    ----------
+    mask : integer array, (y, x)
+        0 is background, every cell its own integer.
+
+    Returns
+    -------
+    uint8 array, (y, x)
+        In units of 1/255; 0 is background.
+    """
+    cells = mask > 0
+    if not cells.any():
+        return np.zeros(mask.shape, np.uint8)
+    inside = cells & ~_edges(mask)
+    # Without any edge, one cell fills the plane.
+    distance = np.ones(mask.shape) if inside.all() else ndimage.distance_transform_edt(inside)
+    distance += 0.5  # pixels at the boundary belong to the cell as well
+    numbers = mask[cells]
+    deepest = np.zeros(int(numbers.max()) + 1)
+    np.maximum.at(deepest, numbers, distance[cells])
+    depth = np.zeros(mask.shape, np.uint8)
+    depth[cells] = np.round(distance[cells] / deepest[numbers] * 255)
+    return depth
+
+
 def _edges(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """Pixels with another label among their eight neighbours."""
     edge = np.zeros(mask.shape, bool)
@@ -185,6 +222,10 @@ class AugmentOptions:
         True: masks hold instances and become three classes. False: masks are classes.
     diameters : (float, float)
         Range, in pixels, into which half of the crops are rescaled, uniform in its logarithm.
+    window : (float, float) or None
+        Median diameters, in pixels, into which the other half is zoomed as it will be when the
+        network is used, give or take a quarter (see `scale.zoom_for`). None leaves those
+        images as they are, give or take a fifth.
     weights : tuple of float
         Loss weight of background, cell, boundary and of boundary between touching cells.
     class_weights : tuple of float
@@ -193,15 +234,19 @@ class AugmentOptions:
         Crops of images whose scale is known are rescaled by this range, uniform in its
         logarithm, and neither `diameters` nor other kinds of light are drawn: what is
         learned is this kind of image, and not every kind there is.
+    distance : bool
+        Whether the distance to the boundary is a target beside the classes.
     """
 
     size: int = 256
     channels: int = 3
     instances: bool = True
     diameters: tuple[float, float] = (7.0, 110.0)
+    window: tuple[float, float] | None = None
     weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
     class_weights: tuple[float, ...] = ()
     zooms: tuple[float, float] | None = None
+    distance: bool = False
 
 
 @dataclass
@@ -231,7 +276,8 @@ class Cropper:
         Returns
         -------
         images : float32 array, (n, size, size, channels), in [0, 1]
-        classes : uint8 array, (n, size, size)
+        targets : uint8 array, (n, size, size); with `distance` (n, size, size, 2)
+            Classes; and distances, see `boundary_distance`.
         weights : float32 array, (n, size, size)
             Of the loss, see `AugmentOptions`. Beyond the plane image and mask are mirrored,
             which is as good to learn from.
@@ -239,29 +285,32 @@ class Cropper:
         rng = np.random.default_rng(seed)
         options = self.options
         images = np.empty((n, options.size, options.size, options.channels), np.float32)
-        classes = np.empty((n, options.size, options.size), np.uint8)
+        channels = (2,) if options.distance else ()
+        targets = np.empty((n, options.size, options.size, *channels), np.uint8)
         weights = np.empty((n, options.size, options.size), np.float32)
         for i in range(n):
             plane = self.planes[rng.choice(len(self.planes), p=self._probability)]
-            images[i], classes[i], weights[i] = self._crop(plane, rng)
-        return images, classes, weights
+            images[i], targets[i], weights[i] = self._crop(plane, rng)
+        return images, targets, weights
 
     def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
         options = self.options
         if options.zooms is None:
-            zoom = _draw_zoom(plane.diameter, options.diameters, rng)
+            zoom = _draw_zoom(plane.diameter, options, rng)
             tilted = rng.random() < 0.4
         else:
             zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
             tilted = False
-        image, mask, weight = _warp(plane, zoom, options.size, tilted, rng)
+        image, mask, weight, distance = _warp(plane, zoom, options.size, tilted, rng)
         pixels = self._intensity(image, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
         if options.channels == 1 and pixels.shape[2] > 1:
             pixels = pixels.mean(axis=2, keepdims=True)
-        classes, weights = self._target(mask, plane.diameter * zoom)
-        return pixels, classes, weights if weight is None else weights * weight
+        target, weights = self._target(mask, plane.diameter * zoom)
+        if options.distance:
+            target = np.stack([target, np.zeros_like(target) if distance is None else distance], 2)
+        return pixels, target, weights if weight is None else weights * weight
 
     def _target(self, mask: NDArray[np.int32], diameter: float) -> tuple[Any, Any]:
         if not self.options.instances:
@@ -309,11 +358,16 @@ def _shading(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     return np.asarray(grid.resize((side, side), PILImage.Resampling.BICUBIC))
 
 
-def _draw_zoom(diameter: float, diameters: tuple[float, float], rng: np.random.Generator) -> float:
-    """Half of the crops stay near the image's own scale, half go anywhere in `diameters`."""
-    if diameter == 0 or rng.random() < 0.5:
+def _draw_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generator) -> float:
+    """Half of the crops stay near the scale of use, half go anywhere in `diameters`."""
+    if diameter == 0:
         return float(np.exp(rng.normal(0.0, 0.2)))
-    low, high = np.log(diameters)
+    if rng.random() < 0.5:
+        if options.window is None:
+            return float(np.exp(rng.normal(0.0, 0.2)))
+        usual = float(np.clip(diameter, *options.window)) / diameter
+        return float(np.clip(usual * np.exp(rng.normal(0.0, 0.25)), *ZOOMS))
+    low, high = np.log(options.diameters)
     return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, *ZOOMS))
 
 
@@ -355,8 +409,10 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 def _warp(
     plane: Annotated, zoom: float, size: int, tilted: bool, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None]:
-    """Cut a turned, flipped and rescaled square out of image, mask and weight."""
+) -> tuple[
+    NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None, NDArray[np.uint8] | None
+]:
+    """Cut a turned, flipped and rescaled square out of image, mask, weight and distance."""
     angle = rng.uniform(0, 2 * np.pi) if tilted else rng.integers(4) * np.pi / 2
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     matrix[:, 0] *= rng.choice((-1.0, 1.0))
@@ -381,16 +437,21 @@ def _warp(
         ),
     )
 
-    def nearest(values: NDArray[Any]) -> NDArray[Any]:
+    def unscaled(
+        values: NDArray[Any], resampling: PILImage.Resampling = PILImage.Resampling.NEAREST
+    ) -> NDArray[Any]:
         picture = PILImage.fromarray(values).transform(
-            (size, size), PILImage.Transform.AFFINE, coefficients(1), PILImage.Resampling.NEAREST
+            (size, size), PILImage.Transform.AFFINE, coefficients(1), resampling
         )
         return np.asarray(picture)
 
-    if plane.weight is None:
-        return warped, nearest(mask), None
-    weight, _ = _padded_window(plane.weight, centre, reach)
-    return warped, nearest(mask), nearest(weight)
+    weight = distance = None
+    if plane.weight is not None:
+        weight = unscaled(_padded_window(plane.weight, centre, reach)[0])
+    if plane.distance is not None:
+        window, _ = _padded_window(plane.distance, centre, reach)
+        distance = unscaled(window, PILImage.Resampling.BILINEAR)
+    return warped, unscaled(mask), weight, distance
 
 
 def _with_pillow(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -101,6 +102,12 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--drop-border", action="store_true", help="leave out cells cut by the image's border"
     )
     parser.add_argument(
+        "--quality",
+        default="normal",
+        choices=("normal", "high"),
+        help="high: look at everything in four flips, which takes four times as long",
+    )
+    parser.add_argument(
         "--pixel-size",
         type=float,
         metavar="MICROMETERS",
@@ -132,6 +139,7 @@ def _request(options: argparse.Namespace) -> Request:
         split=options.split,
         fill_holes=False if options.keep_holes else None,
         drop_border=True if options.drop_border else None,
+        quality=options.quality,
     )
     return Request(
         settings,
@@ -194,7 +202,13 @@ def _file_line(event: object) -> str:
 
 
 def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("models", help="list the installed models")
+    parser = commands.add_parser("models", help="list the installed models, or describe one")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME_OR_PATH",
+        help="describe this one: what it works on, its scores, when not to use it",
+    )
     parser.set_defaults(command=_models)
 
 
@@ -202,10 +216,15 @@ def _models(options: argparse.Namespace) -> int:
     from napari_unet_cells.nets import (
         broken_models,
         default_model,
+        find_model,
         installed_models,
         model_folders,
     )
+    from napari_unet_cells.nets.about import about_text
 
+    if options.name is not None:
+        print(about_text(find_model(options.name), full=True))
+        return DONE
     models = installed_models()
     if not models:
         print("No model is installed.")
@@ -233,6 +252,31 @@ def _add_train(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="architecture (default: mobilenet_unet)",
     )
     parser.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
+    parser.add_argument(
+        "--decoder",
+        type=_numbers(int),
+        metavar="N,N,N",
+        help="filters of the MobileNet's decoder at strides 8, 4 and 2 (default: by --alpha)",
+    )
+    parser.add_argument(
+        "--diameters",
+        type=_numbers(float),
+        metavar="LOW,HIGH",
+        help="half of the crops are zoomed so that their cells are this wide, in pixels "
+        "(default: 7,110)",
+    )
+    parser.add_argument(
+        "--window",
+        type=_numbers(float),
+        metavar="LOW,HIGH",
+        help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
+        "so does half of the training (default: as wide as they are in the data)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME_OR_PATH",
+        help="a model of the same classes whose doubts are learned as well",
+    )
     parser.add_argument(
         "--init",
         metavar="FILE|imagenet",
@@ -310,7 +354,25 @@ def _train(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:
+    """Read numbers above 0 with commas between them."""
+
+    def numbers(text: str) -> tuple[float, ...]:
+        values = tuple(kind(part) for part in text.split(","))
+        if not all(0 < value < math.inf for value in values):
+            raise ValueError
+        return values
+
+    return numbers
+
+
+def _check_range(option: str, values: tuple[float, ...] | None) -> None:
+    if values is not None and (len(values) != 2 or values[0] > values[1]):
+        raise UserError(f"{option} takes two numbers, the lower one first, such as 18,36.")
+
+
 def _train_options(options: argparse.Namespace) -> TrainOptions:
+    from napari_unet_cells.augment import AugmentOptions
     from napari_unet_cells.nets.training import CELL_CLASSES, TrainOptions
 
     alpha = options.alpha
@@ -319,6 +381,13 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
     known = ARCHITECTURES[options.arch].options
     if alpha is not None and "alpha" not in known:
         raise UserError(f"--alpha is the width of a MobileNet; {options.arch} has none.")
+    if options.decoder is not None and (len(options.decoder) != 3 or "alpha" not in known):
+        raise UserError("--decoder takes three numbers of filters, and a MobileNet only.")
+    _check_range("--diameters", options.diameters)
+    _check_range("--window", options.window)
+    given = {"alpha": alpha, "decoder": options.decoder and list(options.decoder)}
+    build = {**known, **{name: value for name, value in given.items() if value is not None}}
+    crops = {"diameters": options.diameters, "window": options.window}
     names = CELL_CLASSES
     if options.classes is not None:
         names = tuple(name.strip() for name in options.classes.split(","))
@@ -326,11 +395,13 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         architecture=options.arch,
         classes=names,
         channels=options.channels,
-        build=known if alpha is None else {**known, "alpha": alpha},
+        build=build,
         init=options.init,
         minutes=options.minutes,
         batch=options.batch,
         seed=options.seed,
+        augment=AugmentOptions(**{name: value for name, value in crops.items() if value}),
+        teacher=options.teacher,
     )
 
 

@@ -384,6 +384,11 @@ class ChildNetwork:
         """Channels the network was trained on."""
         return self.card.channels
 
+    @property
+    def probabilities(self) -> int:
+        """Channels that follow the class in a prediction."""
+        return self.card.probabilities
+
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, `IN_FLIGHT` of them ahead.
 

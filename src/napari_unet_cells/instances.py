@@ -1,11 +1,12 @@
 r"""From class probabilities to one label per cell, in two steps.
 
 `partition` floods once per run: it cuts the foreground into its finest parts, one for every
-peak of the smoothed probability of "cell". `Partition.cells` decides which parts make one
+peak of the smoothed height: how deep the network says that a pixel lies in its cell, or, where
+it does not say so, the probability of "cell". `Partition.cells` decides which parts make one
 cell; that reads a table of a few numbers per part, so it may follow a slider::
 
-    probability   peak 0.9                 parts   1 1 1 1 2 2 2 3 3 3 3
-    of "cell"      _     0.7  peak 0.8
+    height        peak 0.9                 parts   1 1 1 1 2 2 2 3 3 3 3
+                   _     0.7  peak 0.8
                   / \_ __/\   _            1 | 2   depth 0.7 - 0.6 = 0.1: one cell
                  /    v    \ / \           2 | 3   depth 0.8 - 0.3 = 0.5: two cells
                     0.6     v   \
@@ -62,7 +63,7 @@ class InstanceOptions:
         Fill background that one cell encloses.
     split : float
         Touching parts stay two cells where the valley between them is deeper than
-        ``1 - split``, in units of probability. 0 makes one cell of everything that touches,
+        ``1 - split``, in units of the height. 0 makes one cell of everything that touches,
         1 keeps every part.
     drop_border : bool
         Drop the cells that the border of the plane cuts.
@@ -97,8 +98,8 @@ def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | Non
 
     Parameters
     ----------
-    probabilities : uint8 array, (2, y, x)
-        Of cell and of boundary, in units of 1/255.
+    probabilities : uint8 array, (2 or 3, y, x)
+        Of cell and of boundary, and the distance where there is one, in units of 1/255.
     options : InstanceOptions, optional
 
     Returns
@@ -115,8 +116,8 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
 
     Parameters
     ----------
-    probabilities : uint8 array, (2, y, x)
-        Of cell and of boundary, in units of 1/255.
+    probabilities : uint8 array, (2 or 3, y, x)
+        Of cell and of boundary, and the distance where there is one, in units of 1/255.
     options : InstanceOptions
         `cell_threshold` and `smoothing` are used, the others are not looked at.
 
@@ -362,10 +363,10 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
 
 
 def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
-    """Give the smoothed probability of "cell" in the foreground, at least 1; 0 is background."""
-    cell, boundary = probabilities
+    """Give the smoothed height whose peaks are seeds, at least 1; 0 is background."""
+    cell, boundary, *distance = probabilities
     foreground = np.add(cell, boundary, dtype=np.uint16) >= round(options.cell_threshold * 255)
-    smoothed = np.maximum(smooth(cell, options.smoothing), 1)
+    smoothed = np.maximum(smooth(distance[0] if distance else cell, options.smoothing), 1)
     level = np.zeros((cell.shape[0] + 2, cell.shape[1] + 2), np.uint8)
     np.multiply(smoothed, foreground, out=level[1:-1, 1:-1])
     return level

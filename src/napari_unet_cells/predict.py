@@ -34,6 +34,10 @@ class Network(Protocol):
         """Channels the network was trained on; one of 1 or 3 takes grey batches in any case."""
 
     @property
+    def probabilities(self) -> int:
+        """Channels of 1/255 that follow the class in what is predicted."""
+
+    @property
     def max_tile(self) -> int:
         """Longest side of a tile, in pixels, that the device has memory for."""
 
@@ -53,6 +57,8 @@ class Network(Protocol):
         uint8 array, (n, y, x, 3), for networks with a cell and a boundary class
             The class (argmax of the logits), and the probabilities of cell and of boundary in
             units of 1/255.
+        uint8 array, (n, y, x, 4), for those of them that give a distance as well
+            And how deep a pixel lies in its cell, in units of 1/255.
         uint8 array, (n, y, x, 2), for others
             The class, and the uncertainty: 1 less the margin between the two most probable
             classes, in units of 1/255.
@@ -92,6 +98,7 @@ class FunctionNetwork:
     stride: int = 1
     halo: int = 0
     channels: int = 1
+    probabilities: int = 2
     max_tile: int = 1024
     device: str = "a function"
 
@@ -114,8 +121,9 @@ class Output:
     ----------
     classes : uint8 array, (y, x)
         Argmax of the logits, at the size of the plane; numpy or zarr.
-    probabilities : uint8 array, (2, y, x), or None
-        Of cell and of boundary, in units of 1/255, at the size that the network sees.
+    probabilities : uint8 array, (2 or 3, y, x), or None
+        Of cell and of boundary, and the distance where the network gives one, in units of
+        1/255, at the size that the network sees.
     uncertainty : uint8 array, (y, x), or None
         1 less the margin between the two most probable classes, in units of 1/255, at the
         size that the network sees. None where nobody wants to know.
@@ -127,7 +135,7 @@ class Output:
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, int], boundary: bool, scaled: tuple[int, int] | None = None
+        cls, shape: tuple[int, int], probabilities: int, scaled: tuple[int, int] | None = None
     ) -> Output:
         """Make arrays in memory.
 
@@ -135,13 +143,13 @@ class Output:
         ----------
         shape : (int, int)
             Of the plane.
-        boundary : bool
-            Whether the network gives probabilities.
+        probabilities : int
+            How many of them are kept; 0 where only the classes matter.
         scaled : (int, int), optional
             Size at which the network sees the plane, where it is another.
         """
-        probabilities = np.zeros((2, *(scaled or shape)), np.uint8) if boundary else None
-        return cls(np.zeros(shape, np.uint8), probabilities)
+        kept = np.zeros((probabilities, *(scaled or shape)), np.uint8) if probabilities else None
+        return cls(np.zeros(shape, np.uint8), kept)
 
 
 @dataclass(frozen=True)
@@ -277,14 +285,14 @@ def _uncertainty(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    values : uint8 array, (1 or 2, y, x)
+    values : uint8 array, (1, 2 or 3, y, x)
         The uncertainty itself; or the probabilities of cell and boundary, which leave the
-        rest to one more class, the background.
+        rest to one more class, the background; the distance is not looked at.
     """
     if len(values) == 1:
         given: NDArray[np.uint8] = values[0]
         return given
-    cell, boundary = values
+    cell, boundary = values[:2]
     rest = ~cell
     rest -= np.minimum(boundary, rest)  # rounded, the two may be 256
     high, low = np.maximum(cell, boundary), np.minimum(cell, boundary)

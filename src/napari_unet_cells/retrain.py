@@ -47,6 +47,7 @@ from napari_unet_cells.nets import (
     save_model,
 )
 from napari_unet_cells.nets.architectures import ARCHITECTURES, build, load_pretrained
+from napari_unet_cells.nets.training import CELL_CLASSES
 from napari_unet_cells.nets.tuning import Tuner
 from napari_unet_cells.predict import FunctionNetwork, Output, predict_plane
 from napari_unet_cells.resample import resize_labels, scaled_shape
@@ -163,7 +164,8 @@ def retrain(
     check_cases(train, cells, dataset)
     yield Preparing(len(train), len(held))
     tuner = (cache or TunerCache()).get(card, classes, options)
-    work = _Retraining(card, classes, tuner, train, held, options)
+    made = replace(card, distance=_learns_distance(card, classes, options))
+    work = _Retraining(made, classes, tuner, train, held, options)
     before = work.score(card) if held and options.start == "model" else None
     yield from work.tune(stop)
     yield Choosing()
@@ -230,16 +232,23 @@ def _classes_of(items: Sequence[Item], base: ModelCard, options: RetrainOptions)
 def _make_tuner(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
     architecture = ARCHITECTURES[base.architecture]
     model = load_model(base)
+    distance = _learns_distance(base, classes, options)
     if options.start != "model":
-        fresh = build(base.architecture, len(classes), base.channels, **base.build)
+        outputs = len(classes) + distance
+        fresh = build(base.architecture, outputs, base.channels, **base.build)
         if options.start == "encoder":
             _copy_weights(model, fresh)
         else:
             load_pretrained(fresh, base.architecture, options.start, base.build)
         model = fresh
-    tuner = Tuner(model, architecture.encoder)
+    tuner = Tuner(model, architecture.encoder, distance)
     tuner.trace(options.batch, CROP)
     return tuner
+
+
+def _learns_distance(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> bool:
+    """Whether the network gives the distance to the boundary: as it did, or a new one of cells."""
+    return base.distance if options.start == "model" else classes == CELL_CLASSES
 
 
 def _copy_weights(source: Any, target: Any) -> None:
@@ -308,6 +317,7 @@ class _Retraining:
             size=CROP,
             channels=self.card.channels,
             instances=self.cells,
+            distance=self.card.distance,
             zooms=(low, high),
             class_weights=()
             if self.cells or not planes
@@ -399,17 +409,21 @@ class _Retraining:
     def _predict(self, case: Case) -> Output:
         shape = (case.truth.shape[0], case.truth.shape[1])
         scaled = shape if self.zoom == 1 else scaled_shape(shape, self.zoom)
-        out = Output.empty(shape, self.cells, scaled)
-        for _ in predict_plane(case.image, self._network(), case.limits, out, scaled):
+        network = self._network()
+        out = Output.empty(shape, network.probabilities if self.cells else 0, scaled)
+        for _ in predict_plane(case.image, network, case.limits, out, scaled):
             pass
         return out
 
     def _network(self) -> FunctionNetwork:
         columns = [self.classes.index(name) for name in ("cell", "boundary") if self.cells]
+        if self.card.distance:
+            columns.append(len(self.classes))
 
         def predict(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
             probabilities = self.tuner.predict(batch)
-            classes = probabilities.argmax(axis=-1)[..., np.newaxis].astype(np.uint8)
+            classes = probabilities[..., : len(self.classes)].argmax(axis=-1)
+            classes = classes[..., np.newaxis].astype(np.uint8)
             if columns:
                 kept = np.round(probabilities[..., columns] * 255).astype(np.uint8)
             else:  # nobody asks how sure it is
@@ -417,7 +431,12 @@ class _Retraining:
             return np.concatenate([classes, kept], axis=-1)
 
         return FunctionNetwork(
-            predict, self.card.stride, self.card.halo, self.card.channels, max_tile=1024
+            predict,
+            self.card.stride,
+            self.card.halo,
+            self.card.channels,
+            probabilities=len(columns) or 1,
+            max_tile=1024,
         )
 
 

@@ -165,7 +165,7 @@ def _contrast(pixels: NDArray[Any], limits: Limits, scaled: tuple[int, int]) -> 
 def _probabilities(
     pixels: NDArray[Any], network: Network, limits: Limits, scaled: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    out = Output.empty((pixels.shape[0], pixels.shape[1]), boundary=True, scaled=scaled)
+    out = Output.empty((pixels.shape[0], pixels.shape[1]), network.probabilities, scaled)
     for _ in predict_plane(pixels, network, limits, out, scaled):
         pass
     probabilities: NDArray[np.uint8] = out.probabilities
@@ -178,7 +178,7 @@ def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[
     n = int(labels.max())
     if n == 0:
         return 0.0, 0.0
-    cell, boundary = probabilities.astype(np.int16)
+    cell, boundary = probabilities[:2].astype(np.int16)
     sureness = np.maximum(np.maximum(cell, boundary), 255 - cell - boundary)
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     sums = np.bincount(labels.ravel(), sureness.ravel(), minlength=n + 1)[1:]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.flips import FlippedNetwork
 from napari_unet_cells.instances import InstanceOptions, partition
 from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, find_model
 from napari_unet_cells.normalize import Limits
@@ -28,6 +29,8 @@ from napari_unet_cells.predict import MemoryFull, Network, Output, TileDone, pre
 from napari_unet_cells.resample import resize_labels, scaled_shape
 from napari_unet_cells.result import Adjustable, Result, cells_of, make_provenance
 from napari_unet_cells.scale import estimate_diameter, zoom_for
+
+QUALITIES = ("normal", "high")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Settings:
     split : float or None
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
+    quality : str
+        One of `QUALITIES`; "high" shows every tile to a network of cells in four flips, which
+        takes four times as long (see `flips`). Others stay as they are.
     """
 
     diameter: float | None = None
@@ -54,6 +60,7 @@ class Settings:
     split: float | None = None
     fill_holes: bool | None = None
     drop_border: bool | None = None
+    quality: str = "normal"
 
     def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
         """How the cells of a model are separated, in pixels that its network sees."""
@@ -106,6 +113,7 @@ def segment(
     channel: int | None = None,
     diameter: float | None = None,
     link: str | None = None,
+    quality: str = "normal",
 ) -> Result:
     """Segment an image.
 
@@ -123,6 +131,8 @@ def segment(
         How wide the cells are, in pixels; estimated by default.
     link : str, optional
         Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
+    quality : str
+        "normal", or "high", which takes four times as long; see `Settings`.
 
     Returns
     -------
@@ -145,7 +155,9 @@ def segment(
     from napari_unet_cells.engine import open_network
 
     planes = planes_of(image, axes, channel)
-    settings = Settings(diameter, link=link_axis(planes, axes, link))
+    if quality not in QUALITIES:
+        raise UserError(f"The quality is {' or '.join(QUALITIES)}, not '{quality}'.")
+    settings = Settings(diameter, link=link_axis(planes, axes, link), quality=quality)
     card = find_model(model)
     check_channels(planes, card)
     for event in segment_planes(planes, open_network(card), card, settings, uncertainty=True):
@@ -254,6 +266,7 @@ class _Run:
         self._options = card.instances
         if len(planes) == 1 and not planes.lazy:
             check_pixels(planes.plane(next(planes.indices())))
+        self._flips = settings.quality == "high" and card.makes_cells
         self._usual = usual_contrast(planes)
         self._classes = np.zeros(planes.shape, np.uint8)
         self._limits: Limits | None = None
@@ -263,14 +276,17 @@ class _Run:
 
     def predict(self) -> Iterator[Event]:
         self._choose_scale()
+        if self._flips:
+            self._network = FlippedNetwork(self._network, self._card.columns)
         shape = (self._planes.shape[-2], self._planes.shape[-1])
         self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
         yield Started(self._classes, self._provenance() | {"complete": False})
         if self._keeps_uncertainty:
             self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
         pixels = self._scaled[0] * self._scaled[1]
+        kept = self._card.probabilities if self._card.makes_cells else 0
         for number, index in enumerate(self._planes.indices()):
-            out = Output.empty(shape, self._card.makes_cells, self._scaled)
+            out = Output.empty(shape, kept, self._scaled)
             uncertainty = None if self._uncertainty is None else self._uncertainty[index]
             out = replace(out, classes=self._classes[index], uncertainty=uncertainty)
             for event in self._predict_plane(self._planes.plane(index), out):
@@ -326,6 +342,7 @@ class _Run:
         parameters = provenance["parameters"]
         if self._card.makes_cells:
             parameters["instances"] = asdict(self._options)
+            parameters["quality"] = "high" if self._flips else "normal"
         parameters["scale"] = {
             "diameter": round(self._diameter, 1),
             "estimated": self._settings.diameter is None,

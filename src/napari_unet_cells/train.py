@@ -242,10 +242,10 @@ def _save(
         stride=stride,
         halo=measure_halo(model, stride),
         sha256="",
+        distance=options.distance,
         build=dict(options.build),
         diameters=_diameters(planes),
-        # Where the cells of an image are of another size, it is zoomed into what was learned.
-        diameter_window=_diameters(planes) if options.classes == CELL_CLASSES else (0.0, 0.0),
+        diameter_window=_window(options, planes),
         description=f"{options.architecture} {dict(options.build)}, {options.minutes:g} minutes.",
         date=date.today().isoformat(),
         trained_on=_describe(items),
@@ -276,7 +276,7 @@ def _examples(item: Item, network: Network) -> Iterator[Example]:
     if limits is None:
         return
     plane = image[:LARGEST, :LARGEST]
-    out = Output.empty((plane.shape[0], plane.shape[1]), boundary=True)
+    out = Output.empty((plane.shape[0], plane.shape[1]), network.probabilities)
     for _ in predict_plane(plane, network, limits, out):
         pass
     yield out.probabilities, truth[:LARGEST, :LARGEST]
@@ -287,6 +287,13 @@ def _diameters(planes: Sequence[Annotated]) -> tuple[float, float]:
     diameters = [plane.diameter for plane in planes if plane.diameter > 0]
     low, high = np.percentile(diameters or [0.0], (5, 95))
     return round(float(low), 1), round(float(high), 1)
+
+
+def _window(options: TrainOptions, planes: Sequence[Annotated]) -> tuple[float, float]:
+    """Median diameters into which images are zoomed: by default those that were learned from."""
+    if options.classes != CELL_CLASSES:
+        return (0.0, 0.0)
+    return options.augment.window or _diameters(planes)
 
 
 def _describe(items: Sequence[Item]) -> tuple[dict[str, Any], ...]:

@@ -37,6 +37,9 @@ MAX_CLASSES = 255
 
 MAX_CHANNELS = 16
 
+#: Pixels; no cell is wider.
+MAX_DIAMETER = 100_000
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -50,6 +53,9 @@ class ModelCard:
         A name of `architectures.ARCHITECTURES`.
     classes : tuple of str
         Names of the channels of the logits; those with "cell" and "boundary" give cells.
+    distance : bool
+        Whether one more channel follows: the logit of how deep a pixel lies in its cell
+        (`augment.boundary_distance`). Seeds are its peaks; without it, those of "cell".
     colors : tuple of str
         Of the classes, where the user chose them, such as "#ff8800"; else empty.
     channels, stride, halo : int
@@ -71,6 +77,9 @@ class ModelCard:
     parent : mapping
         Name and sha256 of the model that it was retrained from; empty where it was not.
     description, license, date : str
+    works_on, fails_on : tuple of str
+        Sentences for the biologist: images that it was made for, and when not to use it. A
+        retrained model has those of its parent.
     trained_on : tuple of mappings
         Name, licence, origin and number of images of each data set.
     scores : mapping
@@ -91,11 +100,14 @@ class ModelCard:
     diameter_window: tuple[float, float] = (0.0, 0.0)
     typical_diameter: float = 0.0
     colors: tuple[str, ...] = ()
+    distance: bool = False
     build: Mapping[str, Any] = field(default_factory=dict)
     parent: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     license: str = ""
     date: str = ""
+    works_on: tuple[str, ...] = ()
+    fails_on: tuple[str, ...] = ()
     trained_on: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
     path: Path = Path()
@@ -104,6 +116,18 @@ class ModelCard:
     def makes_cells(self) -> bool:
         """Whether the classes allow to separate one cell from another."""
         return "cell" in self.classes and "boundary" in self.classes
+
+    @property
+    def columns(self) -> tuple[int, int, int]:
+        """Number of the class cell, of boundary, and before them of what is neither."""
+        cell, boundary = self.classes.index("cell"), self.classes.index("boundary")
+        neither = next(i for i in range(len(self.classes)) if i not in (cell, boundary))
+        return neither, cell, boundary
+
+    @property
+    def probabilities(self) -> int:
+        """How many channels of 1/255 follow the class in a prediction; see `Network.predict`."""
+        return 2 + self.distance if self.makes_cells else 1
 
     def as_dict(self) -> dict[str, Any]:
         """Give the card as JSON holds it."""
@@ -245,6 +269,8 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
             "diameters": tuple(values["diameters"]),
             "diameter_window": tuple(values.get("diameter_window", (0.0, 0.0))),
             "colors": tuple(values.get("colors", ())),
+            "works_on": _sentences(values, "works_on"),
+            "fails_on": _sentences(values, "fails_on"),
             "trained_on": tuple(values["trained_on"]),
             "instances": InstanceOptions(**values["instances"]),
             "path": path,
@@ -259,7 +285,34 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
     names = all(isinstance(name, str) for name in card.classes)
     if not names or not 2 <= len(card.classes) <= MAX_CLASSES:
         raise ValueError(f"classes must be 2 to {MAX_CLASSES} names, not {card.classes}")
+    _check_what_is_shown(card)
     return card
+
+
+def _sentences(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Read sentences, which older cards lack; a string alone would become its letters."""
+    found = values.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(sentence, str) for sentence in found):
+        raise TypeError(f"{key} must be a list of sentences")
+    return tuple(found)
+
+
+def _check_what_is_shown(card: ModelCard) -> None:
+    """Refuse what would fail only when the user looks at the card (see `nets.about`)."""
+    for name in ("name", "description", "license", "date"):
+        if not isinstance(getattr(card, name), str):
+            raise TypeError(f"{name} must be a text")
+    for name in ("parent", "scores"):
+        if not isinstance(getattr(card, name), Mapping):
+            raise TypeError(f"{name} must have names and values")
+    if not all(isinstance(value, str) for value in card.parent.values()):
+        raise TypeError("name and sha256 of the parent must be texts")
+    if not all(isinstance(data_set, Mapping) for data_set in card.trained_on):
+        raise TypeError("trained_on must be a list of data sets with names and values")
+    low, high = card.diameters
+    numbers = (low, high, *card.diameter_window, card.typical_diameter)
+    if len(card.diameter_window) != 2 or not all(0 <= n <= MAX_DIAMETER for n in numbers):
+        raise ValueError(f"diameters must be two numbers from 0 to {MAX_DIAMETER} each")
 
 
 def load_model(card: ModelCard) -> keras.Model:
@@ -282,7 +335,10 @@ def load_model(card: ModelCard) -> keras.Model:
             "came from."
         ) from error
     inside = (model.input_shape, model.output_shape)
-    stated = ((None, None, None, card.channels), (None, None, None, len(card.classes)))
+    stated = (
+        (None, None, None, card.channels),
+        (None, None, None, len(card.classes) + card.distance),
+    )
     if inside != stated:
         raise UserError(
             f"The model {card.path.name} does not fit its card: it turns {inside[0]} into "

@@ -166,8 +166,9 @@ def _mobilenet_unet(n_classes: int, channels: int, options: Mapping[str, Any]) -
     most expensive level altogether.
     """
     alpha = float(options.get("alpha", 0.25))
-    # 192, 128, 96 filters at strides 8, 4, 2 for alpha 1.
-    filters = [max(8, round(width * alpha / 8) * 8) for width in (192, 128, 96)]
+    # 192, 128, 96 filters at strides 8, 4, 2 for alpha 1, where nothing else is said.
+    usual = [max(8, round(width * alpha / 8) * 8) for width in (192, 128, 96)]
+    filters = [int(width) for width in options.get("decoder") or usual]
     return _encoder_unet("mobilenet", filters, n_classes, channels, options)
 
 

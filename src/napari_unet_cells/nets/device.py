@@ -99,6 +99,11 @@ class DeviceNetwork:
         """Channels the network was trained on."""
         return self.card.channels
 
+    @property
+    def probabilities(self) -> int:
+        """Channels that follow the class."""
+        return self.card.probabilities
+
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, lazily; see `predict.Network.predict`."""
         for batch in batches:
@@ -292,7 +297,9 @@ def _compiled(
             if channels < card.channels:
                 batch = tf.repeat(batch, card.channels, axis=-1)
             logits = model(batch, training=False)
-            return _probabilities(tf, logits, columns) if columns else _certainty(tf, logits)
+            if columns:
+                return _probabilities(tf, logits, columns, card.distance)
+            return _certainty(tf, logits)
 
     signature = tf.TensorSpec((None, None, None, channels), tf.float32)
     concrete = tf.function(forward, input_signature=[signature]).get_concrete_function()
@@ -305,11 +312,27 @@ def _compiled(
     return run
 
 
-def _probabilities(tf: Any, logits: Any, columns: list[int]) -> Any:
-    """Class and probabilities of some classes, as `Network.predict` gives them for cells."""
-    classes = tf.cast(tf.argmax(logits, axis=-1), tf.uint8)[..., tf.newaxis]
-    kept = tf.gather(tf.nn.softmax(logits), columns, axis=-1)
-    return tf.concat([classes, tf.cast(tf.round(kept * 255.0), tf.uint8)], axis=-1)
+def _probabilities(tf: Any, logits: Any, columns: list[int], distance: bool) -> Any:
+    """Class and probabilities of some classes, as `Network.predict` gives them for cells.
+
+    Channel by channel, as in `_certainty`.
+    """
+    channels = tf.unstack(logits, axis=-1)
+    depth = [tf.sigmoid(channels.pop())] if distance else []
+    largest, classes = _largest(tf, channels)
+    powers = [tf.exp(channel - largest) for channel in channels]
+    scale = 1.0 / tf.add_n(powers)
+    kept = [powers[column] * scale for column in columns] + depth
+    return tf.stack([classes, *(tf.cast(tf.round(p * 255.0), tf.uint8) for p in kept)], axis=-1)
+
+
+def _largest(tf: Any, channels: list[Any]) -> tuple[Any, Any]:
+    """Largest of the logits, and the number of the channel it is in: the first of equals."""
+    largest, classes = channels[0], tf.zeros_like(channels[0], tf.uint8)
+    for number, channel in enumerate(channels[1:], 1):
+        classes = tf.where(channel > largest, tf.constant(number, tf.uint8), classes)
+        largest = tf.maximum(largest, channel)
+    return largest, classes
 
 
 def _certainty(tf: Any, logits: Any) -> Any:

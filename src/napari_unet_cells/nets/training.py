@@ -15,17 +15,19 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.augment import Annotated, AugmentOptions, Cropper
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
-from napari_unet_cells.nets import architectures
+from napari_unet_cells.nets import architectures, find_model, load_model
 from napari_unet_cells.nets.device import is_out_of_memory, prepare_gpus
+from napari_unet_cells.nets.loss import make_loss, soften
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 EMA_DECAY, EMA_EVERY = 0.98, 10
 
 VALIDATION_BATCHES = 4
+
+#: Of the targets, where there is a teacher; the truth has the rest.
+TEACHER_SHARE = 0.5
 
 #: What masks of cells become, see `augment.boundary_classes`.
 CELL_CLASSES = ("background", "cell", "boundary")
@@ -68,6 +73,8 @@ class TrainOptions:
     seed : int
         Of the crops and of the untrained weights.
     augment : AugmentOptions
+    teacher : str or None
+        Name or file of a model that gives the same classes: its doubts are learned as well.
     """
 
     architecture: str = "mobilenet_unet"
@@ -80,12 +87,17 @@ class TrainOptions:
     learning_rate: float = 2e-3
     seed: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    teacher: str | None = None
+
+    @property
+    def distance(self) -> bool:
+        """Whether the network learns the distance to the boundary as well: for cells."""
+        return self.classes == CELL_CLASSES
 
     def network(self) -> keras.Model:
         """Build the untrained network."""
-        return architectures.build(
-            self.architecture, len(self.classes), self.channels, **self.build
-        )
+        outputs = len(self.classes) + self.distance
+        return architectures.build(self.architecture, outputs, self.channels, **self.build)
 
 
 @dataclass(frozen=True)
@@ -158,8 +170,9 @@ class Trainer:
         prepare_gpus()
         keras.utils.set_random_seed(options.seed)
         self.options = options
-        self._train = Cropper(list(train), options.augment)
-        self._validation = Cropper(list(validation), options.augment) if validation else None
+        crops = replace(options.augment, distance=options.distance)
+        self._train = Cropper(list(train), crops)
+        self._validation = Cropper(list(validation), crops) if validation else None
         self._checkpoint = Path(checkpoint)
         self._slot: str | None = None
         self._batch = options.batch
@@ -173,9 +186,10 @@ class Trainer:
             optimizer=keras.optimizers.AdamW(
                 learning_rate=options.learning_rate, weight_decay=1e-4, clipnorm=1.0
             ),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=make_loss(options.distance, soft=options.teacher is not None),
             jit_compile=False,
         )
+        self._teacher = _load_teacher(options)
         self._average = self.model.get_weights()
         if resume:
             self._restore()
@@ -262,9 +276,16 @@ class Trainer:
         return BatchHalved(self._batch)
 
     def _step(self, batch: tuple[Any, Any, Any]) -> float:
-        images, classes, weights = (part[: self._batch] for part in batch)
+        images, targets, weights = (part[: self._batch] for part in batch)
         self._set_learning_rate(self._progress.seconds / (self.options.minutes * 60))
-        return float(self.model.train_on_batch(images, classes, sample_weight=weights))
+        targets = self._taught(images, targets)
+        return float(self.model.train_on_batch(images, targets, sample_weight=weights))
+
+    def _taught(self, images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._teacher is None:
+            return targets
+        logits = self._teacher.predict_on_batch(images)
+        return soften(targets, logits, self.options.distance, TEACHER_SHARE)
 
     def trained_model(self) -> keras.Model:
         """Build a fresh network with the averaged weights: no optimizer, ready to save."""
@@ -309,8 +330,9 @@ class Trainer:
         self.model.set_weights(self._average)
         losses = []
         for i in range(VALIDATION_BATCHES):
-            images, classes, weights = self._validation.batch(self._batch, (i,))
-            losses.append(float(self.model.test_on_batch(images, classes, sample_weight=weights)))
+            images, targets, weights = self._validation.batch(self._batch, (i,))
+            targets = self._taught(images, targets)
+            losses.append(float(self.model.test_on_batch(images, targets, sample_weight=weights)))
         self.model.set_weights(current)
         return float(np.mean(losses))
 
@@ -355,7 +377,7 @@ class Trainer:
         folder = self._checkpoint
         try:
             state = json.loads((folder / "state.json").read_text())
-            theirs = {"classes": [*CELL_CLASSES], **state["options"]}
+            theirs = {"classes": [*CELL_CLASSES], "distance": False, **state["options"]}
             ours = _json_options(self.options)
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
@@ -363,7 +385,7 @@ class Trainer:
             raise _damaged(folder, error) from error
         differ = [
             key
-            for key in ("architecture", "build", "classes", "channels")
+            for key in ("architecture", "build", "classes", "channels", "distance")
             if theirs.get(key) != ours[key]
         ]
         if differ:
@@ -412,6 +434,29 @@ class Trainer:
             _plot_curve(self._progress.curve, temporary)
 
 
+def _load_teacher(options: TrainOptions) -> keras.Model | None:
+    """Load the model that is learned from.
+
+    Raises
+    ------
+    UserError
+        Where it does not look at the same images or does not know the same classes.
+    """
+    if options.teacher is None:
+        return None
+    card = find_model(options.teacher)
+    theirs = (card.classes, card.channels, card.distance)
+    if theirs != (options.classes, options.channels, options.distance):
+        raise UserError(
+            f"The model {card.name} cannot teach this network: it must take images of as many "
+            "channels and give the same classes, and for cells the distance to the boundary. "
+            "Choose a teacher that was trained by this version on the same kind of masks."
+        )
+    model = load_model(card)
+    model.trainable = False
+    return model
+
+
 def _damaged(folder: Path, error: Exception) -> UserError:
     return UserError(
         f"The checkpoint in {folder} is damaged ({error}). Train again without resuming."
@@ -419,7 +464,9 @@ def _damaged(folder: Path, error: Exception) -> UserError:
 
 
 def _json_options(options: TrainOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    plain: dict[str, Any] = json.loads(
+        json.dumps({**asdict(options), "distance": options.distance})
+    )
     return plain
 
 

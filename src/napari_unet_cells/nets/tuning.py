@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.nets.device import is_out_of_memory, prepare_gpus
 from napari_unet_cells.nets.encoders import ENCODERS
+from napari_unet_cells.nets.loss import make_loss
 
 if TYPE_CHECKING:
     import keras
@@ -47,23 +49,25 @@ class Tuner:
         Logits; its weights are where every tuning starts.
     encoder : str or None
         Name of its encoder in `ENCODERS`.
+    distance : bool
+        Whether the last logit is that of the distance to the boundary.
     """
 
-    def __init__(self, model: keras.Model, encoder: str | None) -> None:
+    def __init__(self, model: keras.Model, encoder: str | None, distance: bool = False) -> None:
         import keras
 
         prepare_gpus()
-        self._model = model
+        self._model, self._distance = model, distance
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
         first = _encoder_layers(model, encoder)
         for layer in first:
             layer.trainable = False
-        self._decoder = _compiled(model)
+        self._decoder = _compiled(model, distance)
         for layer in first:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        self._full = _compiled(model)
+        self._full = _compiled(model, distance)
         self.start: Weights = [weight.copy() for weight in model.get_weights()]
         self.average: list[NDArray[Any]] = [weight.copy() for weight in self.start]
         self._steps = 0
@@ -82,11 +86,11 @@ class Tuner:
         """
         channels = self._model.input_shape[-1]
         images = np.zeros((batch, size, size, channels), np.float32)
-        classes = np.zeros((batch, size, size), np.uint8)
+        targets = np.zeros((batch, size, size, *((2,) if self._distance else ())), np.uint8)
         weights = np.zeros((batch, size, size), np.float32)
         for model in (self._decoder, self._full):
-            _step(model, (images, classes, weights), rate=0.0)
-        self._full.test_on_batch(images, classes, sample_weight=weights)
+            _step(model, (images, targets, weights), rate=0.0)
+        self._full.test_on_batch(images, targets, sample_weight=weights)
         self.restart()
 
     def restart(self) -> None:
@@ -163,8 +167,8 @@ class Tuner:
 
     def loss(self, batch: tuple[Any, Any, Any]) -> float:
         """Loss of the weights in use on one batch, nats a pixel."""
-        images, classes, weights = batch
-        return float(self._full.test_on_batch(images, classes, sample_weight=_normalized(weights)))
+        images, targets, weights = batch
+        return float(self._full.test_on_batch(images, targets, sample_weight=_normalized(weights)))
 
     def use(self, weights: Weights) -> list[NDArray[Any]]:
         """Put weights into the network, and give those that were there."""
@@ -173,14 +177,19 @@ class Tuner:
         return before
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities (n, y, x, classes) of a batch (n, y, x, channels)."""
+        """Probabilities (n, y, x, classes) of a batch (n, y, x, channels).
+
+        The distance, where the network gives one, is the last channel.
+        """
         channels = self._model.input_shape[-1]
         if batch.shape[-1] < channels:
             batch = np.repeat(batch, channels, axis=-1)
         logits = self._full.predict_on_batch(batch)
-        logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        probabilities: NDArray[np.float32] = logits / logits.sum(axis=-1, keepdims=True)
-        return probabilities
+        classes = logits[..., :-1] if self._distance else logits
+        probabilities: NDArray[np.float32] = special.softmax(classes, axis=-1)
+        if not self._distance:
+            return probabilities
+        return np.concatenate([probabilities, special.expit(logits[..., -1:])], axis=-1)
 
     @property
     def model(self) -> keras.Model:
@@ -197,24 +206,24 @@ def _encoder_layers(model: keras.Model, encoder: str | None) -> list[Any]:
     return list(model.layers[: last + 1])
 
 
-def _compiled(model: keras.Model) -> keras.Model:
+def _compiled(model: keras.Model, distance: bool) -> keras.Model:
     """Wrap the layers of a network for training those of them that are trainable now."""
     import keras
 
     wrapped = keras.Model(model.inputs, model.outputs)
     wrapped.compile(
         optimizer=keras.optimizers.AdamW(learning_rate=0.0, weight_decay=1e-4, clipnorm=1.0),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=make_loss(distance),
         jit_compile=False,
     )
     return wrapped
 
 
 def _step(model: keras.Model, batch: tuple[Any, Any, Any], rate: float) -> float:
-    images, classes, weights = batch
+    images, targets, weights = batch
     model.optimizer.learning_rate = rate
     try:
-        loss = model.train_on_batch(images, classes, sample_weight=_normalized(weights))
+        loss = model.train_on_batch(images, targets, sample_weight=_normalized(weights))
         return float(loss)
     except Exception as error:
         if not is_out_of_memory(error):

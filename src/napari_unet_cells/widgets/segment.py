@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
+    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -28,7 +30,7 @@ from napari_unet_cells.choices import remember
 from napari_unet_cells.engine import Engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.instances import InstanceOptions
-from napari_unet_cells.nets import DEFAULT_MODEL, default_model, installed_models
+from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, default_model, installed_models
 from napari_unet_cells.predict import MemoryFull
 from napari_unet_cells.result import Adjustable
 from napari_unet_cells.run import (
@@ -46,6 +48,7 @@ from napari_unet_cells.run import (
 )
 from napari_unet_cells.segmentation import Event, Progress, Separating, Settings, Started
 from napari_unet_cells.settings import preferences
+from napari_unet_cells.widgets.about import AboutDialog, tooltip
 from napari_unet_cells.widgets.adjust import AdjustForm
 from napari_unet_cells.widgets.image_form import ImageForm
 from napari_unet_cells.widgets.results import ResultLayers, preload
@@ -58,6 +61,9 @@ if TYPE_CHECKING:
 
 #: Of the progress bar; pixels of a large image do not fit Qt's 32-bit integers.
 STEPS = 1000
+
+#: Pixels; height and width of the round button beside the model.
+ABOUT_SIZE = 22
 
 #: Pixels; no cell is wider.
 LARGEST_DIAMETER = 999
@@ -80,6 +86,8 @@ class SegmentSection(QWidget):
     def __init__(self, viewer: Viewer, engine: Engine) -> None:
         super().__init__()
         self._viewer, self.engine = viewer, engine
+        self._cards: dict[str, ModelCard] = {}
+        self._about: AboutDialog | None = None
         self._results: ResultLayers | None = None
         self._before: np.ndarray[Any, Any] | None = None
         self._adjustable: tuple[Adjustable, ...] = ()
@@ -101,6 +109,14 @@ class SegmentSection(QWidget):
         self.image_form = ImageForm(self._viewer)
         self.model_box = QComboBox()
         self.model_box.setObjectName("model_box")
+        # One letter, so that names of models have room; who cannot see it hears the words.
+        self.about_button = QPushButton("i")
+        self.about_button.setObjectName("about_model")
+        self.about_button.setAccessibleName("About this model")
+        self.about_button.setFixedSize(ABOUT_SIZE, ABOUT_SIZE)
+        self.about_button.setStyleSheet(
+            f"font-weight: bold; padding: 0px; border-radius: {ABOUT_SIZE // 2}px;"
+        )
         self.diameter_box = QSpinBox()
         self.diameter_box.setObjectName("diameter_box")
         self.diameter_box.setRange(0, LARGEST_DIAMETER)
@@ -108,6 +124,12 @@ class SegmentSection(QWidget):
         self.diameter_box.setToolTip(
             "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
             "network sees cells of a size it knows. 0 has it estimated."
+        )
+        self.quality_box = QCheckBox("High quality (four times slower)")
+        self.quality_box.setObjectName("quality_box")
+        self.quality_box.setToolTip(
+            "The network looks at everything in four flips, and the mean counts: a little more "
+            "accurate. For models that separate cells."
         )
         self.device_label = QLabel("starting...")
         self.button = QPushButton("Segment")
@@ -128,9 +150,13 @@ class SegmentSection(QWidget):
         self.message.setWordWrap(True)
         self.adjust_form = AdjustForm()
         self.model_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        model_row = QHBoxLayout()
+        model_row.addWidget(self.model_box, 1)
+        model_row.addWidget(self.about_button)
         form = QFormLayout()
-        form.addRow("Model", self.model_box)
+        form.addRow("Model", model_row)
         form.addRow("Cells are about", self.diameter_box)
+        form.addRow("", self.quality_box)
         form.addRow("Device", self.device_label)
         align_labels(form)
         align_labels(self.adjust_form.form)
@@ -147,6 +173,7 @@ class SegmentSection(QWidget):
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_box.currentTextChanged.connect(self._model_changed)
+        self.about_button.clicked.connect(self._open_about)
         self.image_form.changed.connect(self._show_diameter)
         self.adjust_form.changed.connect(self._adjust)
         self._viewer.layers.events.removed.connect(self._show_adjustable)
@@ -180,19 +207,43 @@ class SegmentSection(QWidget):
             The one to select; by default that of before. It is warmed up where it is another.
         """
         before = self.model_box.currentText()
-        cards = installed_models()
+        self._cards = installed_models()
         self.model_box.blockSignals(True)
         self.model_box.clear()
-        for name, card in cards.items():
+        for row, (name, card) in enumerate(self._cards.items()):
             self.model_box.addItem(name)
-            self.model_box.setItemData(self.model_box.count() - 1, card.description, 3)  # tooltip
+            self.model_box.setItemData(row, tooltip(card), Qt.ItemDataRole.ToolTipRole)
         for wanted in (chosen, before, default_model(), DEFAULT_MODEL):
-            if wanted in cards:
+            if wanted in self._cards:
                 self.model_box.setCurrentText(wanted)
                 break
         self.model_box.blockSignals(False)
+        self._show_card()
         if self.model_box.currentText() != before:
             self._model_changed(self.model_box.currentText())
+
+    def _show_card(self) -> None:
+        """Describe the chosen model in the tooltip, and in the window where it is open."""
+        card = self._cards.get(self.model_box.currentText())
+        self.model_box.setToolTip("" if card is None else tooltip(card))
+        self.about_button.setEnabled(card is not None)
+        self.about_button.setToolTip(
+            "No model is installed" if card is None else "About this model: what it is good for"
+        )
+        if self._about is None:
+            return
+        if card is None:
+            self._about.close()
+        else:
+            self._about.show_card(card)
+
+    def _open_about(self) -> None:
+        if self._about is None:
+            self._about = AboutDialog(self)
+        self._show_card()
+        self._about.show()
+        self._about.raise_()
+        self._about.activateWindow()  # Escape closes it
 
     def _show_diameter(self, estimated: float = 0.0) -> None:
         """Show what 0, the special value, stands for."""
@@ -210,7 +261,13 @@ class SegmentSection(QWidget):
             self.diameter_box,
         ):
             widget.setEnabled(not running)
+        self._show_quality(running)
         self._show_adjustable()
+
+    def _show_quality(self, running: bool) -> None:
+        """Offer the choice where it changes something: a network of classes has no flips."""
+        card = self._cards.get(self.model_box.currentText())
+        self.quality_box.setEnabled(not running and card is not None and card.makes_cells)
 
     def _show_adjustable(self, *_: object) -> None:
         usable = bool(self._adjustable) and self._results is not None and self._results.adjustable
@@ -221,9 +278,9 @@ class SegmentSection(QWidget):
     def _model_changed(self, name: str) -> None:
         """Warm the network up while the user looks at her image."""
         self._warm = False
+        self._show_card()
         if not name:
             return
-        self.model_box.setToolTip(self.model_box.currentData(3) or "")
         self.device_label.setText("warming up...")
         self.warming.start(partial(self._warm_up, name))
 
@@ -277,7 +334,11 @@ class SegmentSection(QWidget):
         self._results = ResultLayers(self._viewer, layer, shown)
         self._link = choice.link
         diameter = self.diameter_box.value()
-        settings = Settings(diameter=float(diameter) if diameter else None, link=choice.link)
+        settings = Settings(
+            diameter=float(diameter) if diameter else None,
+            link=choice.link,
+            quality="high" if self.quality_box.isChecked() else "normal",
+        )
         source = facts.describe_source(layer, shown)
         name = self.model_box.currentText()
 
