@@ -315,6 +315,19 @@ def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
     np.testing.assert_array_equal(corrected.data, before)
 
 
+def test_high_quality_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei[:96, :96], name="nuclei")
+    assert dock.segment.quality_box.isEnabled()
+    dock.segment.quality_box.click()
+
+    press_segment(qtbot, dock)
+
+    cells = viewer.layers["nuclei cells"]
+    parameters = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]
+    assert parameters["quality"] == "high"
+    assert dock.segment.quality_box.isEnabled()  # for the next run
+
+
 def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp_path, monkeypatch):
     viewer.add_image(nuclei, name="nuclei")
     box = dock.segment.image_form.pixel_size

@@ -279,6 +279,7 @@ class SegmentSection(QWidget):
         """Warm the network up while the user looks at her image."""
         self._warm = False
         self._show_card()
+        self._show_quality(self.worker.running)
         if not name:
             return
         self.device_label.setText("warming up...")
