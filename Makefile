@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test check bench train-cells train-cells-fast screenshots setup lint layout format types contracts manifest
+.PHONY: help run test check bench accuracy train-cells train-cells-fast screenshots setup lint layout format types contracts manifest
 
 help:
 	@echo 'make run          open napari with a sample image and the dock'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check        style, types, import contracts, manifest'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
+	@echo 'make accuracy     measure the models that ship on DATA'
 	@echo 'make train-cells, make train-cells-fast'
 	@echo '                  train the models that ship again, from DATA and IMAGENET; stopped, they'
 	@echo '                  go on where they were'
@@ -56,6 +57,10 @@ train-cells-fast: setup
 	$(call TRAIN,cells-fast) --alpha 0.25 --minutes 100 \
 		--init $(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz \
 		--teacher $(or $(wildcard $(MODELS)/cells.keras),cells)
+
+# Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
+accuracy: setup
+	$(PYTHON_IN_VENV) benchmarks/accuracy.py $(DATA)/dsb2018 $(DATA)/usiigaci --page --write-card
 
 screenshots: setup
 	@QT_QPA_PLATFORM=xcb $(XVFB) $(PYTHON_IN_VENV) scripts/screenshots.py

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import tifffile
 
+from napari_unet_cells.nets import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = pytest.mark.gui
@@ -33,7 +34,7 @@ def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
     (home / "models").mkdir(parents=True)
     for ending in (".keras", ".json"):
         source = tiny_model.with_suffix(ending)
-        (home / "models" / f"cells-fast{ending}").write_bytes(source.read_bytes())
+        (home / "models" / f"{DEFAULT_MODEL}{ending}").write_bytes(source.read_bytes())
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
     return make_napari_viewer()
 
@@ -395,7 +396,7 @@ def test_a_model_that_cannot_be_opened_is_said(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)  # the model is fine...
     folder = Path(os.environ["NAPARI_UNET_CELLS_HOME"]) / "models"
-    (folder / "cells-fast.keras").write_bytes(b"no longer")
+    (folder / f"{DEFAULT_MODEL}.keras").write_bytes(b"no longer")
 
     press_segment(qtbot, dock)
 

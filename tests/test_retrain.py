@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.nets import default_model, find_model, read_card
+from napari_unet_cells.nets import DEFAULT_MODEL, default_model, find_model, read_card
 from napari_unet_cells.retrain_events import (
     Choosing,
     Preparing,
@@ -139,18 +139,18 @@ def test_fewer_than_five_images_hold_nothing_back(home, tmp_path, tiny_model, ca
     assert done.after is None
     assert not done.is_better
     assert "Nothing was held back" in describe_outcome(done)
-    assert default_model() == "cells-fast"
+    assert default_model() == DEFAULT_MODEL
 
 
 def test_only_a_model_that_is_not_worse_becomes_the_default(home, dataset, tiny_model, cache):
     *_, done = events_of(dataset, tiny_model, cache)
     worse = adopt(replace(done, before=0.9, after=0.5))
-    assert default_model() == "cells-fast"
+    assert default_model() == DEFAULT_MODEL
     assert "it is worse" in describe_outcome(worse)
     same = adopt(replace(done, before=0.5, after=0.5))
     assert default_model() == "tiny-2"
     assert "It is the default model from now on" in describe_outcome(same)
-    set_preferences(Preferences(default_model="cells-fast"))
+    set_preferences(Preferences(default_model=DEFAULT_MODEL))
     try:
         assert "default" not in describe_outcome(adopt(replace(done, before=0.5, after=0.6)))
     finally:

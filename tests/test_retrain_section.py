@@ -11,6 +11,7 @@ import pytest
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import (
+    DEFAULT_MODEL,
     default_model,
     find_model,
     installed_models,
@@ -139,7 +140,7 @@ def test_a_worse_model_is_said_to_be_worse(qtbot, section, tmp_path):
     section.finish()
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
     assert "it is worse" in section.message.text()
-    assert default_model() == "cells-fast"
+    assert default_model() == DEFAULT_MODEL
 
 
 def test_the_curve_can_be_saved(qtbot, section, tmp_path):

@@ -77,3 +77,20 @@ def test_without_cells_there_is_no_estimate() -> None:
     image = np.zeros((300, 300), np.uint8)
     image[0, 0] = 1
     assert estimate(image) == 0
+
+
+def test_it_stops_looking_when_what_comes_is_worse() -> None:
+    looks = []
+
+    def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        looks.append(batch.shape)
+        return knows_thirty(batch)
+
+    image, truth = simulate_nuclei((512, 512), diameter=80.0, seed=1)
+    plane = planes_of(image).plane(())
+    limits = percentile_limits(plane)
+    assert limits is not None
+    network = FunctionNetwork(counted, stride=4, halo=16, max_tile=2048)
+    diameter = estimate_diameter(plane, network, limits, InstanceOptions())
+    assert diameter == pytest.approx(np.median(diameters_of(truth)), rel=0.3)
+    assert len(looks) < 6  # not at all six zooms

@@ -57,14 +57,21 @@ def evaluate(items: Sequence[Item], network: Network, card: ModelCard) -> Iterat
     for item in items:
         image, truth = item.read(() if card.makes_cells else card.classes)
         try:
-            result = _segmented(image, network, card)
+            result = segmented(image, network, card)
         except UserError as error:
             yield ItemScored(item, _compared(truth, None, card), str(error))
             continue
         yield ItemScored(item, _compared(truth, result, card))
 
 
-def _segmented(image: NDArray[Any], network: Network, card: ModelCard) -> Result:
+def segmented(image: NDArray[Any], network: Network, card: ModelCard) -> Result:
+    """Segment one image of a data set, (y, x) or (y, x, channels), as a user would.
+
+    Raises
+    ------
+    UserError
+        Where the image is constant, holds values that are not finite, or has other channels.
+    """
     planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
     check_channels(planes, card)
     *_, result = segment_planes(planes, network, card)

@@ -33,6 +33,11 @@ from napari_unet_cells.resample import NormalizedPlane, scaled_shape
 #: the next one looks.
 ZOOMS = {0.125: 0.5, 0.25: 0.8, 0.5: 1.0, 1.0: 1.0, 2.0: 0.7, 4.0: 0.25}
 
+#: Past its best place a score only falls, so after one above this that has halved the next looks
+#: are saved: a quarter of all pixels. On the validation images at half, once and twice their size
+#: no estimate changed.
+SURE = 0.002
+
 #: Side of the window, in pixels that the network sees.
 WINDOW = 512
 
@@ -111,6 +116,8 @@ def estimate_diameter(
         score, median = _judge(probabilities, options)
         if score * trust > best:
             best, diameter = score * trust, median / zoom
+        elif best > SURE and score * trust < best / 2:
+            break
         # From afar small cells are no more than contrast.
         seen = probabilities[0] if score > 0 else _contrast(pixels, limits, window.scaled)
         centre = window.next_centre(seen)
