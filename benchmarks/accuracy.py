@@ -2,12 +2,15 @@
 
 Every image is segmented as a user would, once, and compared with its mask. Scores are written
 with the interval that other images of the same kind would leave them in, by size of the cells,
-and with pictures of the worst images, into ``docs/accuracy.md``, and as JSON.
+and with pictures of the worst images, into ``docs/accuracy.md``, and as JSON::
+
+    python benchmarks/accuracy.py FOLDER ... --models NAME ... --page --write-card
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from napari_unet_cells import __version__
 from napari_unet_cells.dataset import Item, read_items
 from napari_unet_cells.engine import open_network
 from napari_unet_cells.errors import UserError
@@ -31,7 +35,7 @@ from napari_unet_cells.metrics import (
     found_cells,
     summarize,
 )
-from napari_unet_cells.nets import DEFAULT_MODEL, SHIPPED, ModelCard, read_card
+from napari_unet_cells.nets import DEFAULT_MODEL, SHIPPED, ModelCard, find_model, read_card
 from napari_unet_cells.normalize import normalize, percentile_limits
 from napari_unet_cells.outlines import outlines
 from napari_unet_cells.scale import diameters_of
@@ -39,12 +43,22 @@ from napari_unet_cells.scale import diameters_of
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"
 PICTURES = ROOT / "docs" / "images" / "accuracy"
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 
 #: Limits of the classes of cell diameters, in pixels.
 SIZES = (4, 8, 16, 32, 64)
 
-#: The pictures: how many, of images with at least so many cells, and their longest side in pixels.
-WORST, FEWEST_CELLS, PICTURE_SIDE = 10, 5, 320
+#: The pictures: how many, and of images with at least so many cells.
+WORST, FEWEST_CELLS = 10, 5
+
+#: They show about so many cells side by side, on so many pixels of the image.
+CELLS_ACROSS, SHORTEST_SIDE, LONGEST_SIDE = 10, 160, 256
+
+#: Pixels that it is enlarged to where it fits in twice or more, and bytes of a file at most.
+PICTURE_SIDE, PICTURE_BYTES = 512, 50_000
+
+#: Greys or colours of the image in a picture: the first number with which the file is small enough.
+SHADES = (96, 64, 48, 32, 24, 16, 12, 8)
 
 #: Two colours that those who see no red or no green can tell apart (Okabe and Ito).
 TRUTH, PREDICTION = (86, 180, 233), (230, 159, 0)
@@ -52,13 +66,17 @@ TRUTH, PREDICTION = (86, 180, 233), (230, 159, 0)
 
 @dataclass(frozen=True)
 class Measured:
-    """One image, what was found in it and how that compares with its mask."""
+    """One image, what was found in it and how that compares with its mask.
+
+    `problem` says why nothing was predicted, else it is empty.
+    """
 
     item: Item
     image: NDArray[Any]
     truth: NDArray[np.int32]
     cells: NDArray[Any]
     score: ImageScore
+    problem: str = ""
 
     @property
     def ap50(self) -> float:
@@ -71,12 +89,13 @@ def measure(items: Sequence[Item], card: ModelCard) -> Iterator[Measured]:
     network = open_network(card)
     for item in tqdm(items, desc=card.name, disable=None):
         image, truth = item.read()
+        cells, problem = None, ""
         try:
             cells = segmented(image, network, card).cells
-        except UserError:
-            cells = None
+        except UserError as error:
+            problem = str(error)
         found = np.zeros(truth.shape, np.uint16) if cells is None else cells
-        yield Measured(item, image, truth, found, compare(truth, found))
+        yield Measured(item, image, truth, found, compare(truth, found), problem)
 
 
 def groups_of(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
@@ -122,13 +141,17 @@ def scores_table(results: dict[str, dict[str, Any]]) -> str:
     ]
     for model, groups in results.items():
         for group, values in groups.items():
-            cells = [
-                f"{values[name]:.3f} ({low:.2f} to {high:.2f})"
-                for name, (low, high) in values["intervals"].items()
-            ]
             numbers = (f"{values['n_images']}", f"{values['n_true']}")
-            rows.append(f"| {' | '.join((model, group, *numbers, *cells))} |")
+            scores = (_with_interval(values, name) for name in values["intervals"])
+            rows.append(f"| {' | '.join((model, group, *numbers, *scores))} |")
     return "\n".join(rows)
+
+
+def _with_interval(values: dict[str, Any], name: str) -> str:
+    if values["n_images"] == 1:  # one image does not tell what others would give
+        return f"{values[name]:.3f}"
+    low, high = values["intervals"][name]
+    return f"{values[name]:.3f} ({low:.2f} to {high:.2f})"
 
 
 def sizes_table(results: dict[str, dict[str, Any]]) -> str:
@@ -156,46 +179,87 @@ def worst_of(measured: Sequence[Measured]) -> list[Measured]:
     return sorted(telling, key=lambda one: one.ap50)[:WORST]
 
 
-def picture_of(one: Measured) -> Image.Image:
-    """Draw the part of an image with the most mistakes, plain and with both outlines."""
+def fates_of(one: Measured) -> dict[str, int]:
+    """Tell what became of the cells of the truth that were missed, in words, with their number."""
+    true_ids, predicted_ids = np.unique(one.truth), np.unique(one.cells)
+    rows, columns = np.searchsorted(true_ids, one.truth), np.searchsorted(predicted_ids, one.cells)
+    pairs = rows.ravel() * len(predicted_ids) + columns.ravel()
+    shared = np.bincount(pairs, minlength=len(true_ids) * len(predicted_ids))
+    # Of pixels: a row a cell of the truth, a column a predicted one, without the background.
+    pixels = shared.reshape(len(true_ids), -1)[true_ids > 0]
+    true_areas = pixels.sum(axis=1)
+    predicted_areas = shared.reshape(len(true_ids), -1).sum(axis=0)[predicted_ids > 0]
+    pixels = pixels[:, predicted_ids > 0]
+    covers = 2 * pixels >= true_areas[:, np.newaxis]
+    merged = (covers & (covers.sum(axis=0) > 1)).any(axis=1)
+    cut = (2 * pixels >= predicted_areas).sum(axis=1) > 1
+    unseen = 4 * pixels.sum(axis=1) < true_areas
+    fates, left = {}, ~found_cells(one.truth, one.cells)
+    conditions = (("not seen", unseen), ("merged with a neighbour", merged), ("cut up", cut))
+    for fate, applies in (*conditions, ("outlined otherwise", np.ones_like(left))):
+        if (left & applies).any():
+            fates[fate] = int((left & applies).sum())
+        left &= ~applies
+    return fates
+
+
+def picture_of(one: Measured) -> bytes:
+    """Draw the part of an image with the most mistakes, plain and with both outlines, as PNG."""
     part = _most_mistaken(one)
-    image, truth, cells = one.image[part], one.truth[part], one.cells[part]
     limits = percentile_limits(one.image)
-    values = np.zeros(image.shape) if limits is None else normalize(image, limits)
-    if values.ndim == 2:
-        values = np.repeat(values[..., np.newaxis], 3, axis=2)
-    plain = Image.fromarray((values[..., :3] * 255).astype(np.uint8))
-    scale = max(1, PICTURE_SIDE // max(plain.size))
-    plain = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.BICUBIC)
-    drawn = plain.copy()
-    pen = ImageDraw.Draw(drawn)
-    for labels, colour in ((truth, TRUTH), (cells, PREDICTION)):
-        for outline in outlines(labels):
-            for ring in (ring for polygon in outline.polygons for ring in polygon):
-                corners = [(float(x) * scale, float(y) * scale) for x, y in ring]
-                pen.line([*corners, corners[0]], fill=colour, width=1)
-    both = Image.new("RGB", (2 * plain.width + 6, plain.height), "white")
-    both.paste(plain, (0, 0))
-    both.paste(drawn, (plain.width + 6, 0))
-    return both.quantize(96)
+    pixels = one.image[part]
+    values = np.zeros(pixels.shape) if limits is None else normalize(pixels, limits)
+    values = values[..., :3] if values.ndim == 3 else np.repeat(values[..., np.newaxis], 3, axis=2)
+    image = Image.fromarray((values * 255).astype(np.uint8))
+    scale = max(1, PICTURE_SIDE // max(image.size))
+    for shades in SHADES:
+        # Outlines take palette entries of their own, so that fewer shades leave them as they are.
+        plain = image.quantize(shades, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        palette = plain.getpalette() or []
+        colours = (*palette[: 3 * shades], *[0] * (3 * shades - len(palette)))
+        plain.putpalette([*colours, *TRUTH, *PREDICTION, 255, 255, 255])
+        plain = plain.resize((plain.width * scale, plain.height * scale), Image.Resampling.NEAREST)
+        both = Image.new("P", (2 * plain.width + 6, plain.height), shades + 2)
+        both.putpalette(plain.getpalette() or [])
+        both.paste(plain, (0, 0))
+        _draw(plain, one.truth[part], scale, shades, width=scale + 2)
+        _draw(plain, one.cells[part], scale, shades + 1, width=scale)
+        both.paste(plain, (plain.width + 6, 0))
+        file = io.BytesIO()
+        both.save(file, "png", optimize=True)
+        if file.tell() <= PICTURE_BYTES:
+            break
+    return file.getvalue()
+
+
+def _draw(image: Image.Image, labels: NDArray[Any], scale: int, colour: int, width: int) -> None:
+    """Draw outlines; the narrower ones come over the wider ones, so that both are seen."""
+    pen = ImageDraw.Draw(image)
+    for outline in outlines(labels):
+        for ring in (ring for polygon in outline.polygons for ring in polygon):
+            corners = [(float(x) * scale, float(y) * scale) for x, y in ring]
+            pen.line([*corners, corners[0]], fill=colour, width=width)
 
 
 def _most_mistaken(one: Measured) -> tuple[slice, slice]:
     """Find the window in which most cells of either have no partner in the other."""
-    missed = np.zeros(one.truth.shape, np.float64)
+    missed = np.zeros(one.truth.shape, np.int64)
     for labels, other in ((one.truth, one.cells), (one.cells, one.truth)):
         ids = np.unique(labels[labels > 0])
-        lost = ids[~found_cells(labels, other)] if ids.size else ids
-        for label in lost:
+        for label in ids[~found_cells(labels, other)] if ids.size else ids:
             y, x = np.nonzero(labels == label)
             missed[int(y.mean()), int(x.mean())] += 1
-    parts = []
-    for axis in (0, 1):
-        length = min(PICTURE_SIDE, missed.shape[axis])
-        sums = np.convolve(missed.sum(axis=1 - axis), np.ones(length), mode="valid")
-        start = int(sums.argmax())
-        parts.append(slice(start, start + length))
-    return parts[0], parts[1]
+    wanted = CELLS_ACROSS * float(np.median(diameters_of(one.truth)))
+    side = int(min(max(wanted, SHORTEST_SIDE), LONGEST_SIDE))
+    height, width = (min(side, length) for length in missed.shape)
+    # Sums over windows are differences of sums from the corner on.
+    sums = np.pad(missed, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    counts = sums[height:] - sums[:-height]
+    counts = counts[:, width:] - counts[:, :-width]
+    # Of the windows with the most, the middle one leaves the least at its edges.
+    best = np.argwhere(counts == counts.max())
+    y, x = (int(start) for start in best[len(best) // 2])
+    return slice(y, y + height), slice(x, x + width)
 
 
 def worst_section(worst: Sequence[Measured], name: str) -> str:
@@ -204,25 +268,31 @@ def worst_section(worst: Sequence[Measured], name: str) -> str:
     for old in PICTURES.glob("worst-*.png"):
         old.unlink()
     lines = [
-        f"Of `{name}`, worst first: the image, and on it the outlines of the truth (blue) and of",
-        "the prediction (orange); of large images the part with most mistakes.",
+        f"Of `{name}`, worst first, of those with at least {FEWEST_CELLS} cells: the image, and on",
+        "it the outlines of the truth (wide, sky blue) and of the prediction (narrow, orange); of",
+        "large images the part with most mistakes.",
         "",
     ]
     for number, one in enumerate(worst, 1):
         path = PICTURES / f"worst-{number:02}.png"
-        picture_of(one).save(path, optimize=True)
+        path.write_bytes(picture_of(one))
         tp, fp, fn = one.score.tp[0], one.score.fp[0], one.score.fn[0]
         width = float(np.median(diameters_of(one.truth)))
+        seen = ", ".join(f"{count} {fate}" for fate, count in fates_of(one).items())
+        name = one.item.image.stem[:8]
+        indent = " " * len(f"{number}. ")
         lines += [
-            f"{number}. {one.item.kind}, cells about {width:.0f} pixels wide: {tp} found, {fn} "
-            f"missed, {fp} that are none. AP {one.ap50:.2f}",
+            f"{number}. {one.item.kind} `{name}`, cells about {width:.0f} pixels wide:",
+            f"{indent}{tp} found, {fn} missed{f' ({seen})' if seen else ''}, {fp} predicted that "
+            f"are none; AP {one.ap50:.2f}.",
+            *([f"{indent}Nothing was predicted: {one.problem}"] if one.problem else []),
             "",
-            f"   ![image and outlines](images/accuracy/{path.name})",
+            f"{indent}![image and outlines](images/accuracy/{path.name})",
             "",
         ]
     lines += [
-        "Images: BBBC038v1, 2018 Data Science Bowl (CC0); Usiigaci (MIT, (c) 2018 Okinawa",
-        "Institute of Science & Technology Graduate University).",
+        "Images and true outlines: BBBC038v1, 2018 Data Science Bowl (CC0); Usiigaci (MIT, (c)",
+        "2018 Okinawa Institute of Science & Technology Graduate University).",
     ]
     return "\n".join(lines)
 
@@ -237,39 +307,75 @@ def replace_section(name: str, text: str) -> None:
     PAGE.write_text(changed, encoding="utf-8")
 
 
+def result_of(
+    card: ModelCard, groups: dict[str, dict[str, Any]], measured: Sequence[Measured]
+) -> dict[str, Any]:
+    """Everything that was measured of one model, ready for JSON."""
+    images = []
+    for one in measured:
+        score = one.score
+        found = {"n_true": score.n_true, "tp": score.tp[0], "fp": score.fp[0], "fn": score.fn[0]}
+        name = f"{one.item.folder}/{one.item.image.stem}"
+        images.append({"name": name, "kind": one.item.kind, "problem": one.problem, **found})
+        images[-1]["ap50"] = one.ap50
+    return {"sha256": card.sha256, "version": __version__, "groups": groups, "images": images}
+
+
+def card_scores(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Scores as a card holds them: of four digits, and what is more is in the JSON."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: rounded(inner) for key, inner in value.items()}
+        return round(value, 4) if isinstance(value, float) else value
+
+    more = ("intervals", "by_size")
+    return {
+        name: rounded({key: value for key, value in values.items() if key not in more})
+        for name, values in groups.items()
+    }
+
+
 def main() -> None:
     """Measure, and write what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", nargs="*", type=Path, help="annotated folders")
     parser.add_argument("--models", nargs="*", help="names or .keras files (default: all shipped)")
-    parser.add_argument("--json", type=Path, help="write everything here as well")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="everything is written here")
     parser.add_argument("--page", action="store_true", help=f"rewrite {PAGE.name} and its pictures")
-    parser.add_argument("--card", action="store_true", help="write the scores into the cards")
+    parser.add_argument("--write-card", action="store_true", help="write scores into the cards")
     options = parser.parse_args()
     if not options.data:
         print("Name annotated folders to measure on: benchmarks/accuracy.py FOLDER ...")
         return
     paths = sorted(SHIPPED.glob("*.keras"))
     if options.models:
-        paths = [SHIPPED / f"{m}.keras" if "/" not in m else Path(m) for m in options.models]
+        # A model of the user's may have the name of one that ships.
+        shipped = {path.stem: path for path in paths}
+        paths = [shipped.get(name) or find_model(name).path for name in options.models]
     items = read_items(options.data, "val")
     results: dict[str, dict[str, Any]] = {}
+    kept: dict[str, Any] = {}
     for path in paths:
         card = read_card(path)
         measured = list(measure(items, card))
         groups = {name: summary_of(members) for name, members in groups_of(measured).items()}
         results[card.name] = groups
-        if options.card:
-            replace(card, scores=groups).write()
+        kept[card.name] = result_of(card, groups, measured)
+        if options.write_card:
+            replace(card, scores=card_scores(groups)).write()
         if options.page and card.name == DEFAULT_MODEL:
             replace_section("worst", worst_section(worst_of(measured), card.name))
     print(scores_table(results), sizes_table(results), sep="\n\n")
     if options.page:
         replace_section("scores", scores_table(results))
         replace_section("sizes", sizes_table(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None

@@ -37,6 +37,8 @@ from napari_unet_cells.nets.training import (
 )
 from napari_unet_cells.normalize import percentile_limits
 from napari_unet_cells.predict import Network, Output, predict_plane
+from napari_unet_cells.resample import resize_labels, scaled_shape
+from napari_unet_cells.scale import diameters_of, zoom_for
 
 #: Training images on which the limits of the watershed are fitted; more would take longer
 #: and not move them.
@@ -259,7 +261,8 @@ def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[I
     network = open_network(card)
     if card.makes_cells:
         chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
-        examples = [example for i in chosen for example in _examples(planes[i], network)]
+        window = card.diameter_window
+        examples = [example for i in chosen for example in _examples(planes[i], network, window)]
         card = replace(card, instances=fit_instances(examples))
     if validation:
         scored = list(evaluate(validation, network, card))
@@ -269,17 +272,20 @@ def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[I
     return card
 
 
-def _examples(item: Item, network: Network) -> Iterator[Example]:
-    """Predict a training image; one without any contrast says nothing."""
+def _examples(item: Item, network: Network, window: tuple[float, float]) -> Iterator[Example]:
+    """Predict a training image, zoomed as it will be; one without any contrast says nothing."""
     image, truth = item.read()
     limits = percentile_limits(image)
     if limits is None:
         return
-    plane = image[:LARGEST, :LARGEST]
-    out = Output.empty((plane.shape[0], plane.shape[1]), network.probabilities)
-    for _ in predict_plane(plane, network, limits, out):
+    zoom = zoom_for(float(np.median(diameters_of(truth))) if truth.any() else 0.0, window)
+    side = int(LARGEST / zoom)
+    plane, truth = image[:side, :side], truth[:side, :side]
+    scaled = scaled_shape((plane.shape[0], plane.shape[1]), zoom)
+    out = Output.empty((plane.shape[0], plane.shape[1]), network.probabilities, scaled)
+    for _ in predict_plane(plane, network, limits, out, scaled):
         pass
-    yield out.probabilities, truth[:LARGEST, :LARGEST]
+    yield out.probabilities, resize_labels(truth, scaled)
 
 
 def _diameters(planes: Sequence[Annotated]) -> tuple[float, float]:
