@@ -17,8 +17,8 @@ help:
 	@echo 'make bench        run the benchmarks'
 	@echo 'make accuracy     measure the models that ship on DATA'
 	@echo 'make train-cells, make train-cells-fast'
-	@echo '                  train the models that ship again, from DATA and IMAGENET; stopped, they'
-	@echo '                  go on where they were'
+	@echo '                  train the networks that are to ship next, from DATA and'
+	@echo '                  IMAGENET; stopped, they go on where they were'
 	@echo 'make screenshots  draw the pictures of the documentation again'
 
 run: setup
