@@ -341,4 +341,4 @@ def test_half_of_the_crops_lie_in_the_window(diameter: float, usual: float) -> N
     seen = diameter * np.array([augment._draw_zoom(diameter, options, rng) for _ in range(4000)])
     near = np.abs(np.log(seen / usual)) < 0.25  # two thirds of one half, and some of the other
     assert 0.33 < near.mean() < 0.6
-    assert (np.abs(np.log(seen / usual)) > 0.8).mean() > 0.1  # the others go anywhere
+    assert (np.abs(np.log(seen / usual)) > 0.5).mean() > 0.08  # the others go anywhere
