@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import special
 
 from napari_unet_cells import augment
 from napari_unet_cells.augment import (
@@ -335,10 +336,18 @@ def test_the_distance_is_drawn_with_its_crop(nuclei: Annotated) -> None:
 
 
 @pytest.mark.parametrize(("diameter", "usual"), [(9.0, 18.0), (25.0, 25.0), (90.0, 36.0)])
-def test_half_of_the_crops_lie_in_the_window(diameter: float, usual: float) -> None:
-    options = AugmentOptions(window=(18.0, 36.0))
+def test_half_of_the_crops_lie_in_the_window_and_half_anywhere(
+    diameter: float, usual: float
+) -> None:
+    options = AugmentOptions(window=(18.0, 36.0), diameters=(8.0, 90.0))
     rng = np.random.default_rng(0)
-    seen = diameter * np.array([augment._draw_zoom(diameter, options, rng) for _ in range(4000)])
-    near = np.abs(np.log(seen / usual)) < 0.25  # two thirds of one half, and some of the other
-    assert 0.33 < near.mean() < 0.6
-    assert (np.abs(np.log(seen / usual)) > 0.5).mean() > 0.08  # the others go anywhere
+    seen = diameter * np.array([augment._draw_zoom(diameter, options, rng) for _ in range(8000)])
+    low, high = np.array(augment.ZOOMS) * diameter  # what a zoom can do
+    assert seen.min() >= low * (1 - 1e-9)
+    assert seen.max() <= high * (1 + 1e-9)
+    for below in np.geomspace(10.0, 85.0, 12):
+        if not low < below < high:
+            continue
+        near = special.ndtr(np.log(below / usual) / 0.25)
+        anywhere = np.log(below / 8.0) / np.log(90.0 / 8.0)
+        assert (seen < below).mean() == pytest.approx((near + anywhere) / 2, abs=0.025)

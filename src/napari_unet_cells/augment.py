@@ -309,7 +309,8 @@ class Cropper:
             pixels = pixels.mean(axis=2, keepdims=True)
         target, weights = self._target(mask, plane.diameter * zoom)
         if options.distance:
-            target = np.stack([target, np.zeros_like(target) if distance is None else distance], 2)
+            assert distance is not None, "planes come from `annotate`"
+            target = np.stack([target, distance], axis=2)
         return pixels, target, weights if weight is None else weights * weight
 
     def _target(self, mask: NDArray[np.int32], diameter: float) -> tuple[Any, Any]:
