@@ -19,21 +19,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from accuracy import PAGE, replace_section
 
 from napari_unet_cells.nets import SHIPPED, ModelCard, read_card
 
 SIDE = 1024
-
-PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 
 STARDIST = "StarDist 2D"
 
@@ -230,16 +228,6 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_section(text: str) -> None:
-    """Put text between the marks on the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    marks = r"(<!-- speed: start -->\n).*?(<!-- speed: end -->)"
-    changed, count = re.subn(marks, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"{PAGE} has no section speed.")
-    PAGE.write_text(changed, encoding="utf-8")
-
-
 def run(python: str, cards: Sequence[ModelCard], repeats: int, threads: int, whole: bool) -> str:
     """Measure; the table, and below it what it was measured with."""
     # Of the minute before; Windows does not tell it.
@@ -294,7 +282,7 @@ def main() -> None:
     )
     print(text)
     if options.write:
-        write_section(text)
+        replace_section("speed", text)
 
 
 if __name__ == "__main__":

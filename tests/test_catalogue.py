@@ -414,6 +414,7 @@ def test_a_damaged_card(tmp_path: Path, text: str) -> None:
         {"fails_on": [3]},
         {"fails_on": [None]},
         {"parent": ["cells-fast"]},
+        {"distance": "yes"},
         {"parent": {"name": {"of": "it"}}},
         {"scores": [0.9]},
         {"trained_on": ["dsb2018"]},

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from napari_unet_cells import cli
 from napari_unet_cells.cli import main
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.sample_data import simulate_nuclei
+
+if TYPE_CHECKING:
+    from napari_unet_cells.nets.training import TrainOptions
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
@@ -585,3 +589,59 @@ def test_what_cannot_be_resumed(
     assert main([*arguments, "--arch", "unet", "--init", "imagenet"]) == BAD_INPUT
     assert "has no encoder that imagenet could be loaded into" in sentence(capsys)
     assert not (tmp_path / "m.keras").exists()
+
+
+def train_options(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainOptions:
+    """Give what a training is asked for, without one."""
+    asked: list[TrainOptions] = []
+
+    def train(folders: object, output: object, options: TrainOptions, *_: object) -> Iterator[None]:
+        asked.append(options)
+        return iter(())
+
+    monkeypatch.setattr("napari_unet_cells.train.train", train)
+    assert main(["train", "data", "-o", "m.keras", *arguments]) == DONE
+    return asked[0]
+
+
+@pytest.mark.network
+def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = train_options(monkeypatch)
+    assert usual.build == {"alpha": 0.25}
+    assert (usual.augment.window, usual.teacher) == (None, None)
+    scale = ["--diameters", "8,90", "--window", "18,36", "--teacher", "big.keras"]
+    chosen = train_options(monkeypatch, "--alpha", "0.75", "--decoder", "128,64,32", *scale)
+    assert chosen.build == {"alpha": 0.75, "decoder": [128, 64, 32]}
+    assert chosen.augment.diameters == (8.0, 90.0)
+    assert chosen.augment.window == (18.0, 36.0)
+    assert chosen.teacher == "big.keras"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--decoder", "64,32"], "--decoder takes three numbers of filters"),
+        (["--decoder", "64,32,16", "--arch", "unet"], "and a MobileNet only"),
+        (["--window", "36,18"], "--window takes two numbers, the lower one first"),
+        (["--diameters", "7"], "--diameters takes two numbers, the lower one first"),
+    ],
+)
+def test_numbers_that_make_no_network_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    assert main(["train", "data", "-o", "m.keras", *arguments]) == BAD_INPUT
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("numbers", ["a,b,c", "0,2,3", "nan,1,2", "-1,2"])
+def test_what_is_no_number_is_said_by_the_parser(
+    capsys: pytest.CaptureFixture[str], numbers: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "data", "-o", "m.keras", f"--decoder={numbers}"])
+    assert stopped.value.code == BAD_INPUT
+    assert "--decoder" in capsys.readouterr().err

@@ -403,3 +403,58 @@ def test_every_architecture_learns(planes: list[Any], tmp_path: Path, name: str)
     assert np.isfinite(event.loss)
     after = trained.model.get_weights()
     assert all((a != b).any() for a, b in zip(before, after, strict=True) if a.ndim == 4)
+
+
+def teacher(folder: Path, **changes: Any) -> str:
+    """Write a network that could teach the small one, and give its file."""
+    from napari_unet_cells.nets import ModelCard, save_model
+
+    own = options(build={"filters": 6})
+    card = ModelCard(
+        "teacher", "small", own.classes, 3, 1, 0, "", distance=True, path=folder / "teacher.keras"
+    )
+    save_model(own.network(), replace(card, **changes))
+    return str(card.path)
+
+
+def test_a_teacher_is_learned_from_and_stays_as_it_is(planes: list[Any], tmp_path: Path) -> None:
+    from napari_unet_cells.nets import find_model, load_model
+
+    name = teacher(tmp_path)
+    taught = trainer(planes, tmp_path / "taught", teacher=name)
+    alone = trainer(planes, tmp_path / "alone")
+    steps(taught, 12)
+    steps(alone, 12)
+    for before, after in zip(
+        load_model(find_model(name)).get_weights(), taught._teacher.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+    assert largest_difference(taught.model.get_weights(), alone.model.get_weights()) > 1e-3
+    # It comes nearer to what its teacher thinks than who learned alone.
+    images, _, _ = taught._train.batch(8, (99,))
+    thought = taught._teacher.predict_on_batch(images)
+
+    def far(trained: Any) -> float:
+        return float(np.abs(trained.model.predict_on_batch(images) - thought).mean())
+
+    assert far(taught) < far(alone)
+
+
+def test_a_training_with_a_teacher_is_resumed(planes: list[Any], tmp_path: Path) -> None:
+    name = teacher(tmp_path)
+    steps(trainer(planes, tmp_path / "a", teacher=name), 3)
+    again = trainer(planes, tmp_path / "a", resume=True, teacher=name)
+    assert steps(again, 2)[-1].step == 5
+
+
+def test_who_knows_other_things_cannot_teach(planes: list[Any], tmp_path: Path) -> None:
+    from napari_unet_cells.nets import ModelCard, save_model
+    from napari_unet_cells.nets.architectures import build
+
+    path = tmp_path / "old.keras"
+    card = ModelCard("old", "small", options().classes, 3, 1, 0, "", path=path)
+    save_model(build("small", 3, 3, filters=4), card)  # without the distance
+    with pytest.raises(UserError, match="old cannot teach this network"):
+        trainer(planes, tmp_path / "a", teacher=str(path))
+    with pytest.raises(UserError, match="There is no model 'nobody'"):
+        trainer(planes, tmp_path / "a", teacher="nobody")

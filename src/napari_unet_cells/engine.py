@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.frames import NO_MEMORY_EXIT, read_frame, skip_to_hello, write_frame
-from napari_unet_cells.nets import ModelCard
+from napari_unet_cells.nets import CardNetwork, ModelCard
 from napari_unet_cells.predict import Network
 
 #: Tiles sent ahead, so that the child never waits for the next one.
@@ -346,7 +346,7 @@ def _signal_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class ChildNetwork:
+class ChildNetwork(CardNetwork):
     """A network in the child; see `predict.Network`.
 
     Attributes
@@ -359,7 +359,6 @@ class ChildNetwork:
         Whether it computes on the CPU.
     """
 
-    card: ModelCard
     device: str
     max_tile: int
     on_cpu: bool
@@ -368,26 +367,6 @@ class ChildNetwork:
     _engine: Engine
     _stop: threading.Event
     _closings: int
-
-    @property
-    def stride(self) -> int:
-        """Pixels; the sides of every batch are multiples of it."""
-        return self.card.stride
-
-    @property
-    def halo(self) -> int:
-        """Pixels around a tile that are read and not written."""
-        return self.card.halo
-
-    @property
-    def channels(self) -> int:
-        """Channels the network was trained on."""
-        return self.card.channels
-
-    @property
-    def probabilities(self) -> int:
-        """Channels that follow the class in a prediction."""
-        return self.card.probabilities
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, `IN_FLIGHT` of them ahead.

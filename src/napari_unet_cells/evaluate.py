@@ -26,7 +26,7 @@ from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.planes import planes_of
 from napari_unet_cells.predict import Network
 from napari_unet_cells.result import Result
-from napari_unet_cells.segmentation import check_channels, segment_planes
+from napari_unet_cells.segmentation import Settings, check_channels, segment_planes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class ItemScored:
     problem: str = ""
 
 
-def evaluate(items: Sequence[Item], network: Network, card: ModelCard) -> Iterator[ItemScored]:
+def evaluate(
+    items: Sequence[Item], network: Network, card: ModelCard, settings: Settings | None = None
+) -> Iterator[ItemScored]:
     """Segment every item and compare it with its mask: cells with cells, or classes.
 
     Raises
@@ -57,14 +59,16 @@ def evaluate(items: Sequence[Item], network: Network, card: ModelCard) -> Iterat
     for item in items:
         image, truth = item.read(() if card.makes_cells else card.classes)
         try:
-            result = segmented(image, network, card)
+            result = segmented(image, network, card, settings)
         except UserError as error:
             yield ItemScored(item, _compared(truth, None, card), str(error))
             continue
         yield ItemScored(item, _compared(truth, result, card))
 
 
-def segmented(image: NDArray[Any], network: Network, card: ModelCard) -> Result:
+def segmented(
+    image: NDArray[Any], network: Network, card: ModelCard, settings: Settings | None = None
+) -> Result:
     """Segment one image of a data set, (y, x) or (y, x, channels), as a user would.
 
     Raises
@@ -74,7 +78,7 @@ def segmented(image: NDArray[Any], network: Network, card: ModelCard) -> Result:
     """
     planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
     check_channels(planes, card)
-    *_, result = segment_planes(planes, network, card)
+    *_, result = segment_planes(planes, network, card, settings)
     assert isinstance(result, Result)
     return result
 

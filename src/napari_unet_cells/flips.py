@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.predict import Network
 
+#: What a user can choose: one look at everything, or four.
+QUALITIES = ("normal", "high")
+
 #: Axes of a batch (n, y, x, c) along which it is turned over.
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
 

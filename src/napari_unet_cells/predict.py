@@ -35,7 +35,7 @@ class Network(Protocol):
 
     @property
     def probabilities(self) -> int:
-        """Channels of 1/255 that follow the class in what is predicted."""
+        """How many probabilities (and distances) are predicted; 0 where only classes are."""
 
     @property
     def max_tile(self) -> int:

@@ -164,7 +164,8 @@ def retrain(
     check_cases(train, cells, dataset)
     yield Preparing(len(train), len(held))
     tuner = (cache or TunerCache()).get(card, classes, options)
-    made = replace(card, distance=_learns_distance(card, classes, options))
+    distance = _learns_distance(card, classes, options)
+    made = replace(card, classes=classes, distance=distance)
     work = _Retraining(made, classes, tuner, train, held, options)
     before = work.score(card) if held and options.start == "model" else None
     yield from work.tune(stop)
@@ -410,13 +411,13 @@ class _Retraining:
         shape = (case.truth.shape[0], case.truth.shape[1])
         scaled = shape if self.zoom == 1 else scaled_shape(shape, self.zoom)
         network = self._network()
-        out = Output.empty(shape, network.probabilities if self.cells else 0, scaled)
+        out = Output.empty(shape, network.probabilities, scaled)
         for _ in predict_plane(case.image, network, case.limits, out, scaled):
             pass
         return out
 
     def _network(self) -> FunctionNetwork:
-        columns = [self.classes.index(name) for name in ("cell", "boundary") if self.cells]
+        columns = list(self.card.columns[1:]) if self.cells else []
         if self.card.distance:
             columns.append(len(self.classes))
 
@@ -435,7 +436,7 @@ class _Retraining:
             self.card.stride,
             self.card.halo,
             self.card.channels,
-            probabilities=len(columns) or 1,
+            probabilities=len(columns),
             max_tile=1024,
         )
 

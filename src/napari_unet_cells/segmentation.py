@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.flips import FlippedNetwork
+from napari_unet_cells.flips import QUALITIES, FlippedNetwork
 from napari_unet_cells.instances import InstanceOptions, partition
 from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, find_model
 from napari_unet_cells.normalize import Limits
@@ -29,8 +29,6 @@ from napari_unet_cells.predict import MemoryFull, Network, Output, TileDone, pre
 from napari_unet_cells.resample import resize_labels, scaled_shape
 from napari_unet_cells.result import Adjustable, Result, cells_of, make_provenance
 from napari_unet_cells.scale import estimate_diameter, zoom_for
-
-QUALITIES = ("normal", "high")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Settings:
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
     quality : str
-        One of `QUALITIES`; "high" shows every tile to a network of cells in four flips, which
+        One of `flips.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
         takes four times as long (see `flips`). Others stay as they are.
     """
 
@@ -284,9 +282,8 @@ class _Run:
         if self._keeps_uncertainty:
             self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
         pixels = self._scaled[0] * self._scaled[1]
-        kept = self._card.probabilities if self._card.makes_cells else 0
         for number, index in enumerate(self._planes.indices()):
-            out = Output.empty(shape, kept, self._scaled)
+            out = Output.empty(shape, self._card.probabilities, self._scaled)
             uncertainty = None if self._uncertainty is None else self._uncertainty[index]
             out = replace(out, classes=self._classes[index], uncertainty=uncertainty)
             for event in self._predict_plane(self._planes.plane(index), out):

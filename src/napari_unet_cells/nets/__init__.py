@@ -126,8 +126,8 @@ class ModelCard:
 
     @property
     def probabilities(self) -> int:
-        """How many channels of 1/255 follow the class in a prediction; see `Network.predict`."""
-        return 2 + self.distance if self.makes_cells else 1
+        """How many of them `predict.Network.predict` gives: 0 for networks of classes."""
+        return 2 + self.distance if self.makes_cells else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Give the card as JSON holds it."""
@@ -138,6 +138,38 @@ class ModelCard:
     def write(self) -> None:
         """Write the card beside its model, replacing an older one."""
         write_json(self.path.with_suffix(".json"), self.as_dict(), overwrite=True)
+
+
+@dataclass(frozen=True)
+class CardNetwork:
+    """What a network knows of itself from its card; see `predict.Network`.
+
+    Attributes
+    ----------
+    card : ModelCard
+    """
+
+    card: ModelCard
+
+    @property
+    def stride(self) -> int:
+        """Pixels; the sides of every batch are multiples of it."""
+        return self.card.stride
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a tile that are read and not written."""
+        return self.card.halo
+
+    @property
+    def channels(self) -> int:
+        """Channels the network was trained on."""
+        return self.card.channels
+
+    @property
+    def probabilities(self) -> int:
+        """How many probabilities (and distances) are predicted."""
+        return self.card.probabilities
 
 
 def model_folders() -> tuple[Path, Path]:
@@ -282,6 +314,8 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
     limits = ((1, MAX_CHANNELS), (1, 64), (0, 1024))
     if not all(low <= n <= high for n, (low, high) in zip(numbers, limits, strict=True)):
         raise ValueError(f"no network has channels, stride and halo {numbers}")
+    if not isinstance(card.distance, bool):
+        raise TypeError(f"distance must be true or false, not {card.distance}")
     names = all(isinstance(name, str) for name in card.classes)
     if not names or not 2 <= len(card.classes) <= MAX_CLASSES:
         raise ValueError(f"classes must be 2 to {MAX_CLASSES} names, not {card.classes}")

@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory
-from napari_unet_cells.nets import ModelCard, load_model
+from napari_unet_cells.nets import CardNetwork, ModelCard, load_model
 from napari_unet_cells.nets.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class DeviceNetwork:
+class DeviceNetwork(CardNetwork):
     """A compiled network in this process; see `predict.Network`.
 
     Attributes
@@ -78,31 +78,10 @@ class DeviceNetwork:
         Whether it computes on the CPU.
     """
 
-    card: ModelCard
     device: str
     max_tile: int
     on_cpu: bool
     _functions: Mapping[int, Any]  # by the channels of the batch
-
-    @property
-    def stride(self) -> int:
-        """Pixels; the sides of every batch are multiples of it."""
-        return self.card.stride
-
-    @property
-    def halo(self) -> int:
-        """Pixels around a tile that are read and not written."""
-        return self.card.halo
-
-    @property
-    def channels(self) -> int:
-        """Channels the network was trained on."""
-        return self.card.channels
-
-    @property
-    def probabilities(self) -> int:
-        """Channels that follow the class."""
-        return self.card.probabilities
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, lazily; see `predict.Network.predict`."""
@@ -290,15 +269,13 @@ def _compiled(
         convert_variables_to_constants_v2,
     )
 
-    columns = [card.classes.index(name) for name in ("cell", "boundary") if card.makes_cells]
-
     def forward(batch: Any) -> Any:
         with tf.device(place):
             if channels < card.channels:
                 batch = tf.repeat(batch, card.channels, axis=-1)
             logits = model(batch, training=False)
-            if columns:
-                return _probabilities(tf, logits, columns, card.distance)
+            if card.makes_cells:
+                return _probabilities(tf, logits, card)
             return _certainty(tf, logits)
 
     signature = tf.TensorSpec((None, None, None, channels), tf.float32)
@@ -312,16 +289,17 @@ def _compiled(
     return run
 
 
-def _probabilities(tf: Any, logits: Any, columns: list[int], distance: bool) -> Any:
+def _probabilities(tf: Any, logits: Any, card: ModelCard) -> Any:
     """Class and probabilities of some classes, as `Network.predict` gives them for cells.
 
     Channel by channel, as in `_certainty`.
     """
     channels = tf.unstack(logits, axis=-1)
-    depth = [tf.sigmoid(channels.pop())] if distance else []
+    depth = [tf.sigmoid(channels.pop())] if card.distance else []
     largest, classes = _largest(tf, channels)
     powers = [tf.exp(channel - largest) for channel in channels]
     scale = 1.0 / tf.add_n(powers)
+    _, *columns = card.columns
     kept = [powers[column] * scale for column in columns] + depth
     return tf.stack([classes, *(tf.cast(tf.round(p * 255.0), tf.uint8) for p in kept)], axis=-1)
 
