@@ -49,7 +49,7 @@ class Settings:
         See `InstanceOptions`; None takes the model's own.
     quality : str
         One of `flips.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
-        takes four times as long (see `flips`). Others stay as they are.
+        takes up to four times as long (see `flips`). Others stay as they are.
     """
 
     diameter: float | None = None
@@ -130,7 +130,7 @@ def segment(
     link : str, optional
         Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
     quality : str
-        "normal", or "high", which takes four times as long; see `Settings`.
+        "normal", or "high", which takes up to four times as long; see `Settings`.
 
     Returns
     -------

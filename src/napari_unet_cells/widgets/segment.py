@@ -125,11 +125,11 @@ class SegmentSection(QWidget):
             "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
             "network sees cells of a size it knows. 0 has it estimated."
         )
-        self.quality_box = QCheckBox("High quality (four times slower)")
+        self.quality_box = QCheckBox("High quality (slower)")
         self.quality_box.setObjectName("quality_box")
         self.quality_box.setToolTip(
             "The network looks at everything in four flips, and the mean counts: a little more "
-            "accurate. For models that separate cells."
+            "accurate, and up to four times slower. For models that separate cells."
         )
         self.device_label = QLabel("starting...")
         self.button = QPushButton("Segment")
