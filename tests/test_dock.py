@@ -329,6 +329,21 @@ def test_high_quality_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
     assert dock.segment.quality_box.isEnabled()  # for the next run
 
 
+def test_nothing_is_cut_off_in_a_narrow_dock_not_even_with_a_stack(qtbot, viewer, dock, nuclei):
+    from qtpy.QtWidgets import QScrollArea
+
+    viewer.window.show()
+    stack = np.stack([np.stack([nuclei[:96, :96]] * 2)] * 4)
+    viewer.add_image(stack, name="stack", axis_labels=("z", "c", "y", "x"))
+    form = dock.segment.image_form.stack_form
+    qtbot.waitUntil(lambda: form.isVisibleTo(dock), timeout=5_000)
+    assert form.channel_spin.isVisibleTo(dock)
+    scroll = dock.findChild(QScrollArea)
+    fits = scroll.viewport().width
+    qtbot.waitUntil(lambda: scroll.widget().minimumSizeHint().width() <= fits(), timeout=5_000)
+    qtbot.waitUntil(lambda: scroll.widget().width() <= fits(), timeout=5_000)
+
+
 def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp_path, monkeypatch):
     viewer.add_image(nuclei, name="nuclei")
     box = dock.segment.image_form.pixel_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet_cells.engine import Engine, shared_engine, training_engine
@@ -32,6 +32,27 @@ MINIMUM_WIDTH = 300
 _open_docks: set[int] = set()
 
 
+class _ColumnArea(QScrollArea):
+    """Scrolls up and down only, so it is never narrower than what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow the width of the column, which sections change as they fold and unfold."""
+        handled = bool(super().eventFilter(watched, event))
+        column = self.widget()
+        if event.type() == QEvent.Type.LayoutRequest and watched == column:
+            edges = self.contentsMargins()
+            beside = self.verticalScrollBar().sizeHint().width() + edges.left() + edges.right()
+            needed = column.minimumSizeHint().width() + beside
+            self.setMinimumWidth(max(MINIMUM_WIDTH, needed))
+        return handled
+
+
 class UNetCellsDock(QWidget):
     """Segment, correct, export, retrain.
 
@@ -55,7 +76,6 @@ class UNetCellsDock(QWidget):
         self.banner = RestoreBanner(napari_viewer)
         self._lay_out()
         self._connect()
-        self.setMinimumWidth(MINIMUM_WIDTH)
         self._shortcuts = Shortcuts(
             napari_viewer,
             {
@@ -82,10 +102,7 @@ class UNetCellsDock(QWidget):
             layout.addWidget(section)
         layout.addStretch()
         # With every section unfolded the column is higher than a laptop's screen.
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll = _ColumnArea()
         scroll.setWidget(column)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)

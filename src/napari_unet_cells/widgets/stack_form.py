@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
 
 from napari_unet_cells import layers as facts
 from napari_unet_cells.choices import recall
@@ -57,7 +57,8 @@ class StackForm(QWidget):
             "lie on the image; the choice is remembered."
         )
         self.channel_spin = QSpinBox()
-        self.channel_spin.setFixedWidth(64)
+        self.channel_spin.setStyleSheet("min-width: 20px;")  # napari's own is 90
+        self.channel_spin.setFixedWidth(84)
         self.channel_spin.setToolTip("The channel to segment, counted from 0")
         self.planes_box = QComboBox()
         self.planes_box.setObjectName("planes_box")
@@ -66,6 +67,9 @@ class StackForm(QWidget):
         self.link_box.setToolTip(
             "Give cells that overlap from plane to plane the same id, along this axis"
         )
+        for box in (self.channel_box, self.planes_box, self.link_box):
+            # By its longest entry the form would be wider than a narrow dock.
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         channel = QHBoxLayout()
         channel.addWidget(self.channel_box, stretch=1)
         channel.addWidget(self.channel_spin)
