@@ -115,7 +115,7 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
         "--quality",
         default="normal",
         choices=QUALITIES,
-        help="high: look at everything in four flips, a little more accurate and up to four times slower",
+        help="high: look at everything in four flips, which takes up to four times as long",
     )
 
 

@@ -3,8 +3,8 @@
 A network that was trained on flipped crops should not care how an image lies; where it does, it
 is unsure, and the mean of the four ways to flip a tile is nearer to the truth than any of them
 (test-time augmentation; Moshkov et al., "Test-time augmentation for deep learning-based cell
-segmentation on microscopy images", Scientific Reports 10, 2020). The network takes four times as long; the
-estimate of the diameter, which it makes plain, does not.
+segmentation on microscopy images", Scientific Reports 10, 2020). The network takes four times as
+long; the estimate of the diameter, which it makes plain, does not.
 """
 
 from __future__ import annotations

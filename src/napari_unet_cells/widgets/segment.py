@@ -125,7 +125,7 @@ class SegmentSection(QWidget):
             "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
             "network sees cells of a size it knows. 0 has it estimated."
         )
-        self.quality_box = QCheckBox("High quality (slower)")
+        self.quality_box = QCheckBox("High quality")
         self.quality_box.setObjectName("quality_box")
         self.quality_box.setToolTip(
             "The network looks at everything in four flips, and the mean counts: a little more "
