@@ -58,7 +58,7 @@ class StackForm(QWidget):
         )
         self.channel_spin = QSpinBox()
         self.channel_spin.setStyleSheet("min-width: 20px;")  # napari's own is 90
-        self.channel_spin.setFixedWidth(84)
+        self.channel_spin.setFixedWidth(69)
         self.channel_spin.setToolTip("The channel to segment, counted from 0")
         self.planes_box = QComboBox()
         self.planes_box.setObjectName("planes_box")
