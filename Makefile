@@ -46,12 +46,17 @@ IMAGENET ?= ../shared/weights
 MODELS ?= build/models
 
 TRAIN = mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
-	-o $(MODELS)/$(1).keras $(if $(wildcard $(MODELS)/$(1).checkpoint),--resume) \
+	-o $(MODELS)/$(1).keras $$([ -d $(MODELS)/$(1).checkpoint ] && echo --resume) \
 	--diameters 8,90 --window 18,36
 
+CELLS_OPTIONS = --alpha 0.75 --decoder 128,64,32 --init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz
+
+# First with everything changed at random, then mostly with images as they are.
 train-cells: setup
-	$(call TRAIN,cells) --alpha 0.75 --decoder 128,64,32 --minutes 100 \
-		--init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz
+	[ -e $(MODELS)/cells-start.json ] || { $(call TRAIN,cells-start) $(CELLS_OPTIONS) --minutes 100; }
+	[ -e $(MODELS)/cells.checkpoint ] || \
+		cp -r $(MODELS)/cells-start.checkpoint $(MODELS)/cells.checkpoint
+	$(call TRAIN,cells) $(CELLS_OPTIONS) --minutes 210 --calm 0.7
 
 # Learns from what cells thinks, which `make train-cells` trains first.
 train-cells-fast: setup

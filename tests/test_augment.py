@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import special
+from scipy import ndimage, special
 
 from napari_unet_cells import augment
 from napari_unet_cells.augment import (
@@ -25,6 +25,7 @@ from napari_unet_cells.augment import (
     class_weights,
 )
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.scale import diameters_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_batch_is_what_training_expects(
     assert classes.dtype == np.uint8
     assert set(np.unique(classes)) == {BACKGROUND, CELL, BOUNDARY}
     assert weights.dtype == np.float32
-    assert set(np.unique(weights)) <= {1.0, 2.0, 4.0}
+    assert set(np.unique(weights)) <= {1.0, 2.0}
     assert images.std(axis=(1, 2)).max() > 0.1
 
 
@@ -188,9 +189,9 @@ def test_boundaries_between_touching_cells_weigh_most(nuclei: Annotated) -> None
     mask[10:50, 10:30], mask[10:50, 30:50] = 1, 2
     cropper = Cropper([nuclei], AugmentOptions(size=64))
     classes, weights = cropper._target(mask, 40.0)
-    assert (weights[20:40, 29:31] == 4).all()
+    assert (weights[20:40, 29:31] == 2).all()
     assert (classes[20:40, 29:31] == BOUNDARY).all()
-    assert (weights[20:40, 10:12] == 2).all()
+    assert (weights[20:40, 10:12] == 1).all()
     assert weights[30, 20] == weights[0, 0] == 1
 
 
@@ -319,6 +320,29 @@ def test_the_distance_ignores_the_border_of_the_plane() -> None:
     assert depth[0, 15] == 255
     assert (augment.boundary_distance(np.ones((5, 5), np.int32)) == 255).all()
     assert not augment.boundary_distance(np.zeros((5, 5), np.int32)).any()
+
+
+def test_calm_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
+    """Bright cells stay bright, and as wide as the window wants them, give or take a quarter."""
+
+    def crops(calm: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        options = AugmentOptions(size=96, channels=1, window=(18.0, 18.0), calm=calm)
+        images, classes, _ = Cropper([nuclei], options).batch(60, (0,))
+        bright, widths = [], []
+        for image, drawn in zip(images[..., 0], classes, strict=True):
+            if np.count_nonzero(drawn == CELL) > 50:
+                bright.append(image[drawn == CELL].mean() > image[drawn == BACKGROUND].mean())
+                widths.append(np.median(diameters_of(ndimage.label(drawn == CELL)[0])))
+        assert len(widths) > 30
+        return np.array(bright), np.array(widths)
+
+    bright, widths = crops(calm=1.0)
+    assert bright.all()
+    usual, spread = np.median(widths), np.std(np.log(widths))
+    bright, widths = crops(calm=0.0)
+    assert 0.4 < bright.mean() < 0.9  # three of ten are inverted
+    assert np.std(np.log(widths)) > 1.5 * spread
+    assert 0.6 < usual / 18 < 1.1  # without its boundary a cell is narrower
 
 
 def test_the_distance_is_drawn_with_its_crop(nuclei: Annotated) -> None:

@@ -184,10 +184,11 @@ def test_simulated_nuclei_are_recovered(diameter: float, n: int | None, width: i
         assert summary.iou > 0.95
 
 
-@pytest.mark.parametrize("split", [-0.1, 1.1, float("nan")])
-def test_a_split_out_of_range_is_refused(split: float) -> None:
-    with pytest.raises(ValueError, match=f"split must lie between 0 and 1, not {split}"):
-        InstanceOptions(split=split)
+@pytest.mark.parametrize("name", ["split", "certainty"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_part_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
+        InstanceOptions(**{name: value})
 
 
 @pytest.mark.parametrize("smoothing", [-1.0, 21.0, float("nan")])
@@ -209,7 +210,7 @@ def test_the_options_of_an_old_card_are_read() -> None:
         cell_threshold=0.7, smoothing=1.5, smallest=20, fill_holes=False
     )
     assert replace(options, split=0.3).smoothing == 1.5
-    assert list(asdict(options)) == [*list(old)[1:], "split", "drop_border"]
+    assert list(asdict(options)) == [*list(old)[1:], "split", "certainty", "drop_border"]
 
 
 @pytest.mark.parametrize("name", ["seed_threshold", "cell_threshold"])
@@ -288,6 +289,28 @@ def test_cells_at_the_border_are_dropped_on_request() -> None:
     assert np.count_nonzero(cells) == np.count_nonzero(cells[15:25, 5:15]) == 100
 
 
+def test_cells_that_the_network_doubts_are_dropped_on_request() -> None:
+    plane = np.zeros((2, 20, 50), np.uint8)
+    for left, (cell, boundary) in {5: (204, 0), 20: (102, 51), 35: (102, 102)}.items():
+        plane[0, 5:15, left : left + 10] = cell
+        plane[1, 5:15, left : left + 10] = boundary
+    for certainty, kept in ((0, [5, 20, 35]), (0.6, [5, 20, 35]), (0.61, [5, 35]), (0.81, [])):
+        cells = label_cells(plane, InstanceOptions(smoothing=0, certainty=certainty))
+        assert [left for left in (5, 20, 35) if cells[10, left + 5]] == kept
+        assert cells.max() == len(kept)
+
+
+def test_doubt_is_that_of_the_whole_cell() -> None:
+    """Two parts that are one cell are kept or dropped as one."""
+    plane = np.zeros((2, 20, 40), np.uint8)
+    plane[0, 5:15, 5:25] = 240
+    plane[0, 5:15, 25] = 140  # the valley, which belongs to the higher side
+    plane[0, 5:15, 26:30] = 150
+    options = InstanceOptions(smoothing=0, split=1, certainty=0.8)
+    assert np.count_nonzero(label_cells(plane, options)) == 210
+    assert np.count_nonzero(label_cells(plane, replace(options, split=0))) == 250
+
+
 def test_parts_made_with_other_limits_are_refused() -> None:
     parts = partition(np.full((2, 8, 8), 200, np.uint8), InstanceOptions())
     assert parts.cells(InstanceOptions(split=0.3, smallest=3, drop_border=True)).max() == 0
@@ -307,7 +330,12 @@ def test_smoothing_is_gaussian(shape: tuple[int, int], sigma: float) -> None:
 # --- against a slow and straightforward reference ---------------------------------------
 
 
-def slow_cells(parts: Partition, level: NDArray[Any], options: InstanceOptions) -> NDArray[Any]:
+def slow_cells(
+    parts: Partition,
+    probabilities: NDArray[np.uint8],
+    level: NDArray[Any],
+    options: InstanceOptions,
+) -> NDArray[Any]:
     """Cells of parts, written for the eye: no trees, no tables."""
     base = np.where(parts.base <= parts.n_parts, parts.base, 0)
     labels = base.copy()
@@ -330,9 +358,11 @@ def slow_cells(parts: Partition, level: NDArray[Any], options: InstanceOptions) 
             if a != b and together(a, b, saddles[one, other]):
                 labels[labels == b] = a
                 peaks[a] = max(peaks[a], peaks[b])
+    certain = probabilities[0].astype(float) + probabilities[1]
     for i in np.unique(labels):
-        if (labels == i).sum() < options.smallest:
-            labels[labels == i] = 0
+        cell = labels == i
+        if cell.sum() < options.smallest or certain[cell].mean() < options.certainty * 255:
+            labels[cell] = 0
     if options.fill_holes:
         fill(labels)
     if options.drop_border:
@@ -368,6 +398,7 @@ OPTIONS = st.builds(
     fill_holes=st.booleans(),
     # Also exactly as deep as the valleys between the few values.
     split=st.floats(0, 1) | st.sampled_from([20, 140, 160]).map(lambda depth: 1 - depth / 255),
+    certainty=st.sampled_from([0.0, 0.0, 0.5, 0.7]),
     drop_border=st.booleans(),
 )
 
@@ -380,7 +411,7 @@ def test_the_cells_are_those_of_the_reference(
     parts = partition(probabilities, options)
     level = _levels(probabilities, options)[1:-1, 1:-1]
     cells = parts.cells(options)
-    np.testing.assert_array_equal(cells, slow_cells(parts, level, options))
+    np.testing.assert_array_equal(cells, slow_cells(parts, probabilities, level, options))
     np.testing.assert_array_equal(cells, parts.lut(options)[parts.base])
     np.testing.assert_array_equal(cells, label_cells(probabilities, options))
 
@@ -419,7 +450,9 @@ def test_every_cell_is_one_region_where_holes_stay(
 def test_without_any_split_cells_are_what_touches(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
-    options = replace(options, split=0, smallest=0, fill_holes=False, drop_border=False)
+    options = replace(
+        options, split=0, smallest=0, certainty=0, fill_holes=False, drop_border=False
+    )
     foreground = _levels(probabilities, options)[1:-1, 1:-1] > 0
     np.testing.assert_array_equal(label_cells(probabilities, options), ndimage.label(foreground)[0])
 
@@ -435,7 +468,7 @@ def cut(finer: NDArray[Any], coarser: NDArray[Any]) -> bool:
 def test_a_larger_smallest_cell_only_joins_or_drops_and_a_lower_split_only_joins(
     probabilities: NDArray[np.uint8], options: InstanceOptions, smallest: int, split: float
 ) -> None:
-    options = replace(options, fill_holes=False, drop_border=False)
+    options = replace(options, fill_holes=False, certainty=0, drop_border=False)
     parts = partition(probabilities, options)
     low, high = (replace(options, smallest=s) for s in sorted((options.smallest, smallest)))
     assert not cut(parts.cells(low), parts.cells(high))

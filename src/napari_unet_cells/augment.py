@@ -227,7 +227,8 @@ class AugmentOptions:
         network is used, give or take a quarter (see `scale.zoom_for`). None leaves those
         images as they are, give or take a fifth.
     weights : tuple of float
-        Loss weight of background, cell, boundary and of boundary between touching cells.
+        Loss weight of background, cell, boundary and of boundary between touching cells. A
+        boundary that weighs more than what lies outside is drawn too wide, and cells too large.
     class_weights : tuple of float
         Loss weight of each class where masks are classes; empty weighs all alike.
     zooms : (float, float) or None
@@ -236,6 +237,10 @@ class AugmentOptions:
         learned is this kind of image, and not every kind there is.
     distance : bool
         Whether the distance to the boundary is a target beside the classes.
+    calm : float
+        Part of the crops, 0 to 1, that look as images do when the network is used: zoomed as
+        they will be, and with no other kind of light. With many of them at the end of a
+        training, the network fits what there is; the others keep it from fitting only that.
     """
 
     size: int = 256
@@ -243,10 +248,11 @@ class AugmentOptions:
     instances: bool = True
     diameters: tuple[float, float] = (7.0, 110.0)
     window: tuple[float, float] | None = None
-    weights: tuple[float, float, float, float] = (1.0, 1.0, 2.0, 4.0)
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 2.0)
     class_weights: tuple[float, ...] = ()
     zooms: tuple[float, float] | None = None
     distance: bool = False
+    calm: float = 0.0
 
 
 @dataclass
@@ -295,14 +301,17 @@ class Cropper:
 
     def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
         options = self.options
-        if options.zooms is None:
+        any_kind = options.zooms is None and not (options.calm and rng.random() < options.calm)
+        tilted = False
+        if any_kind:
             zoom = _draw_zoom(plane.diameter, options, rng)
             tilted = rng.random() < 0.4
+        elif options.zooms is None:
+            zoom = _usual_zoom(plane.diameter, options, rng)
         else:
             zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
-            tilted = False
         image, mask, weight, distance = _warp(plane, zoom, options.size, tilted, rng)
-        pixels = self._intensity(image, rng)
+        pixels = self._intensity(image, any_kind, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
         if options.channels == 1 and pixels.shape[2] > 1:
@@ -330,9 +339,10 @@ class Cropper:
         weights[_dilated(between)] = touching
         return classes, weights
 
-    def _intensity(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Colour, gamma, contrast, inversion, shading, blur and noise; clipped to [0, 1]."""
-        any_kind = self.options.zooms is None
+    def _intensity(
+        self, image: NDArray[np.uint8], any_kind: bool, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Gamma, contrast, blur, noise, of any kind also colour, inversion, shading; in [0, 1]."""
         if any_kind:
             image = _recolour(image, rng)
         if rng.random() < 0.3:
@@ -361,15 +371,18 @@ def _shading(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
 
 def _draw_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generator) -> float:
     """Half of the crops stay near the scale of use, half go anywhere in `diameters`."""
-    if diameter == 0:
-        return float(np.exp(rng.normal(0.0, 0.2)))
-    if rng.random() < 0.5:
-        if options.window is None:
-            return float(np.exp(rng.normal(0.0, 0.2)))
-        usual = float(np.clip(diameter, *options.window)) / diameter
-        return float(np.clip(usual * np.exp(rng.normal(0.0, 0.25)), *ZOOMS))
+    if diameter == 0 or rng.random() < 0.5:
+        return _usual_zoom(diameter, options, rng)
     low, high = np.log(options.diameters)
     return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, *ZOOMS))
+
+
+def _usual_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generator) -> float:
+    """Near the scale at which the network is used."""
+    if diameter == 0 or options.window is None:
+        return float(np.exp(rng.normal(0.0, 0.2)))
+    usual = float(np.clip(diameter, *options.window)) / diameter
+    return float(np.clip(usual * np.exp(rng.normal(0.0, 0.25)), *ZOOMS))
 
 
 def _look_up_table(rng: np.random.Generator, invert: bool) -> NDArray[np.float32]:

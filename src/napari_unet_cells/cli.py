@@ -94,6 +94,12 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="how readily touching cells are separated (default: the model's own)",
     )
     parser.add_argument(
+        "--certainty",
+        type=float,
+        metavar="0..1",
+        help="drop cells that the network is less sure of (default: the model's own; 0 keeps all)",
+    )
+    parser.add_argument(
         "--keep-holes", action="store_true", help="do not fill background inside of a cell"
     )
     parser.add_argument(
@@ -131,14 +137,17 @@ def _request(options: argparse.Namespace) -> Request:
         value = getattr(options, name)
         if value is not None and value <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
-    if options.split is not None and not 0 <= options.split <= 1:
-        raise UserError(f"--split must lie between 0 and 1, not {options.split:g}.")
+    for name in ("split", "certainty"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"--{name} must lie between 0 and 1, not {value:g}.")
     if options.link and options.plane != "all":
         raise UserError("--link needs --plane all: cells are linked from plane to plane.")
     settings = Settings(
         diameter=options.diameter,
         smallest=options.smallest,
         split=options.split,
+        certainty=options.certainty,
         fill_holes=False if options.keep_holes else None,
         drop_border=True if options.drop_border else None,
         quality=options.quality,

@@ -49,6 +49,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "so does half of the training (default: as wide as they are in the data)",
     )
     parser.add_argument(
+        "--calm",
+        type=float,
+        default=0.0,
+        metavar="0..1",
+        help="part of the crops that look as images do in use, not zoomed, inverted or coloured "
+        "otherwise; for the end of a training, with --resume (default: 0)",
+    )
+    parser.add_argument(
         "--teacher",
         metavar="NAME_OR_PATH",
         help="a model of the same classes whose doubts are learned as well",
@@ -161,9 +169,11 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         raise UserError("--decoder takes three numbers of filters, and a MobileNet only.")
     _check_range("--diameters", options.diameters)
     _check_range("--window", options.window)
+    if not 0 <= options.calm <= 1:
+        raise UserError(f"--calm must lie between 0 and 1, not {options.calm:g}.")
     given = {"alpha": alpha, "decoder": options.decoder and list(options.decoder)}
     build = {**known, **{name: value for name, value in given.items() if value is not None}}
-    crops = {"diameters": options.diameters, "window": options.window}
+    crops = {"diameters": options.diameters, "window": options.window, "calm": options.calm}
     names = CELL_CLASSES
     if options.classes is not None:
         names = tuple(name.strip() for name in options.classes.split(","))

@@ -65,6 +65,9 @@ class InstanceOptions:
         Touching parts stay two cells where the valley between them is deeper than
         ``1 - split``, in units of the height. 0 makes one cell of everything that touches,
         1 keeps every part.
+    certainty : float
+        Mean probability of "cell" or "boundary" over the pixels of a cell, 0 to 1, below which
+        it is dropped: debris and blur that the network doubts. 0 keeps every cell.
     drop_border : bool
         Drop the cells that the border of the plane cuts.
     seed_threshold : float, not kept
@@ -76,6 +79,7 @@ class InstanceOptions:
     smallest: int = 12
     fill_holes: bool = True
     split: float = 0.8
+    certainty: float = 0.0
     drop_border: bool = False
     seed_threshold: InitVar[float] = 0.5
 
@@ -85,8 +89,9 @@ class InstanceOptions:
         for name, value in thresholds.items():
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {value}")
-        if not 0 <= self.split <= 1:
-            raise ValueError(f"split must lie between 0 and 1, not {self.split}")
+        for name, value in {"split": self.split, "certainty": self.certainty}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, not {value}")
         if not 0 <= self.smoothing <= MAX_SMOOTHING:
             raise ValueError(
                 f"smoothing must lie between 0 and {MAX_SMOOTHING} pixels, not {self.smoothing}"
@@ -132,12 +137,14 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     links, depths = _spanning_tree(flood.saddles(base, level, borders, len(peaks)), peaks)
     rims, is_open = flood.rims(base, borders, len(peaks))
     base = np.ascontiguousarray(base[1:-1, 1:-1])
+    foreground = _foreground(probabilities)
     at_border = np.zeros(len(peaks), bool)
     for edge in (base[:1], base[-1:], base[:, :1], base[:, -1:]):
         at_border[edge] = True
     return Partition(
         base=base,
         areas=areas,
+        sums=np.bincount(base.ravel(), foreground.ravel(), len(peaks))[: len(peaks)],
         links=links,
         depths=depths,
         n_holes=n_holes,
@@ -168,6 +175,8 @@ class Partition:
         n + 1 to n + n_holes.
     areas : int64 array, (n + 1,)
         Pixels of each part.
+    sums : float64 array, (n + 1,)
+        Of the probability of "cell" or "boundary" over the pixels of each part, in 1/255.
     links : int32 array, (m, 2)
         Pairs of touching parts, from the highest saddle to the lowest: the maximum spanning
         forest of all saddles.
@@ -187,6 +196,7 @@ class Partition:
 
     base: NDArray[np.int32]
     areas: NDArray[np.int64]
+    sums: NDArray[np.float64]
     links: NDArray[np.int32]
     depths: NDArray[np.uint8]
     n_holes: int
@@ -228,7 +238,7 @@ class Partition:
         Parameters
         ----------
         options : InstanceOptions
-            `split`, `smallest`, `fill_holes` and `drop_border` may be what they like.
+            `cell_threshold` and `smoothing` must be those of the parts.
 
         Returns
         -------
@@ -247,7 +257,9 @@ class Partition:
                 )
         group = self._join_small(self._merge(options.split), options.smallest)
         areas = np.bincount(group, self.areas, minlength=len(group))
-        kept = areas[group] >= max(1, options.smallest)
+        sums = np.bincount(group, self.sums, minlength=len(group))
+        kept = (areas >= max(1, options.smallest)) & (sums >= options.certainty * 255 * areas)
+        kept = kept[group]
         kept[0] = False
         owner = np.zeros(len(group) + self.n_holes, np.intp)
         owner[: len(group)][kept] = group[kept]
@@ -362,10 +374,15 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
     return lut
 
 
+def _foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Give the probability of "cell" or "boundary"; rounded, the two may make 256."""
+    return np.add(probabilities[0], probabilities[1], dtype=np.uint16)
+
+
 def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
     """Give the smoothed height whose peaks are seeds, at least 1; 0 is background."""
-    cell, boundary, *distance = probabilities
-    foreground = np.add(cell, boundary, dtype=np.uint16) >= round(options.cell_threshold * 255)
+    cell, _, *distance = probabilities
+    foreground = _foreground(probabilities) >= round(options.cell_threshold * 255)
     smoothed = np.maximum(smooth(distance[0] if distance else cell, options.smoothing), 1)
     level = np.zeros((cell.shape[0] + 2, cell.shape[1] + 2), np.uint8)
     np.multiply(smoothed, foreground, out=level[1:-1, 1:-1])

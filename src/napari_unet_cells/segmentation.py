@@ -44,7 +44,7 @@ class Settings:
         numbers every plane on its own.
     smallest : int or None
         Smallest cell, in pixels of the image.
-    split : float or None
+    split, certainty : float or None
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
     quality : str
@@ -56,6 +56,7 @@ class Settings:
     link: int | None = None
     smallest: int | None = None
     split: float | None = None
+    certainty: float | None = None
     fill_holes: bool | None = None
     drop_border: bool | None = None
     quality: str = "normal"
@@ -65,6 +66,7 @@ class Settings:
         chosen = {
             "smallest": None if self.smallest is None else round(self.smallest * zoom**2),
             "split": self.split,
+            "certainty": self.certainty,
             "fill_holes": self.fill_holes,
             "drop_border": self.drop_border,
         }

@@ -31,25 +31,31 @@ class AdjustForm(QWidget):
         self._largest = 1
         self.smallest = QSlider(Qt.Orientation.Horizontal)
         self.split = QSlider(Qt.Orientation.Horizontal)
-        for slider in (self.smallest, self.split):
+        self.certainty = QSlider(Qt.Orientation.Horizontal)
+        sliders = (self.smallest, self.split, self.certainty)
+        for slider in sliders:
             slider.setRange(0, STEPS)
-        self._smallest_label, self._split_label = QLabel(), QLabel()
+        self._smallest_label, self._split_label, self._certainty_label = (QLabel() for _ in sliders)
         self.fill_holes = QCheckBox("fill holes")
         self.drop_border = QCheckBox("drop cut cells")
         self.smallest.setToolTip("Cells of fewer pixels are dropped")
         self.split.setToolTip("To the right touching parts are separate cells, to the left one")
+        self.certainty.setToolTip(
+            "Cells that the network is less sure of are dropped; all the way to the left, none"
+        )
         self.fill_holes.setToolTip("Give background that one cell encloses to the cell")
         self.drop_border.setToolTip("Leave out cells that touch the border of the image")
         self.form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Smallest cell", _row(self.smallest, self._smallest_label))
         form.addRow("Split", _row(self.split, self._split_label))
+        form.addRow("Certainty", _row(self.certainty, self._certainty_label))
         form.addRow(_row(self.fill_holes, self.drop_border))
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE)
         self._timer.timeout.connect(self.changed)
-        for slider in (self.smallest, self.split):
+        for slider in sliders:
             slider.valueChanged.connect(self._changed)
         for box in (self.fill_holes, self.drop_border):
             box.toggled.connect(self._changed)
@@ -68,12 +74,13 @@ class AdjustForm(QWidget):
         self._options, self._pixels = options, zoom**2
         smallest = options.smallest / self._pixels
         self._largest = max(1, round(4 * median_area), round(2 * smallest))
-        widgets = (self.smallest, self.split, self.fill_holes, self.drop_border)
+        widgets = (self.smallest, self.split, self.certainty, self.fill_holes, self.drop_border)
         for widget in widgets:
             widget.blockSignals(True)
         # A square root, since small areas matter most.
         self.smallest.setValue(round(STEPS * (smallest / self._largest) ** 0.5))
         self.split.setValue(round(STEPS * options.split))
+        self.certainty.setValue(round(STEPS * options.certainty))
         self.fill_holes.setChecked(options.fill_holes)
         self.drop_border.setChecked(options.drop_border)
         for widget in widgets:
@@ -92,6 +99,7 @@ class AdjustForm(QWidget):
             self._options,
             smallest=round(self.smallest_area * self._pixels),
             split=self.split.value() / STEPS,
+            certainty=self.certainty.value() / STEPS,
             fill_holes=self.fill_holes.isChecked(),
             drop_border=self.drop_border.isChecked(),
         )
@@ -103,6 +111,7 @@ class AdjustForm(QWidget):
     def _show_values(self) -> None:
         self._smallest_label.setText(f"{self.smallest_area} px")
         self._split_label.setText(f"{self.split.value()} %")
+        self._certainty_label.setText(f"{self.certainty.value()} %")
 
 
 def _row(*widgets: QWidget) -> QWidget:
