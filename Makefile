@@ -18,7 +18,7 @@ help:
 	@echo 'make bench        run the benchmarks'
 	@echo 'make accuracy     measure the models that ship on DATA'
 	@echo 'make train-cells, make train-cells-fast'
-	@echo '                  train the networks that are to ship next, from DATA and'
+	@echo '                  train cells, and a cells-fast that learns from it, from DATA and'
 	@echo '                  IMAGENET; stopped, they go on where they were'
 	@echo 'make screenshots  draw the pictures of the documentation again'
 

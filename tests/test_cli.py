@@ -203,6 +203,15 @@ def test_a_model_that_is_not_there_cannot_be_described(
     assert "There is no model 'nothing'" in sentence(capsys)
 
 
+@pytest.mark.parametrize("name", ["split", "certainty"])
+@pytest.mark.parametrize("value", ["-0.1", "1.2", "nan"])
+def test_a_limit_out_of_range_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    assert main(["segment", "a.tif", "-o", str(tmp_path), f"--{name}={value}"]) == BAD_INPUT
+    assert f"--{name} must lie between 0 and 1, not {value}" in sentence(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -285,7 +285,8 @@ def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, d
     assert box.text() == "auto"
 
 
-def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei):
+@pytest.mark.parametrize("name", ["smallest", "certainty"])
+def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei, name):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
     adjust, cells = dock.segment.adjust_form, viewer.layers["nuclei cells"]
@@ -293,13 +294,13 @@ def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei)
     before = cells.data.copy()
     assert before.any()
 
-    adjust.smallest.setValue(100)
+    getattr(adjust, name).setValue(100)
     qtbot.waitUntil(lambda: "seconds" not in dock.segment.message.text()
                     and not np.array_equal(cells.data, before), timeout=10_000)  # fmt: skip
 
     assert names(viewer).count("nuclei cells") == 1
     made = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]["instances"]
-    assert made["smallest"] == adjust.options.smallest > 0
+    assert made[name] == getattr(adjust.options, name) > 0
     assert re.match(r"\d+ cells?$", dock.segment.message.text())
 
 

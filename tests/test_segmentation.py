@@ -310,9 +310,12 @@ def test_cells_are_separated_anew_without_the_network() -> None:
 
 
 def test_settings_are_in_pixels_of_the_image() -> None:
-    settings = Settings(diameter=40, smallest=100, fill_holes=False, drop_border=True)
+    settings = Settings(
+        diameter=40, smallest=100, certainty=0.6, fill_holes=False, drop_border=True
+    )
     options = settings.instances(CARD, zoom=0.5)
     assert (options.smallest, options.fill_holes, options.drop_border) == (25, False, True)
+    assert (options.certainty, options.split) == (0.6, CARD.instances.split)
     assert Settings().instances(CARD, zoom=0.5) == CARD.instances
 
 

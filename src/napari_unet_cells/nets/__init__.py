@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Models that come with the package.
 SHIPPED = Path(__file__).parent / "weights"
 
-DEFAULT_MODEL = "cells-fast"
+DEFAULT_MODEL = "cells"
 
 #: Key of `choices` under which the default model is remembered.
 _DEFAULT = "default_model"

@@ -474,7 +474,7 @@ def _plot_curve(curve: Sequence[tuple[int, float, float, float | None]], path: P
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="minutes", ylabel="loss (nats a pixel)")
+    axes = figure.add_subplot(xlabel="minutes", ylabel="loss (nats a pixel)", yscale="log")
     if curve:
         minutes = np.array([row[1] for row in curve])
         losses = np.array([row[2] for row in curve])
