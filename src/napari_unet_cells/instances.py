@@ -137,14 +137,14 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     links, depths = _spanning_tree(flood.saddles(base, level, borders, len(peaks)), peaks)
     rims, is_open = flood.rims(base, borders, len(peaks))
     base = np.ascontiguousarray(base[1:-1, 1:-1])
-    foreground = _foreground(probabilities)
+    sums = np.bincount(base.ravel(), _foreground(probabilities).ravel(), len(peaks))
     at_border = np.zeros(len(peaks), bool)
     for edge in (base[:1], base[-1:], base[:, :1], base[:, -1:]):
         at_border[edge] = True
     return Partition(
         base=base,
         areas=areas,
-        sums=np.bincount(base.ravel(), foreground.ravel(), len(peaks))[: len(peaks)],
+        sums=sums[: len(peaks)].astype(float, copy=False),
         links=links,
         depths=depths,
         n_holes=n_holes,
@@ -376,7 +376,8 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
 
 def _foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Give the probability of "cell" or "boundary"; rounded, the two may make 256."""
-    return np.add(probabilities[0], probabilities[1], dtype=np.uint16)
+    foreground: NDArray[np.uint16] = np.add(probabilities[0], probabilities[1], dtype=np.uint16)
+    return foreground
 
 
 def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
