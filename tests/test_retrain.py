@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet_cells.augment import Cropper
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets import DEFAULT_MODEL, default_model, find_model, read_card
 from napari_unet_cells.retrain_events import (
@@ -282,6 +283,25 @@ def test_a_killed_child_is_a_sentence_and_nothing_is_lost(home, dataset, tiny_mo
     finally:
         engine.close(5.0)
     assert not (home / "models").exists()
+
+
+def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
+    home, dataset, tiny_model, monkeypatch
+):
+    drawn = []
+
+    class Recorder(Cropper):
+        def __post_init__(self):
+            super().__post_init__()
+            drawn.append(self.options)
+
+    monkeypatch.setattr("napari_unet_cells.retrain.Cropper", Recorder)
+    events_of(dataset, tiny_model, None)
+    assert not read_card(tiny_model).distance
+    assert {options.weights for options in drawn} == {(1.0, 1.0, 2.0, 4.0)}
+    drawn.clear()
+    events_of(dataset, tiny_model, None, start="encoder", output="deep")
+    assert {options.weights for options in drawn} == {(1.0, 1.0, 1.0, 2.0)}
 
 
 def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):

@@ -65,6 +65,10 @@ from napari_unet_cells.settings import models_folder
 #: Side of the crops in pixels.
 CROP = 256
 
+#: Weights of the loss (see `AugmentOptions`) for networks that give no distance to the boundary:
+#: they tell touching cells apart by the boundary alone, so it counts more than its true width.
+BOUNDARY_ALONE = (1.0, 1.0, 2.0, 4.0)
+
 #: How far the tuned weights go from those of the base; tried in this order.
 MIXTURES = (1.0, 0.75, 0.5, 0.25)
 
@@ -319,6 +323,7 @@ class _Retraining:
             channels=self.card.channels,
             instances=self.cells,
             distance=self.card.distance,
+            weights=AugmentOptions.weights if self.card.distance else BOUNDARY_ALONE,
             zooms=(low, high),
             class_weights=()
             if self.cells or not planes
