@@ -40,29 +40,31 @@ bench: setup
 	[ $$found = yes ] || echo 'There are no benchmarks yet.'; \
 	exit $$status
 
-# Annotated folders, the weights of MobileNet v1, and where models are made.
+# Annotated folders, the weights of MobileNet v1, where models are made, and what teaches them.
 DATA ?= ../shared/data
 IMAGENET ?= ../shared/weights
 MODELS ?= build/models
+TEACHER ?= src/napari_unet_cells/nets/weights/cells.keras
 
-TRAIN = mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
+TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
 	-o $(MODELS)/$(1).keras $$([ -d $(MODELS)/$(1).checkpoint ] && echo --resume) \
-	--diameters 8,90 --window 18,36
-
-CELLS_OPTIONS = --alpha 0.75 --decoder 128,64,32 --init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz
+	--diameters 8,90 --window 18,36 $(2); }
 
 # First with everything changed at random, then mostly with images as they are.
-train-cells: setup
-	[ -e $(MODELS)/cells-start.json ] || { $(call TRAIN,cells-start) $(CELLS_OPTIONS) --minutes 100; }
-	[ -e $(MODELS)/cells.checkpoint ] || \
-		cp -r $(MODELS)/cells-start.checkpoint $(MODELS)/cells.checkpoint
-	$(call TRAIN,cells) $(CELLS_OPTIONS) --minutes 210 --calm 0.7
+TRAIN_TWICE = { [ -e $(MODELS)/$(1)-start.json ] || $(call TRAIN,$(1)-start,$(2) --minutes 100); } && \
+	{ [ -e $(MODELS)/$(1).checkpoint ] || \
+		cp -r $(MODELS)/$(1)-start.checkpoint $(MODELS)/$(1).checkpoint; } && \
+	$(call TRAIN,$(1),$(2) --calm 0.7 $(3))
 
-# Learns from what cells thinks, which `make train-cells` trains first.
+CELLS = --alpha 0.75 --decoder 128,64,32 --init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz
+CELLS_FAST = --alpha 0.25 --init $(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz
+
+train-cells: setup
+	$(call TRAIN_TWICE,cells,$(CELLS),--minutes 210)
+
+# The second time it learns from what `cells` thinks, which ships.
 train-cells-fast: setup
-	$(call TRAIN,cells-fast) --alpha 0.25 --minutes 100 \
-		--init $(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz \
-		--teacher $(MODELS)/cells.keras
+	$(call TRAIN_TWICE,cells-fast,$(CELLS_FAST),--minutes 185 --teacher $(TEACHER))
 
 # Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
 accuracy: setup

@@ -1,0 +1,126 @@
+"""What a network makes of a kind of image that it was never shown.
+
+For every kind of image in the annotated folders a small network is trained on all the others, and
+measured on the ``val`` images of the kind that was left out, beside a network that was trained as
+long on everything. WORK keeps every network, so a stopped run goes on where it was::
+
+    python benchmarks/leave_kind_out.py FOLDER ... --work WORK --init IMAGENET.npz --page
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from accuracy import Measured, measure, replace_section
+from tqdm import tqdm
+
+from napari_unet_cells.augment import AugmentOptions
+from napari_unet_cells.dataset import Item, read_items
+from napari_unet_cells.dataset_index import write_index
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.instances import InstanceOptions
+from napari_unet_cells.metrics import summarize
+from napari_unet_cells.nets import ModelCard, read_card
+from napari_unet_cells.nets.training import StepDone, TrainOptions
+from napari_unet_cells.train import train
+
+#: Kinds with fewer images to learn from are not left out: little would change.
+FEWEST = 30
+
+#: As for the models that ship, but shorter, and of crops as they are in use from the beginning.
+CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), calm=0.5)
+
+
+def kinds_of(items: Sequence[Item]) -> list[str]:
+    """Kinds of image that are worth leaving out."""
+    kinds = [item.kind for item in items if item.split == "train"]
+    return sorted(kind for kind in set(kinds) if kinds.count(kind) >= FEWEST)
+
+
+def write_dataset(folder: Path, items: Sequence[Item]) -> None:
+    """Copy images and masks into a data set of their own."""
+    records = []
+    for item in items:
+        name = f"{item.folder}-{item.image.name}"
+        for part, source in (("images", item.image), ("masks", item.mask)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / part / name)
+        records.append({"name": name, "kind": item.kind, "split": item.split})
+    write_index(folder, records)
+
+
+def trained(items: Sequence[Item], path: Path, init: str | None, minutes: float) -> ModelCard:
+    """Train on these images, or take the network that an earlier run made of them."""
+    if path.with_suffix(".json").is_file():
+        card = read_card(path)
+        if card.instances != InstanceOptions():  # fitted last
+            return card
+    # Nothing is measured by the training itself: what was left out is no part of its data.
+    write_dataset(path.with_suffix(""), [item for item in items if item.split == "train"])
+    options = TrainOptions(init=init, minutes=minutes, augment=CROPS)
+    checkpoint = path.with_suffix(".checkpoint")
+    resume = (checkpoint / "state.json").is_file()
+    with tqdm(total=minutes, desc=path.stem, disable=None) as bar:
+        for event in train([path.with_suffix("")], path, options, resume=resume, overwrite=True):
+            if isinstance(event, StepDone):
+                bar.update(event.minutes - bar.n)
+    return read_card(path)
+
+
+def row_of(kind: str, without: Sequence[Measured], with_it: Sequence[Measured]) -> str:
+    """Markdown: how both networks do on the same images."""
+    cells = [kind, f"{len(without)}"]
+    for measured in (without, with_it):
+        found = summarize([one.score for one in measured])
+        cells += [f"{found.ap50:.3f}", f"{found.iou:.3f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Train, measure, and print or write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", nargs="*", type=Path, help="annotated folders")
+    parser.add_argument("--work", type=Path, default=Path("build/leave-kind-out"))
+    parser.add_argument("--init", help="weights of MobileNet v1 of width 0.25 to start from")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of each training")
+    parser.add_argument("--page", action="store_true", help="write the table into the page")
+    options = parser.parse_args()
+    if not options.data:
+        print("Name annotated folders: benchmarks/leave_kind_out.py FOLDER ...")
+        return
+    items = read_items(options.data)
+    if len(kinds_of(items)) < 2:
+        raise UserError(f"The folders need two kinds of image, each with {FEWEST} to learn from.")
+    options.work.mkdir(parents=True, exist_ok=True)
+
+    def measured(kind: str | None) -> dict[str, list[Measured]]:
+        rest = [item for item in items if item.kind != kind]
+        path = options.work / f"without-{kind}.keras" if kind else options.work / "all.keras"
+        card = trained(rest, path, options.init, options.minutes)
+        by_kind: dict[str, list[Measured]] = {}
+        chosen = [item for item in items if item.split == "val" and kind in (None, item.kind)]
+        for one in measure(chosen, card):
+            by_kind.setdefault(one.item.kind, []).append(one)
+        return by_kind
+
+    everything = measured(None)
+    rows = [
+        "| kind left out | images | AP at IoU 0.5 without it | IoU | with it | IoU |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in kinds_of(items):
+        rows.append(row_of(kind, measured(kind)[kind], everything[kind]))
+    table = "\n".join([*rows, "", f"Networks of width 0.25, {options.minutes:g} minutes each."])
+    print(table)
+    if options.page:
+        replace_section("kinds", table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None
