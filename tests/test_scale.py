@@ -73,6 +73,24 @@ def test_the_cells_may_lie_anywhere_in_a_large_image() -> None:
     assert estimate(image) == pytest.approx(true, rel=0.5)
 
 
+def test_a_small_image_full_of_cells_is_not_one_cell_seen_from_afar() -> None:
+    image = simulate_nuclei((256, 256), diameter=12, seed=2)[0]
+
+    def takes_it_for_one(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if batch.shape[1] > 64:
+            return knows_thirty(batch)
+        classes = np.zeros((*batch.shape[:3], 3), np.uint8)
+        classes[..., 1] = 255
+        return classes
+
+    plane = planes_of(image).plane(())
+    limits = percentile_limits(plane)
+    assert limits is not None
+    network = FunctionNetwork(takes_it_for_one, stride=4, halo=16)
+    diameter = estimate_diameter(plane, network, limits, InstanceOptions())
+    assert diameter == pytest.approx(12, rel=0.35)
+
+
 def test_without_cells_there_is_no_estimate() -> None:
     image = np.zeros((300, 300), np.uint8)
     image[0, 0] = 1

@@ -7,7 +7,8 @@ is zoomed in too far it finds pieces of cells it is not sure of, and too far out
     score(z) = trust(z) * good^2 / (good + bad)
 
     good, bad   sum over the cells of  area / window * max(0, confidence - 0.5)^3
-                good: cells of 16 to 50 pixels across at this zoom;  bad: all others
+                good: cells of 16 to 50 pixels across at this zoom that do not reach
+                from one side of the window to the other;  bad: all others
     confidence  mean over a cell of the largest class probability
     trust       how often so far a zoom is needed: less for the extreme ones
 
@@ -192,5 +193,17 @@ def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[
     weights = np.maximum(sums / areas / 255 - LEAST_CONFIDENCE, 0) ** 3 * areas / labels.size
     diameters = np.sqrt(areas * (4 / np.pi))
     known = (diameters >= GOOD_DIAMETERS[0]) & (diameters <= GOOD_DIAMETERS[1])
+    known &= ~_spanning(labels, n)
     good, every = float(weights[known].sum()), float(weights.sum())
     return (good**2 / every if every > 0 else 0.0), float(np.median(diameters))
+
+
+def _spanning(labels: NDArray[Any], n: int) -> NDArray[np.bool_]:
+    """Which of the cells 1 to n reach across the window, so that nobody sees how wide they are.
+
+    From afar, a small image full of cells is one bright square.
+    """
+    spanning = np.zeros(n + 1, bool)
+    for lines in (labels, labels.T):
+        spanning[np.intersect1d(lines[0], lines[-1])] = True
+    return spanning[1:]
