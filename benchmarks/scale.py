@@ -1,14 +1,15 @@
 """Whether cells are found at every size: each image shrunk and magnified, its cells counted.
 
-``python benchmarks/scale.py`` takes simulated nuclei; ``python benchmarks/scale.py FOLDER...``
-the ``val`` images of annotated folders. For each zoom it prints how far the number of cells is
-off that at the image's own size, AP at IoU 0.5 against the resized truth, and how often the
-estimated diameter is right to within half an octave; with the scale estimated, and without.
+``python benchmarks/scale.py`` takes simulated nuclei; ``python benchmarks/scale.py FOLDER...`` the
+``val`` images of annotated folders; ``--model cells-fast`` another model than the default. For
+each zoom it prints how far the number of cells is off that at the image's own size, AP at IoU 0.5
+against the resized truth, and how often the estimated diameter is right to within half an octave;
+with the scale estimated, and without.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,9 +55,13 @@ def zoomed(image: Any, truth: Any, zoom: float) -> tuple[Any, Any]:
 
 def main() -> None:
     """Print a line for each zoom."""
-    card = find_model(DEFAULT_MODEL)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", nargs="*", help="annotated folders")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    options = parser.parse_args()
+    card = find_model(options.model)
     network = open_network(card)
-    pairs = list(images(sys.argv[1:]))
+    pairs = list(images(options.data))
 
     def run(image: Any, settings: Settings) -> Result:
         *_, result = segment_planes(planes_of(image), network, card, settings)

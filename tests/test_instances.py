@@ -255,6 +255,30 @@ def test_a_second_seed_in_a_textured_cell_leaves_no_hole() -> None:
     assert (labels[5:55, 5:55] == 1).all()
 
 
+def test_a_doubted_part_within_a_cell_leaves_no_hole() -> None:
+    probabilities = np.zeros((2, 7, 7), np.uint8)
+    probabilities[0] = 240
+    probabilities[0, 2:5, 2:5], probabilities[1, 2:5, 2:5] = 20, 130
+    probabilities[0, 3, 3], probabilities[1, 3, 3] = 150, 0
+    options = InstanceOptions(smoothing=0, smallest=0, split=1, certainty=0.7)
+    assert label_cells(probabilities, replace(options, certainty=0)).max() == 2
+    assert (label_cells(probabilities, options) == 1).all()
+
+
+def test_a_doubted_part_between_two_cells_is_given_to_neither() -> None:
+    probabilities = np.zeros((2, 28, 28), np.uint8)
+    probabilities[0, 2:26, 2:26] = 240  # a ring, cut into two cells
+    probabilities[0, 13:15, 2:26], probabilities[1, 13:15, 2:26] = 60, 190
+    probabilities[0, 7:21, 7:21], probabilities[1, 7:21, 7:21] = 10, 140
+    probabilities[0, 9:19, 9:19], probabilities[1, 9:19, 9:19] = 90, 60
+    probabilities[:, 6:10, 12:16] = 0  # a hole between the upper cell and the doubted part
+    options = InstanceOptions(smoothing=0, smallest=0, split=0.95, certainty=0.7)
+    assert label_cells(probabilities, replace(options, certainty=0)).max() == 3
+    cells = label_cells(probabilities, options)
+    assert cells.max() == 2
+    assert not cells[9:19, 9:19].any()
+
+
 def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough() -> None:
     probabilities = np.zeros((2, 20, 20), np.uint8)
     probabilities[0, 5:9, 4:8] = 250
@@ -403,6 +427,21 @@ OPTIONS = st.builds(
 )
 
 
+@st.composite
+def nested(draw: st.DrawFn) -> NDArray[np.uint8]:
+    """Squares in squares, side by side: closed rings, which random pixels hardly ever make."""
+    doubts = st.sampled_from([(0, 0), (20, 130), (90, 80), (240, 0), (200, 55)])
+    squares = []
+    for _ in range(draw(st.integers(1, 3))):
+        square = np.zeros((2, 13, 13), np.uint8)
+        for inset, pair in enumerate(draw(st.lists(doubts, min_size=2, max_size=4))):
+            square[:, 2 * inset : 13 - 2 * inset, 2 * inset : 13 - 2 * inset] = np.array(pair)[
+                :, np.newaxis, np.newaxis
+            ]
+        squares.append(square)
+    return np.concatenate(squares, axis=2)
+
+
 @settings(max_examples=200, deadline=None)
 @given(PLANES, OPTIONS)
 def test_the_cells_are_those_of_the_reference(
@@ -414,6 +453,28 @@ def test_the_cells_are_those_of_the_reference(
     np.testing.assert_array_equal(cells, slow_cells(parts, probabilities, level, options))
     np.testing.assert_array_equal(cells, parts.lut(options)[parts.base])
     np.testing.assert_array_equal(cells, label_cells(probabilities, options))
+
+
+#: That keep most parts apart and doubt some of them.
+DOUBTING = st.builds(
+    InstanceOptions,
+    smoothing=st.just(0.0),
+    smallest=st.integers(0, 8),
+    fill_holes=st.sampled_from([True, True, False]),
+    split=st.sampled_from([0.7, 1.0]),
+    certainty=st.sampled_from([0.6, 0.7, 0.9]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(nested(), DOUBTING)
+def test_doubted_parts_leave_what_the_reference_leaves(
+    probabilities: NDArray[np.uint8], options: InstanceOptions
+) -> None:
+    parts = partition(probabilities, options)
+    level = _levels(probabilities, options)[1:-1, 1:-1]
+    cells = parts.cells(options)
+    np.testing.assert_array_equal(cells, slow_cells(parts, probabilities, level, options))
 
 
 @settings(max_examples=100, deadline=None)

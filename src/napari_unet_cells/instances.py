@@ -134,7 +134,8 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     base, peaks, areas = flood.flood(level)
     n_holes = flood.number_holes(base, len(peaks))
     borders = flood.borders(base)
-    links, depths = _spanning_tree(flood.saddles(base, level, borders, len(peaks)), peaks)
+    saddles = flood.saddles(base, level, borders, len(peaks))
+    links, depths = _spanning_tree(saddles, peaks)
     rims, is_open = flood.rims(base, borders, len(peaks))
     base = np.ascontiguousarray(base[1:-1, 1:-1])
     sums = np.bincount(base.ravel(), _foreground(probabilities).ravel(), len(peaks))
@@ -147,6 +148,7 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
         sums=sums[: len(peaks)].astype(float, copy=False),
         links=links,
         depths=depths,
+        contacts=saddles[:, :2].astype(np.int32),
         n_holes=n_holes,
         rims=rims,
         is_open=is_open,
@@ -183,6 +185,8 @@ class Partition:
     depths : uint8 array, (m,)
         Of each link: the lower of the peaks of the two sides less the saddle, in 1/255 of
         probability. A side is all that links of higher saddles join.
+    contacts : int32 array, (c, 2)
+        All pairs of touching parts.
     n_holes : int
     rims : int32 array, (k, 2)
         Pairs of a hole and a part that it touches.
@@ -199,6 +203,7 @@ class Partition:
     sums: NDArray[np.float64]
     links: NDArray[np.int32]
     depths: NDArray[np.uint8]
+    contacts: NDArray[np.int32]
     n_holes: int
     rims: NDArray[np.int32]
     is_open: NDArray[np.bool_]
@@ -263,7 +268,7 @@ class Partition:
         kept[0] = False
         owner = np.zeros(len(group) + self.n_holes, np.intp)
         owner[: len(group)][kept] = group[kept]
-        if options.fill_holes and self.n_holes:
+        if options.fill_holes and (self.n_holes or not kept[1:].all()):
             self._fill_holes(owner, group, kept)
         if options.drop_border:
             dropped = np.zeros(len(group), bool)
@@ -301,22 +306,25 @@ class Partition:
     ) -> None:
         """Give background that touches one cell only, and not the border, to that cell.
 
-        A part that is dropped is background too and joins the holes around it, so a ring
-        with a speck in it becomes a disc.
+        A part that is dropped is background too and joins the holes and the dropped parts
+        that it touches, so a ring with a speck in it becomes a disc.
         """
         node = np.arange(len(owner))
         node[: len(group)] = group
-        holes, parts = self.rims[:, 0], group[self.rims[:, 1]]
-        speck = ~kept[parts]
+        is_void = np.ones(len(owner), bool)
+        is_void[: len(group)] = ~kept
+        touching = node[np.concatenate([self.rims, self.contacts, self.contacts[:, ::-1]])]
+        voids, others = touching[is_void[touching[:, 0]]].T
+        both = is_void[others]
         outlets = group[self.is_open & ~kept]
         joined = np.concatenate(
-            [np.append(holes[speck], np.zeros_like(outlets)), np.append(parts[speck], outlets)]
+            [np.append(voids[both], np.zeros_like(outlets)), np.append(others[both], outlets)]
         )
         void = _components(joined.reshape(2, -1).T, len(owner))
         lowest = np.full(len(owner), len(owner), np.intp)
         highest = np.zeros(len(owner), np.intp)
-        np.minimum.at(lowest, void[holes[~speck]], parts[~speck])
-        np.maximum.at(highest, void[holes[~speck]], parts[~speck])
+        np.minimum.at(lowest, void[voids[~both]], others[~both])
+        np.maximum.at(highest, void[voids[~both]], others[~both])
         enclosing = np.where(lowest == highest, highest, 0)
         enclosing[0] = 0
         background = owner == 0
