@@ -47,13 +47,15 @@ MODELS ?= build/models
 TEACHER ?= src/napari_unet_cells/nets/weights/cells.keras
 
 TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
-	-o $(MODELS)/$(1).keras $$([ -d $(MODELS)/$(1).checkpoint ] && echo --resume) \
+	-o $(MODELS)/$(1).keras $$([ -f $(MODELS)/$(1).checkpoint/state.json ] && echo --resume) \
 	--diameters 8,90 --window 18,36 $(2); }
 
 # First with everything changed at random, then mostly with images as they are.
 TRAIN_TWICE = { [ -e $(MODELS)/$(1)-start.json ] || $(call TRAIN,$(1)-start,$(2) --minutes 100); } && \
-	{ [ -e $(MODELS)/$(1).checkpoint ] || \
-		cp -r $(MODELS)/$(1)-start.checkpoint $(MODELS)/$(1).checkpoint; } && \
+	{ [ -f $(MODELS)/$(1).checkpoint/state.json ] || { \
+		rm -rf $(MODELS)/$(1).checkpoint $(MODELS)/copy && \
+		cp -r $(MODELS)/$(1)-start.checkpoint $(MODELS)/copy && \
+		mv $(MODELS)/copy $(MODELS)/$(1).checkpoint; }; } && \
 	$(call TRAIN,$(1),$(2) --calm 0.7 $(3))
 
 CELLS = --alpha 0.75 --decoder 128,64,32 --init $(IMAGENET)/mobilenet_v1_0.75_224_imagenet.npz

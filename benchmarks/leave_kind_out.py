@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from accuracy import Measured, measure, replace_section
+from accuracy import PAGE, Measured, measure, replace_section
 from tqdm import tqdm
 
 from napari_unet_cells.augment import AugmentOptions
@@ -37,7 +37,8 @@ CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), calm=0.5)
 def kinds_of(items: Sequence[Item]) -> list[str]:
     """Kinds of image that are worth leaving out."""
     kinds = [item.kind for item in items if item.split == "train"]
-    return sorted(kind for kind in set(kinds) if kinds.count(kind) >= FEWEST)
+    measured = {item.kind for item in items if item.split == "val"}
+    return sorted(kind for kind in measured if kinds.count(kind) >= FEWEST)
 
 
 def write_dataset(folder: Path, items: Sequence[Item]) -> None:
@@ -94,11 +95,14 @@ def main() -> None:
     items = read_items(options.data)
     if len(kinds_of(items)) < 2:
         raise UserError(f"The folders need two kinds of image, each with {FEWEST} to learn from.")
+    if options.page and "<!-- kinds: start -->" not in PAGE.read_text(encoding="utf-8"):
+        raise UserError(f"{PAGE} has no section kinds.")  # before the trainings, not after
     options.work.mkdir(parents=True, exist_ok=True)
 
     def measured(kind: str | None) -> dict[str, list[Measured]]:
         rest = [item for item in items if item.kind != kind]
-        path = options.work / f"without-{kind}.keras" if kind else options.work / "all.keras"
+        name = f"without-{kind}" if kind else "all"
+        path = options.work / f"{name}-{options.minutes:g}-minutes.keras"
         card = trained(rest, path, options.init, options.minutes)
         by_kind: dict[str, list[Measured]] = {}
         chosen = [item for item in items if item.split == "val" and kind in (None, item.kind)]

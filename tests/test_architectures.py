@@ -192,6 +192,11 @@ def test_encoder_weights_that_do_not_fit_are_a_sentence(architectures: Any, tmp_
     np.savez(path, something=np.zeros(3))
     with pytest.raises(UserError, match="holds no weights"):
         load_encoder_weights(model, path)
+    whole = path.read_bytes()
+    for content in (b"not an archive", b"", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read as pretrained weights"):
+            load_encoder_weights(model, path)
     path.write_text("not an archive")
     with pytest.raises(UserError, match="cannot be read as pretrained weights"):
         load_encoder_weights(model, path)

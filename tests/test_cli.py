@@ -203,6 +203,13 @@ def test_a_model_that_is_not_there_cannot_be_described(
     assert "There is no model 'nothing'" in sentence(capsys)
 
 
+def test_a_diameter_that_is_no_number_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "a.tif", "-o", str(tmp_path), "--diameter", "nan"]) == BAD_INPUT
+    assert "--diameter must be above 0, not nan" in sentence(capsys)
+
+
 @pytest.mark.parametrize("name", ["split", "certainty"])
 @pytest.mark.parametrize("value", ["-0.1", "1.2", "nan"])
 def test_a_limit_out_of_range_is_named(
@@ -637,6 +644,10 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--window", "36,18"], "--window takes two numbers, the lower one first"),
         (["--diameters", "7"], "--diameters takes two numbers, the lower one first"),
         (["--calm", "1.5"], "--calm must lie between 0 and 1, not 1.5"),
+        (["--alpha", "0.02"], "--alpha must be at least 0.03125"),
+        (["--alpha", "nan"], "--alpha must be at least 0.03125"),
+        (["--minutes", "nan"], "--minutes must be above 0"),
+        (["--seed", "-1"], "--seed must not be negative"),
     ],
 )
 def test_numbers_that_make_no_network_are_named(

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import psutil
 import pytest
 import tifffile
 
-from napari_unet_cells.nets import DEFAULT_MODEL
+from napari_unet_cells.nets import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = pytest.mark.gui
@@ -301,6 +302,8 @@ def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei,
     assert names(viewer).count("nuclei cells") == 1
     made = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]["instances"]
     assert made[name] == getattr(adjust.options, name) > 0
+    fitted = asdict(find_model(DEFAULT_MODEL).instances)
+    assert {**made, name: fitted[name]} == fitted  # sliders that were not moved change nothing
     assert re.match(r"\d+ cells?$", dock.segment.message.text())
 
 

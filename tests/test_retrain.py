@@ -14,6 +14,7 @@ import tifffile
 
 from napari_unet_cells.augment import Cropper
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import DEFAULT_MODEL, default_model, find_model, read_card
 from napari_unet_cells.retrain_events import (
     Choosing,
@@ -331,3 +332,13 @@ def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model):
     *_, done = events_of(dataset, tiny_model, None, start="encoder")
     assert done.card.distance
     assert load_model(done.card).output_shape[-1] == 4
+
+
+def test_a_fresh_start_does_not_take_limits_of_another_network(home, tmp_path, tiny_model):
+    few = make_dataset(tmp_path / "few", 1)  # nothing is held back, so nothing is fitted
+    card = read_card(tiny_model)
+    replace(card, instances=InstanceOptions(certainty=0.7, cell_threshold=0.7)).write()
+    *_, fresh = events_of(few, tiny_model, None, start="encoder")
+    assert fresh.card.instances == InstanceOptions()
+    *_, tuned = events_of(few, tiny_model, None)
+    assert tuned.card.instances.certainty == 0.7

@@ -197,6 +197,25 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def test_an_interrupted_validation_keeps_the_trained_weights(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = trainer(planes, tmp_path)
+    for event in training.run():
+        if event.step == 3:
+            break
+    weights = training.model.get_weights()
+    assert not all(map(np.array_equal, weights, training._average))
+
+    def interrupted(*_: Any, **__: Any) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.model, "test_on_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training._validation_loss()
+    assert all(map(np.array_equal, weights, training.model.get_weights()))
+
+
 @pytest.mark.parametrize("at", ["average", "state", "replace", "clean up"])
 def test_a_checkpoint_that_is_not_finished_leaves_the_one_before(
     planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,9 +70,9 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
         metavar="NAME_OR_PATH",
-        help=f"an installed model or a .keras file (default: {DEFAULT_MODEL})",
+        help="an installed model or a .keras file (default: the one that `models` names so, "
+        f"{DEFAULT_MODEL} where no other was chosen or retrained)",
     )
     parser.add_argument(
         "--diameter",
@@ -135,7 +136,7 @@ def _request(options: argparse.Namespace) -> Request:
 
     for name in ("diameter", "pixel_size"):
         value = getattr(options, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
     for name in ("split", "certainty"):
         value = getattr(options, name)
@@ -166,13 +167,14 @@ def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_unet_cells.batch import FileDone, PixelsDone, segment_files
+    from napari_unet_cells.nets import default_model
 
     request = _request(options)
     paths, failed = _find(options.path)
     if not paths:
         return BAD_INPUT
     total = len(paths) + failed
-    events = segment_files(paths, options.output, options.model, request)
+    events = segment_files(paths, options.output, options.model or default_model(), request)
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for event in events:
             if isinstance(event, PixelsDone):

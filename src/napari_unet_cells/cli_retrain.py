@@ -52,6 +52,8 @@ def _retrain(options: argparse.Namespace) -> int:
 
     if not options.minutes > 0:
         raise UserError("--minutes must be above 0.")
+    if options.seed < 0:
+        raise UserError(f"--seed must not be negative, and is {options.seed}.")
     chosen = RetrainOptions(minutes=options.minutes, start=options.start, seed=options.seed)
     base = options.base or default_model()
     layout = "{desc}{percentage:3.0f}%|{bar}|{postfix}"

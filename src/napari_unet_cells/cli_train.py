@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.nets.architectures import ARCHITECTURES
 
+#: Of the width of a MobileNet: a layer of 32 filters would have none.
+NARROWEST = 1 / 32
+
 if TYPE_CHECKING:
     from napari_unet_cells.nets.training import TrainOptions
 
@@ -160,8 +163,12 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
     from napari_unet_cells.nets.training import CELL_CLASSES, TrainOptions
 
     alpha = options.alpha
-    if options.minutes <= 0 or options.batch < 1 or (alpha is not None and alpha <= 0):
-        raise UserError("--minutes and --alpha must be above 0 and --batch at least 1.")
+    if not 0 < options.minutes < math.inf or options.batch < 1 or options.seed < 0:
+        raise UserError(
+            "--minutes must be above 0, --batch at least 1, and --seed must not be negative."
+        )
+    if alpha is not None and not NARROWEST <= alpha < math.inf:
+        raise UserError(f"--alpha must be at least {NARROWEST:g}: narrower is no network.")
     known = ARCHITECTURES[options.arch].options
     if alpha is not None and "alpha" not in known:
         raise UserError(f"--alpha is the width of a MobileNet; {options.arch} has none.")

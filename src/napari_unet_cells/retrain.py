@@ -30,7 +30,7 @@ from napari_unet_cells.cases import Case, check_cases
 from napari_unet_cells.dataset import Item, held_out, read_items
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.fit import fit_instances
-from napari_unet_cells.instances import label_cells
+from napari_unet_cells.instances import InstanceOptions, label_cells
 from napari_unet_cells.metrics import (
     ClassScore,
     ImageScore,
@@ -170,6 +170,8 @@ def retrain(
     tuner = (cache or TunerCache()).get(card, classes, options)
     distance = _learns_distance(card, classes, options)
     made = replace(card, classes=classes, distance=distance)
+    if options.start != "model":  # limits that were fitted to another network
+        made = replace(made, instances=InstanceOptions())
     work = _Retraining(made, classes, tuner, train, held, options)
     before = work.score(card) if held and options.start == "model" else None
     yield from work.tune(stop)

@@ -329,11 +329,14 @@ class Trainer:
         current = self.model.get_weights()
         self.model.set_weights(self._average)
         losses = []
-        for i in range(VALIDATION_BATCHES):
-            images, targets, weights = self._validation.batch(self._batch, (i,))
-            targets = self._taught(images, targets)
-            losses.append(float(self.model.test_on_batch(images, targets, sample_weight=weights)))
-        self.model.set_weights(current)
+        try:
+            for i in range(VALIDATION_BATCHES):
+                images, targets, weights = self._validation.batch(self._batch, (i,))
+                targets = self._taught(images, targets)
+                loss = self.model.test_on_batch(images, targets, sample_weight=weights)
+                losses.append(float(loss))
+        finally:  # else a checkpoint, written where this is interrupted, would hold the average
+            self.model.set_weights(current)
         return float(np.mean(losses))
 
     def _save(self) -> None:

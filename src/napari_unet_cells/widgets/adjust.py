@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSlider, QWidget
@@ -27,6 +28,7 @@ class AdjustForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._options = InstanceOptions()
+        self._shown: dict[str, Any] = {}
         self._pixels = 1.0  # of the network, for one of the image
         self._largest = 1
         self.smallest = QSlider(Qt.Orientation.Horizontal)
@@ -85,6 +87,7 @@ class AdjustForm(QWidget):
         self.drop_border.setChecked(options.drop_border)
         for widget in widgets:
             widget.blockSignals(False)
+        self._shown = self._chosen()
         self._show_values()
 
     @property
@@ -95,14 +98,18 @@ class AdjustForm(QWidget):
     @property
     def options(self) -> InstanceOptions:
         """What is chosen, in pixels that the network saw."""
-        return replace(
-            self._options,
-            smallest=round(self.smallest_area * self._pixels),
-            split=self.split.value() / STEPS,
-            certainty=self.certainty.value() / STEPS,
-            fill_holes=self.fill_holes.isChecked(),
-            drop_border=self.drop_border.isChecked(),
-        )
+        # A slider has few steps: what was not moved stays exactly as the run had it.
+        moved = {k: value for k, value in self._chosen().items() if value != self._shown.get(k)}
+        return replace(self._options, **moved)
+
+    def _chosen(self) -> dict[str, Any]:
+        return {
+            "smallest": round(self.smallest_area * self._pixels),
+            "split": self.split.value() / STEPS,
+            "certainty": self.certainty.value() / STEPS,
+            "fill_holes": self.fill_holes.isChecked(),
+            "drop_border": self.drop_border.isChecked(),
+        }
 
     def _changed(self, *_: object) -> None:
         self._show_values()
