@@ -181,6 +181,21 @@ def test_encoder_weights_are_copied_by_name(architectures: Any, tmp_path: Path) 
     np.testing.assert_array_equal(np.asarray(model.get_layer("conv1").kernel), kernel)
 
 
+def test_a_model_that_ships_is_a_start_with_decoder_and_head(architectures: Any) -> None:
+    from napari_unet_cells.nets import SHIPPED, load_model, read_card
+    from napari_unet_cells.nets.encoders import load_encoder_weights
+
+    card = read_card(SHIPPED / "cells-fast.keras")
+    shipped = load_model(card).get_weights()
+    model = architectures.build("mobilenet_unet", 4, 3, alpha=0.25)
+    assert load_encoder_weights(model, card.path) == len(shipped)
+    for ours, theirs in zip(model.get_weights(), shipped, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    wider = architectures.build("mobilenet_unet", 4, 3, alpha=0.5)
+    with pytest.raises(UserError, match=r"same alpha"):
+        load_encoder_weights(wider, card.path)
+
+
 def test_encoder_weights_that_do_not_fit_are_a_sentence(architectures: Any, tmp_path: Path) -> None:
     from napari_unet_cells.nets.encoders import load_encoder_weights
 

@@ -20,6 +20,7 @@ from napari_unet_cells.augment import (
     Annotated,
     AugmentOptions,
     Cropper,
+    _stained_otherwise,
     annotate,
     boundary_classes,
     class_weights,
@@ -264,6 +265,34 @@ def test_rare_kinds_are_drawn_more_often_than_their_share(nuclei: Annotated) -> 
     cropper = Cropper(planes)
     assert cropper._probability.sum() == pytest.approx(1)
     assert cropper._probability[-1] == pytest.approx(0.25)  # of kinds 9 : 1, roots 3 : 1
+
+
+def test_of_a_kind_images_that_hold_more_crops_are_drawn_more_often() -> None:
+    """An image of four crops twice as often as one of one crop; kinds keep their share."""
+
+    def plane(side: int, diameter: float, kind: str) -> Annotated:
+        blank = np.zeros((side, side), np.uint8)
+        return Annotated(blank, blank.astype(np.int32), diameter, kind)
+
+    planes = [plane(64, 20, "a"), plane(128, 20, "a"), plane(128, 72, "a"), plane(256, 20, "b")]
+    cropper = Cropper(planes, AugmentOptions(size=64, window=(18.0, 36.0)))
+    # The third is seen at half its size. Three of one kind and one of another: roots.
+    expected = np.array([1, 2, 1, 0]) / 4 * 3**0.5 + np.array([0, 0, 0, 1])
+    np.testing.assert_allclose(cropper._probability, expected / expected.sum())
+
+
+def test_other_stains_change_colours_and_keep_the_order_of_intensities() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[np.newaxis, :, np.newaxis], 3, axis=2)
+    rng = np.random.default_rng(0)
+    stained = [_stained_otherwise(ramp, rng) for _ in range(20)]
+    for image in stained:
+        assert image.shape == ramp.shape
+        assert (np.diff(image.astype(int), axis=1) >= 0).all()
+        assert image[0, 0].tolist() == [0, 0, 0]
+        assert (image[0, -1] >= 203).all()
+    middle = np.array([image[0, 128] for image in stained], float)
+    assert (middle.std(axis=0) > 10).all()  # each image otherwise,
+    assert (np.ptp(middle, axis=1) > 10).mean() > 0.8  # and each channel
 
 
 def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None:

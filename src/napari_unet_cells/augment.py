@@ -260,7 +260,8 @@ class Cropper:
     """Draws batches of augmented crops from annotated planes.
 
     Kinds of image are drawn with the square root of their frequency, so that a rare kind
-    is seen often enough to be learned.
+    is seen often enough to be learned; among those of a kind, an image of four times as many
+    crops is drawn twice as often, since there is more to learn from it.
     """
 
     planes: list[Annotated]
@@ -272,9 +273,7 @@ class Cropper:
         side = self.options.size
         self._noise = rng.standard_normal((side * 3, side * 3), dtype=np.float32)
         self._shading = [_shading(rng, side) for _ in range(24)]
-        kinds = [plane.kind for plane in self.planes]
-        weights = np.array([kinds.count(kind) ** -0.5 for kind in kinds])
-        self._probability = weights / weights.sum()
+        self._probability = _probabilities(self.planes, self.options)
 
     def batch(self, n: int, seed: tuple[int, ...]) -> tuple[Any, Any, Any]:
         """Draw one batch; the same seed gives the same batch.
@@ -363,6 +362,30 @@ class Cropper:
         return pixels
 
 
+def _probabilities(planes: Sequence[Annotated], options: AugmentOptions) -> NDArray[np.float64]:
+    """How often each plane is drawn; see `Cropper`."""
+    kinds = np.array([plane.kind for plane in planes])
+    sizes = np.array([_crops_in(plane, options) ** 0.5 for plane in planes])
+    probability = np.zeros(len(planes))
+    for kind in set(kinds.tolist()):
+        those = kinds == kind
+        probability[those] = np.sqrt(those.sum()) * sizes[those] / sizes[those].sum()
+    return np.asarray(probability / probability.sum())
+
+
+def _crops_in(plane: Annotated, options: AugmentOptions) -> float:
+    """How many crops a plane holds at the scale at which it will be seen, at least one."""
+    zoom = _zoom_of_use(plane.diameter, options)
+    return max(1.0, plane.mask.size * zoom**2 / options.size**2)
+
+
+def _zoom_of_use(diameter: float, options: AugmentOptions) -> float:
+    """Zoom that brings cells of a diameter into the window; 1 where either is not known."""
+    if diameter == 0 or options.window is None:
+        return 1.0
+    return float(np.clip(diameter, *options.window)) / diameter
+
+
 def _shading(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     """Smooth illumination between about 0.5 and 1.1, from a grid of 3 x 3 random values."""
     grid = PILImage.fromarray(rng.uniform(0.5, 1.1, (3, 3)).astype(np.float32))
@@ -381,7 +404,7 @@ def _usual_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generat
     """Near the scale at which the network is used."""
     if diameter == 0 or options.window is None:
         return float(np.exp(rng.normal(0.0, 0.2)))
-    usual = float(np.clip(diameter, *options.window)) / diameter
+    usual = _zoom_of_use(diameter, options)
     return float(np.clip(usual * np.exp(rng.normal(0.0, 0.25)), *ZOOMS))
 
 
@@ -414,11 +437,17 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
         mix = rng.dirichlet((3.0, 3.0, 3.0)).astype(np.float32)
         return (image @ mix).astype(np.uint8)
     if chance < 0.5:
-        gain = rng.uniform(0.8, 1.0, 3).astype(np.float32)
-        image = (image * gain).astype(np.uint8)
+        image = _stained_otherwise(image, rng)
     if chance > 0.9:
         image = image[..., rng.permutation(3)]
     return image
+
+
+def _stained_otherwise(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """More or less of a stain multiplies the optical density: a power of the intensity."""
+    power = np.exp(rng.normal(0.0, 0.25, 3))
+    table = np.linspace(0.0, 1.0, 256)[:, np.newaxis] ** power * rng.uniform(204, 255, 3)
+    return np.stack([table.astype(np.uint8)[image[..., c], c] for c in range(3)], axis=2)
 
 
 def _warp(

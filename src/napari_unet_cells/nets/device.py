@@ -35,6 +35,7 @@ _SAYS_FULL = (
     "alloc_failed",
     "bad_alloc",
     "dst tensor is not initialized",
+    "defaultcpuallocator",  # PyTorch's
 )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.nets import load_model, read_card
 
 if TYPE_CHECKING:
     import keras
@@ -157,7 +158,8 @@ def load_encoder_weights(
         Any model that holds the encoder's layers.
     source : str or Path
         An ``.npz`` whose keys are ``LAYER/VARIABLE``, such as ``conv1/kernel``; a file of
-        `keras.applications` (``..._no_top.h5``); or `IMAGENET`.
+        `keras.applications` (``..._no_top.h5``); `IMAGENET`; or a ``.keras`` model of this
+        program, of which decoder and head are taken too.
     encoder : Encoder, optional
         Of the model. Only an ``.npz`` can be read without.
     options : mapping, optional
@@ -209,24 +211,29 @@ def _read_weights(
     source: str, encoder: Encoder | None, options: Mapping[str, Any]
 ) -> Mapping[str, NDArray[Any]]:
     """Arrays by ``LAYER/VARIABLE``."""
+    if Path(source).suffix == ".keras":
+        return _by_name(load_model(read_card(Path(source))))
     if source == IMAGENET or Path(source).suffix in KERAS_SUFFIXES:
         if encoder is None:
             raise UserError(
                 f"This architecture has no encoder that {source} could be loaded into. Train it "
                 "without pretrained weights, or choose an architecture such as mobilenet_unet."
             )
-        backbone = _pretrained(encoder, source, options)
-        return {
-            f"{layer.name}/{variable.name}": np.asarray(variable)
-            for layer in backbone.layers
-            for variable in layer.weights
-        }
+        return _by_name(_pretrained(encoder, source, options))
     try:
         return dict(np.load(source, allow_pickle=False))
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(
             f"{source} cannot be read as pretrained weights (.npz): {error}."
         ) from error
+
+
+def _by_name(model: keras.Model) -> dict[str, NDArray[Any]]:
+    return {
+        f"{layer.name}/{variable.name}": np.asarray(variable)
+        for layer in model.layers
+        for variable in layer.weights
+    }
 
 
 def _pretrained(encoder: Encoder, source: str, options: Mapping[str, Any]) -> keras.Model:

@@ -27,7 +27,8 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.nets import architectures, find_model, load_model
 from napari_unet_cells.nets.device import is_out_of_memory, prepare_gpus
-from napari_unet_cells.nets.loss import make_loss, soften
+from napari_unet_cells.nets.loss import soften
+from napari_unet_cells.nets.steps import ENGINES, LossForm
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +64,7 @@ class TrainOptions:
     build : mapping
         Options of the architecture, such as ``{"alpha": 0.25}``.
     init : str or None
-        Encoder weights to start from: a file, or "imagenet"; see `load_encoder_weights`.
+        Weights to start from: a file, or "imagenet"; see `load_encoder_weights`.
     minutes : float
         Time of all sessions together, the resumed ones included.
     batch : int
@@ -75,6 +76,8 @@ class TrainOptions:
     augment : AugmentOptions
     teacher : str or None
         Name or file of a model that gives the same classes: its doubts are learned as well.
+    engine : str
+        A name of `steps.ENGINES`, which takes the steps.
     """
 
     architecture: str = "mobilenet_unet"
@@ -88,6 +91,7 @@ class TrainOptions:
     seed: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     teacher: str | None = None
+    engine: str = "tensorflow"
 
     @property
     def distance(self) -> bool:
@@ -182,15 +186,12 @@ class Trainer:
             architectures.load_pretrained(
                 self.model, options.architecture, options.init, options.build
             )
-        self.model.compile(
-            optimizer=keras.optimizers.AdamW(
-                learning_rate=options.learning_rate, weight_decay=1e-4, clipnorm=1.0
-            ),
-            loss=make_loss(options.distance, soft=options.teacher is not None),
-            jit_compile=False,
-        )
-        self._teacher = _load_teacher(options)
-        self._average = self.model.get_weights()
+        engine = ENGINES[options.engine]
+        form = LossForm(options.distance, soft=options.teacher is not None)
+        self.steps = engine.steps(self.model, form)
+        teacher = _load_teacher(options)
+        self._teacher = None if teacher is None else engine.forward(teacher)
+        self._average = self.steps.get_weights()
         if resume:
             self._restore()
 
@@ -277,15 +278,13 @@ class Trainer:
 
     def _step(self, batch: tuple[Any, Any, Any]) -> float:
         images, targets, weights = (part[: self._batch] for part in batch)
-        self._set_learning_rate(self._progress.seconds / (self.options.minutes * 60))
-        targets = self._taught(images, targets)
-        return float(self.model.train_on_batch(images, targets, sample_weight=weights))
+        rate = self._learning_rate(self._progress.seconds / (self.options.minutes * 60))
+        return self.steps.step(images, self._taught(images, targets), weights, rate)
 
     def _taught(self, images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[Any]:
         if self._teacher is None:
             return targets
-        logits = self._teacher.predict_on_batch(images)
-        return soften(targets, logits, self.options.distance, TEACHER_SHARE)
+        return soften(targets, self._teacher(images), self.options.distance, TEACHER_SHARE)
 
     def trained_model(self) -> keras.Model:
         """Build a fresh network with the averaged weights: no optimizer, ready to save."""
@@ -308,35 +307,31 @@ class Trainer:
                 for future in ahead:
                     future.cancel()
 
-    def _set_learning_rate(self, t: float) -> None:
+    def _learning_rate(self, t: float) -> float:
         """Cosine over the time budget `t` in [0, 1], after a linear rise over its first 2 %."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(t, 1.0)))
-        self.model.optimizer.learning_rate = (
-            self.options.learning_rate * min(1.0, 0.05 + t / 0.02) * max(cosine, 0.002)
-        )
+        return self.options.learning_rate * min(1.0, 0.05 + t / 0.02) * max(cosine, 0.002)
 
     def _update_average(self) -> None:
         # A young average follows faster, else it would remember the untrained weights.
         n = self._progress.step / EMA_EVERY
         decay = min(EMA_DECAY, n / (n + 9))
-        for average, weight in zip(self._average, self.model.get_weights(), strict=True):
+        for average, weight in zip(self._average, self.steps.get_weights(), strict=True):
             average *= decay
             average += (1 - decay) * weight
 
     def _validation_loss(self) -> float | None:
         if self._validation is None:
             return None
-        current = self.model.get_weights()
-        self.model.set_weights(self._average)
+        current = self.steps.get_weights()
+        self.steps.set_weights(self._average)
         losses = []
         try:
             for i in range(VALIDATION_BATCHES):
                 images, targets, weights = self._validation.batch(self._batch, (i,))
-                targets = self._taught(images, targets)
-                loss = self.model.test_on_batch(images, targets, sample_weight=weights)
-                losses.append(float(loss))
+                losses.append(self.steps.loss(images, self._taught(images, targets), weights))
         finally:  # else a checkpoint, written where this is interrupted, would hold the average
-            self.model.set_weights(current)
+            self.steps.set_weights(current)
         return float(np.mean(losses))
 
     def _save(self) -> None:
@@ -344,7 +339,7 @@ class Trainer:
 
         ::
 
-            a/model.weights.h5  a/average.npz     the one before
+            a/...  a/average.npz     the one before
             b/model.weights.h5  b/average.npz     the new one
             state.json                            says which counts; replaced last, at once
 
@@ -364,7 +359,7 @@ class Trainer:
     def _write_checkpoint(self, folder: Path) -> None:
         slot = _SLOTS[1] if self._slot == _SLOTS[0] else _SLOTS[0]
         (folder / slot).mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(folder / slot / "model.weights.h5")
+        self.steps.save(folder / slot)
         np.savez(folder / slot / "average.npz", *self._average)
         options = _json_options(self.options)
         state = {"slot": slot, "options": options, **asdict(self._progress)}
@@ -380,7 +375,8 @@ class Trainer:
         folder = self._checkpoint
         try:
             state = json.loads((folder / "state.json").read_text())
-            theirs = {"classes": [*CELL_CLASSES], "distance": False, **state["options"]}
+            before = {"classes": [*CELL_CLASSES], "distance": False, "engine": "tensorflow"}
+            theirs = {**before, **state["options"]}
             ours = _json_options(self.options)
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
@@ -388,7 +384,7 @@ class Trainer:
             raise _damaged(folder, error) from error
         differ = [
             key
-            for key in ("architecture", "build", "classes", "channels", "distance")
+            for key in ("architecture", "build", "classes", "channels", "distance", "engine")
             if theirs.get(key) != ours[key]
         ]
         if differ:
@@ -396,19 +392,16 @@ class Trainer:
                 f"{folder} holds a training with another {differ[0]} "
                 f"({theirs.get(differ[0])}, not {ours[differ[0]]})."
             )
-        # The optimizer's slots exist only after it was built; without them Keras would
-        # silently restore the weights alone.
-        self.model.optimizer.build(self.model.trainable_variables)
         try:
             self._slot = state.get("slot")
             files = folder / (self._slot or "")
-            self.model.load_weights(files / "model.weights.h5")
+            self.steps.load(files)
             with np.load(files / "average.npz") as arrays:
                 self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
             self._progress = _Progress(
                 state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
             )
-        except Exception as error:  # whatever Keras, h5py or zipfile raise on a damaged file
+        except Exception as error:  # whatever is raised on a damaged file
             raise _damaged(folder, error) from error
 
     def write_curve(self, path: str | Path) -> None:
