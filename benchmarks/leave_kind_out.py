@@ -24,6 +24,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.metrics import summarize
 from napari_unet_cells.nets import ModelCard, read_card
+from napari_unet_cells.nets.steps import ENGINES
 from napari_unet_cells.nets.training import StepDone, TrainOptions
 from napari_unet_cells.train import train
 
@@ -53,7 +54,7 @@ def write_dataset(folder: Path, items: Sequence[Item]) -> None:
     write_index(folder, records)
 
 
-def trained(items: Sequence[Item], path: Path, init: str | None, minutes: float) -> ModelCard:
+def trained(items: Sequence[Item], path: Path, options: TrainOptions) -> ModelCard:
     """Train on these images, or take the network that an earlier run made of them."""
     if path.with_suffix(".json").is_file():
         card = read_card(path)
@@ -61,10 +62,9 @@ def trained(items: Sequence[Item], path: Path, init: str | None, minutes: float)
             return card
     # Nothing is measured by the training itself: what was left out is no part of its data.
     write_dataset(path.with_suffix(""), [item for item in items if item.split == "train"])
-    options = TrainOptions(init=init, minutes=minutes, augment=CROPS)
     checkpoint = path.with_suffix(".checkpoint")
     resume = (checkpoint / "state.json").is_file()
-    with tqdm(total=minutes, desc=path.stem, disable=None) as bar:
+    with tqdm(total=options.minutes, desc=path.stem, disable=None) as bar:
         for event in train([path.with_suffix("")], path, options, resume=resume, overwrite=True):
             if isinstance(event, StepDone):
                 bar.update(event.minutes - bar.n)
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/leave-kind-out"))
     parser.add_argument("--init", help="weights of MobileNet v1 of width 0.25 to start from")
     parser.add_argument("--minutes", type=float, default=10.0, help="of each training")
+    parser.add_argument("--engine", default="tensorflow", choices=ENGINES)
     parser.add_argument("--page", action="store_true", help="write the table into the page")
     options = parser.parse_args()
     if not options.data:
@@ -98,12 +99,15 @@ def main() -> None:
     if options.page and "<!-- kinds: start -->" not in PAGE.read_text(encoding="utf-8"):
         raise UserError(f"{PAGE} has no section kinds.")  # before the trainings, not after
     options.work.mkdir(parents=True, exist_ok=True)
+    training = TrainOptions(
+        init=options.init, minutes=options.minutes, augment=CROPS, engine=options.engine
+    )
 
     def measured(kind: str | None) -> dict[str, list[Measured]]:
         rest = [item for item in items if item.kind != kind]
         name = f"without-{kind}" if kind else "all"
         path = options.work / f"{name}-{options.minutes:g}-minutes.keras"
-        card = trained(rest, path, options.init, options.minutes)
+        card = trained(rest, path, training)
         by_kind: dict[str, list[Measured]] = {}
         chosen = [item for item in items if item.split == "val" and kind in (None, item.kind)]
         for one in measure(chosen, card):
@@ -117,7 +121,8 @@ def main() -> None:
     ]
     for kind in kinds_of(items):
         rows.append(row_of(kind, measured(kind)[kind], everything[kind]))
-    table = "\n".join([*rows, "", f"Networks of width 0.25, {options.minutes:g} minutes each."])
+    said = f"Networks of width 0.25, {options.minutes:g} minutes each with {options.engine}."
+    table = "\n".join([*rows, "", said])
     print(table)
     if options.page:
         replace_section("kinds", table)
