@@ -227,8 +227,8 @@ def test_a_limit_out_of_range_is_named(
         (["{data}", "-o", "{out}/m.h5"], "ends in .keras"),
         (["{data}", "-o", "{out}/none/m.keras"], "There is no folder"),
         (["{data}", "-o", "{out}/m.keras", "--minutes", "0"], "must be above 0"),
-        (["{data}", "-o", "{out}/m.keras", "--alpha", "-1"], "must be above 0"),
-        (["{data}", "-o", "{out}/m.keras", "--alpha", "0"], "must be above 0"),
+        (["{data}", "-o", "{out}/m.keras", "--alpha", "-1"], "--alpha must be at least 0.03125"),
+        (["{data}", "-o", "{out}/m.keras", "--alpha", "0"], "--alpha must be at least 0.03125"),
         (
             ["{data}", "-o", "{out}/m.keras", "--arch", "vgg16_unet", "--alpha", "1"],
             "--alpha is the width of a MobileNet; vgg16_unet has none",

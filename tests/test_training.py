@@ -444,14 +444,12 @@ def test_a_teacher_is_learned_from_and_stays_as_it_is(planes: list[Any], tmp_pat
     alone = trainer(planes, tmp_path / "alone")
     steps(taught, 12)
     steps(alone, 12)
-    for before, after in zip(
-        load_model(find_model(name)).get_weights(), taught._teacher.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(before, after)
     assert largest_difference(taught.model.get_weights(), alone.model.get_weights()) > 1e-3
     # It comes nearer to what its teacher thinks than who learned alone.
     images, _, _ = taught._train.batch(8, (99,))
-    thought = taught._teacher.predict_on_batch(images)
+    thought = taught._teacher(images)
+    untouched = load_model(find_model(name)).predict_on_batch(images)
+    np.testing.assert_array_equal(thought, untouched)
 
     def far(trained: Any) -> float:
         return float(np.abs(trained.model.predict_on_batch(images) - thought).mean())
