@@ -270,14 +270,17 @@ def _compiled(
         convert_variables_to_constants_v2,
     )
 
+    head, block = _without_last(model)
+
     def forward(batch: Any) -> Any:
         with tf.device(place):
             if channels < card.channels:
                 batch = tf.repeat(batch, card.channels, axis=-1)
-            logits = model(batch, training=False)
-            if card.makes_cells:
-                return _probabilities(tf, logits, card)
-            return _certainty(tf, logits)
+            logits = _unstacked(tf, head(batch, training=False), block, model.output_shape[-1])
+            planes = (
+                _probabilities(tf, logits, card) if card.makes_cells else _certainty(tf, logits)
+            )
+            return tf.transpose(tf.stack(planes), (1, 2, 3, 0))
 
     signature = tf.TensorSpec((None, None, None, channels), tf.float32)
     concrete = tf.function(forward, input_signature=[signature]).get_concrete_function()
@@ -290,19 +293,48 @@ def _compiled(
     return run
 
 
-def _probabilities(tf: Any, logits: Any, card: ModelCard) -> Any:
-    """Class and probabilities of some classes, as `Network.predict` gives them for cells.
+def _without_last(model: keras.Model) -> tuple[keras.Model, int]:
+    """Give a network without its last depth-to-space, and how many pixels a side that makes of one.
 
-    Channel by channel, as in `_certainty`.
+    `_unstacked` does that work on its way.
     """
-    channels = tf.unstack(logits, axis=-1)
+    import keras
+
+    last, node, _ = model.outputs[0]._keras_history
+    if type(last).__name__ != "DepthToSpace":
+        return model, 1
+    return keras.Model(model.inputs, last._inbound_nodes[node].input_tensors[0]), last.block_size
+
+
+def _unstacked(tf: Any, logits: Any, block: int, n: int) -> list[Any]:
+    """Give the n channels of logits, each as a plane of its own (batch, y, x).
+
+    What is computed of planes that lie in one piece takes less time than of every n-th value;
+    one transposition brings them there, and with depth-to-space in it the forward pass of the
+    fastest network takes a tenth less.
+    """
+    size, height, width = tf.unstack(tf.shape(logits)[:3])
+    blocks = tf.reshape(logits, (size, height, width, block, block, n))
+    planes = tf.transpose(blocks, (5, 0, 1, 3, 2, 4))
+    planes = tf.reshape(planes, (n, size, height * block, width * block))
+    channels: list[Any] = tf.unstack(planes)
+    return channels
+
+
+def _probabilities(tf: Any, channels: list[Any], card: ModelCard) -> list[Any]:
+    """Class and probabilities of some classes, as `Network.predict` gives them for cells."""
     depth = [tf.sigmoid(channels.pop())] if card.distance else []
     largest, classes = _largest(tf, channels)
     powers = [tf.exp(channel - largest) for channel in channels]
     scale = 1.0 / tf.add_n(powers)
     _, *columns = card.columns
     kept = [powers[column] * scale for column in columns] + depth
-    return tf.stack([classes, *(tf.cast(tf.round(p * 255.0), tf.uint8) for p in kept)], axis=-1)
+    return [classes, *(_in_bytes(tf, p) for p in kept)]
+
+
+def _in_bytes(tf: Any, part: Any) -> Any:
+    """Round 0 to 1 to 0 to 255."""
+    return tf.cast(part * 255.0 + 0.5, tf.uint8)
 
 
 def _largest(tf: Any, channels: list[Any]) -> tuple[Any, Any]:
@@ -314,19 +346,19 @@ def _largest(tf: Any, channels: list[Any]) -> tuple[Any, Any]:
     return largest, classes
 
 
-def _certainty(tf: Any, logits: Any) -> Any:
+def _certainty(tf: Any, channels: list[Any]) -> list[Any]:
     """Class and uncertainty, as `Network.predict` gives them for classes alone.
 
     With x1 >= x2 the two largest logits x, the margin of the softmax is
     ``(1 - exp(x2 - x1)) / sum(exp(x - x1))``. Channel by channel it costs a third of what
     argmax, softmax and top-k over the last axis do, of few values each.
     """
-    first, *others = tf.unstack(logits, axis=-1)
+    first, *others = channels
     classes, second = tf.zeros_like(first, tf.uint8), first - float("inf")
     for number, channel in enumerate(others, 1):
         classes = tf.where(channel > first, tf.constant(number, tf.uint8), classes)
         second = tf.maximum(second, tf.minimum(first, channel))
         first = tf.maximum(first, channel)
-    total = tf.add_n([tf.exp(channel - first) for channel in tf.unstack(logits, axis=-1)])
+    total = tf.add_n([tf.exp(channel - first) for channel in channels])
     margin = (1.0 - tf.exp(second - first)) / total
-    return tf.stack([classes, tf.cast(tf.round(255.0 - 255.0 * margin), tf.uint8)], axis=-1)
+    return [classes, _in_bytes(tf, 1.0 - margin)]
