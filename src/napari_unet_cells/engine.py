@@ -64,7 +64,9 @@ _POLL_SECONDS = 0.05
 #: Exit codes of a child whose memory was full. Seldom is there a reply: where memory is promised
 #: and then missing, as on Linux and macOS, the system kills the process; where it is refused
 #: (Windows, `ulimit -v`) TensorFlow reports large tensors in order, but lets the
-#: `std::bad_alloc` of its scratch memory and of small ones abort the process.
+#: `std::bad_alloc` of its scratch memory and of small ones abort the process, or (seen on a
+#: processor with AMX) writes to what it was refused, a segmentation fault. One that has another
+#: reason comes again with smaller tiles, and is told then.
 _MEMORY_FULL_EXITS = frozenset(
     {
         NO_MEMORY_EXIT,
@@ -74,7 +76,7 @@ _MEMORY_FULL_EXITS = frozenset(
         0xE06D7363,  # a C++ exception that nobody caught
     }
     if sys.platform == "win32"
-    else {NO_MEMORY_EXIT, -signal.SIGKILL, -signal.SIGABRT}
+    else {NO_MEMORY_EXIT, -signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV}
 )
 
 

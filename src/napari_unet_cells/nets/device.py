@@ -36,6 +36,7 @@ _SAYS_FULL = (
     "bad_alloc",
     "dst tensor is not initialized",
     "defaultcpuallocator",  # PyTorch's
+    "exception:status: 1, ",  # oneDNN's, inside an AbortedError: dnnl_out_of_memory is 1
 )
 
 
