@@ -339,9 +339,9 @@ class Trainer:
 
         ::
 
-            a/...  a/average.npz     the one before
-            b/model.weights.h5  b/average.npz     the new one
-            state.json                            says which counts; replaced last, at once
+            a/average.npz  a/...    the one before; what `Steps.save` writes, and the average
+            b/average.npz  b/...    the new one
+            state.json              says which counts; replaced last, at once
 
         Raises
         ------
