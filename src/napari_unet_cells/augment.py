@@ -8,7 +8,7 @@ noise and shading come from banks that are drawn once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -225,7 +225,7 @@ class AugmentOptions:
     window : (float, float) or None
         Median diameters, in pixels, into which the other half is zoomed as it will be when the
         network is used, give or take a quarter (see `scale.zoom_for`). None leaves those
-        images as they are, give or take a fifth.
+        images as they are, give or take as much.
     weights : tuple of float
         Loss weight of background, cell, boundary and of boundary between touching cells. A
         boundary that weighs more than what lies outside is drawn too wide, and cells too large.
@@ -239,7 +239,7 @@ class AugmentOptions:
         Whether the distance to the boundary is a target beside the classes.
     calm : float
         Part of the crops, 0 to 1, that look as images do when the network is used: zoomed as
-        they will be, and with no other kind of light. With many of them at the end of a
+        they will be, in nearly the same light. With many of them at the end of a
         training, the network fits what there is; the others keep it from fitting only that.
     """
 
@@ -253,6 +253,74 @@ class AugmentOptions:
     zooms: tuple[float, float] | None = None
     distance: bool = False
     calm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far the light of a crop may differ from that of its image.
+
+    Attributes
+    ----------
+    any_colour : bool
+        Whether grey becomes colour, colour grey, and stains others; see `_recolour`.
+    blurred, inverted, shaded, noisy, relit : float
+        Part of the crops, 0 to 1, that are; `relit` ones have other gamma and limits.
+    widest_blur : float
+        Largest standard deviation in pixels.
+    most_noise : float
+        Largest standard deviation, where the image reaches from 0 to 1.
+    gamma : float
+        Standard deviation of the logarithm of the exponent.
+    black, white : (float, float)
+        Ranges of the intensities that become 0 and 1.
+    """
+
+    any_colour: bool
+    blurred: float
+    widest_blur: float
+    inverted: float
+    shaded: float
+    noisy: float
+    most_noise: float
+    relit: float
+    gamma: float
+    black: tuple[float, float]
+    white: tuple[float, float]
+
+
+#: For a network that is to see images it has never seen.
+ANY_LIGHT = Light(
+    any_colour=True,
+    blurred=0.3,
+    widest_blur=1.8,
+    inverted=0.3,
+    shaded=0.3,
+    noisy=0.5,
+    most_noise=0.08,
+    relit=0.7,
+    gamma=0.35,
+    black=(-0.1, 0.15),
+    white=(0.75, 1.3),
+)
+
+#: Of one kind of image, from one microscope.
+SAME_LIGHT = replace(ANY_LIGHT, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0)
+
+#: Hardly changed: where people draw an outline depends on how bright and how sharp a cell is.
+CALM_LIGHT = replace(
+    SAME_LIGHT,
+    blurred=0.1,
+    widest_blur=0.8,
+    noisy=0.3,
+    most_noise=0.04,
+    relit=0.4,
+    gamma=0.15,
+    black=(-0.05, 0.06),
+    white=(0.9, 1.12),
+)
+
+#: How far a crop's zoom strays from that of use (standard deviation of its logarithm).
+STRAY, CALM_STRAY = 0.25, 0.15
 
 
 @dataclass
@@ -300,17 +368,19 @@ class Cropper:
 
     def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
         options = self.options
-        any_kind = options.zooms is None and not (options.calm and rng.random() < options.calm)
         tilted = False
-        if any_kind:
+        if options.zooms is not None:
+            light = SAME_LIGHT
+            zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
+        elif options.calm and rng.random() < options.calm:
+            light = CALM_LIGHT
+            zoom = _usual_zoom(plane.diameter, options, rng, CALM_STRAY)
+        else:
+            light = ANY_LIGHT
             zoom = _draw_zoom(plane.diameter, options, rng)
             tilted = rng.random() < 0.4
-        elif options.zooms is None:
-            zoom = _usual_zoom(plane.diameter, options, rng)
-        else:
-            zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
         image, mask, weight, distance = _warp(plane, zoom, options.size, tilted, rng)
-        pixels = self._intensity(image, any_kind, rng)
+        pixels = self._intensity(image, light, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
         if options.channels == 1 and pixels.shape[2] > 1:
@@ -339,24 +409,25 @@ class Cropper:
         return classes, weights
 
     def _intensity(
-        self, image: NDArray[np.uint8], any_kind: bool, rng: np.random.Generator
+        self, image: NDArray[np.uint8], light: Light, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Gamma, contrast, blur, noise, of any kind also colour, inversion, shading; in [0, 1]."""
-        if any_kind:
+        """Change colour, blur, gamma, contrast, shading and noise; in [0, 1]."""
+        if light.any_colour:
             image = _recolour(image, rng)
-        if rng.random() < 0.3:
-            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.8 if any_kind else 1.0)))
+        if rng.random() < light.blurred:
+            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, light.widest_blur)))
             image = _with_pillow(image, lambda picture: picture.filter(blur))
-        invert = any_kind and rng.random() < 0.3
-        pixels = _look_up_table(rng, invert)[image]
+        invert = rng.random() < light.inverted
+        pixels = _look_up_table(rng, light, invert)[image]
         side = self.options.size
         grey = pixels.ndim == 2
-        if any_kind and rng.random() < 0.3:
+        if rng.random() < light.shaded:
             shading = self._shading[rng.integers(len(self._shading))]
             pixels *= shading if grey else shading[..., np.newaxis]
-        if rng.random() < 0.5:
+        if rng.random() < light.noisy:
             y, x = rng.integers(0, side * 2, 2)
-            noise = self._noise[y : y + side, x : x + side] * np.float32(rng.uniform(0.005, 0.08))
+            strength = np.float32(rng.uniform(0.005, light.most_noise))
+            noise = self._noise[y : y + side, x : x + side] * strength
             pixels += noise if grey else noise[..., np.newaxis]
         np.clip(pixels, 0.0, 1.0, out=pixels)
         return pixels
@@ -400,20 +471,20 @@ def _draw_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generato
     return float(np.clip(np.exp(rng.uniform(low, high)) / diameter, *ZOOMS))
 
 
-def _usual_zoom(diameter: float, options: AugmentOptions, rng: np.random.Generator) -> float:
+def _usual_zoom(
+    diameter: float, options: AugmentOptions, rng: np.random.Generator, stray: float = STRAY
+) -> float:
     """Near the scale at which the network is used."""
-    if diameter == 0 or options.window is None:
-        return float(np.exp(rng.normal(0.0, 0.2)))
     usual = _zoom_of_use(diameter, options)
-    return float(np.clip(usual * np.exp(rng.normal(0.0, 0.25)), *ZOOMS))
+    return float(np.clip(usual * np.exp(rng.normal(0.0, stray)), *ZOOMS))
 
 
-def _look_up_table(rng: np.random.Generator, invert: bool) -> NDArray[np.float32]:
+def _look_up_table(rng: np.random.Generator, light: Light, invert: bool) -> NDArray[np.float32]:
     """256 intensities to [0, 1] with another gamma and other limits."""
     values = np.linspace(0.0, 1.0, 256, dtype=np.float32)
-    if rng.random() < 0.7:
-        values = values ** np.float32(np.exp(rng.normal(0.0, 0.35)))
-        low, high = rng.uniform(-0.1, 0.15), rng.uniform(0.75, 1.3)
+    if rng.random() < light.relit:
+        values = values ** np.float32(np.exp(rng.normal(0.0, light.gamma)))
+        low, high = rng.uniform(*light.black), rng.uniform(*light.white)
         values = np.clip((values - low) / (high - low), 0.0, 1.0)
     return np.ascontiguousarray(1.0 - values if invert else values, dtype=np.float32)
 
