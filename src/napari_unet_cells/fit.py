@@ -15,11 +15,11 @@ from napari_unet_cells.metrics import compare, summarize
 #: What is tried for each option. The smallest cell stays small: it is the one limit that
 #: belongs to an image and not to a network.
 GRID: dict[str, Sequence[float]] = {
-    "split": (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "split": (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.95),
     "smallest": (6, 12, 20),
-    "certainty": (0.0, 0.6, 0.65, 0.7, 0.74, 0.76, 0.78, 0.8, 0.82, 0.84, 0.87, 0.9),
-    "cell_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "smoothing": (0.5, 1.0, 1.5, 2.0, 2.5),
+    "certainty": (0.0, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.78, 0.8, 0.82, 0.84, 0.87, 0.9),
+    "cell_threshold": (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8),
+    "smoothing": (0.5, 1.0, 1.25, 1.5, 2.0, 2.5),
 }
 
 #: Options that drop cells are judged by AP at IoU 0.5 alone: that at 0.75 rises where cells that
