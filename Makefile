@@ -51,16 +51,21 @@ START ?= src/napari_unet_cells/nets/weights/cells-fast.keras
 # PyTorch takes a step in a third of TensorFlow's time where the processor multiplies bfloat16.
 TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
 	-o $(MODELS)/$(1).keras $$([ -f $(MODELS)/$(1).checkpoint/state.json ] && echo --resume) \
-	--engine torch --diameters 8,90 --window 18,36 --calm 0.6 $(2); }
+	--engine torch --diameters 8,90 --window 18,36 $(2); }
 
+CELLS := --alpha 1.0 --decoder 128,64,32 --minutes 75
+
+# In two halves of 75 minutes: the second begins at the full learning rate again, where the first
+# has come to rest.
 train-cells: torch
-	$(call TRAIN,cells,--alpha 1.0 --decoder 128,64,32 --minutes 75 \
+	@[ -f $(MODELS)/cells-half.keras ] || $(call TRAIN,cells-half,$(CELLS) --calm 0.6 \
 		--init $(IMAGENET)/mobilenet_v1_1.0_224_imagenet.npz)
+	$(call TRAIN,cells,$(CELLS) --calm 0.7 --seed 7 --init $(MODELS)/cells-half.keras)
 
 # Goes on from the one that ships; START=$(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz begins anew,
 # which takes longer.
 train-cells-fast: torch
-	$(call TRAIN,cells-fast,--alpha 0.25 --minutes 24 --teacher $(TEACHER) --init $(START))
+	$(call TRAIN,cells-fast,--alpha 0.25 --calm 0.6 --minutes 24 --teacher $(TEACHER) --init $(START))
 
 # Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
 accuracy: setup
