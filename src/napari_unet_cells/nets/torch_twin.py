@@ -197,6 +197,10 @@ class TorchSteps:
         with self._torch.no_grad():
             return float(self._mean_loss(images, targets, weights, training=False))
 
+    def batch_loss(self, targets: Any, logits: Any, weights: Any) -> Any:
+        """Give the weighted mean of the loss over the pixels of a batch, of tensors."""
+        return (self._loss(targets, logits) * weights).mean()
+
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights, in the order of Keras."""
         return self._twin.get_weights()
@@ -226,7 +230,7 @@ class TorchSteps:
         training: bool,
     ) -> Any:
         logits = self._twin(images, training)
-        return (self._loss(self._twin.tensor(targets), logits) * self._twin.tensor(weights)).mean()
+        return self.batch_loss(self._twin.tensor(targets), logits, self._twin.tensor(weights))
 
 
 def make_torch_loss(torch: Any, distance: bool, soft: bool) -> Callable[[Any, Any], Any]:
