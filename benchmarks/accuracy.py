@@ -13,7 +13,7 @@ import argparse
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,26 @@ class Measured:
         return summarize([self.score]).ap50
 
 
-def measure(items: Sequence[Item], card: ModelCard) -> Iterator[Measured]:
+def cards_of(names: Sequence[str] | None) -> list[ModelCard]:
+    """Read the cards of these models, or of all that ship."""
+    paths = sorted(SHIPPED.glob("*.keras"))
+    if names:
+        # A model of the user's may have the name of one that ships.
+        shipped = {path.stem: path for path in paths}
+        paths = [shipped.get(name) or find_model(name).path for name in names]
+    return [read_card(path) for path in paths]
+
+
+def measure(
+    items: Sequence[Item],
+    card: ModelCard,
+    change: Callable[[NDArray[Any]], NDArray[Any]] = lambda image: image,
+) -> Iterator[Measured]:
     """Segment every image and compare; where nothing can be predicted, nothing is found."""
     network = open_network(card)
     for item in tqdm(items, desc=card.name, disable=None):
         image, truth = item.read()
+        image = change(image)
         cells, problem = None, ""
         try:
             cells = segmented(image, network, card).cells
@@ -348,16 +363,10 @@ def main() -> None:
     if not options.data:
         print("Name annotated folders to measure on: benchmarks/accuracy.py FOLDER ...")
         return
-    paths = sorted(SHIPPED.glob("*.keras"))
-    if options.models:
-        # A model of the user's may have the name of one that ships.
-        shipped = {path.stem: path for path in paths}
-        paths = [shipped.get(name) or find_model(name).path for name in options.models]
     items = read_items(options.data, "val")
     results: dict[str, dict[str, Any]] = {}
     kept: dict[str, Any] = {}
-    for path in paths:
-        card = read_card(path)
+    for card in cards_of(options.models):
         measured = list(measure(items, card))
         groups = {name: summary_of(members) for name, members in groups_of(measured).items()}
         results[card.name] = groups
