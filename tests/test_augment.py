@@ -20,11 +20,11 @@ from napari_unet_cells.augment import (
     Annotated,
     AugmentOptions,
     Cropper,
-    _stained_otherwise,
     annotate,
     boundary_classes,
     class_weights,
 )
+from napari_unet_cells.light import stained_otherwise
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.scale import diameters_of
 
@@ -284,7 +284,7 @@ def test_of_a_kind_images_that_hold_more_crops_are_drawn_more_often() -> None:
 def test_other_stains_change_colours_and_keep_the_order_of_intensities() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[np.newaxis, :, np.newaxis], 3, axis=2)
     rng = np.random.default_rng(0)
-    stained = [_stained_otherwise(ramp, rng) for _ in range(20)]
+    stained = [stained_otherwise(ramp, rng) for _ in range(20)]
     for image in stained:
         assert image.shape == ramp.shape
         assert (np.diff(image.astype(int), axis=1) >= 0).all()

@@ -1,0 +1,118 @@
+"""Other light for training crops: how far gamma, contrast, colour, blur and noise may go.
+
+One 8-bit look-up table holds gamma, contrast and inversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far the light of a crop may differ from that of its image.
+
+    Attributes
+    ----------
+    any_colour : bool
+        Whether grey becomes colour, colour grey, and stains others; see `recolour`.
+    blurred, inverted, shaded, noisy, relit : float
+        Part of the crops, 0 to 1, that are; `relit` ones have other gamma and limits.
+    widest_blur : float
+        Largest standard deviation in pixels.
+    most_noise : float
+        Largest standard deviation, where the image reaches from 0 to 1.
+    gamma : float
+        Standard deviation of the logarithm of the exponent.
+    black, white : (float, float)
+        Ranges of the intensities that become 0 and 1.
+    """
+
+    any_colour: bool
+    blurred: float
+    widest_blur: float
+    inverted: float
+    shaded: float
+    noisy: float
+    most_noise: float
+    relit: float
+    gamma: float
+    black: tuple[float, float]
+    white: tuple[float, float]
+
+
+#: For a network that is to see images it has never seen.
+ANY_LIGHT = Light(
+    any_colour=True,
+    blurred=0.3,
+    widest_blur=1.8,
+    inverted=0.3,
+    shaded=0.3,
+    noisy=0.5,
+    most_noise=0.08,
+    relit=0.7,
+    gamma=0.35,
+    black=(-0.1, 0.15),
+    white=(0.75, 1.3),
+)
+
+#: Of one kind of image, from one microscope.
+SAME_LIGHT = replace(ANY_LIGHT, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0)
+
+#: Hardly changed: where people draw an outline depends on how bright and how sharp a cell is.
+CALM_LIGHT = replace(
+    SAME_LIGHT,
+    blurred=0.1,
+    widest_blur=0.8,
+    noisy=0.3,
+    most_noise=0.04,
+    relit=0.4,
+    gamma=0.15,
+    black=(-0.05, 0.06),
+    white=(0.9, 1.12),
+)
+
+
+def look_up_table(rng: np.random.Generator, light: Light, invert: bool) -> NDArray[np.float32]:
+    """256 intensities to [0, 1] with another gamma and other limits."""
+    values = np.linspace(0.0, 1.0, 256, dtype=np.float32)
+    if rng.random() < light.relit:
+        values = values ** np.float32(np.exp(rng.normal(0.0, light.gamma)))
+        low, high = rng.uniform(*light.black), rng.uniform(*light.white)
+        values = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return np.ascontiguousarray(1.0 - values if invert else values, dtype=np.float32)
+
+
+def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Grey from colour, colour from grey, or other stains; most images stay as they are.
+
+    Channels that are not colours stay: each means something else to the network.
+    """
+    chance = rng.random()
+    if image.ndim == 3 and image.shape[2] != 3:
+        return image
+    if image.ndim == 2:
+        if chance > 0.12:
+            return image
+        # Fluorescence is often saved as an RGB image in the colour of its dye.
+        dye = rng.uniform(0.0, 1.0, 3)
+        dye /= dye.max()
+        return (image[..., np.newaxis] * dye.astype(np.float32)).astype(np.uint8)
+    if chance < 0.25:
+        mix = rng.dirichlet((3.0, 3.0, 3.0)).astype(np.float32)
+        return (image @ mix).astype(np.uint8)
+    if chance < 0.5:
+        image = stained_otherwise(image, rng)
+    if chance > 0.9:
+        image = image[..., rng.permutation(3)]
+    return image
+
+
+def stained_otherwise(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """More or less of a stain multiplies the optical density: a power of the intensity."""
+    power = np.exp(rng.normal(0.0, 0.25, 3))
+    table = np.linspace(0.0, 1.0, 256)[:, np.newaxis] ** power * rng.uniform(204, 255, 3)
+    return np.stack([table.astype(np.uint8)[image[..., c], c] for c in range(3)], axis=2)
