@@ -58,7 +58,7 @@ CELLS := --alpha 1.0 --decoder 128,64,32 --minutes 75
 # In two halves of 75 minutes: the second begins at the full learning rate again, where the first
 # has come to rest.
 train-cells: torch
-	@[ -f $(MODELS)/cells-half.keras ] || $(call TRAIN,cells-half,$(CELLS) --calm 0.6 \
+	[ -f $(MODELS)/cells-half.keras ] || $(call TRAIN,cells-half,$(CELLS) --calm 0.6 \
 		--init $(IMAGENET)/mobilenet_v1_1.0_224_imagenet.npz)
 	$(call TRAIN,cells,$(CELLS) --calm 0.7 --seed 7 --init $(MODELS)/cells-half.keras)
 

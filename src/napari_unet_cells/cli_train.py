@@ -60,7 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         default=0.0,
         metavar="0..1",
         help="part of the crops that look as images do in use, not zoomed, inverted or coloured "
-        "otherwise (default: 0; the models that ship have 0.6)",
+        "otherwise (default: 0; the models that ship have 0.6 to 0.7)",
     )
     parser.add_argument(
         "--teacher",
