@@ -132,3 +132,59 @@ def test_no_label_is_made_up() -> None:
         resized = resize_labels(labels, shape)
         assert resized.shape == shape
         assert np.isin(resized, labels).all()
+
+
+@pytest.mark.parametrize("side", [37, 90, 200, 400])
+def test_outlines_are_as_fine_as_what_was_measured(side: int) -> None:
+    """Two halves of a disc, seen in 100 x 100 pixels: its edge lies between pixels."""
+
+    def disc(n: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        y, x = (np.mgrid[:n, :n] + 0.5) * (100 / n)
+        depth = 30.3 - np.hypot(y - 50, x - 50)
+        return depth, np.where(depth >= 0, 1 + (x > 50), 0).astype(np.int32)
+
+    depth, labels = disc(100)
+    inside = np.round(depth * 40).clip(-250, 250).astype(np.int16)
+    _, truth = disc(side)
+    plain, fine = (resize_labels(labels, (side, side), at) for at in (None, inside))
+    wrong = [int(np.sum(found != truth)) for found in (plain, fine)]
+    assert wrong[1] < 0.5 * wrong[0]
+    assert wrong[1] <= 0.004 * side**2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30), st.integers(1, 30), st.integers(0))
+def test_what_is_inside_takes_labels_of_what_is_inside(
+    height: int, width: int, rows: int, columns: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    inside = rng.integers(-255, 256, (height, width)).astype(np.int16)
+    labels = np.where(inside >= 0, rng.integers(1, 4, (height, width)), 0)
+    labels = np.where((inside < 0) & (rng.random((height, width)) < 0.3), 4, labels)  # a hole
+    resized = resize_labels(labels, (rows, columns), inside)
+    share = np.asarray(
+        [
+            [
+                _bilinear(
+                    inside, (y + 0.5) * height / rows - 0.5, (x + 0.5) * width / columns - 0.5
+                )
+                for x in range(columns)
+            ]
+            for y in range(rows)
+        ]
+    )
+    if (rows, columns) != (height, width):
+        clear = np.abs(share) > 1e-3
+        np.testing.assert_array_equal(np.isin(resized, (1, 2, 3))[clear], (share >= 0)[clear])
+    assert np.isin(resized, labels).all()
+
+
+def _bilinear(values: NDArray[Any], y: float, x: float) -> float:
+    y, x = (float(np.clip(at, 0, n - 1)) for at, n in zip((y, x), values.shape, strict=True))
+    return float(
+        sum(
+            max(0.0, 1 - abs(y - i)) * max(0.0, 1 - abs(x - j)) * values[i, j]
+            for i in range(values.shape[0])
+            for j in range(values.shape[1])
+        )
+    )

@@ -382,6 +382,27 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
     return lut
 
 
+def inside(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.int16]:
+    """Probability of "cell" or "boundary" less `InstanceOptions.cell_threshold`.
+
+    0 or more in the parts of a `Partition` and below 0 elsewhere, also in its holes.
+
+    Parameters
+    ----------
+    probabilities : uint8 array, (2 or 3, y, x)
+        As `partition` takes them.
+    options : InstanceOptions
+
+    Returns
+    -------
+    int16 array, (y, x)
+        In units of 1/255.
+    """
+    level = round(options.cell_threshold * 255)
+    margin: NDArray[np.int16] = _foreground(probabilities).astype(np.int16) - np.int16(level)
+    return margin
+
+
 def _foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Give the probability of "cell" or "boundary"; rounded, the two may make 256."""
     foreground: NDArray[np.uint16] = np.add(probabilities[0], probabilities[1], dtype=np.uint16)
@@ -391,7 +412,7 @@ def _foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
 def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
     """Give the smoothed height whose peaks are seeds, at least 1; 0 is background."""
     cell, _, *distance = probabilities
-    foreground = _foreground(probabilities) >= round(options.cell_threshold * 255)
+    foreground = inside(probabilities, options) >= 0
     smoothed = np.maximum(smooth(distance[0] if distance else cell, options.smoothing), 1)
     level = np.zeros((cell.shape[0] + 2, cell.shape[1] + 2), np.uint8)
     np.multiply(smoothed, foreground, out=level[1:-1, 1:-1])

@@ -121,16 +121,23 @@ def resize_classes(
     return largest
 
 
-def resize_labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+def resize_labels(
+    labels: NDArray[Any], shape: tuple[int, int], inside: NDArray[np.integer[Any]] | None = None
+) -> NDArray[Any]:
     """Labels at another size: nearest neighbour, with the stairs at their edges smoothed.
 
     A pixel near an edge takes the label with the largest sum of bilinear weights among its
-    four neighbours in `labels`.
+    four neighbours in `labels`. With `inside` it lies inside where that, interpolated, is not
+    negative, and only the neighbours that lie where it does are asked: the outline is then as
+    fine as what was measured, and not as the pixels of `labels`.
 
     Parameters
     ----------
     labels : integer array, (y, x)
     shape : (int, int)
+    inside : signed integer array, (y, x), optional
+        0 or more where a pixel of `labels` lies inside of what has an outline. No label may be
+        both inside and outside.
 
     Returns
     -------
@@ -147,7 +154,7 @@ def resize_labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     below, right = (
         np.minimum(start + 1, n - 1) for start, n in zip((top, left), labels.shape, strict=True)
     )
-    if not (shape[0] > labels.shape[0] and shape[1] > labels.shape[1]):
+    if inside is None and not (shape[0] > labels.shape[0] and shape[1] > labels.shape[1]):
         return resized  # smaller cells have no stairs to smooth
     # Cells of four neighbours that differ; elsewhere the nearest is right.
     mixed = np.zeros(labels.shape, bool)
@@ -155,9 +162,13 @@ def resize_labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     mixed[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     mixed[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
     rows, columns = np.nonzero(mixed[top[:, np.newaxis], left])
-    corners = np.stack([labels[y[rows], x[columns]] for y in (top, below) for x in (left, right)])
+    four = [(y[rows], x[columns]) for y in (top, below) for x in (left, right)]
+    corners = np.stack([labels[corner] for corner in four])
     wy, wx = y_weight[rows], x_weight[columns]
     weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
+    if inside is not None:
+        values = np.stack([inside[corner] for corner in four])
+        weights *= (values >= 0) == ((weights * values).sum(axis=0) >= 0)
     sums = np.stack([(weights * (corners == corner)).sum(axis=0) for corner in corners])
     chosen = sums.argmax(axis=0)
     resized[rows, columns] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]

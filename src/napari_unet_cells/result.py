@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells import __version__
-from napari_unet_cells.instances import MAX_UINT16, InstanceOptions, Partition
+from napari_unet_cells.instances import MAX_UINT16, InstanceOptions, Partition, inside, partition
 from napari_unet_cells.linking import link_planes
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.normalize import HIGH, LOW, Limits
+from napari_unet_cells.resample import resize_labels
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,19 @@ class Adjustable:
     partition: Partition
     base: NDArray[np.int32]
     zoom: float
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: NDArray[np.uint8],
+        options: InstanceOptions,
+        shape: tuple[int, int],
+        zoom: float,
+    ) -> Adjustable:
+        """Divide what the network saw into parts, outlined at the size (y, x) of the plane."""
+        parts = partition(probabilities, options)
+        base = resize_labels(parts.base, shape, inside(probabilities, options))
+        return cls(parts, base, zoom)
 
     def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Cells (y, x) for other limits, see `instances.Partition`.

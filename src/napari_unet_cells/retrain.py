@@ -30,7 +30,7 @@ from napari_unet_cells.cases import Case, check_cases
 from napari_unet_cells.dataset import Item, held_out, read_items
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.fit import fit_instances
-from napari_unet_cells.instances import InstanceOptions, label_cells
+from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.metrics import (
     ClassScore,
     ImageScore,
@@ -51,6 +51,7 @@ from napari_unet_cells.nets.training import CELL_CLASSES
 from napari_unet_cells.nets.tuning import Tuner
 from napari_unet_cells.predict import FunctionNetwork, Output, predict_plane
 from napari_unet_cells.resample import resize_labels, scaled_shape
+from napari_unet_cells.result import Adjustable
 from napari_unet_cells.retrain_events import (
     Choosing,
     Event,
@@ -404,9 +405,10 @@ class _Retraining:
 
     def _cell_scores(self, card: ModelCard) -> Iterator[ImageScore]:
         for case in self.measured:
-            labels = label_cells(self._predict(case).probabilities, card.instances)
-            cells = resize_labels(labels, (case.truth.shape[0], case.truth.shape[1]))
-            yield compare(case.truth[case.inside], cells[case.inside])
+            shape = (case.truth.shape[0], case.truth.shape[1])
+            probabilities = self._predict(case).probabilities
+            plane = Adjustable.of(probabilities, card.instances, shape, self.zoom)
+            yield compare(case.truth[case.inside], plane.cells(card.instances)[case.inside])
 
     def _class_scores(self) -> Iterator[ClassScore]:
         for case in self.measured:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.flips import QUALITIES, FlippedNetwork
-from napari_unet_cells.instances import InstanceOptions, partition
+from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import DEFAULT_MODEL, ModelCard, find_model
 from napari_unet_cells.normalize import Limits
 from napari_unet_cells.planes import (
@@ -26,7 +26,7 @@ from napari_unet_cells.planes import (
     usual_contrast,
 )
 from napari_unet_cells.predict import MemoryFull, Network, Output, TileDone, predict_plane
-from napari_unet_cells.resample import resize_labels, scaled_shape
+from napari_unet_cells.resample import scaled_shape
 from napari_unet_cells.result import Adjustable, Result, cells_of, make_provenance
 from napari_unet_cells.scale import estimate_diameter, zoom_for
 
@@ -322,9 +322,8 @@ class _Run:
         yield from predict_plane(plane, self._network, limits, out, self._scaled, self._max_tile)
 
     def _separate(self, out: Output, shape: tuple[int, int]) -> None:
-        parts = partition(out.probabilities, self._options)
-        base = resize_labels(parts.base, shape)
-        self._adjustable.append(Adjustable(parts, base, self._zoom))
+        plane = Adjustable.of(out.probabilities, self._options, shape, self._zoom)
+        self._adjustable.append(plane)
 
     def result(self, seconds: float) -> Result:
         provenance = self._provenance()
