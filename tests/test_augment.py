@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from napari_unet_cells import augment
+from napari_unet_cells import augment, light
 from napari_unet_cells.augment import (
     BACKGROUND,
     BOUNDARY,
@@ -24,7 +26,7 @@ from napari_unet_cells.augment import (
     boundary_classes,
     class_weights,
 )
-from napari_unet_cells.light import stained_otherwise
+from napari_unet_cells.light import restained, stained_otherwise
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.scale import diameters_of
 
@@ -293,6 +295,45 @@ def test_other_stains_change_colours_and_keep_the_order_of_intensities() -> None
     middle = np.array([image[0, 128] for image in stained], float)
     assert (middle.std(axis=0) > 10).all()  # each image otherwise,
     assert (np.ptp(middle, axis=1) > 10).mean() > 0.8  # and each channel
+
+
+def test_other_dyes_take_the_place_of_haematoxylin_and_eosin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nuclei in haematoxylin on tissue in eosin; nuclei become darker or paler, never invisible."""
+    haematoxylin, eosin = light.COUNTERSTAINS[0][:2]
+    nucleus, tissue, glass = 1.2 * haematoxylin + 0.2 * eosin, 0.3 * eosin, np.zeros(3)
+    density = np.stack([nucleus, tissue, glass])[np.newaxis]
+    image = (np.exp(-density) * 255).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    stained = np.stack([restained(image, rng)[0] for _ in range(60)]).astype(float)
+    assert (stained[:, 2] >= 250).all()  # glass takes no dye
+    darkness = 255 - stained.mean(axis=2)
+    assert (darkness[:, 0] > darkness[:, 1] + 10).all()
+    assert (stained[:, 0].std(axis=0) > 10).all()
+
+    monkeypatch.setattr(light, "COUNTERSTAINS", light.COUNTERSTAINS[1:2])  # with DAB
+    still = Mock()
+    still.integers.return_value, still.random.return_value = 0, 1.0
+    still.normal.side_effect = lambda mean, _, size: np.full(size, mean)
+    tissue = restained(image, still)[0, 1].astype(float)
+    dab = light.COUNTERSTAINS[0][1]
+    np.testing.assert_allclose(-np.log(tissue / 255), 0.3 * dab, atol=0.02)
+
+
+def test_haze_brightens_what_is_dark_and_only_where_a_light_has_it(nuclei: Annotated) -> None:
+    still = replace(light.SAME_LIGHT, blurred=0.0, noisy=0.0, relit=0.0, hazy=1.0, most_haze=0.4)
+    cropper = Cropper([nuclei], AugmentOptions(size=128))
+    square = np.full((128, 128), 51, np.uint8)
+    square[:64] = 255
+    for seed in range(5):
+        pixels = cropper._intensity(square, still, np.random.default_rng(seed))
+        assert pixels.max() <= 1
+        assert (pixels[:64] == 1).all()  # what is as bright as can be stays so
+        assert pixels[64:].min() > 0.2
+    clear = cropper._intensity(square, replace(still, hazy=0.0), np.random.default_rng(0))
+    np.testing.assert_allclose(clear, square / 255, atol=1e-6)
+    assert light.SAME_LIGHT.hazy == light.CALM_LIGHT.hazy == 0
 
 
 def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None:

@@ -368,6 +368,11 @@ class Cropper:
         if rng.random() < light.shaded:
             shading = self._shading[rng.integers(len(self._shading))]
             pixels *= shading if grey else shading[..., np.newaxis]
+        if rng.random() < light.hazy:
+            haze = self._shading[rng.integers(len(self._shading))]
+            haze = haze * np.float32(rng.uniform(0.0, light.most_haze))
+            haze = haze if grey else haze[..., np.newaxis]
+            pixels += haze * (1 - pixels)
         if rng.random() < light.noisy:
             y, x = rng.integers(0, side * 2, 2)
             strength = np.float32(rng.uniform(0.005, light.most_noise))

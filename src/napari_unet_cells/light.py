@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage import color
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Light:
     ----------
     any_colour : bool
         Whether grey becomes colour, colour grey, and stains others; see `recolour`.
-    blurred, inverted, shaded, noisy, relit : float
-        Part of the crops, 0 to 1, that are; `relit` ones have other gamma and limits.
+    blurred, inverted, shaded, hazy, noisy, relit : float
+        Part of the crops, 0 to 1, that are; `shaded` ones are lit unevenly, over `hazy` ones lies
+        uneven light from elsewhere, `relit` ones have other gamma and limits.
     widest_blur : float
         Largest standard deviation in pixels.
-    most_noise : float
-        Largest standard deviation, where the image reaches from 0 to 1.
+    most_haze, most_noise : float
+        Largest haze, and largest standard deviation of the noise, where the image reaches from 0
+        to 1.
     gamma : float
         Standard deviation of the logarithm of the exponent.
     black, white : (float, float)
@@ -36,6 +39,8 @@ class Light:
     widest_blur: float
     inverted: float
     shaded: float
+    hazy: float
+    most_haze: float
     noisy: float
     most_noise: float
     relit: float
@@ -48,9 +53,28 @@ class Light:
 ANY_LIGHT = Light(
     any_colour=True,
     blurred=0.3,
-    widest_blur=1.8,
+    widest_blur=2.2,
     inverted=0.3,
     shaded=0.3,
+    hazy=0.2,
+    most_haze=0.4,
+    noisy=0.5,
+    most_noise=0.12,
+    relit=0.7,
+    gamma=0.45,
+    black=(-0.1, 0.15),
+    white=(0.7, 1.6),
+)
+
+#: Of one kind of image, from one microscope.
+SAME_LIGHT = Light(
+    any_colour=False,
+    blurred=0.3,
+    widest_blur=1.0,
+    inverted=0.0,
+    shaded=0.0,
+    hazy=0.0,
+    most_haze=0.0,
     noisy=0.5,
     most_noise=0.08,
     relit=0.7,
@@ -58,9 +82,6 @@ ANY_LIGHT = Light(
     black=(-0.1, 0.15),
     white=(0.75, 1.3),
 )
-
-#: Of one kind of image, from one microscope.
-SAME_LIGHT = replace(ANY_LIGHT, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0)
 
 #: Hardly changed: where people draw an outline depends on how bright and how sharp a cell is.
 CALM_LIGHT = replace(
@@ -101,12 +122,14 @@ def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         dye = rng.uniform(0.0, 1.0, 3)
         dye /= dye.max()
         return (image[..., np.newaxis] * dye.astype(np.float32)).astype(np.uint8)
-    if chance < 0.25:
+    if chance < 0.2:
         mix = rng.dirichlet((3.0, 3.0, 3.0)).astype(np.float32)
         return (image @ mix).astype(np.uint8)
-    if chance < 0.5:
+    if chance < 0.4:
         image = stained_otherwise(image, rng)
-    if chance > 0.9:
+    elif chance < 0.65:
+        image = restained(image, rng)
+    elif chance > 0.9:
         image = image[..., rng.permutation(3)]
     return image
 
@@ -116,3 +139,44 @@ def stained_otherwise(image: NDArray[np.uint8], rng: np.random.Generator) -> NDA
     power = np.exp(rng.normal(0.0, 0.25, 3))
     table = np.linspace(0.0, 1.0, 256)[:, np.newaxis] ** power * rng.uniform(204, 255, 3)
     return np.stack([table.astype(np.uint8)[image[..., c], c] for c in range(3)], axis=2)
+
+
+#: Colours of a dye of nuclei, of another dye, and of what is left, as optical densities (rows).
+COUNTERSTAINS = tuple(
+    matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    for matrix in (
+        color.rgb_from_hed,  # haematoxylin and eosin; its third is DAB
+        color.rgb_from_hdx,  # haematoxylin and DAB
+        color.rgb_from_hax,  # haematoxylin and AEC
+        color.rgb_from_hpx,  # haematoxylin and PAS
+        color.rgb_from_gdx,  # methyl green and DAB
+        color.rgb_from_fgx,  # Feulgen and light green
+    )
+)
+
+#: Optical density of 8-bit intensities; that of 0 is not infinite.
+_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+
+
+def restained(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Tissue in haematoxylin and eosin as if other dyes had been taken.
+
+    The optical density is divided among the dyes (Ruifrok and Johnston 2001, colour
+    deconvolution) and each gets another colour and strength. In a quarter of the draws the
+    second dye is that of the nuclei, as in immunohistochemistry of a nuclear protein.
+    """
+    dyes = COUNTERSTAINS[rng.integers(len(COUNTERSTAINS))]
+    if rng.random() < 0.25:
+        dyes = dyes[[1, 0, 2]]
+    dyes = dyes + rng.normal(0.0, 0.05, (3, 3))
+    dyes = dyes * np.exp(rng.normal(0.0, 0.3, (3, 1)))
+    change = (np.linalg.inv(_HAEMATOXYLIN_EOSIN) @ dyes).astype(np.float32)
+    density = np.maximum(_DENSITY[image] @ change, 0)
+    intensity: NDArray[np.uint8] = (np.exp(-density) * 255).astype(np.uint8)
+    return intensity
+
+
+#: With a third row at right angles to both dyes, which takes what neither explains.
+_HAEMATOXYLIN_EOSIN = np.vstack(
+    [COUNTERSTAINS[0][:2], np.cross(COUNTERSTAINS[0][0], COUNTERSTAINS[0][1])]
+)
