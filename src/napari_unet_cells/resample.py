@@ -24,6 +24,9 @@ from napari_unet_cells.normalize import Limits, Sliceable, normalize
 
 Box = tuple[slice, slice]
 
+#: Rows of labels that are resized at a time: what is held of their edges is several times as large.
+BAND = 256
+
 
 def scaled_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
     """Shape of a plane of `shape` (y, x) at `zoom`, at least one pixel a side."""
@@ -161,17 +164,19 @@ def resize_labels(
     mixed[:-1] |= labels[:-1] != labels[1:]
     mixed[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     mixed[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
-    rows, columns = np.nonzero(mixed[top[:, np.newaxis], left])
-    four = [(y[rows], x[columns]) for y in (top, below) for x in (left, right)]
-    corners = np.stack([labels[corner] for corner in four])
-    wy, wx = y_weight[rows], x_weight[columns]
-    weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
-    if inside is not None:
-        values = np.stack([inside[corner] for corner in four])
-        weights *= (values >= 0) == ((weights * values).sum(axis=0) >= 0)
-    sums = np.stack([(weights * (corners == corner)).sum(axis=0) for corner in corners])
-    chosen = sums.argmax(axis=0)
-    resized[rows, columns] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]
+    for start in range(0, shape[0], BAND):
+        rows, columns = np.nonzero(mixed[top[start : start + BAND, np.newaxis], left])
+        rows += start
+        four = [(y[rows], x[columns]) for y in (top, below) for x in (left, right)]
+        corners = np.stack([labels[corner] for corner in four])
+        wy, wx = y_weight[rows], x_weight[columns]
+        weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
+        if inside is not None:
+            values = np.stack([inside[corner] for corner in four])
+            weights *= (values >= 0) == ((weights * values).sum(axis=0) >= 0)
+        sums = np.stack([(weights * (corners == corner)).sum(axis=0) for corner in corners])
+        chosen = sums.argmax(axis=0)
+        resized[rows, columns] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]
     return resized
 
 
