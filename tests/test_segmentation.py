@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from napari_unet_cells import __version__
 from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import ModelCard
 from napari_unet_cells.normalize import SAMPLE_PIXELS, Limits
 from napari_unet_cells.planes import Planes, planes_of
 from napari_unet_cells.predict import FunctionNetwork, MemoryFull
-from napari_unet_cells.result import Result, cells_of
+from napari_unet_cells.result import Adjustable, Result, cells_of
 from napari_unet_cells.segmentation import (
     Progress,
     Separating,
@@ -421,3 +422,17 @@ def test_the_distance_separates_what_the_probability_does_not() -> None:
     card = replace(CARD, distance=True)
     assert result_of(image, network, card=card).n_cells == 2
     assert result_of(image, card=CARD).n_cells == 1
+
+
+@pytest.mark.parametrize("side", [40, 90, 100, 109, 250])
+def test_ids_stay_consecutive_where_specks_are_lost_between_pixels(side: int) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = np.zeros((2, 100, 100), np.uint8)
+    probabilities[0] = np.where(rng.random((100, 100)) < 0.2, rng.integers(128, 255), 0)
+    options = InstanceOptions(smallest=1, smoothing=0.0, fill_holes=False)
+    plane = Adjustable.of(probabilities, options, (side, side), 100 / side)
+    cells = plane.cells(options)
+    assert cells.shape == (side, side)
+    assert np.unique(cells).tolist() == list(range(int(cells.max()) + 1))
+    assert 0 < cells.max() <= plane.partition.n_parts
+    assert (cells.max() == plane.partition.n_parts) == (side == 100)

@@ -28,12 +28,15 @@ class Adjustable:
         At the size that the network saw.
     base : int32 array, (y, x)
         Its parts, at the size of the plane.
+    left : int array, (n,)
+        Numbers that are in `base`: what is smaller than a pixel of the plane is not there.
     zoom : float
         Size that the network saw by the size of the plane.
     """
 
     partition: Partition
     base: NDArray[np.int32]
+    left: NDArray[np.intp]
     zoom: float
 
     @classmethod
@@ -47,7 +50,9 @@ class Adjustable:
         """Divide what the network saw into parts, outlined at the size (y, x) of the plane."""
         parts = partition(probabilities, options)
         base = resize_labels(parts.base, shape, inside(probabilities, options))
-        return cls(parts, base, zoom)
+        left = np.zeros(parts.n_parts + parts.n_holes + 1, bool)
+        left[base] = True
+        return cls(parts, base, np.flatnonzero(left), zoom)
 
     def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Cells (y, x) for other limits, see `instances.Partition`.
@@ -55,11 +60,9 @@ class Adjustable:
         `options.smallest` is in pixels that the network saw.
         """
         lut: NDArray[Any] = self.partition.lut(options)
-        if self.zoom > 1:  # what is smaller than a pixel of the plane is not there any more
-            left = np.zeros(len(lut), bool)
-            left[self.base] = True
-            ids = np.unique(lut[left])
-            lut = np.searchsorted(np.union1d(0, ids), lut).astype(lut.dtype)
+        if len(self.left) < len(lut):
+            ids = np.union1d(0, lut[self.left])
+            lut = np.searchsorted(ids, lut).astype(lut.dtype)
         cells: NDArray[np.uint16] | NDArray[np.uint32] = lut[self.base]
         return cells
 
