@@ -53,19 +53,21 @@ TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb201
 	-o $(MODELS)/$(1).keras $$([ -f $(MODELS)/$(1).checkpoint/state.json ] && echo --resume) \
 	--engine torch --diameters 8,90 --window 18,36 $(2); }
 
-CELLS := --alpha 1.0 --decoder 128,64,32 --minutes 75
+CELLS := --alpha 1.0 --decoder 128,64,32
 
-# In two halves of 75 minutes: the second begins at the full learning rate again, where the first
-# has come to rest.
+# In three parts: each begins at the full learning rate again, where the one before has come to rest.
 train-cells: torch
-	[ -f $(MODELS)/cells-half.keras ] || $(call TRAIN,cells-half,$(CELLS) --calm 0.6 \
+	[ -f $(MODELS)/cells-1.keras ] || $(call TRAIN,cells-1,$(CELLS) --minutes 75 --calm 0.6 \
 		--init $(IMAGENET)/mobilenet_v1_1.0_224_imagenet.npz)
-	$(call TRAIN,cells,$(CELLS) --calm 0.7 --seed 7 --init $(MODELS)/cells-half.keras)
+	[ -f $(MODELS)/cells-2.keras ] || $(call TRAIN,cells-2,$(CELLS) --minutes 75 --calm 0.7 --seed 7 \
+		--init $(MODELS)/cells-1.keras)
+	$(call TRAIN,cells,$(CELLS) --minutes 65 --calm 0.7 --seed 11 --init $(MODELS)/cells-2.keras)
 
 # Goes on from the one that ships; START=$(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz begins anew,
 # which takes longer.
 train-cells-fast: torch
-	$(call TRAIN,cells-fast,--alpha 0.25 --calm 0.6 --minutes 24 --teacher $(TEACHER) --init $(START))
+	$(call TRAIN,cells-fast,--alpha 0.25 --minutes 44 --calm 0.7 --seed 7 \
+		--teacher $(TEACHER) --init $(START))
 
 # Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
 accuracy: setup
