@@ -289,7 +289,7 @@ class Session:
         where = self._where | dict.fromkeys(regions, number)
         header = {
             "number": number,
-            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "date": datetime.now().astimezone().isoformat(timespec="milliseconds"),
             "shape": _shape(snapshot.review),
             "dtype": snapshot.dtype.str,
             "facts": snapshot.facts,
