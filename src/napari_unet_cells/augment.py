@@ -20,6 +20,7 @@ from scipy import ndimage
 from napari_unet_cells.light import (
     ANY_LIGHT,
     CALM_LIGHT,
+    CLASS_LIGHT,
     SAME_LIGHT,
     Light,
     look_up_table,
@@ -320,7 +321,7 @@ class Cropper:
             light = CALM_LIGHT
             zoom = _usual_zoom(plane.diameter, options, rng, CALM_STRAY)
         else:
-            light = ANY_LIGHT
+            light = ANY_LIGHT if options.instances else CLASS_LIGHT
             zoom = _draw_zoom(plane.diameter, options, rng)
             tilted = rng.random() < 0.4
         image, mask, weight, distance = _warp(plane, zoom, options.size, tilted, rng)

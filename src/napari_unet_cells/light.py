@@ -66,22 +66,19 @@ ANY_LIGHT = Light(
     white=(0.7, 1.6),
 )
 
-#: Of one kind of image, from one microscope.
-SAME_LIGHT = Light(
-    any_colour=False,
-    blurred=0.3,
-    widest_blur=1.0,
-    inverted=0.0,
-    shaded=0.0,
+#: For classes, which may be told from each other by how bright they are.
+CLASS_LIGHT = replace(
+    ANY_LIGHT,
+    widest_blur=1.8,
     hazy=0.0,
     most_haze=0.0,
-    noisy=0.5,
     most_noise=0.08,
-    relit=0.7,
     gamma=0.35,
-    black=(-0.1, 0.15),
     white=(0.75, 1.3),
 )
+
+#: Of one kind of image, from one microscope.
+SAME_LIGHT = replace(CLASS_LIGHT, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0)
 
 #: Hardly changed: where people draw an outline depends on how bright and how sharp a cell is.
 CALM_LIGHT = replace(
