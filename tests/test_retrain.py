@@ -7,13 +7,14 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_unet_cells.augment import Cropper
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.instances import InstanceOptions
 from napari_unet_cells.nets import DEFAULT_MODEL, default_model, find_model, read_card
 from napari_unet_cells.retrain_events import (
@@ -216,6 +217,23 @@ def test_a_model_deleted_meanwhile_is_a_sentence(home, dataset, tiny_model, tmp_
 def test_a_bad_output_is_said_at_once(home, dataset, tiny_model, output):
     with pytest.raises(UserError, match=r"Make it|ends in \.keras"):
         events_of(dataset, tiny_model, None, output=output)
+
+
+def test_crops_that_the_memory_has_no_room_for_are_not_asked_for_again():
+    from napari_unet_cells.retrain import _Retraining
+
+    asked = []
+
+    def step(batch, t):
+        asked.append(len(batch[0]))
+        if len(batch[0]) > 2:
+            raise OutOfMemory
+        return 0.5
+
+    work = SimpleNamespace(tuner=SimpleNamespace(step=step), most=8)
+    batch = (np.zeros((8, 4, 4, 1)), np.zeros((8, 4, 4)), np.ones((8, 4, 4)))
+    assert [_Retraining._step(work, batch, 0.0) for _ in range(2)] == [0.5, 0.5]
+    assert asked == [8, 4, 2, 2]
 
 
 def test_a_full_disk_at_the_end_is_a_sentence(home, dataset, tiny_model, cache, monkeypatch):

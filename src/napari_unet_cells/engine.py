@@ -22,7 +22,7 @@ holds up nobody::
 The child ends when its input does, so none is left when this process is killed.
 
 Out of memory (design, decision 6) comes as a reply, or as the child's death: whoever predicts
-goes on with `ChildNetwork.recover`.
+goes on with `ChildNetwork.recover`. A child that was refused memory on the CPU works no more.
 """
 
 from __future__ import annotations
@@ -94,15 +94,51 @@ def open_network(card: ModelCard) -> Network:
 #: The network that was opened last in this process, by the sha256 of its file.
 _opened_here: dict[str, Network] = {}
 
+#: Set where this process was refused memory on the CPU: see `ChildNetwork`.
+_refused = threading.Event()
+
 
 def _open_here(card: ModelCard) -> Network:
     from napari_unet_cells.nets.device import open_network as open_on_device
 
+    if _refused.is_set():
+        return shared_engine().open(card, cpu=True)
     network = _opened_here.get(card.sha256)
     if network is None:
         _opened_here.clear()
-        network = _opened_here[card.sha256] = open_on_device(card)
+        network = _opened_here[card.sha256] = _LocalNetwork(card, open_on_device(card))
     return network
+
+
+@dataclass(frozen=True)
+class _LocalNetwork(CardNetwork):
+    """A network in this process, until it is refused memory on the CPU; then in the child."""
+
+    _network: Any  # a `nets.device.DeviceNetwork`
+
+    @property
+    def device(self) -> str:
+        return str(self._network.device)
+
+    @property
+    def max_tile(self) -> int:
+        return int(self._network.max_tile)
+
+    def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
+        if _refused.is_set():
+            yield from shared_engine().open(self.card, cpu=True).predict(batches)
+            return
+        try:
+            yield from self._network.predict(batches)
+        except OutOfMemory:
+            if self._network.on_cpu:
+                _refused.set()
+            raise
+
+    def recover(self, cpu: bool) -> Network:
+        if _refused.is_set() and not cpu:
+            return shared_engine().open(self.card, cpu=True)
+        return _LocalNetwork(self.card, self._network.recover(cpu))
 
 
 def shared_engine() -> Engine:
@@ -143,7 +179,7 @@ class _Child:
         self._inboxes: dict[int, _Inbox] = {}
         self._opening: set[int] = set()
         self._stopping: set[int] = set()
-        self._ended = self._closed = self._stuck = False
+        self._ended = self._closed = self._stuck = self._discarded = False
         self.served = False  # whether it opened a network before
         for work in (self._read, self._write, self._watch):
             threading.Thread(target=work, daemon=True, name=f"unet-cells{work.__name__}").start()
@@ -154,7 +190,8 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        return not (self._ended or self._closed) and self._process.poll() is None
+        gone = self._ended or self._closed or self._discarded
+        return not gone and self._process.poll() is None
 
     @property
     def stopping(self) -> bool:
@@ -209,6 +246,9 @@ class _Child:
             except Cancelled:
                 self.forget(job)
                 raise
+            except OutOfMemory:  # for the weights or the first run, on the CPU at last
+                self.discard()
+                raise
         self.served = True
         return opened
 
@@ -229,6 +269,11 @@ class _Child:
         if wait_seconds > 0:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait_seconds)
+
+    def discard(self) -> None:
+        """End the process, which was refused memory; to those it works for, it was full."""
+        self._discarded = True
+        self._process.kill()
 
     def _watch(self) -> None:
         while (job := self._dropped.get()) is not None:
@@ -301,7 +346,7 @@ class _Child:
             how = "did not stop when it was asked to, and was ended"
         elif code < 0:
             how = f"was ended by the system ({_signal_name(-code)})"
-        full = code in _MEMORY_FULL_EXITS and not self._stuck
+        full = self._discarded or (code in _MEMORY_FULL_EXITS and not self._stuck)
         return (OutOfMemory if full else UserError)(
             f"The process that runs the network {how}, perhaps because the memory was full. "
             "The labels made so far are kept. Press Segment again; if it happens again, close "
@@ -351,6 +396,10 @@ def _signal_name(number: int) -> str:
 class ChildNetwork(CardNetwork):
     """A network in the child; see `predict.Network`.
 
+    A child that was refused memory on the CPU is discarded: oneDNN goes on with the scratch
+    memory that it did not get, so that the next large tile is a segmentation fault, or might be
+    wrong. TensorFlow's allocator for GPUs is sound.
+
     Attributes
     ----------
     card : ModelCard
@@ -383,6 +432,10 @@ class ChildNetwork(CardNetwork):
         UserError
             Where the child failed or died in another way.
         """
+        if not self._child.alive:  # lost by an image before, of those that this network is for
+            fresh = self._engine.reopen(self.card, self._asked, self._stop, self._closings)
+            yield from fresh.predict(batches)
+            return
         job = self._engine.next_job()
         pending = 0
         with self._child.inbox(job) as inbox:
@@ -403,7 +456,7 @@ class ChildNetwork(CardNetwork):
                     self._child.forget(job)
 
     def recover(self, cpu: bool) -> ChildNetwork:
-        """Give the network ready to go on after `OutOfMemory`, in a fresh child if it died.
+        """Give the network ready to go on after `OutOfMemory`, in a fresh child if it is gone.
 
         Parameters
         ----------
@@ -426,7 +479,12 @@ class ChildNetwork(CardNetwork):
         return self._engine.reopen(self.card, asked, self._stop, self._closings)
 
     def _output(self, inbox: _Inbox) -> NDArray[np.uint8]:
-        reply = self._child.receive(inbox, self._stop)
+        try:
+            reply = self._child.receive(inbox, self._stop)
+        except OutOfMemory:
+            if self.on_cpu:
+                self._child.discard()
+            raise
         assert reply.pixels is not None
         return reply.pixels
 
@@ -441,11 +499,11 @@ def _forgotten_early(child: _Child, job: int) -> Iterator[None]:
         raise
 
 
-def _network_key(card: ModelCard) -> dict[str, Any]:
+def _network_key(card: ModelCard, cpu: bool) -> dict[str, Any]:
     """Say which network a request is for: the child holds one, and changes it if it must."""
     return {
         "model": {"path": str(card.path.absolute()), "sha256": card.sha256},
-        "device": "best",
+        "device": "cpu" if cpu else "best",
     }
 
 
@@ -467,7 +525,9 @@ class Engine:
         child = self._child
         return child.pid if child is not None and child.alive else None
 
-    def open(self, card: ModelCard, stop: threading.Event | None = None) -> ChildNetwork:
+    def open(
+        self, card: ModelCard, stop: threading.Event | None = None, cpu: bool = False
+    ) -> ChildNetwork:
         """Have the model loaded and warmed up in the child.
 
         Parameters
@@ -475,6 +535,8 @@ class Engine:
         card : ModelCard
         stop : threading.Event, optional
             Set it to cancel the opening and every prediction of the returned network.
+        cpu : bool
+            Compute on the CPU, even where there is a GPU.
 
         Raises
         ------
@@ -483,7 +545,8 @@ class Engine:
         UserError
             Where the model cannot be opened, or the child died.
         """
-        return self.reopen(card, _network_key(card), stop or threading.Event(), self._closings)
+        asked = _network_key(card, cpu)
+        return self.reopen(card, asked, stop or threading.Event(), self._closings)
 
     def reopen(
         self, card: ModelCard, asked: dict[str, Any], stop: threading.Event, closings: int

@@ -273,7 +273,7 @@ def _copy_weights(source: Any, target: Any) -> None:
 
 @dataclass
 class _Retraining:
-    """What the steps of one retraining share."""
+    """What the steps of one retraining share; `most` crops in each, since memory may be full."""
 
     card: ModelCard
     classes: tuple[str, ...]
@@ -290,6 +290,7 @@ class _Retraining:
         known = np.concatenate([*diameters, np.zeros(0)])
         self.diameter = float(np.median(known)) if known.size else 0.0
         self.zoom = zoom_for(self.diameter, self.card.diameter_window)
+        self.most = self.options.batch
         self.measured = [case.window() for case in self.held[:MEASURED_IMAGES]]
 
     def tune(self, stop: Stop) -> Iterator[TuneStep]:
@@ -337,12 +338,12 @@ class _Retraining:
     def _step(self, batch: tuple[Any, Any, Any], t: float) -> float:
         while True:
             try:
-                loss = self.tuner.step(batch, t)
+                loss = self.tuner.step(tuple(part[: self.most] for part in batch), t)
                 break
             except OutOfMemory:
-                if len(batch[0]) == 1:
+                if self.most == 1:
                     raise
-                batch = tuple(part[: len(part) // 2] for part in batch)
+                self.most //= 2  # for all steps that follow
         if not np.isfinite(loss):
             raise UserError(
                 "The training diverged (the loss is no number any more); the model stays as it "

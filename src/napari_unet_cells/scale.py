@@ -27,7 +27,7 @@ from scipy import ndimage
 
 from napari_unet_cells.instances import InstanceOptions, label_cells
 from napari_unet_cells.normalize import Limits, Sliceable
-from napari_unet_cells.predict import Network, Output, predict_plane
+from napari_unet_cells.predict import MemoryFull, Network, Output, predict_plane
 from napari_unet_cells.resample import NormalizedPlane, scaled_shape
 
 #: Zooms and how far they are trusted, from far to near, so that each finds the place where
@@ -113,7 +113,7 @@ def estimate_diameter(
         if min(window.scaled) < SMALLEST_WINDOW:
             continue
         pixels = np.asarray(plane[window.part])
-        probabilities = _probabilities(pixels, network, limits, window.scaled)
+        probabilities, network = _probabilities(pixels, network, limits, window.scaled)
         score, median = _judge(probabilities, options)
         if score * trust > best:
             best, diameter = score * trust, median / zoom
@@ -172,12 +172,13 @@ def _contrast(pixels: NDArray[Any], limits: Limits, scaled: tuple[int, int]) -> 
 
 def _probabilities(
     pixels: NDArray[Any], network: Network, limits: Limits, scaled: tuple[int, int]
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], Network]:
+    """Give what the network sees, and the one that goes on: another where the memory was full."""
     out = Output.empty((pixels.shape[0], pixels.shape[1]), network.probabilities, scaled)
-    for _ in predict_plane(pixels, network, limits, out, scaled):
-        pass
-    probabilities: NDArray[np.uint8] = out.probabilities
-    return probabilities
+    for event in predict_plane(pixels, network, limits, out, scaled):
+        if isinstance(event, MemoryFull):
+            network = event.network
+    return out.probabilities, network
 
 
 def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[float, float]:
