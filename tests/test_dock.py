@@ -307,6 +307,25 @@ def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei,
     assert re.match(r"\d+ cells?$", dock.segment.message.text())
 
 
+def test_what_is_said_of_a_result_goes_with_its_layers(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei[:96, :96], name="nuclei")
+    press_segment(qtbot, dock)
+    said = dock.segment.message.text()
+    assert "cells" in said
+
+    viewer.layers.remove("nuclei cells")
+    assert dock.segment.message.text() == said  # the classes are still there
+    assert not dock.segment.adjust_form.isVisibleTo(dock)
+    viewer.layers.clear()
+    assert dock.segment.message.text() == ""
+
+    viewer.add_points(name="landmarks")
+    dock.segment.button.click()
+    assert "no image to segment" in dock.segment.message.text()
+    viewer.layers.remove("landmarks")
+    assert "no image to segment" in dock.segment.message.text()
+
+
 def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)

@@ -89,6 +89,11 @@ class ResultLayers:
         """Whether the cells are still there to be changed."""
         return self.cells is not None and self.cells in self._viewer.layers
 
+    def ended_with(self, layer: Any) -> bool:
+        """Whether a layer that was removed was the last of those that were made here."""
+        made = [one for one in (self._classes, self.cells) if one is not None]
+        return layer in made and not any(one in self._viewer.layers for one in made)
+
     @property
     def cells_digest(self) -> int:
         """Checksum of the cells as they were made."""

@@ -176,8 +176,8 @@ class SegmentSection(QWidget):
         self.about_button.clicked.connect(self._open_about)
         self.image_form.changed.connect(self._show_diameter)
         self.adjust_form.changed.connect(self._adjust)
-        self._viewer.layers.events.removed.connect(self._show_adjustable)
-        self.destroyed.connect(partial(_disconnect, self._viewer, self._show_adjustable))
+        self._viewer.layers.events.removed.connect(self._layer_removed)
+        self.destroyed.connect(partial(_disconnect, self._viewer, self._layer_removed))
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._run_done)
         self.worker.failed.connect(self._run_failed)
@@ -269,7 +269,13 @@ class SegmentSection(QWidget):
         card = self._cards.get(self.model_box.currentText())
         self.quality_box.setEnabled(not running and card is not None and card.makes_cells)
 
-    def _show_adjustable(self, *_: object) -> None:
+    def _layer_removed(self, event: Any) -> None:
+        results = self._results
+        if results is not None and not self.worker.running and results.ended_with(event.value):
+            self.message.setText("")  # it tells of what is gone
+        self._show_adjustable()
+
+    def _show_adjustable(self) -> None:
         usable = bool(self._adjustable) and self._results is not None and self._results.adjustable
         self.adjust_form.setVisible(usable and not self.worker.running)
 
