@@ -1,7 +1,7 @@
 """What each choice of the training is worth: small networks that differ in one choice only.
 
-Every row of `VARIANTS` is trained as long as the others and measured on the ``val`` images, which
-nothing is trained on. WORK keeps every network, so a stopped run goes on where it was::
+Every row of `VARIANTS` takes as many steps as the others and is measured on the ``val`` images,
+which nothing is trained on. WORK keeps every network, so a stopped run goes on where it was::
 
     python benchmarks/ablations.py FOLDER ... --work WORK --init IMAGENET.npz --page
 """
@@ -9,14 +9,13 @@ nothing is trained on. WORK keeps every network, so a stopped run goes on where 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accuracy import PAGE, groups_of, measure, replace_section
-from leave_kind_out import CROPS, trained
+from leave_kind_out import CROPS, STEPS, trained
 
 from napari_unet_cells.dataset import Item, read_items
 from napari_unet_cells.errors import UserError
@@ -140,9 +139,7 @@ def row_of(variant: Variant, path: Path, items: Sequence[Item], options: TrainOp
     """Markdown: train a variant and measure it."""
     card = trained([i for i in items if i.split == "train"], path, variant.change(options))
     groups = groups_of(list(measure([i for i in items if i.split == "val"], card)))
-    with path.with_suffix(".csv").open(newline="") as file:
-        steps = sum(1 for _ in csv.reader(file)) - 1
-    cells = [variant.said, f"{steps}", f"{path.stat().st_size / 1e6:.1f}"]
+    cells = [variant.said, f"{path.stat().st_size / 1e6:.1f}"]
     for name in (name for name in groups if "," not in name):
         found = summarize([one.score for one in groups[name]])
         cells += [f"{found.ap50:.3f}", f"{found.ap75:.3f}", f"{found.iou:.3f}"]
@@ -155,7 +152,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", type=Path, help="annotated folders")
     parser.add_argument("--work", type=Path, default=Path("build/ablations"))
     parser.add_argument("--init", help="weights of MobileNet v1 of width 0.25 to start from")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of each training")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--page", action="store_true", help="write the table into the page")
     options = parser.parse_args()
@@ -168,18 +165,16 @@ def main() -> None:
     register()
     items = read_items(options.data)
     options.work.mkdir(parents=True, exist_ok=True)
-    training = TrainOptions(
-        init=options.init, minutes=options.minutes, augment=CROPS, engine="torch"
-    )
+    training = TrainOptions(init=options.init, steps=options.steps, augment=CROPS, engine="torch")
     sets = sorted({item.folder for item in items if item.split == "val"})
-    columns = ["what is different", "steps", "MB"]
+    columns = ["what is different", "MB"]
     columns += [f"{name}: {score}" for name in sets for score in ("AP 0.5", "AP 0.75", "IoU")]
     rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name in options.only:
-        path = options.work / f"{name}-{options.minutes:g}-minutes.keras"
+        path = options.work / f"{name}-{options.steps}-steps.keras"
         rows.append(row_of(VARIANTS[name], path, items, training))
         print(rows[-1], flush=True)
-    said = f"Networks of width 0.25, {options.minutes:g} minutes each with torch."
+    said = f"Networks of width 0.25, {options.steps} steps each with torch."
     table = "\n".join([*rows, "", said])
     print(table)
     if options.page:

@@ -133,11 +133,32 @@ def drawing_threads() -> set[int | None]:
     return {ident for name, ident in names if name.startswith("ThreadPoolExecutor")}
 
 
-def test_a_training_ends_with_its_minutes_and_is_then_over(
-    planes: list[Any], tmp_path: Path
+def test_a_training_of_so_many_steps_learns_at_the_same_rates_however_slow_the_machine(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unet_cells.nets import training
+
+    def rates(seconds: float) -> list[float]:
+        ticks = itertools.count(0.0, seconds)
+        slow = SimpleNamespace(perf_counter=lambda: next(ticks))
+        monkeypatch.setattr(training, "time", slow)
+        one = trainer(planes, tmp_path / f"{seconds:g}", steps=60)
+        found: list[float] = []
+        monkeypatch.setattr(one.steps, "step", lambda *given: found.append(given[-1]) or 0.5)
+        assert len(list(one.run(checkpoint_every=1e9))) == 60
+        return found
+
+    fast = rates(1.0)
+    assert fast == rates(7.0)
+    assert fast[0] < max(fast) > 50 * fast[-1]
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 12 / 60}, {"steps": 12}])
+def test_a_training_ends_with_its_budget_and_is_then_over(
+    planes: list[Any], tmp_path: Path, budget: dict[str, Any]
 ) -> None:
     running = drawing_threads()  # of other libraries, from other tests
-    whole = trainer(planes, tmp_path, minutes=12 / 60)
+    whole = trainer(planes, tmp_path, **budget)
     assert not whole.finished
     before = whole.model.get_weights()
     events = list(whole.run())
@@ -146,7 +167,7 @@ def test_a_training_ends_with_its_minutes_and_is_then_over(
     assert [e.validation_loss is None for e in events] == [True] * 11 + [False]
     assert largest_difference(before, whole.model.get_weights()) > 1e-3
     assert list(whole.run()) == []
-    again = trainer(planes, tmp_path, resume=True, minutes=12 / 60)
+    again = trainer(planes, tmp_path, resume=True, **budget)
     assert again.finished
     assert list(again.run()) == []
     assert drawing_threads() == running

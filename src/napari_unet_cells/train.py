@@ -122,8 +122,8 @@ def train(
     trainer = Trainer(train_planes, validation_planes, options, folder, resume)
     if trainer.finished and _is_complete(output, bool(validation)):
         raise UserError(
-            f"The training in {folder} has used up its {options.minutes:g} minutes. Ask for more "
-            "minutes in all to go on with it."
+            f"The training in {folder} has used up its {options.budget}. Ask for more in all to "
+            "go on with it."
         )
     yield from trainer.run()
     curve = output.with_suffix(".csv")
@@ -248,7 +248,7 @@ def _save(
         build=dict(options.build),
         diameters=_diameters(planes),
         diameter_window=_window(options, planes),
-        description=f"{options.architecture} {dict(options.build)}, {options.minutes:g} minutes.",
+        description=f"{options.architecture} {dict(options.build)}, {options.budget}.",
         date=date.today().isoformat(),
         trained_on=_describe(items),
         path=output,

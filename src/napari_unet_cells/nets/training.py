@@ -1,7 +1,8 @@
 """Training as a generator: one step, one event; stop it wherever you like and resume.
 
 The schedule runs over time, not over epochs, because the time is what a biologist has:
-the learning rate follows a cosine from the first to the last of the minutes asked for.
+the learning rate follows a cosine from the first to the last of the minutes asked for; or of
+the steps, where networks are compared.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class TrainOptions:
         Weights to start from: a file, or "imagenet"; see `load_encoder_weights`.
     minutes : float
         Time of all sessions together, the resumed ones included.
+    steps : int or None
+        Steps of all sessions together, instead of the minutes: as much is learned, and at the
+        same rates, whatever else the machine does.
     batch : int
         Crops in a step; fewer, where the memory is full.
     learning_rate : float
@@ -86,6 +90,7 @@ class TrainOptions:
     build: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.25})
     init: str | None = None
     minutes: float = 40.0
+    steps: int | None = None
     batch: int = 8
     learning_rate: float = 2e-3
     seed: int = 0
@@ -97,6 +102,11 @@ class TrainOptions:
     def distance(self) -> bool:
         """Whether the network learns the distance to the boundary as well: for cells."""
         return self.classes == CELL_CLASSES
+
+    @property
+    def budget(self) -> str:
+        """How long the training is, in words."""
+        return f"{self.minutes:g} minutes" if self.steps is None else f"{self.steps} steps"
 
     def network(self) -> keras.Model:
         """Build the untrained network."""
@@ -197,11 +207,17 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the minutes are used up."""
-        return self._progress.seconds >= self.options.minutes * 60
+        """Whether the minutes, or the steps, are used up."""
+        return self._part_done >= 1
+
+    @property
+    def _part_done(self) -> float:
+        if self.options.steps is not None:
+            return self._progress.step / self.options.steps
+        return self._progress.seconds / (self.options.minutes * 60)
 
     def run(self, checkpoint_every: float = 120.0) -> Iterator[StepDone | BatchHalved]:
-        """Train until the minutes are used up, or until the generator is closed.
+        """Train until minutes or steps are used up, or until the generator is closed.
 
         Parameters
         ----------
@@ -223,7 +239,7 @@ class Trainer:
         """
         if self.finished:
             return
-        progress, budget = self._progress, self.options.minutes * 60
+        progress = self._progress
         last = saved = time.perf_counter()
         loss = 0.0
         try:
@@ -243,7 +259,7 @@ class Trainer:
                     now = time.perf_counter()
                     progress.seconds += now - last
                     last = now
-                    done = progress.seconds >= budget
+                    done = self._part_done >= 1
                     due = done or now - saved > checkpoint_every
                     validation = self._validation_loss() if due else None
                     minutes = progress.seconds / 60
@@ -278,7 +294,7 @@ class Trainer:
 
     def _step(self, batch: tuple[Any, Any, Any]) -> float:
         images, targets, weights = (part[: self._batch] for part in batch)
-        rate = self._learning_rate(self._progress.seconds / (self.options.minutes * 60))
+        rate = self._learning_rate(self._part_done)
         return self.steps.step(images, self._taught(images, targets), weights, rate)
 
     def _taught(self, images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[Any]:
@@ -308,7 +324,7 @@ class Trainer:
                     future.cancel()
 
     def _learning_rate(self, t: float) -> float:
-        """Cosine over the time budget `t` in [0, 1], after a linear rise over its first 2 %."""
+        """Cosine over the budget, `t` in [0, 1], after a linear rise over its first 2 %."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(t, 1.0)))
         return self.options.learning_rate * min(1.0, 0.05 + t / 0.02) * max(cosine, 0.002)
 
