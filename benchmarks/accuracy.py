@@ -336,6 +336,15 @@ def result_of(
     return {"sha256": card.sha256, "version": __version__, "groups": groups, "images": images}
 
 
+def still_true(path: Path) -> dict[str, Any]:
+    """Read what was measured before of models that ship unchanged."""
+    if not path.is_file():
+        return {}
+    shipped = {card.name: card.sha256 for card in cards_of(None)}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: one for name, one in found.items() if one["sha256"] == shipped.get(name)}
+
+
 def card_scores(groups: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Scores as a card holds them: of four digits, and what is more is in the JSON."""
 
@@ -364,17 +373,17 @@ def main() -> None:
         print("Name annotated folders to measure on: benchmarks/accuracy.py FOLDER ...")
         return
     items = read_items(options.data, "val")
-    results: dict[str, dict[str, Any]] = {}
-    kept: dict[str, Any] = {}
+    kept = still_true(options.json) if options.models else {}
     for card in cards_of(options.models):
         measured = list(measure(items, card))
         groups = {name: summary_of(members) for name, members in groups_of(measured).items()}
-        results[card.name] = groups
         kept[card.name] = result_of(card, groups, measured)
         if options.write_card:
             replace(card, scores=card_scores(groups)).write()
         if options.page and card.name == DEFAULT_MODEL:
             replace_section("worst", worst_section(worst_of(measured), card.name))
+    kept = dict(sorted(kept.items()))
+    results = {name: result["groups"] for name, result in kept.items()}
     print(scores_table(results), sizes_table(results), sep="\n\n")
     if options.page:
         replace_section("scores", scores_table(results))
