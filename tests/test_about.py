@@ -90,7 +90,7 @@ def test_what_a_biologist_asks_stands_in_the_order_of_her_questions(tmp_path: Pa
     assert places == sorted(places)
     assert "- Nuclei in H&E.\n" in text
     assert "- Whole cells in phase contrast.\n" in text
-    assert "cells 10 to 51 pixels wide" in text
+    assert "10 to 51 pixels wide" in text
     assert "typical cell is 18 to 36 pixels wide" in text
     assert "How wide your cells are is estimated" in text
     assert "- dsb2018, 594 images, licence CC0: BBBC038v1\n- mine, 1 image\n" in text
@@ -185,7 +185,9 @@ def test_classes_and_channels_are_named_where_they_are_others() -> None:
 
 def test_a_model_without_a_window_sees_the_image_as_it_is() -> None:
     text = words(replace(CARD, diameter_window=(0.0, 0.0), diameters=(20.2, 20.4)))
-    assert "It learned from cells about 20 pixels wide. - It sees every image as it is" in text
+    assert (
+        "It learned mostly from cells about 20 pixels wide. - It sees every image as it is" in text
+    )
     assert "zoomed" not in text
 
 
@@ -193,7 +195,7 @@ def test_the_tooltip_is_short() -> None:
     assert about_text(CARD).splitlines() == [
         "cells",
         "Nuclei in fluorescence.",
-        "It learned from cells 10 to 51 pixels wide.",
+        "It learned mostly from cells 10 to 51 pixels wide.",
         "Not for: Whole cells in phase contrast.",
     ]
     assert "Nuclei stained with DAPI." in about_text(replace(CARD, description=""))

@@ -191,7 +191,7 @@ def test_one_model_is_described(tiny_model: Path, capsys: pytest.CaptureFixture[
     assert main(["models", str(tiny_model)]) == DONE
     said = capsys.readouterr().out
     assert said.startswith("tiny\nUntrained.\n\nWorks on\nNobody wrote down")
-    assert "- It learned from cells 10 to 40 pixels wide.\n" in said
+    assert "- It learned mostly from cells 10 to 40 pixels wide.\n" in said
     assert main(["models", "cells-fast"]) == DONE
     assert "\n\nScores\nmeasured on" in capsys.readouterr().out
 

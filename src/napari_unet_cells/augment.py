@@ -230,7 +230,8 @@ class AugmentOptions:
     instances : bool
         True: masks hold instances and become three classes. False: masks are classes.
     diameters : (float, float)
-        Range, in pixels, into which half of the crops are rescaled, uniform in its logarithm.
+        Range, in pixels, into which half of the crops that are not calm are rescaled, uniform
+        in its logarithm.
     window : (float, float) or None
         Median diameters, in pixels, into which the other half is zoomed as it will be when the
         network is used, give or take a quarter (see `scale.zoom_for`). None leaves those

@@ -44,15 +44,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--diameters",
         type=_numbers(float),
         metavar="LOW,HIGH",
-        help="half of the crops are zoomed so that their cells are this wide, in pixels "
-        "(default: 7,110)",
+        help="half of the crops that are not calm are zoomed so that their cells are this wide, "
+        "in pixels (default: 7,110)",
     )
     parser.add_argument(
         "--window",
         type=_numbers(float),
         metavar="LOW,HIGH",
         help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
-        "so does half of the training (default: as wide as they are in the data)",
+        "so do most of the training crops (default: as wide as they are in the data)",
     )
     parser.add_argument(
         "--calm",

@@ -105,7 +105,7 @@ def look_up_table(rng: np.random.Generator, light: Light, invert: bool) -> NDArr
 
 
 def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Grey from colour, colour from grey, or other stains; most images stay as they are.
+    """Grey from colour, colour from grey, or other stains; most grey images stay as they are.
 
     Channels that are not colours stay: each means something else to the network.
     """

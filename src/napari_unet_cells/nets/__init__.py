@@ -65,7 +65,7 @@ class ModelCard:
     instances : InstanceOptions
         Limits of the watershed, fitted on training images.
     diameters : (float, float)
-        Cell diameters, in pixels, that the model was trained on.
+        How wide a typical cell was, in pixels, in nine of ten images it was trained on.
     diameter_window : (float, float)
         Median cell diameters, in pixels, into which an image is zoomed for the model; (0, 0)
         shows it every image as it is.

@@ -130,7 +130,7 @@ def _tip(card: ModelCard) -> str:
         said = _clean(card.works_on[0])
     sentences = [said or "Nobody wrote down which images it works on."]
     if card.diameters[1] > 0:
-        sentences.append(f"It learned from cells {_range(card.diameters)} pixels wide.")
+        sentences.append(_learned_from(card))
     if card.fails_on and not card.parent:
         sentences.append("Not for: " + " ".join(map(_clean, card.fails_on)))
     lines = textwrap.wrap(_clean(card.name), TIP_WIDTH, max_lines=1, placeholder=" ...")
@@ -171,10 +171,14 @@ def _works_on(card: ModelCard) -> Part:
     return Part("Works on", before, points, after=after)
 
 
+def _learned_from(card: ModelCard) -> str:
+    return f"It learned mostly from cells {_range(card.diameters)} pixels wide."
+
+
 def _sizes(card: ModelCard) -> Part:
     said = []
     if card.diameters[1] > 0:
-        said.append(f"It learned from cells {_range(card.diameters)} pixels wide.")
+        said.append(_learned_from(card))
     if card.diameter_window[1] > 0:
         said.append(
             "An image is zoomed for it until a typical cell is "
