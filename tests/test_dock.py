@@ -311,7 +311,7 @@ def test_what_is_said_of_a_result_goes_with_its_layers(qtbot, viewer, dock, nucl
     viewer.add_image(nuclei[:96, :96], name="nuclei")
     press_segment(qtbot, dock)
     said = dock.segment.message.text()
-    assert "cell" in said
+    assert re.match(r"\d+ cells? in .* on CPU", said)
 
     viewer.layers.remove("nuclei cells")
     assert dock.segment.message.text() == said  # the classes are still there
