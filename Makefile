@@ -46,8 +46,8 @@ bench: setup
 DATA ?= ../shared/data
 IMAGENET ?= ../shared/weights
 MODELS ?= build/models
-TEACHER ?= $(firstword $(wildcard $(MODELS)/cells.keras) src/napari_unet_cells/nets/weights/cells.keras)
-START ?= src/napari_unet_cells/nets/weights/cells-fast.keras
+TEACHER ?= $(firstword $(wildcard $(MODELS)/cells.keras) src/napari_unet_cells/models/weights/cells.keras)
+START ?= src/napari_unet_cells/models/weights/cells-fast.keras
 
 # PyTorch takes a step in a third of TensorFlow's time where the processor multiplies bfloat16.
 TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \

@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING, Any
 from accuracy import PAGE, groups_of, measure, replace_section
 from leave_kind_out import CROPS, STEPS, trained
 
-from napari_unet_cells.dataset import Item, read_items
+from napari_unet_cells.core.metrics import summarize
+from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.metrics import summarize
-from napari_unet_cells.nets.architectures import ARCHITECTURES, build
-from napari_unet_cells.nets.steps import CLIPNORM, ENGINES, WEIGHT_DECAY, Engine, LossForm, Steps
-from napari_unet_cells.nets.torch_twin import TorchSteps, import_torch
-from napari_unet_cells.nets.training import TrainOptions
+from napari_unet_cells.models.architectures import ARCHITECTURES, build
+from napari_unet_cells.models.runtimes.torch import TorchSteps, import_torch
+from napari_unet_cells.training.backends import (
+    CLIPNORM,
+    ENGINES,
+    WEIGHT_DECAY,
+    Engine,
+    LossForm,
+    Steps,
+)
+from napari_unet_cells.training.trainer import TrainOptions
 
 if TYPE_CHECKING:
     import keras

@@ -24,21 +24,27 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from napari_unet_cells import __version__
-from napari_unet_cells.dataset import Item, read_items
-from napari_unet_cells.engine import open_network
-from napari_unet_cells.errors import UserError
-from napari_unet_cells.evaluate import segmented
-from napari_unet_cells.metrics import (
+from napari_unet_cells.core.metrics import (
     ImageScore,
     bootstrap_intervals,
     compare,
     found_cells,
     summarize,
 )
-from napari_unet_cells.nets import DEFAULT_MODEL, SHIPPED, ModelCard, find_model, read_card
-from napari_unet_cells.normalize import normalize, percentile_limits
-from napari_unet_cells.outlines import outlines
-from napari_unet_cells.scale import diameters_of
+from napari_unet_cells.core.normalize import normalize, percentile_limits
+from napari_unet_cells.core.outlines import outlines
+from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import (
+    DEFAULT_MODEL,
+    SHIPPED,
+    ModelCard,
+    find_model,
+    read_card,
+)
+from napari_unet_cells.segmentation.cell_diameter import diameters_of
+from napari_unet_cells.training.evaluate import segmented
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"

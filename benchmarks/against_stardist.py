@@ -29,7 +29,7 @@ from typing import Any
 
 from accuracy import PAGE, replace_section
 
-from napari_unet_cells.nets import SHIPPED, ModelCard, read_card
+from napari_unet_cells.models.catalogue import SHIPPED, ModelCard, read_card
 
 SIDE = 1024
 
@@ -60,17 +60,17 @@ grey = batch[..., :1].copy()
 """
 
 _OURS = """
-from napari_unet_cells.nets import find_model
-from napari_unet_cells.nets.device import open_network
+from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.models.runtimes.tensorflow import open_network
 card = find_model({path!r})
 network = open_network(card, cpu=True)
 ways = {{"grey": lambda: network.forward(grey)}}
 if card.channels == 3:
     ways["colour"] = lambda: network.forward(batch)
 if {whole}:
-    from napari_unet_cells.planes import planes_of
+    from napari_unet_cells.core.planes import planes_of
     from napari_unet_cells.sample_data import simulate_nuclei
-    from napari_unet_cells.segmentation import segment_planes
+    from napari_unet_cells.segmentation.pipeline import segment_planes
     planes = planes_of(simulate_nuclei(({side}, {side}), seed=1)[0], "YX")
     ways["whole"] = lambda: list(segment_planes(planes, network, card))
 facts = {{}}

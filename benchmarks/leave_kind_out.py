@@ -17,16 +17,16 @@ from pathlib import Path
 from accuracy import PAGE, Measured, measure, replace_section
 from tqdm import tqdm
 
-from napari_unet_cells.augment import AugmentOptions
-from napari_unet_cells.dataset import Item, read_items
-from napari_unet_cells.dataset_index import write_index
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.metrics import summarize
+from napari_unet_cells.datasets.index import write_index
+from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.instances import InstanceOptions
-from napari_unet_cells.metrics import summarize
-from napari_unet_cells.nets import ModelCard, read_card
-from napari_unet_cells.nets.steps import ENGINES
-from napari_unet_cells.nets.training import StepDone, TrainOptions
-from napari_unet_cells.train import train
+from napari_unet_cells.models.catalogue import ModelCard, read_card
+from napari_unet_cells.training.backends import ENGINES
+from napari_unet_cells.training.crops import AugmentOptions
+from napari_unet_cells.training.train import train
+from napari_unet_cells.training.trainer import StepDone, TrainOptions
 
 #: Kinds with fewer images to learn from are not left out: little would change.
 FEWEST = 30

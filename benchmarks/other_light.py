@@ -19,10 +19,10 @@ from accuracy import cards_of, measure, replace_section
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet_cells.dataset import read_items
+from napari_unet_cells.core.metrics import summarize
+from napari_unet_cells.core.normalize import normalize, percentile_limits
+from napari_unet_cells.datasets.items import read_items
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.metrics import summarize
-from napari_unet_cells.normalize import normalize, percentile_limits
 
 Image = NDArray[np.float32]
 

@@ -27,20 +27,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_unet_cells.approved import Approved
-from napari_unet_cells.corrections import add
-from napari_unet_cells.dataset import Item, read_items
-from napari_unet_cells.engine import open_network
-from napari_unet_cells.evaluate import evaluate, summarize_by_kind
-from napari_unet_cells.layers import PixelSize
-from napari_unet_cells.nets import find_model
-from napari_unet_cells.planes import planes_of
-from napari_unet_cells.regions import Place, RegionGrid, Review
-from napari_unet_cells.result import Result
-from napari_unet_cells.retrain import TunerCache, retrain
-from napari_unet_cells.retrain_events import Retrained, RetrainOptions, TuneStep
+from napari_unet_cells.core.planes import planes_of
+from napari_unet_cells.core.regions import Place, RegionGrid, Review
+from napari_unet_cells.corrections.approved_regions import Approved
+from napari_unet_cells.corrections.dataset_writer import add
+from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.segmentation import segment_planes
+from napari_unet_cells.segmentation.pipeline import segment_planes
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
+from napari_unet_cells.training.events import Retrained, RetrainOptions, TuneStep
+from napari_unet_cells.training.retrain import TunerCache, retrain
 
 #: Side of a review region in pixels.
 SIDE = 256

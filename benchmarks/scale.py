@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from skimage.transform import resize
 
-from napari_unet_cells.dataset import read_items
-from napari_unet_cells.engine import open_network
-from napari_unet_cells.metrics import compare, summarize
-from napari_unet_cells.nets import DEFAULT_MODEL, find_model
-from napari_unet_cells.planes import planes_of
-from napari_unet_cells.result import Result
+from napari_unet_cells.core.metrics import compare, summarize
+from napari_unet_cells.core.planes import planes_of
+from napari_unet_cells.datasets.items import read_items
+from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.scale import diameters_of
-from napari_unet_cells.segmentation import Settings, segment_planes
+from napari_unet_cells.segmentation.cell_diameter import diameters_of
+from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
+from napari_unet_cells.segmentation.result import Result
 
 ZOOMS = (0.25, 0.5, 1.0, 2.0, 4.0)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import disk
 
-from napari_unet_cells import strokes
-from napari_unet_cells.strokes import Edit
+from napari_unet_cells.core import edits as strokes
+from napari_unet_cells.core.edits import Edit
 
 REPEATS = 15
 SIDE = 4096

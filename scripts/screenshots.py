@@ -17,7 +17,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_unet_cells.approved import approved_of
+from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.sample_data import simulate_nuclei
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

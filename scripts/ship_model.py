@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.nets import SHIPPED, ModelCard, read_card
+from napari_unet_cells.models.catalogue import SHIPPED, ModelCard, read_card
 
 #: What a training does not know of its model.
 WORDS = ("description", "license", "works_on", "fails_on", "trained_on")

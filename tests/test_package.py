@@ -20,7 +20,7 @@ from npe2 import PluginManifest
 
 import napari_unet_cells
 import napari_unet_cells.widgets
-from napari_unet_cells.reader import PATTERNS
+from napari_unet_cells.layers.reader import PATTERNS
 
 ROOT = Path(__file__).parents[1]
 NAME = "napari-unet-cells"
@@ -154,7 +154,7 @@ def test_all_that_is_no_widget_loads_neither_network_nor_window() -> None:
         for name in our_modules()
         if not name.startswith("napari_unet_cells.widgets") and not name.endswith("__main__")
     ]
-    assert "napari_unet_cells.nets.training" in modules
+    assert "napari_unet_cells.training.trainer" in modules
     assert not loaded_by(modules) & (NETWORK | WINDOW)
 
 
@@ -199,7 +199,7 @@ def test_wheel_holds_models_and_their_cards(wheel: Path) -> None:
         weights = [
             name
             for name in archive.namelist()
-            if name.startswith("napari_unet_cells/nets/weights/")
+            if name.startswith("napari_unet_cells/models/weights/")
         ]
     models = {Path(name).stem for name in weights if name.endswith(".keras")}
     assert "cells-fast" in models

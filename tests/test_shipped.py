@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_unet_cells.cli import _parser
-from napari_unet_cells.nets import DEFAULT_MODEL, SHIPPED, find_model, installed_models
+from napari_unet_cells.cli.main import _parser
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, SHIPPED, find_model, installed_models
 from napari_unet_cells.sample_data import simulate_nuclei
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ def test_the_default_model_ships():
 @pytest.mark.parametrize("model", sorted(path.stem for path in SHIPPED.glob("*.keras")))
 def test_simulated_nuclei_are_found(model, dtype, inverted):
     from napari_unet_cells import segment
-    from napari_unet_cells.metrics import compare, summarize
+    from napari_unet_cells.core.metrics import compare, summarize
 
     image, truth = simulate_nuclei((320, 384), diameter=22.0, seed=11)
     scaled = (image - image.min()) / np.ptp(image)
@@ -55,10 +55,10 @@ def test_simulated_nuclei_are_found(model, dtype, inverted):
 
 @pytest.mark.network
 def test_tiles_of_the_shipped_model_leave_no_seams():
-    from napari_unet_cells.engine import open_network
-    from napari_unet_cells.normalize import percentile_limits
-    from napari_unet_cells.predict import Output, predict_tiles
-    from napari_unet_cells.tiling import TileGrid
+    from napari_unet_cells.core.normalize import percentile_limits
+    from napari_unet_cells.core.predict import Output, predict_tiles
+    from napari_unet_cells.core.tiling import TileGrid
+    from napari_unet_cells.engine.engine import open_network
 
     card = find_model(DEFAULT_MODEL)
     network = open_network(card)

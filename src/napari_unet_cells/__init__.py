@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_unet_cells.errors import UserError
-    from napari_unet_cells.result import Result
-    from napari_unet_cells.segmentation import segment
+    from napari_unet_cells.segmentation.pipeline import segment
+    from napari_unet_cells.segmentation.result import Result
 
 try:
     __version__ = version("napari-unet-cells")
@@ -17,7 +17,11 @@ except PackageNotFoundError:  # a source tree that was not installed
 
 __all__ = ["Result", "UserError", "__version__", "segment"]
 
-_HOMES = {"Result": "result", "UserError": "errors", "segment": "segmentation"}
+_HOMES = {
+    "Result": "segmentation.result",
+    "UserError": "errors",
+    "segment": "segmentation.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

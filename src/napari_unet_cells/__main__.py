@@ -43,7 +43,7 @@ def _open_napari() -> int:
 def _segment_sample(folder: Path) -> int:
     import tifffile
 
-    from napari_unet_cells.cli import main as command_line
+    from napari_unet_cells.cli.main import main as command_line
     from napari_unet_cells.sample_data import simulate_nuclei
 
     folder.mkdir(exist_ok=True)

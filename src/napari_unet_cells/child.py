@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from napari_unet_cells.engine.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
-from napari_unet_cells.nets import find_model
+from napari_unet_cells.models.catalogue import find_model
 
 #: The network takes all cores; the window goes first where both want one.
 NICENESS = 5
@@ -79,7 +79,7 @@ class _Server:
 
     def _network_of(self, header: dict[str, Any]) -> Any:
         """Give the network a request is for, in place of the one that is loaded."""
-        from napari_unet_cells.nets.device import open_network as open_on_device
+        from napari_unet_cells.models.runtimes.tensorflow import open_network as open_on_device
 
         model, device = header["model"], header["device"]
         if (model, device) != self._loaded:
@@ -104,21 +104,21 @@ class _Server:
         self._reply(header, "output", output, shape=output.shape)
 
     def _tuner_cache(self) -> Any:
-        from napari_unet_cells.retrain import TunerCache
+        from napari_unet_cells.training.retrain import TunerCache
 
         self._tuners = self._tuners or TunerCache()
         return self._tuners
 
     def _prepare(self, header: dict[str, Any], payload: bytearray) -> None:
-        from napari_unet_cells.retrain import prepare
-        from napari_unet_cells.retrain_events import RetrainOptions
+        from napari_unet_cells.training.events import RetrainOptions
+        from napari_unet_cells.training.retrain import prepare
 
         prepare(find_model(header["base"]), RetrainOptions(), self._tuner_cache())
         self._reply(header, "prepared")
 
     def _retrain(self, header: dict[str, Any], payload: bytearray) -> None:
-        from napari_unet_cells.retrain import retrain
-        from napari_unet_cells.retrain_events import RetrainOptions, event_as_dict
+        from napari_unet_cells.training.events import RetrainOptions, event_as_dict
+        from napari_unet_cells.training.retrain import retrain
 
         job, path = header["job"], header["output"]
         events = retrain(

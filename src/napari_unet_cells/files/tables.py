@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.measure import Table
 from napari_unet_cells.files.atomic import PathLike, atomic_write, with_ending
-from napari_unet_cells.measure import Table
 
 #: Significant digits of a number that is not whole.
 DIGITS = 12

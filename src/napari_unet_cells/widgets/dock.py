@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet_cells.engine import Engine, shared_engine, training_engine
-from napari_unet_cells.nets import default_model
-from napari_unet_cells.widgets.autosaving import Autosave
-from napari_unet_cells.widgets.correct import CorrectSection
-from napari_unet_cells.widgets.export import ExportSection
+from napari_unet_cells.engine.engine import Engine, shared_engine, training_engine
+from napari_unet_cells.models.catalogue import default_model
+from napari_unet_cells.widgets.correct.autosave import Autosave
+from napari_unet_cells.widgets.correct.class_dialog import ClassesDialog, add_strokes_layer
+from napari_unet_cells.widgets.correct.restore import RestoreBanner
+from napari_unet_cells.widgets.correct.section import CorrectSection
+from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.opening import open_drops
-from napari_unet_cells.widgets.own_classes import ClassesDialog, add_strokes_layer
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
-from napari_unet_cells.widgets.restoring import RestoreBanner
-from napari_unet_cells.widgets.retrain import RetrainSection
+from napari_unet_cells.widgets.retrain.section import RetrainSection
 from napari_unet_cells.widgets.section import Section
-from napari_unet_cells.widgets.segment import SegmentSection
+from napari_unet_cells.widgets.segment.section import SegmentSection
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:

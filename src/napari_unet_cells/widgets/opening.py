@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_unet_cells import layers as facts
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.reader import open_result, prefer_reader
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.reader import open_result, prefer_reader
+from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.preferences import PLUGIN
-from napari_unet_cells.writer import write_layer
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -1,0 +1,330 @@
+"""Many files, one after another; a bad one is reported and the rest is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_unet_cells.core.measure import measure
+from napari_unet_cells.core.planes import Planes, planes_of
+from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import (
+    FileExists,
+    Image,
+    make_folder,
+    read_image,
+    write_json,
+    write_labels,
+    write_table,
+)
+from napari_unet_cells.models.catalogue import ModelCard, find_model
+from napari_unet_cells.segmentation.pipeline import (
+    Progress,
+    Settings,
+    check_channels,
+    link_axis,
+    segment_planes,
+)
+from napari_unet_cells.segmentation.result import Result
+
+#: For `Request.plane`: every plane of a stack.
+ALL_PLANES = "all"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is done with each file.
+
+    Attributes
+    ----------
+    settings : Settings
+        Without `link`, which is a letter here.
+    channel : int or None
+        Of files with several channels, counted from 0.
+    plane : int, "all" or None
+        Of stacks: one plane, counted from 0, or every plane. None refuses a stack, so that
+        nobody is surprised by a run over a thousand planes.
+    link : str or None
+        "Z" or "T": the axis along which cells keep their id.
+    pixel_size : float or None
+        Width of a pixel in micrometers, for files that do not say it.
+    overwrite : bool
+        Replace results of an earlier run; else such a file is a problem.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    channel: int | None = None
+    plane: int | str | None = None
+    link: str | None = None
+    pixel_size: float | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PixelsDone:
+    """Part of a file is segmented; `fraction` lies between 0 and 1."""
+
+    path: Path
+    fraction: float
+
+
+@dataclass(frozen=True)
+class FileDone:
+    """A file is done, or could not be.
+
+    Attributes
+    ----------
+    path : Path
+        Of the image.
+    written : tuple of Path
+        Results, empty where there was a problem.
+    summary : str
+        Such as "214 cells in 1.9 s".
+    problem : str
+        A sentence, empty where all went well.
+    """
+
+    path: Path
+    written: tuple[Path, ...] = ()
+    summary: str = ""
+    problem: str = ""
+
+
+def segment_files(
+    paths: Sequence[Path], output: Path, model: str | Path, request: Request | None = None
+) -> Iterator[PixelsDone | FileDone]:
+    """Segment files into labels, classes, a table and a record of how they were made.
+
+    For each ``NAME.tif`` these are ``NAME_cells.tif``, ``NAME_classes.tif``,
+    ``NAME_cells.csv`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    output : Path
+        Folder, made where it is missing.
+    model : str or Path
+        Name of an installed model, or a `.keras` file.
+    request : Request, optional
+
+    Yields
+    ------
+    PixelsDone
+        While a file is computed.
+    FileDone
+        Once for each file.
+
+    Raises
+    ------
+    UserError
+        Where the model or the folder cannot be used, before anything is computed, and
+        where two files would have results of one name.
+    """
+    stems = _stems(paths)
+    card = find_model(model)
+    _spare_inputs(
+        paths, [name for path in paths for name in _result_paths(output / stems[path], card)]
+    )
+    make_folder(output)
+    network = open_network(card)
+    for path in paths:
+        file = _File(path, output / stems[path], card, request or Request())
+        try:
+            yield from file.segment(network)
+        except FileExists as error:
+            yield FileDone(
+                path, problem=f"{error.path} exists and was kept; --overwrite replaces it."
+            )
+        except UserError as error:
+            yield FileDone(path, problem=str(error))
+        except MemoryError:
+            yield FileDone(
+                path, problem="It is too large for this computer's memory. Segment a part of it."
+            )
+
+
+def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:
+    """Refuse to replace an image by the result of another one, even where --overwrite is set."""
+    inputs = {path.resolve() for path in paths}
+    for result in results:
+        if result.resolve() in inputs:
+            raise UserError(
+                f"{result} is one of the images, and a result would be written there. Choose "
+                "another folder for the results."
+            )
+
+
+def _stems(paths: Sequence[Path]) -> dict[Path, str]:
+    """Names for the results, refusing two images that would write the same files."""
+    stems: dict[Path, str] = {}
+    first: dict[str, Path] = {}  # some disks know no difference between A.tif and a.tif
+    for path in paths:
+        stem = path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
+        other = first.setdefault(stem.casefold(), path)
+        if other is not path:
+            raise UserError(
+                f"{other} and {path} would both be written as {stem}_cells.tif. Segment "
+                "them into different folders."
+            )
+        stems[path] = stem
+    return stems
+
+
+@dataclass(frozen=True)
+class _File:
+    """One image and what becomes of it; `target` is the results' path without an ending."""
+
+    path: Path
+    target: Path
+    card: ModelCard
+    request: Request
+
+    def segment(self, network: Network) -> Iterator[PixelsDone | FileDone]:
+        if not self.request.overwrite:
+            for existing in filter(Path.exists, _result_paths(self.target, self.card)):
+                raise FileExists(existing)  # before the network runs for nothing
+        image = read_image(self.path)
+        planes, axes = self._planes(image)
+        check_channels(planes, self.card)
+        source: dict[str, Any] = {
+            "path": str(self.path.resolve()),
+            "shape": image.data.shape,
+            "axes": image.axes,
+        }
+        if planes.fixed:
+            source["fixed"] = {image.axes[axis]: index for axis, index in planes.fixed.items()}
+        link = link_axis(planes, image.axes, self.request.link)
+        settings = replace(self.request.settings, link=link)
+        notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
+        for event in segment_planes(planes, network, self.card, settings, source):
+            if isinstance(event, Progress):
+                yield PixelsDone(self.path, event.done / event.total)
+            elif isinstance(event, MemoryFull):
+                notes.append(f"memory full, went on with tiles of {event.tile} pixels")
+            elif isinstance(event, Result):
+                written = self._write(event, image, planes, axes)
+                yield FileDone(self.path, written, _summary(event, notes))
+
+    def _planes(self, image: Image) -> tuple[Planes, str]:
+        """Planes of a file, and the axes of their labels."""
+        planes = planes_of(image.data, image.axes, self.request.channel)
+        plane = self.request.plane
+        if len(planes) > 1 and plane is None:
+            size = " x ".join(map(str, image.data.shape))
+            raise UserError(
+                f"It is a stack of {len(planes)} planes (axes {image.axes}, {size}). Say which: "
+                "--plane all segments every plane, --plane 0 the first one."
+            )
+        if isinstance(plane, int) and planes.free:
+            planes = replace(planes, fixed={**planes.fixed, **_at(planes, plane)})
+        return planes, "".join(image.axes[axis] for axis in planes.free) + "YX"
+
+    def _write(self, result: Result, image: Image, planes: Planes, axes: str) -> tuple[Path, ...]:
+        """Write all results, or, where there were none before, none."""
+        overwrite = self.request.overwrite
+        size, unit = image.pixel_size, image.unit
+        if size is None and self.request.pixel_size is not None:
+            size, unit = (self.request.pixel_size,) * 2, "micrometer"
+        written: list[Path] = []
+        try:
+            for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
+                if labels is None:
+                    continue
+                path = write_labels(
+                    _named(self.target, ending),
+                    labels,
+                    axes=axes if axes in _TIFF_AXES else "ZYX",
+                    pixel_size=size,
+                    unit=unit,
+                    z_step=image.z_step,
+                    provenance={**result.provenance, **self._place(axes)},
+                    overwrite=overwrite,
+                )
+                written.append(path)
+            if result.cells is not None:
+                table = measure(result.cells, _channels(planes), size or (1.0, 1.0), unit, axes)
+                written.append(write_table(_named(self.target, "_cells.csv"), table, overwrite))
+            record = {
+                **result.provenance,
+                "cells": None if result.cells is None else result.n_cells,
+                "pixel_size": size,
+                "unit": unit,
+                "files": [path.name for path in written],
+            }
+            written.append(write_json(f"{self.target}.json", record, overwrite=overwrite))
+        except UserError:
+            if not overwrite:  # a half would be in the way of the next run
+                for path in written:
+                    path.unlink(missing_ok=True)
+            raise
+        return tuple(written)
+
+    def _place(self, axes: str) -> dict[str, Any]:
+        """Where a viewer should put the labels: upon the image as napari opens it.
+
+        Its readers of pictures and TIFFs give every image a scale of one pixel.
+        """
+        if self.path.suffix.lower() == ".zarr":
+            return {}
+        n = len(axes)
+        return {
+            "transform": {
+                "scale": [1.0] * n,
+                "translate": [0.0] * n,
+                "rotate": np.eye(n).tolist(),
+                "shear": [0.0] * (n * (n - 1) // 2),
+                "affine": np.eye(n + 1).tolist(),
+                "units": ["pixel"] * n,
+                "axis_labels": list(axes.lower()),
+            }
+        }
+
+
+#: Axes that a label TIFF can name; pages of another meaning are taken for planes.
+_TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
+
+
+def _at(planes: Planes, number: int) -> dict[int, int]:
+    """Fix every free axis so that one plane, counted through all of them, is left."""
+    if not 0 <= number < len(planes):
+        raise UserError(
+            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
+        )
+    fixed = {}
+    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
+        number, fixed[axis] = divmod(number, length)
+    return fixed
+
+
+def _channels(planes: Planes) -> Any:
+    """Pixels of the planes for the table: an array like the labels, or one for each colour."""
+    key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(planes.data.shape)))
+    if not planes.color:
+        return planes.data[key]
+    names = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
+    return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(names)}
+
+
+def _summary(result: Result, notes: Sequence[str]) -> str:
+    made = "classes" if result.cells is None else f"{result.n_cells} cells"
+    n_planes = prod(result.classes.shape[:-2])
+    if n_planes > 1:
+        made += f" in {n_planes} planes"
+    made += f" in {result.provenance['seconds']:.1f} s"
+    return f"{made} ({'; '.join(notes)})" if notes else made
+
+
+def _result_paths(target: Path, card: ModelCard) -> list[Path]:
+    endings = ["_cells.tif", "_cells.csv"] * card.makes_cells + ["_classes.tif", ".json"]
+    return [_named(target, ending) for ending in endings]
+
+
+def _named(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

@@ -1,0 +1,75 @@
+"""``napari-unet-cells dataset``: look at a correction dataset, check it, divide it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+DONE, BAD_INPUT = 0, 2
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to a parser."""
+    parser = commands.add_parser("dataset", help="check, list or divide annotated images")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="look for all that is wrong with a folder")
+    check.set_defaults(command=_check)
+    listing = actions.add_parser("list", help="list the images or regions of a folder")
+    listing.set_defaults(command=_list)
+    split = actions.add_parser("split", help="hold a part back to measure models on")
+    split.add_argument(
+        "--fraction", type=float, default=0.2, help="part that is held back (default: 0.2)"
+    )
+    split.add_argument(
+        "--seed", type=int, default=0, help="another one holds others back (default: 0)"
+    )
+    split.set_defaults(command=_split)
+    for action in (check, listing, split):
+        action.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from napari_unet_cells.datasets.check import check, summarize
+
+    findings = check(options.folder)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    for finding in findings:
+        if finding.severity == "error":
+            print(finding.sentence, file=sys.stderr)
+        else:
+            print(f"Note: {finding.sentence}")
+    if errors:
+        return BAD_INPUT
+    print(f"{options.folder} is fine: {summarize(options.folder)[0]}.")
+    return DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from napari_unet_cells.datasets.check import summarize
+
+    summary, records = summarize(options.folder)
+    for record in records:
+        facts = [record.get("split") or "undecided", str(record.get("kind", "unknown"))]
+        if record.get("version", 1) > 1:
+            facts.append(f"version {record['version']}")
+        if record.get("approved"):
+            facts.append(f"approved {str(record['approved'])[:10]}")
+        if record.get("edited"):
+            facts.append("corrected")
+        print(f"{record['name']}: {', '.join(facts)}")
+    print(f"{summary}.")
+    return DONE
+
+
+def _split(options: argparse.Namespace) -> int:
+    from napari_unet_cells.datasets.split import split
+
+    division = split(options.folder, options.fraction, options.seed)
+    for name in division.val:
+        print(f"held back: {name}")
+    print(
+        f"{len(division.train)} to learn from, {len(division.val)} held back; "
+        f"{division.decided} of them decided now."
+    )
+    return DONE

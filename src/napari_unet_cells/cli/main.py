@@ -1,0 +1,307 @@
+"""The command line: ``napari-unet-cells COMMAND``.
+
+Exit codes: 0 done; 1 of several files some failed, the others are done; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_unet_cells import __version__
+from napari_unet_cells.cli import dataset as cli_dataset
+from napari_unet_cells.cli import retrain as cli_retrain
+from napari_unet_cells.cli import train as cli_train
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL
+from napari_unet_cells.segmentation.tta import QUALITIES
+
+if TYPE_CHECKING:
+    from napari_unet_cells.batch.segment_files import Request
+
+DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user runs Keras with
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped. What was written so far is kept.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="napari-unet-cells",
+        description="Segment cells, train networks for it, and measure them.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    own = (_add_segment, _add_models, _add_evaluate)
+    for add in (*own, cli_train.add, cli_retrain.add, cli_dataset.add):
+        add(commands)
+    return parser
+
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("segment", help="segment image files")
+    parser.add_argument("path", nargs="+", help="image, folder or pattern such as 'day1/*.tif'")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        type=Path,
+        help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME_OR_PATH",
+        help="an installed model or a .keras file (default: the one that `models` names so, "
+        f"{DEFAULT_MODEL} where no other was chosen or retrained)",
+    )
+    parser.add_argument(
+        "--diameter",
+        type=float,
+        metavar="PIXELS",
+        help="how wide the cells are (default: estimated for each image)",
+    )
+    parser.add_argument("--channel", type=int, metavar="N", help="channel to segment, from 0")
+    parser.add_argument(
+        "--plane", type=_plane, metavar="N|all", help="of a stack: one plane, from 0, or all"
+    )
+    parser.add_argument(
+        "--link", choices=("z", "t"), help="cells keep their id along this axis of a stack"
+    )
+    parser.add_argument("--smallest", type=int, metavar="PIXELS", help="drop cells of fewer pixels")
+    parser.add_argument(
+        "--split",
+        type=float,
+        metavar="0..1",
+        help="how readily touching cells are separated (default: the model's own)",
+    )
+    parser.add_argument(
+        "--certainty",
+        type=float,
+        metavar="0..1",
+        help="drop cells that the network is less sure of (default: the model's own; 0 keeps all)",
+    )
+    parser.add_argument(
+        "--keep-holes", action="store_true", help="do not fill background inside of a cell"
+    )
+    parser.add_argument(
+        "--drop-border", action="store_true", help="leave out cells cut by the image's border"
+    )
+    _add_quality(parser)
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="MICROMETERS",
+        help="width of a pixel, for images that do not say it",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.set_defaults(command=_segment)
+
+
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quality",
+        default="normal",
+        choices=QUALITIES,
+        help="high: look at everything in four flips, which takes up to four times as long",
+    )
+
+
+def _plane(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    from napari_unet_cells.batch.segment_files import Request
+    from napari_unet_cells.segmentation.pipeline import Settings
+
+    for name in ("diameter", "pixel_size"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
+    for name in ("split", "certainty"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"--{name} must lie between 0 and 1, not {value:g}.")
+    if options.link and options.plane != "all":
+        raise UserError("--link needs --plane all: cells are linked from plane to plane.")
+    settings = Settings(
+        diameter=options.diameter,
+        smallest=options.smallest,
+        split=options.split,
+        certainty=options.certainty,
+        fill_holes=False if options.keep_holes else None,
+        drop_border=True if options.drop_border else None,
+        quality=options.quality,
+    )
+    return Request(
+        settings,
+        options.channel,
+        options.plane,
+        options.link,
+        options.pixel_size,
+        options.overwrite,
+    )
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.batch.segment_files import FileDone, PixelsDone, segment_files
+    from napari_unet_cells.models.catalogue import default_model
+
+    request = _request(options)
+    paths, failed = _find(options.path)
+    if not paths:
+        return BAD_INPUT
+    total = len(paths) + failed
+    events = segment_files(paths, options.output, options.model or default_model(), request)
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        for event in events:
+            if isinstance(event, PixelsDone):
+                bar.set_postfix_str(f"{event.path.name} {event.fraction:.0%}")
+            elif isinstance(event, FileDone):
+                bar.update()
+                failed += bool(event.problem)
+                stream = sys.stderr if event.problem else sys.stdout
+                bar.write(_file_line(event), file=stream)
+    if failed == total == 1:
+        return BAD_INPUT
+    if total > 1:
+        print(f"{total - failed} of {total} done; results in {options.output}")
+    return SOME_FAILED if failed else DONE
+
+
+def _find(named: Sequence[str]) -> tuple[list[Path], int]:
+    """Images of what was named, and how many names stand for none; those are reported."""
+    from napari_unet_cells.files import find_images
+
+    good = []
+    for name in named:
+        try:
+            find_images([name])
+            good.append(name)
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return find_images(good), len(named) - len(good)
+
+
+def _file_line(event: object) -> str:
+    from napari_unet_cells.batch.segment_files import FileDone
+
+    assert isinstance(event, FileDone)
+    if event.problem:
+        return f"{event.path.name}: {event.problem}"
+    return f"{event.path.name}: {event.summary}"
+
+
+def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("models", help="list the installed models, or describe one")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME_OR_PATH",
+        help="describe this one: what it works on, its scores, when not to use it",
+    )
+    parser.set_defaults(command=_models)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from napari_unet_cells.models.catalogue import (
+        broken_models,
+        default_model,
+        find_model,
+        installed_models,
+        model_folders,
+    )
+    from napari_unet_cells.models.description import about_text
+
+    if options.name is not None:
+        print(about_text(find_model(options.name), full=True))
+        return DONE
+    models = installed_models()
+    if not models:
+        print("No model is installed.")
+    for name, card in models.items():
+        mark = " (default)" if name == default_model() else ""
+        print(f"{name}{mark}: {card.description}")
+        low, high = card.diameters
+        if high:
+            print(f"    for cells {low:g} to {high:g} pixels wide; finds {', '.join(card.classes)}")
+        print(f"    {card.path}")
+    for problem in broken_models().values():
+        print(problem, file=sys.stderr)
+    print(f"Your own models go into {model_folders()[0]}: NAME.keras and NAME.json.")
+    return DONE
+
+
+def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("evaluate", help="score a model on annotated folders")
+    parser.add_argument("model", help="an installed model or a .keras file")
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
+    parser.add_argument(
+        "--split",
+        default="val",
+        choices=("train", "val", "all"),
+        help="images to score, as index.json divides them (default: val)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.json", type=Path, help="write scores of each image here"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
+    _add_quality(parser)
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.datasets.items import read_items
+    from napari_unet_cells.engine.engine import open_network
+    from napari_unet_cells.files import write_json
+    from napari_unet_cells.models.catalogue import find_model
+    from napari_unet_cells.segmentation.pipeline import Settings
+    from napari_unet_cells.training.evaluate import evaluate, report, summarize_by_kind
+
+    card = find_model(options.model)
+    if options.output is not None and options.output.exists() and not options.overwrite:
+        raise UserError(f"{options.output} exists and was kept; --overwrite replaces it.")
+    items = read_items(options.data, None if options.split == "all" else options.split)
+    settings = Settings(quality=options.quality)
+    events = evaluate(items, open_network(card), card, settings)
+    scored = list(tqdm(events, total=len(items), disable=None))
+    summaries = summarize_by_kind(scored)
+    for kind, summary in summaries.items():
+        print(f"\n{kind}\n{summary.table()}")
+    result = report(scored, card)
+    if options.output is not None:
+        print(f"\nwritten: {write_json(options.output, result, options.overwrite)}")
+    else:
+        print(json.dumps(result["scores"]))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""``napari-unet-cells train``: a network of one's own from annotated folders."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.architectures import ARCHITECTURES
+
+#: Of the width of a MobileNet: a layer of 32 filters would have none.
+NARROWEST = 1 / 32
+
+#: Those of `nets.steps.ENGINES`, whose module knows networks.
+ENGINE_NAMES = ("tensorflow", "torch")
+
+if TYPE_CHECKING:
+    from napari_unet_cells.training.trainer import TrainOptions
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to a parser."""
+    parser = commands.add_parser("train", help="train a network on annotated folders")
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=Path)
+    parser.add_argument(
+        "--arch",
+        default="mobilenet_unet",
+        choices=sorted(ARCHITECTURES),
+        help="architecture (default: mobilenet_unet)",
+    )
+    parser.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
+    parser.add_argument(
+        "--decoder",
+        type=_numbers(int),
+        metavar="N,N,N",
+        help="filters of the MobileNet's decoder at strides 8, 4 and 2 (default: by --alpha)",
+    )
+    parser.add_argument(
+        "--diameters",
+        type=_numbers(float),
+        metavar="LOW,HIGH",
+        help="half of the crops that are not calm are zoomed so that their cells are this wide, "
+        "in pixels (default: 7,110)",
+    )
+    parser.add_argument(
+        "--window",
+        type=_numbers(float),
+        metavar="LOW,HIGH",
+        help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
+        "so do most of the training crops (default: as wide as they are in the data)",
+    )
+    parser.add_argument(
+        "--calm",
+        type=float,
+        default=0.0,
+        metavar="0..1",
+        help="part of the crops that look as images do in use, not zoomed, inverted or coloured "
+        "otherwise (default: 0; the models that ship have 0.6 to 0.7)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME_OR_PATH",
+        help="a model of the same classes whose doubts are learned as well",
+    )
+    parser.add_argument(
+        "--engine",
+        default="tensorflow",
+        choices=ENGINE_NAMES,
+        help="what takes the steps; torch, where PyTorch is installed, takes down to a third of "
+        "the time, for a MobileNet only (default: tensorflow)",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="FILE|imagenet",
+        help="weights to start from: a .keras model of the same build; or of the encoder alone "
+        "an .npz, a file of keras.applications (no_top.h5), or imagenet, which is downloaded",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAME,NAME,...",
+        help="the masks hold classes 0, 1, 2, ... of these names (default: one number a cell)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=3,
+        help="of the images: 1 grey, 3 RGB or grey (default), or any number of others",
+    )
+    parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
+    parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        type=Path,
+        help="where a stopped training is kept (default: MODEL.checkpoint)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint; --minutes counts from the first start",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start anew over an old model")
+    parser.set_defaults(command=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_unet_cells.files import FileExists
+    from napari_unet_cells.training.train import Fitting, Trained, train
+    from napari_unet_cells.training.trainer import BatchHalved, StepDone
+
+    events = train(
+        options.data,
+        options.output,
+        _train_options(options),
+        options.checkpoint,
+        options.resume,
+        options.overwrite,
+    )
+    layout = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:g} min{postfix}"
+    with tqdm(total=options.minutes, bar_format=layout, disable=None) as bar:
+        try:
+            for event in events:
+                if isinstance(event, StepDone):
+                    bar.n = min(event.minutes, options.minutes)
+                    bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
+                elif isinstance(event, BatchHalved):
+                    said = f"The memory is full: from here on the batch is {event.batch}."
+                    bar.write(said, file=sys.stderr)
+                elif isinstance(event, Fitting):
+                    bar.set_postfix_str("fitting and measuring")
+                elif isinstance(event, Trained):
+                    bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
+        except KeyboardInterrupt:
+            folder = options.checkpoint or options.output.with_suffix(".checkpoint")
+            if (folder / "state.json").is_file():
+                bar.write("The same command with --resume goes on from here.", file=sys.stderr)
+            raise
+        except FileExists as error:
+            raise UserError(
+                f"{error.path} exists and was kept: --resume goes on with it, --overwrite starts "
+                "anew, or choose another name."
+            ) from error
+    return 0
+
+
+def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:
+    """Read numbers above 0 with commas between them."""
+
+    def numbers(text: str) -> tuple[float, ...]:
+        values = tuple(kind(part) for part in text.split(","))
+        if not all(0 < value < math.inf for value in values):
+            raise ValueError
+        return values
+
+    return numbers
+
+
+def _check_range(option: str, values: tuple[float, ...] | None) -> None:
+    if values is not None and (len(values) != 2 or values[0] > values[1]):
+        raise UserError(f"{option} takes two numbers, the lower one first, such as 18,36.")
+
+
+def _train_options(options: argparse.Namespace) -> TrainOptions:
+    from napari_unet_cells.training.crops import AugmentOptions
+    from napari_unet_cells.training.trainer import CELL_CLASSES, TrainOptions
+
+    alpha = options.alpha
+    if not 0 < options.minutes < math.inf or options.batch < 1 or options.seed < 0:
+        raise UserError(
+            "--minutes must be above 0, --batch at least 1, and --seed must not be negative."
+        )
+    if alpha is not None and not NARROWEST <= alpha < math.inf:
+        raise UserError(f"--alpha must be at least {NARROWEST:g}: narrower is no network.")
+    known = ARCHITECTURES[options.arch].options
+    if alpha is not None and "alpha" not in known:
+        raise UserError(f"--alpha is the width of a MobileNet; {options.arch} has none.")
+    if options.decoder is not None and (len(options.decoder) != 3 or "alpha" not in known):
+        raise UserError("--decoder takes three numbers of filters, and a MobileNet only.")
+    _check_range("--diameters", options.diameters)
+    _check_range("--window", options.window)
+    if not 0 <= options.calm <= 1:
+        raise UserError(f"--calm must lie between 0 and 1, not {options.calm:g}.")
+    given = {"alpha": alpha, "decoder": options.decoder and list(options.decoder)}
+    build = {**known, **{name: value for name, value in given.items() if value is not None}}
+    crops = {"diameters": options.diameters, "window": options.window, "calm": options.calm}
+    names = CELL_CLASSES
+    if options.classes is not None:
+        names = tuple(name.strip() for name in options.classes.split(","))
+    return TrainOptions(
+        architecture=options.arch,
+        classes=names,
+        channels=options.channels,
+        build=build,
+        init=options.init,
+        minutes=options.minutes,
+        batch=options.batch,
+        seed=options.seed,
+        augment=AugmentOptions(**{name: value for name, value in crops.items() if value}),
+        teacher=options.teacher,
+        engine=options.engine,
+    )

@@ -1,0 +1,1 @@
+"""The computing core: arrays in, arrays out."""

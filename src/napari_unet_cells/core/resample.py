@@ -1,0 +1,188 @@
+"""A plane at the scale of a network, tile by tile, and labels back at the plane's own.
+
+Both scales are planes of whole pixels over the same ground::
+
+    plane      |--|--|--|--|--|--|--|--|      size pixels
+    network    |-----|-----|-----|-----|      scaled pixels
+
+Pixel ``j`` of one lies over ``[j, j + 1) * (other size / own size)`` of the other.  Pillow's
+resampling with a box computes any part of the whole, so that tiles fit together as if the
+plane had been resampled at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_unet_cells.core.normalize import Limits, Sliceable, normalize
+
+Box = tuple[slice, slice]
+
+#: Rows of labels that are resized at a time: what is held of their edges is several times as large.
+BAND = 256
+
+
+def scaled_shape(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
+    """Shape of a plane of `shape` (y, x) at `zoom`, at least one pixel a side."""
+    return max(1, round(shape[0] * zoom)), max(1, round(shape[1] * zoom))
+
+
+@dataclass(frozen=True)
+class NormalizedPlane:
+    """A plane whose parts are read, normalised and resampled when they are asked for.
+
+    Attributes
+    ----------
+    plane : array, (y, x) or (y, x, c), any real dtype
+        May be lazy.
+    limits : Limits
+    scaled : (int, int)
+        Height and width at which the plane is shown; its own for no resampling.
+    """
+
+    plane: Sliceable
+    limits: Limits
+    scaled: tuple[int, int]
+
+    def read(self, part: Box) -> NDArray[np.float32]:
+        """Read a part.
+
+        Parameters
+        ----------
+        part : (slice, slice)
+            Inside `scaled`.
+
+        Returns
+        -------
+        float32 array, (y, x, c), in [0, 1]
+        """
+        if self.scaled == tuple(self.plane.shape[:2]):
+            return self._pixels(part)
+        size = (part[1].stop - part[1].start, part[0].stop - part[0].start)
+        rows = _source(part[0], self.scaled[0], self.plane.shape[0])
+        columns = _source(part[1], self.scaled[1], self.plane.shape[1])
+        pixels = self._pixels((slice(*rows[0]), slice(*columns[0])))
+        # Averages where it shrinks, interpolates where it enlarges.
+        box = (columns[1][0], rows[1][0], columns[1][1], rows[1][1])
+        channels = [
+            Image.fromarray(np.ascontiguousarray(pixels[..., c])).resize(
+                size, Image.Resampling.BILINEAR, box
+            )
+            for c in range(pixels.shape[2])
+        ]
+        return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+    def _pixels(self, part: Box) -> NDArray[np.float32]:
+        pixels = normalize(np.asarray(self.plane[part]), self.limits)
+        return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _source(part: slice, scaled: int, size: int) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Pixels of the plane that a part needs along one axis, and where the part lies in them."""
+    ratio = size / scaled
+    margin = math.ceil(max(1.0, ratio)) + 1
+    low, high = part.start * ratio, min(part.stop * ratio, size)
+    start = max(0, math.floor(low) - margin)
+    stop = min(size, math.ceil(high) + margin)
+    return (start, stop), (low - start, high - start)
+
+
+def covered(part: slice, scaled: int, size: int) -> slice:
+    """Pixels along one axis of a plane whose middle lies in a part of the scaled one.
+
+    Parts that follow each other cover pixels that follow each other.
+    """
+    ratio = size / scaled
+    return slice(math.ceil(part.start * ratio - 0.5), math.ceil(part.stop * ratio - 0.5))
+
+
+def resize_classes(
+    classes: NDArray[np.uint8], box: tuple[float, float, float, float], shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Resample a part of a class image; each pixel takes the class with the largest share.
+
+    Parameters
+    ----------
+    classes : uint8 array, (y, x)
+    box : (left, top, right, bottom)
+        The part, in pixels of `classes`.
+    shape : (int, int)
+        Of the result.
+    """
+    present = np.unique(classes)
+    shares = np.empty((len(present), *shape), np.uint8)
+    for share, value in zip(shares, present, strict=True):
+        mask = Image.fromarray((classes == value).view(np.uint8) * np.uint8(255))
+        share[:] = np.asarray(mask.resize(shape[::-1], Image.Resampling.BILINEAR, box))
+    largest: NDArray[np.uint8] = present[shares.argmax(axis=0)]
+    return largest
+
+
+def resize_labels(
+    labels: NDArray[Any], shape: tuple[int, int], inside: NDArray[np.integer[Any]] | None = None
+) -> NDArray[Any]:
+    """Labels at another size: nearest neighbour, with the stairs at their edges smoothed.
+
+    A pixel near an edge takes the label with the largest sum of bilinear weights among its
+    four neighbours in `labels`. With `inside` it lies inside where that, interpolated, is not
+    negative, and only the neighbours that lie where it does are asked: the outline is then as
+    fine as what was measured, and not as the pixels of `labels`.
+
+    Parameters
+    ----------
+    labels : integer array, (y, x)
+    shape : (int, int)
+    inside : signed integer array, (y, x), optional
+        0 or more where a pixel of `labels` lies inside of what has an outline. No label may be
+        both inside and outside.
+
+    Returns
+    -------
+    array of `shape` and the dtype of `labels`
+    """
+    if labels.shape == shape:
+        return labels
+    (top, y_weight), (left, x_weight) = (
+        _neighbours(labels.shape[axis], shape[axis]) for axis in (0, 1)
+    )
+    nearest_y = np.where(y_weight < 0.5, top, np.minimum(top + 1, labels.shape[0] - 1))
+    nearest_x = np.where(x_weight < 0.5, left, np.minimum(left + 1, labels.shape[1] - 1))
+    resized = labels[nearest_y[:, np.newaxis], nearest_x]
+    below, right = (
+        np.minimum(start + 1, n - 1) for start, n in zip((top, left), labels.shape, strict=True)
+    )
+    if inside is None and not (shape[0] > labels.shape[0] and shape[1] > labels.shape[1]):
+        return resized  # smaller cells have no stairs to smooth
+    # Cells of four neighbours that differ; elsewhere the nearest is right.
+    mixed = np.zeros(labels.shape, bool)
+    mixed[:-1] |= labels[:-1] != labels[1:]
+    mixed[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    mixed[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
+    for start in range(0, shape[0], BAND):
+        rows, columns = np.nonzero(mixed[top[start : start + BAND, np.newaxis], left])
+        rows += start
+        four = [(y[rows], x[columns]) for y in (top, below) for x in (left, right)]
+        corners = np.stack([labels[corner] for corner in four])
+        wy, wx = y_weight[rows], x_weight[columns]
+        weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
+        if inside is not None:
+            values = np.stack([inside[corner] for corner in four])
+            weights *= (values >= 0) == ((weights * values).sum(axis=0) >= 0)
+        sums = np.stack([(weights * (corners == corner)).sum(axis=0) for corner in corners])
+        chosen = sums.argmax(axis=0)
+        resized[rows, columns] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]
+    return resized
+
+
+def _neighbours(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Pixel before each target pixel's middle along an axis, and the weight of the one after."""
+    middle = (np.arange(target) + 0.5) * (size / target) - 0.5
+    middle = np.clip(middle, 0, size - 1)
+    before = np.minimum(np.floor(middle).astype(np.intp), size - 1)
+    return before, (middle - before).astype(np.float32)

@@ -1,0 +1,1 @@
+"""What a person corrected: kept, approved, written as a dataset."""

@@ -1,0 +1,180 @@
+"""The approved regions of a labels layer, with all that it takes to export them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.planes import Plane, Planes
+from napari_unet_cells.core.regions import Place, Review
+from napari_unet_cells.corrections.scribbles import as_masks, is_strokes
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.training.crops import UNKNOWN
+
+
+@dataclass(frozen=True)
+class Approved:
+    """All that an export of approved regions needs.
+
+    It is taken at once, in the GUI thread; the rest, which takes time, needs no layer.
+
+    Attributes
+    ----------
+    labels : integer array, (..., y, x)
+        The layer's own, not a copy.
+    review : Review
+    dates : mapping of Place to str
+        The approved regions, and when each was approved, ISO 8601.
+    planes : Planes
+        Of the image; either as many as the labels have, or the one that they are of.
+    pixel_size : callable
+        See `layers.image_pixel_size`.
+    made : mapping
+        What `layers.result_metadata` says, empty for labels of other origin.
+    source : mapping
+        See `layers.describe_source`.
+    labels_name : str
+    """
+
+    labels: NDArray[Any]
+    review: Review
+    dates: Mapping[Place, str]
+    planes: Planes
+    pixel_size: Callable[[], PixelSize]
+    made: Mapping[str, Any]
+    source: Mapping[str, Any]
+    labels_name: str
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Of the run that made the labels."""
+        provenance: Mapping[str, Any] = self.made.get("provenance", {})
+        return provenance
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the model's classes; empty for labels of other origin."""
+        return tuple(self.provenance.get("classes", ()))
+
+    def plane(self, place: Place) -> Plane:
+        """Give the plane of the image that a place is in."""
+        return self.planes.plane(place[0] if self.planes.free else ())
+
+
+def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
+    """Take the approved regions of a labels layer.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    layers : iterable of layers
+        All layers of the viewer.
+
+    Raises
+    ------
+    UserError
+        Where nothing is approved, or the image is gone or does not fit.
+    """
+    if is_strokes(layer):
+        return _painted(layer, list(layers))
+    review = layer.metadata.get(facts.REVIEW)
+    if review is None or not review.approved:
+        raise UserError(
+            f"No region of '{layer.name}' is approved yet. In Correct, look at a region, put right "
+            "what is wrong in it, and press Approve and next."
+        )
+    approved = _taken(layer, list(layers), layer.data, review)
+    if approved.made.get("role") == facts.CLASSES and makes_cells(approved.classes):
+        raise UserError(
+            f"'{layer.name}' holds the classes that the cells were made of. Correct and approve "
+            "the cells themselves, in the layer of this name."
+        )
+    return approved
+
+
+def _painted(layer: Any, layers: Sequence[Any]) -> Approved:
+    """Take the regions that hold strokes: who paints a stroke approves it."""
+    labels = np.asarray(layer.data)
+    review = Review(np.full(labels.shape, UNKNOWN, np.uint8))
+    painted = [place for place in review if _window(labels, review, place).any()]
+    if not painted:
+        raise UserError(
+            f"Nothing is painted in '{layer.name}' yet. Paint some strokes of each class, also of "
+            "the background."
+        )
+    for place in painted:
+        review.approve(place)
+    return _taken(layer, layers, as_masks(labels), review)
+
+
+def _taken(layer: Any, layers: Sequence[Any], labels: NDArray[Any], review: Review) -> Approved:
+    """Take what was approved of labels, with their image."""
+    made = layer.metadata.get(facts.OURS, {})
+    image = _image_of(layer, layers)
+    shown = made.get("provenance", {}).get("source", {}).get("plane")
+    planes = facts.planes_for(image, shown)
+    _check_sizes(layer, image, planes, review)
+    return Approved(
+        labels,
+        review,
+        dict(review.approved),
+        planes,
+        facts.image_pixel_size(image),
+        made,
+        facts.describe_source(image, shown),
+        layer.name,
+    )
+
+
+def _window(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
+    at: tuple[int | slice, ...] = (*place[0], *review.grid[place[1]].slices)
+    window: NDArray[Any] = labels[at]
+    return window
+
+
+def makes_cells(classes: Sequence[str]) -> bool:
+    """Whether masks hold one number a cell; without names they do."""
+    return not classes or {"cell", "boundary"} <= set(classes)
+
+
+def _image_of(layer: Any, layers: Sequence[Any]) -> Any:
+    if facts.is_ours(layer):
+        image = facts.source_image(layer, layers)
+    else:  # hers, or opened from a file: the image that she painted it on has its size
+        shape = tuple(layer.data.shape)
+        images = facts.image_layers(layers)
+        image = next(
+            (i for i in reversed(images) if facts.planes_for(i, None).shape == shape), None
+        )
+    if image is None:
+        raise UserError(
+            f"The image of '{layer.name}' is not open any more, and its pixels belong into the "
+            "dataset. Open it again and segment it, or undo its removal."
+        )
+    return image
+
+
+def _check_sizes(layer: Any, image: Any, planes: Planes, review: Review) -> None:
+    shape = tuple(layer.data.shape) if not getattr(layer, "multiscale", False) else ()
+    leading = shape[:-2] if planes.free else shape[len(planes.shape) - 2 : -2]
+    one_plane = not planes.free and all(n == 1 for n in leading)
+    if shape[-2:] != planes.shape[-2:] or not (one_plane or shape == planes.shape):
+        raise UserError(
+            f"'{layer.name}' and its image '{image.name}' differ in size: {_shape(shape)} and "
+            f"{_shape(planes.shape)} pixels. Segment the image again."
+        )
+    if (*review.planes, *review.grid.shape) != shape:
+        raise UserError(
+            f"'{layer.name}' was changed in size since its regions were approved. Segment the "
+            "image again."
+        )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "several levels of"

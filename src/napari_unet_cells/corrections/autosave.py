@@ -1,0 +1,691 @@
+"""Corrections of a labels layer, kept on the disk while they are made.
+
+Every labels layer that is corrected has a session, a folder of its own. What the run made
+is written once; after that each save is one new file with the regions that changed since,
+and the list of the files in which the other regions lie::
+
+    sessions/20261103-173200-a1b2c3.4711-1793727120/     name, owner: process and its start
+        made.labels          every region as the run made it
+        save-000001.labels   regions 3, 4         state 1:  3 in 1, 4 in 1
+        save-000002.labels   region 4             state 2:  3 in 1, 4 in 2
+        save-000003.labels   (4 was undone)       state 3:  3 in 1
+
+    a file:  magic | length, checksum | header: JSON, deflated | regions, zstd
+
+A file appears whole or not at all and is never changed, so a process that is killed at any
+moment leaves the state of its last save. A state counts only if every region that it names
+is there with the checksum that it names: what is read is one state, never parts of two.
+
+After `SAVES_A_BASE` saves comes one that holds all regions, a base. What is older than the
+base before it is deleted; so there are always two from which the work can be restored.
+
+Nothing here is deleted because it is old. A session goes when the user discards it, or when
+nothing is left in it that differs from what the run made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.regions import Place, RegionGrid, Review
+from napari_unet_cells.corrections.session_files import (
+    DELETED,
+    MADE,
+    Damaged,
+    File,
+    Packed,
+    id_of,
+    is_free,
+    moved,
+    owned,
+    plain,
+    read_file,
+    read_header,
+    saves_in,
+    sessions_folder,
+    unlink,
+    write_file,
+)
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.layers import metadata as facts_of
+
+#: Saves from one that holds all regions to the next.
+SAVES_A_BASE = 20
+
+#: Bytes that all sessions may take before the user is told.
+MUCH = 2 * 1024**3
+
+
+class NotSaved(UserError):
+    """The disk refused a save; the next one holds what this one should have."""
+
+
+# --- saving ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one save holds; it is taken where the labels are painted, and written elsewhere.
+
+    Attributes
+    ----------
+    review : Review
+        Of it only what the run made is asked, which never changes.
+    values : mapping
+        `Review.as_dict` at that moment.
+    facts : mapping
+        See `describe`.
+    dtype : numpy.dtype
+        Of the labels.
+    regions : mapping of Place to integer array, (y, x)
+        Copies of the regions that may have changed.
+    """
+
+    review: Review
+    values: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    dtype: np.dtype[Any]
+    regions: Mapping[Place, NDArray[Any]]
+
+    @classmethod
+    def take(
+        cls,
+        labels: NDArray[Any],
+        review: Review,
+        places: Iterable[Place],
+        facts: Mapping[str, Any],
+    ) -> Snapshot:
+        """Copy regions of labels (..., y, x)."""
+        copies = {place: copy_of(labels, review, place) for place in places}
+        return cls(review, review.as_dict(), facts, labels.dtype, copies)
+
+
+def copy_of(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
+    """Copy a region (y, x) of labels (..., y, x)."""
+    copy: NDArray[Any] = labels[_window(review.grid, place)].copy()
+    return copy
+
+
+class Session:
+    """The corrections of one labels layer, in the memory (compressed) and on the disk.
+
+    It makes its folder with the first correction, and again where that was taken away.
+    Any thread may save, one at a time.
+
+    Attributes
+    ----------
+    folder : Path or None
+        None as long as nothing was corrected.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self._edited: dict[Place, Packed] = {}
+        self._where: dict[Place, int] = {}
+        self._base = 0
+        self._since_base = 0
+        self._written: Any = None
+        self._retired = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing differs from what the run made."""
+        return not self._edited
+
+    def changed(
+        self, labels: NDArray[Any], review: Review, places: Iterable[Place]
+    ) -> Iterator[Place]:
+        """Find regions that differ from the last save.
+
+        Any thread may ask, also while somebody paints: then a region may be given that is
+        the same again, and one that is painted on after the look needs another look.
+
+        Parameters
+        ----------
+        labels : integer array, (..., y, x)
+        review : Review
+            Of these labels.
+        places : iterable of Place
+            Where to look.
+
+        Yields
+        ------
+        Place
+        """
+        for place in places:
+            now = labels[_window(review.grid, place)]
+            if not np.array_equal(now, self._last(review, place)):
+                yield place
+
+    def save(
+        self,
+        labels: NDArray[Any],
+        review: Review,
+        places: Iterable[Place] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Save labels that nobody paints on meanwhile; see `write`.
+
+        Parameters
+        ----------
+        labels : integer array, (..., y, x)
+        review : Review
+            Of these labels.
+        places : iterable of Place, optional
+            Where something may have changed; everywhere by default.
+        facts : mapping, optional
+            See `describe`.
+        """
+        found = list(self.changed(labels, review, review if places is None else places))
+        return self.write(Snapshot.take(labels, review, found, facts or {}))
+
+    def write(self, snapshot: Snapshot, stop: threading.Event | None = None) -> bool:
+        """Save what differs from the last save, in one file.
+
+        Where nothing is left that differs from what the run made, and nothing is approved,
+        the session is deleted.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        stop : threading.Event, optional
+            Once it is set nothing is written: somebody else saves a newer state.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to save.
+
+        Raises
+        ------
+        NotSaved
+            Where the disk refuses. The next call saves this as well.
+        """
+        with self._lock:
+            if self._retired or (stop is not None and stop.is_set()):
+                return False
+            self._take(snapshot)
+            if not self._edited and not snapshot.values["approved"]:
+                return self._delete()
+            crcs = {place: packed.crc for place, packed in self._edited.items()}
+            state = (crcs, snapshot.values["approved"], snapshot.facts, snapshot.dtype)
+            if state == self._written and self.folder is not None and self.folder.is_dir():
+                return False
+            try:
+                self._publish(snapshot)
+            except (OSError, UserError) as error:
+                raise _not_saved(snapshot.facts, error) from error
+            self._written = state
+            return True
+
+    def resume(
+        self, folder: Path, edited: Mapping[Place, Packed], where: Mapping[Place, int]
+    ) -> None:
+        """Go on in a folder that was restored."""
+        self.folder, self._edited, self._where = folder, dict(edited), dict(where)
+        self._since_base = len(saves_in(folder))
+
+    def claim(self) -> None:
+        """Say that this process saves into the folder; where it was taken a new one is made."""
+        with self._lock:
+            self._retired = False
+            if self.folder is not None:
+                self.folder = moved(self.folder, owned(id_of(self.folder)))
+
+    def release(self) -> None:
+        """Save no more: the folder is offered to be restored."""
+        with self._lock:
+            self._retired = True
+            if self.folder is not None:
+                # where that fails it is offered after the end of this process
+                self.folder = moved(self.folder, id_of(self.folder)) or self.folder
+
+    def discard(self) -> None:
+        """Save no more, and delete what is on the disk."""
+        with self._lock:
+            self._retired = True
+            self._delete()
+
+    def _last(self, review: Review, place: Place) -> NDArray[Any]:
+        packed = self._edited.get(place)
+        if packed is None:
+            return review.made(place)
+        return packed.pixels(review.grid[place[1]].shape)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        """Keep what changed, compressed; a region that was undone is not kept."""
+        for place, pixels in snapshot.regions.items():
+            if np.array_equal(pixels, snapshot.review.made(place)):
+                self._edited.pop(place, None)
+                self._where.pop(place, None)
+            elif not np.array_equal(pixels, self._last(snapshot.review, place)):
+                self._edited[place] = Packed.of(pixels)
+                self._where.pop(place, None)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Write one file; every number is used once."""
+        folder = self._ready_folder(snapshot)
+        saves = saves_in(folder)
+        self._where = {place: n for place, n in self._where.items() if n in saves}
+        is_base = not self._where or self._since_base >= SAVES_A_BASE
+        regions = {p: e for p, e in self._edited.items() if is_base or p not in self._where}
+        number = max(saves, default=0) + 1
+        where = self._where | dict.fromkeys(regions, number)
+        header = {
+            "number": number,
+            "date": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            "shape": _shape(snapshot.review),
+            "dtype": snapshot.dtype.str,
+            "facts": snapshot.facts,
+            "review": snapshot.values,
+            "state": [[*plain(p), where[p], packed.crc] for p, packed in self._edited.items()],
+        }
+        write_file(folder / f"save-{number:06d}.labels", header, regions)
+        self._where = where
+        self._since_base += 1
+        if is_base:
+            unlink(path for n, path in saves.items() if n < self._base)
+            self._base, self._since_base = number, 0
+
+    def _ready_folder(self, snapshot: Snapshot) -> Path:
+        """Give the folder, which holds what the run made; a new one where it was taken away."""
+        if self.folder is None or not self.folder.is_dir():
+            now = datetime.now()
+            name = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+            self.folder, self._where, self._base = sessions_folder() / owned(name), {}, 0
+            self.folder.mkdir(parents=True)
+        if not (self.folder / MADE).exists():
+            review = snapshot.review
+            header = {"shape": _shape(review), "dtype": review.made(next(iter(review))).dtype.str}
+            write_file(
+                self.folder / MADE,
+                header,
+                {place: Packed.of(review.made(place)) for place in review},
+            )
+        return self.folder
+
+    def _delete(self) -> bool:
+        if self.folder is None:
+            return False
+        discard(self.folder)
+        self.folder, self._where, self._written = None, {}, None
+        return True
+
+
+def _window(grid: RegionGrid, place: Place) -> tuple[Any, ...]:
+    """Index of a region in labels (..., y, x)."""
+    return (*place[0], *grid[place[1]].slices)
+
+
+def _shape(review: Review) -> list[int]:
+    return [*review.planes, *review.grid.shape]
+
+
+def _not_saved(facts: Mapping[str, Any], error: OSError | UserError) -> NotSaved:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+    return NotSaved(
+        f"The corrections of '{facts.get('name', 'a layer')}' could not be kept on the disk: "
+        f"{why} (folder {sessions_folder()}). Until that is repaired save the labels by hand: "
+        "File > Save Selected Layers. They are whole in the window, and it is tried again."
+    )
+
+
+# --- which session belongs to which labels -----------------------------------------------
+
+_sessions: WeakKeyDictionary[Review, Session] = WeakKeyDictionary()
+
+
+def session_of(review: Review) -> Session:
+    """Give the session of a review; it goes along with it from one layer to another."""
+    return _sessions.setdefault(review, Session())
+
+
+def describe(
+    layer: Any, layers: Iterable[Any], before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describe a labels layer so that it can be made again.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    layers : iterable of layers
+        Of the viewer.
+    before : mapping, optional
+        The last description; it knows the image also after that was removed.
+
+    Returns
+    -------
+    dict
+        As JSON holds it: ``name``; ``place``, the arguments of `add_labels` that put it in
+        the world; ``metadata``, ours; ``image``, the same for the image, None where nothing
+        is known of it.
+    """
+    image = facts_of.source_image(layer, layers)
+    ours = (facts_of.OURS, facts_of.INPUT)
+    described: dict[str, Any] = jsonable(
+        {
+            "name": layer.name,
+            "place": facts_of.describe_transform(layer),
+            "metadata": {key: layer.metadata[key] for key in ours if key in layer.metadata},
+        }
+    )
+    if image is not None:
+        return described | {"image": _describe_image(image)}
+    known = before.get("image") if before else None
+    return described | {"image": known or _image_in_provenance(layer)}
+
+
+def _describe_image(image: Any) -> dict[str, Any]:
+    path = facts_of.file_of(image)
+    pixels = facts_of.pixels_of(image)
+    described: dict[str, Any] = jsonable(
+        {
+            "path": None if path is None else path.absolute(),
+            "name": image.name,
+            "shape": pixels.shape,
+            "dtype": str(pixels.dtype),
+            "place": facts_of.describe_transform(image),
+            "told": image.metadata.get(facts_of.INPUT, {}),
+            "reader": image.source.reader_plugin,
+        }
+    )
+    return described
+
+
+def _image_in_provenance(layer: Any) -> dict[str, Any] | None:
+    source = layer.metadata.get(facts_of.OURS, {}).get("provenance", {}).get("source", {})
+    if "layer" not in source:
+        return None
+    kept: dict[str, Any] = jsonable({key: source.get(key) for key in ("path", "shape")})
+    return kept | {"name": str(source["layer"])}
+
+
+# --- restoring ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A session that nobody saves into, as its newest header tells.
+
+    Attributes
+    ----------
+    folder : Path
+    date : datetime or None
+        Of the last save.
+    name : str
+        Of the image, else of the labels; empty where nothing can be read.
+    n_edited, n_approved : int
+        Regions.
+    size : int
+        Bytes on the disk.
+    problem : str
+        Why it cannot be restored; empty where it can.
+    """
+
+    folder: Path
+    date: datetime | None
+    name: str
+    n_edited: int
+    n_approved: int
+    size: int
+    problem: str = ""
+
+    def sentence(self, now: datetime | None = None) -> str:
+        """Say in a sentence what there is, for the user."""
+        if self.problem or self.date is None:
+            return f"Corrections in the folder {self.folder} cannot be restored: {self.problem}."
+        done = [f"{_regions(self.n_edited)} edited"]
+        done += [f"{self.n_approved} approved"] if self.n_approved else []
+        return (
+            f"You have corrections from {when(self.date, now)} of '{self.name}' "
+            f"({', '.join(done)})."
+        )
+
+
+def when(date: datetime, now: datetime | None = None) -> str:
+    """Say a date as people do: "today 17:32", "yesterday 17:32", "2026-11-03 17:32"."""
+    now = now or datetime.now(date.tzinfo)
+    days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
+    return f"{days.get(date.date(), f'{date:%Y-%m-%d}')} {date:%H:%M}"
+
+
+def sessions() -> list[Summary]:
+    """List the sessions that can be restored, the newest first; only headers are read.
+
+    What a killed process left half deleted, or without any save, is deleted.
+    """
+    summaries = []
+    folder = sessions_folder()
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        if name.startswith(DELETED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        elif is_free(folder / name):
+            if saves_in(folder / name):
+                summaries.append(_summary(folder / name))
+            else:
+                discard(folder / name)
+    oldest = datetime.min.replace(tzinfo=datetime.now().astimezone().tzinfo)
+    return sorted(summaries, key=lambda s: s.date or oldest, reverse=True)
+
+
+def too_much(summaries: Iterable[Summary]) -> str:
+    """Give a sentence where sessions take much space on the disk; else nothing."""
+    size = sum(summary.size for summary in summaries)
+    if size <= MUCH:
+        return ""
+    return (
+        f"All kept corrections take {size / 1024**3:.1f} GB in {sessions_folder()}. Restore and "
+        "export, or discard, those that you no longer need."
+    )
+
+
+def discard(folder: Path) -> None:
+    """Delete a session that nobody saves into; killed meanwhile, it is gone all the same."""
+    deleted = moved(folder, DELETED + folder.name)
+    if deleted is not None:
+        shutil.rmtree(deleted, ignore_errors=True)
+
+
+def _summary(folder: Path) -> Summary:
+    problem = "there is no save in it"
+    with contextlib.suppress(OSError):
+        size = sum(entry.stat().st_size for entry in os.scandir(folder))
+    for path in saves_in(folder).values():
+        try:
+            header = read_header(path)
+            facts, image = header["facts"], header["facts"].get("image") or {}
+            name = image.get("path") or image.get("name") or facts.get("name", "")
+            return Summary(
+                folder,
+                datetime.fromisoformat(header["date"]),
+                Path(name).name,
+                len(header["state"]),
+                len(header["review"]["approved"]),
+                size,
+            )
+        except Damaged as damage:
+            problem = str(damage)
+    return Summary(folder, None, "", 0, 0, size, problem)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a session held.
+
+    Attributes
+    ----------
+    session : Session
+        It goes on where it ended; see `session_of` and `adopt`.
+    labels : integer array, (..., y, x)
+    review : Review
+    facts : mapping
+        See `describe`.
+    date : datetime
+        Of the save.
+    problem : str
+        What could not be restored; empty where all could.
+    """
+
+    session: Session
+    labels: NDArray[Any]
+    review: Review
+    facts: Mapping[str, Any]
+    date: datetime
+    problem: str
+
+    def adopt(self) -> None:
+        """Let the corrections of the restored labels be saved into their old session."""
+        _sessions[self.review] = self.session
+
+
+def restore(folder: Path) -> Restored:
+    """Give the newest state of a session that is whole.
+
+    Where none is, of the newest one what can be read.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a session that nobody saves into; this process is its owner from now on.
+
+    Raises
+    ------
+    UserError
+        Where another process has it, or nothing can be read. The files stay as they are.
+    """
+    ours = moved(folder, owned(id_of(folder)))
+    if ours is None and folder.is_dir():
+        raise UserError(
+            f"The corrections cannot be taken over: the folder {folder} may not be renamed. See "
+            "that it may be written to, and is not open in another program."
+        )
+    if ours is None:
+        raise UserError(
+            f"The corrections in {folder} are not there any more: another napari restored or "
+            "discarded them."
+        )
+    try:
+        return _restored(ours)
+    except (Damaged, KeyError, TypeError, ValueError, RuntimeError) as damage:
+        back = moved(ours, id_of(ours)) or ours
+        raise UserError(
+            f"The corrections in {back} cannot be read ({damage}). The folder was left as it "
+            "is; a copy of it from a backup may still be whole."
+        ) from damage
+
+
+@dataclass(frozen=True)
+class _State:
+    """One save with all regions that it names, as far as they are whole."""
+
+    header: Mapping[str, Any]
+    edited: Mapping[Place, Packed]
+    where: Mapping[Place, int]
+    n_damaged: int
+
+
+def _restored(folder: Path) -> Restored:
+    unlink(folder.glob(".*.part.labels"))  # of a process that was killed while it wrote
+    saves = saves_in(folder)
+    state, n_newer = _newest(saves)
+    header = state.header
+    made, n_lost = _made(folder / MADE, state)
+    review = Review.from_dict(header["review"], made)
+    labels = made.astype(_integer(header["dtype"]))
+    for place, packed in state.edited.items():
+        labels[_window(review.grid, place)] = packed.pixels(review.grid[place[1]].shape)
+    review.look(labels, state.edited)
+    session = Session()
+    # where a file is damaged, the next save holds all regions anew
+    session.resume(folder, state.edited, {} if n_newer or state.n_damaged else state.where)
+    date = datetime.fromisoformat(header["date"])
+    problem = _problem(header, n_newer, state.n_damaged, n_lost)
+    return Restored(session, labels, review, header["facts"], date, problem)
+
+
+def _made(path: Path, state: _State) -> tuple[NDArray[Any], int]:
+    """Give what the run made, and how many regions are lost: neither there nor corrected."""
+    shape, counts = tuple(state.header["shape"]), state.header["review"]["counts"]
+    dtype = _integer(state.header["dtype"])
+    regions: Mapping[Place, Packed] = {}
+    with contextlib.suppress(Damaged):
+        file = read_file(path)
+        dtype, regions = _integer(file.header["dtype"]), file.regions
+    made = np.zeros(shape, dtype)
+    grid = RegionGrid((shape[-2], shape[-1]), (counts[0], counts[1]))
+    n_lost = 0
+    for place in product(np.ndindex(shape[:-2]), range(len(grid))):
+        if place in regions:
+            made[_window(grid, place)] = regions[place].pixels(grid[place[1]].shape)
+        else:
+            n_lost += place not in state.edited
+    return made, n_lost
+
+
+def _integer(name: str) -> np.dtype[Any]:
+    dtype = np.dtype(name)
+    if dtype.kind not in "iu":
+        raise Damaged(f"{dtype} is no type of labels")
+    return dtype.newbyteorder("=")
+
+
+def _problem(header: Mapping[str, Any], n_newer: int, n_damaged: int, n_lost: int) -> str:
+    """Say what could not be restored."""
+    date = when(datetime.fromisoformat(header["date"]))
+    said = []
+    if n_newer:
+        said.append(
+            f"The newest file of these corrections is damaged; restored is how they were {date}."
+        )
+    if n_damaged:
+        said.append(
+            f"Not readable, and shown as the run made them: {_regions(n_damaged)} that you had "
+            "corrected."
+        )
+    if n_lost:
+        said.append(f"Not readable, and empty: {_regions(n_lost)} that you had not corrected.")
+    return " ".join(said)
+
+
+def _regions(n: int) -> str:
+    return f"{n} {'region' if n == 1 else 'regions'}"
+
+
+def _newest(saves: Mapping[int, Path]) -> tuple[_State, int]:
+    """Give the newest whole state, else the newest one, and how many newer saves there are."""
+    files: dict[int, File] = {}
+    for number, path in saves.items():
+        with contextlib.suppress(Damaged):
+            files[number] = read_file(path)
+    states = [_state(file.header, files) for file in files.values()]
+    if not states:
+        raise Damaged("no save in it is whole")
+    state = next((s for s in states if s.n_damaged == 0), states[0])
+    return state, sum(number > state.header["number"] for number in saves)
+
+
+def _state(header: Mapping[str, Any], files: Mapping[int, File]) -> _State:
+    edited, where = {}, {}
+    for plane, number, save, crc in header["state"]:
+        place = (tuple(plane), number)
+        packed = files[save].regions.get(place) if save in files else None
+        if packed is not None and packed.crc == crc:
+            edited[place], where[place] = packed, save
+    return _State(header, edited, where, len(header["state"]) - len(edited))

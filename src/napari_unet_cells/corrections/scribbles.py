@@ -1,0 +1,126 @@
+"""Classes of the user's own: a layer that she paints them in, and what it says to training.
+
+::
+
+    in the layer        0 not painted    1 first class    2 second class    ...
+    in a dataset      255 unknown        0 first class    1 second class    ...
+
+So the first class, mostly the background, can be painted too, and what was not painted is
+not learned from. Less 1, in 8 bits, 0 becomes 255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.models.catalogue import MAX_CLASSES
+
+#: Role of such a layer in its metadata, beside `layers.CELLS` and `layers.CLASSES`.
+STROKES = "strokes"
+
+
+@dataclass(frozen=True)
+class OwnClass:
+    """A class that the user named.
+
+    Attributes
+    ----------
+    name : str
+    color : str
+        Such as "#ff8800".
+    """
+
+    name: str
+    color: str
+
+
+def check_classes(classes: Sequence[OwnClass]) -> None:
+    """Refuse classes that no network can be trained for.
+
+    Raises
+    ------
+    UserError
+    """
+    names = [own.name.strip() for own in classes]
+    if not 2 <= len(names) <= MAX_CLASSES or not all(names) or len(set(names)) < len(names):
+        raise UserError(
+            f"A network tells 2 to {MAX_CLASSES} classes apart, each with a name of its own. The "
+            "first is mostly the background."
+        )
+    if {"cell", "boundary"} <= set(names):
+        raise UserError(
+            "Classes named both cell and boundary are made by the program itself from cells. "
+            "Choose other names."
+        )
+
+
+def layer_arguments(
+    image: Any, classes: Sequence[OwnClass], shown: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Arguments of `viewer.add_labels` for a layer to paint classes in.
+
+    Parameters
+    ----------
+    image : napari image layer
+    classes : sequence of OwnClass
+    shown : sequence of int, optional
+        See `layers.planes_for`: the plane that is painted on; None for all.
+
+    Returns
+    -------
+    dict
+        data (uint8, zeros), name, metadata, and the place of the image; without colours.
+
+    Raises
+    ------
+    UserError
+        Where the classes or the image cannot be used.
+    """
+    check_classes(classes)
+    planes = facts.planes_for(image, shown)
+    data = np.zeros((1,) * len(shown or ()) + planes.shape, np.uint8)
+    provenance = {
+        "classes": [own.name.strip() for own in classes],
+        "colors": [own.color for own in classes],
+        "source": facts.describe_source(image, shown),
+    }
+    return {
+        "data": data,
+        "name": f"{image.name} strokes",
+        "metadata": {
+            **facts.result_metadata(STROKES, facts.image_id(image), provenance),
+            facts.REVIEW: Review(data),
+        },
+        **facts.place_of(image, shown),
+    }
+
+
+def stroke_colors(made: Mapping[str, Any]) -> dict[int | None, str]:
+    """Colours of a strokes layer by value, as napari takes them."""
+    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colors.update(enumerate(made["provenance"]["colors"], 1))
+    return colors
+
+
+def is_strokes(layer: Any) -> bool:
+    """Whether the user paints classes of her own in this layer."""
+    return bool(layer.metadata.get(facts.OURS, {}).get("role") == STROKES)
+
+
+def as_masks(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Class values as a dataset holds them, see above.
+
+    Parameters
+    ----------
+    labels : uint8 array, (..., y, x)
+    """
+    masks: NDArray[np.uint8] = labels.astype(np.uint8) - np.uint8(1)
+    return masks

@@ -1,0 +1,179 @@
+"""What a dataset holds, and what is wrong with it, before an hour of training finds out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_cells.datasets.index import (
+    INDEX,
+    Record,
+    current,
+    first_path,
+    image_path,
+    mask_path,
+    read_index,
+)
+from napari_unet_cells.datasets.items import Item, record_item
+from napari_unet_cells.datasets.layouts import Finding, find_pairs
+from napari_unet_cells.datasets.split import records_of
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.training.crops import UNKNOWN
+
+
+def check(folder: str | Path) -> list[Finding]:
+    """Look for all that is wrong with a dataset; every file is read.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    list of Finding
+        Errors keep the dataset, or a part of it, from being used; notes do not.
+    """
+    folder = Path(folder)
+    try:
+        records = read_index(folder)
+        findings = [] if records is not None else list(find_pairs(folder).findings)
+        if any(finding.severity == "error" for finding in findings):
+            return findings
+        listed = records_of(folder)
+        items = [record_item(folder, record) for record in current(listed)]
+    except UserError as error:
+        return [Finding("error", folder, str(error))]
+    if records is not None:
+        findings.extend(_unlisted(folder, records))
+    findings.extend(_in_items(folder, items))
+    return findings
+
+
+def _in_items(folder: Path, items: Sequence[Item]) -> Iterator[Finding]:
+    if not items:
+        sentence = f"{folder} holds no image with a mask. Approve regions and export them into it."
+        yield Finding("error", folder, sentence)
+        return
+    kinds = {item.classes for item in items if item.classes}
+    if len(kinds) > 1:
+        listed = "; ".join(", ".join(names) for names in sorted(kinds))
+        sentence = (
+            f"{folder} mixes masks of different classes ({listed}), and one model cannot learn "
+            "all. Export them to a dataset each."
+        )
+        yield Finding("error", folder, sentence)
+    annotated, bad = False, False
+    for item in items:
+        try:
+            annotated = _holds_something(item) or annotated
+        except UserError as error:
+            bad = True
+            yield Finding("error", item.mask, str(error))
+    if not annotated and not bad:
+        sentence = (
+            f"The masks of {folder} hold no cell at all: there is nothing to learn from. Export "
+            "regions with cells as well."
+        )
+        yield Finding("error", folder, sentence)
+
+
+def _holds_something(item: Item) -> bool:
+    """Whether any pixel is of a cell, or of a class; every file of the item is read."""
+    makes_cells = not item.classes or {"cell", "boundary"} <= set(item.classes)
+    mask = item.read(() if makes_cells else item.classes)[1]
+    first = item.read_first()
+    if first is not None and first.shape != mask.shape:
+        raise UserError(
+            f"{item.first} is {first.shape[0]} x {first.shape[1]} pixels and its mask "
+            f"{mask.shape[0]} x {mask.shape[1]}. Remove the file, or export the region again."
+        )
+    values = np.unique(mask)
+    # Strokes of the background alone are annotated as well.
+    return bool((values > 0).any() if makes_cells else (values != UNKNOWN).any())
+
+
+def _unlisted(folder: Path, records: Sequence[Record]) -> Iterator[Finding]:
+    """Files that the list does not know: leftovers of an export that was killed, mostly."""
+    known = {path for r in records for path in (image_path(folder, r), mask_path(folder, r))}
+    known |= {first_path(folder, record) for record in records}
+    for name in ("images", "masks", "first"):
+        part = folder / name
+        for path in sorted(part.iterdir()) if part.is_dir() else ():
+            hidden = path.name.startswith(".")
+            if path in known or not path.is_file() or (hidden and ".part" not in path.name):
+                continue
+            sentence = f"{path} is not listed in {INDEX} and is not used; it can be removed."
+            yield Finding("note", path, sentence)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a dataset holds.
+
+    Attributes
+    ----------
+    n : int
+        Images or regions, without those that newer versions replaced.
+    n_replaced : int
+        Older versions.
+    n_sources : int
+        Images that they were cut from.
+    splits, kinds : mapping of str to int
+        Numbers of regions; those that are undecided count under "undecided".
+    classes : tuple of str
+        Of the first that names any.
+    """
+
+    n: int
+    n_replaced: int
+    n_sources: int
+    splits: dict[str, int]
+    kinds: dict[str, int]
+    classes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        sides = ", ".join(f"{n} {split}" for split, n in self.splits.items())
+        older = f"; {self.n_replaced} older versions are kept" if self.n_replaced else ""
+        regions = "1 region" if self.n == 1 else f"{self.n} regions"
+        images = "1 image" if self.n_sources == 1 else f"{self.n_sources} images"
+        return f"{regions} of {images} ({sides}){older}"
+
+
+def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
+    """Count what a dataset holds; no image is read.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    summary : Summary
+    records : list of dict
+        Without those that newer versions replaced.
+
+    Raises
+    ------
+    UserError
+        Where the dataset cannot be read.
+    """
+    folder = Path(folder)
+    records = records_of(folder)
+    newest = current(records)
+    items = [record_item(folder, record) for record in newest]
+    return (
+        Summary(
+            len(newest),
+            len(records) - len(newest),
+            len({item.source for item in items}),
+            dict(sorted(Counter(r.get("split") or "undecided" for r in newest).items())),
+            dict(sorted(Counter(item.kind for item in items).items())),
+            next((item.classes for item in items if item.classes), ()),
+        ),
+        newest,
+    )

@@ -1,0 +1,113 @@
+"""Decide which regions of a dataset are held back, and write it into its list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_unet_cells.datasets.holdout import FEWEST, FRACTION, decide, enough
+from napari_unet_cells.datasets.index import Record, current, locked, read_index, write_index
+from napari_unet_cells.datasets.items import member_of, record_item
+from napari_unet_cells.datasets.layouts import Pair, find_pairs
+from napari_unet_cells.errors import UserError
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a dataset is divided.
+
+    Attributes
+    ----------
+    train, val : tuple of str
+        Names of the images to learn from, and of those held back.
+    decided : int
+        How many of them were undecided until now.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    decided: int
+
+
+def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Division:
+    """Hold back a part of a dataset to measure models on; what is decided stays.
+
+    A folder without a list gets one.
+
+    Parameters
+    ----------
+    folder : path
+    fraction : float
+        Part that is held back, between 0 and 1.
+    seed : int
+        Another one holds others back.
+
+    Raises
+    ------
+    UserError
+        Where the dataset cannot be read or written, or has too few regions.
+    """
+    folder = Path(folder)
+    if not 0 < fraction < 1:
+        raise UserError(f"The part to hold back must lie between 0 and 1, not {fraction:g}.")
+    records_of(folder)  # a folder of another kind is refused before a lock is left in it
+    with locked(folder):
+        records = records_of(folder)
+        newest = current(records)
+        members = [
+            member_of(record_item(folder, record), str(record.get("split") or ""))
+            for record in newest
+        ]
+        if not enough(members):
+            raise UserError(
+                f"{folder} has {len(members)} images or regions, and from {FEWEST} on some are "
+                "held back. Approve and export more of them."
+            )
+        splits = decide(members, fraction, seed)
+        for record, chosen in zip(newest, splits, strict=True):
+            record["split"] = chosen
+        _follow(records)
+        write_index(folder, records)
+    sides = {
+        side: tuple(r["name"] for r, chosen in zip(newest, splits, strict=True) if chosen == side)
+        for side in ("train", "val")
+    }
+    return Division(sides["train"], sides["val"], sum(not member.split for member in members))
+
+
+def _follow(records: list[Record]) -> None:
+    """Give older versions of a region the split of its newest."""
+    by_name: Mapping[str, Record] = {record["name"]: record for record in records}
+    for record in records:
+        newest, seen = record, set[str]()
+        while newest.get("replaced_by") in by_name and newest["name"] not in seen:
+            seen.add(newest["name"])
+            newest = by_name[newest["replaced_by"]]
+        record["split"] = newest.get("split", "")
+
+
+def records_of(folder: Path) -> list[Record]:
+    """Read the list of a folder, or make one of what lies in it.
+
+    Raises
+    ------
+    UserError
+        Where the list cannot be read, or the folder holds no dataset.
+    """
+    records = read_index(folder)
+    if records is not None:
+        return records
+    found = find_pairs(folder)
+    for finding in found.findings:
+        if finding.severity == "error":
+            raise UserError(finding.sentence)
+    return [_record_of(folder, pair) for pair in found.pairs]
+
+
+def _record_of(folder: Path, pair: Pair) -> Record:
+    image, mask = (path.relative_to(folder).as_posix() for path in (pair.image, pair.mask))
+    record: Record = {"name": pair.image.name, "kind": "unknown", "split": pair.split}
+    if (image, mask) != (f"images/{pair.image.name}", f"masks/{pair.image.name}"):
+        record |= {"name": image, "image": image, "mask": mask}
+    return record

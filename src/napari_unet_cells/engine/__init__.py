@@ -1,0 +1,1 @@
+"""Networks in this process or in a child process."""

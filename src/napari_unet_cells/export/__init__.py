@@ -1,0 +1,1 @@
+"""Labels as files for other programs."""

@@ -1,0 +1,344 @@
+"""Labels as files for other programs; each format is a row of `EXPORTERS`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.measure import measure
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
+from napari_unet_cells.files import (
+    FileExists,
+    atomic_write,
+    write_json,
+    write_labels,
+    write_table,
+)
+from napari_unet_cells.files.atomic import with_ending
+from napari_unet_cells.files.pixels import write_pixels
+from napari_unet_cells.files.tables import table_path
+from napari_unet_cells.files.tiff import TIFF_SUFFIXES
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.settings import preferences
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported.
+
+    Attributes
+    ----------
+    labels : integer array, (y, x), or up to (t, z, y, x)
+    size : PixelSize
+    record : mapping
+        Transform and provenance, for the JSON beside the file.
+    axes : str
+        One letter for each axis of the labels.
+    channels : mapping of str to array of the labels' shape
+        The image, for tables; the arrays may be lazy. See `image_channels`.
+    z_step : float or None
+        Distance of the planes in the unit of `size`.
+    """
+
+    labels: NDArray[Any]
+    size: PixelSize
+    record: Mapping[str, Any]
+    axes: str = "YX"
+    channels: Mapping[str, Any] = field(default_factory=dict)
+    z_step: float | None = None
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A format.
+
+    Attributes
+    ----------
+    title : str
+        On the button.
+    filter : str
+        Of the file dialog.
+    suffix : str
+        Appended where the name has none.
+    targets : callable (path) -> files that `write` makes
+    write : callable (path, export, overwrite) -> written files
+    measures : bool
+        Whether it needs the channels of the image.
+    """
+
+    title: str
+    filter: str
+    suffix: str
+    targets: Callable[[Path], tuple[Path, ...]]
+    write: Callable[[Path, Export, bool], tuple[Path, ...]]
+    measures: bool = False
+
+    def existing(self, path: Path) -> tuple[Path, ...]:
+        """Files that an export to `path` would replace."""
+        return tuple(filter(Path.exists, self.targets(path)))
+
+
+@dataclass(frozen=True)
+class ImageChannels:
+    """The pixels in which cells are measured.
+
+    Attributes
+    ----------
+    arrays : mapping of str to array
+        Of the shape of the labels, as `layers.export_source` gives them; not copied, not
+        read. Colours are three channels.
+    problem : str
+        Where there are none, the sentence that says why; else empty.
+    """
+
+    arrays: Mapping[str, Any]
+    problem: str = ""
+
+
+def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
+    """Find the image of a labels layer, and others that lie pixel on pixel with it.
+
+    Those are the other channels of a microscope, which napari shows as a layer each. For
+    labels that we did not make, the images that lie pixel on pixel with the labels count.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    layers : iterable of layers
+        All layers of the viewer.
+    """
+    images = facts.image_layers(layers)
+    made = layer.metadata.get(facts.OURS, {})
+    if made:
+        source = facts.source_image(layer, images)
+        if source is None:
+            return ImageChannels(
+                {}, "The image that the cells were found in is gone, so intensities are missing."
+            )
+        same = [source, *(i for i in images if i is not source and _lie_alike(i, source))]
+        plane = tuple(made.get("provenance", {}).get("source", {}).get("plane", ()))
+        problem = f"'{source.name}' has another size than the labels, so intensities are missing."
+    else:
+        same, plane = [image for image in images if _lie_alike(image, layer)], ()
+        problem = "No image lies pixel on pixel with the labels, so intensities are missing."
+    arrays: dict[str, Any] = {}
+    for image in same:
+        pixels = _pixels_at(image, layer.data.shape, plane)
+        if pixels is not None:
+            _add_channels(arrays, image, pixels, alone=len(same) == 1)
+    return ImageChannels(arrays, "" if arrays else problem)
+
+
+def _lie_alike(one: Any, other: Any) -> bool:
+    """Whether two layers have the same planes in the same place of the world."""
+    places = [facts.describe_transform(layer) for layer in (one, other)]
+    keys = ("scale", "translate", "rotate", "shear", "affine")
+    return _grid(one) == _grid(other) and all(places[0][k] == places[1][k] for k in keys)
+
+
+def _grid(layer: Any) -> tuple[int, ...]:
+    shape = tuple(facts.pixels_of(layer).shape)
+    return shape[:-1] if getattr(layer, "rgb", False) else shape
+
+
+def _pixels_at(image: Any, shape: tuple[int, ...], plane: tuple[int, ...]) -> Any:
+    """Give an image in the shape of squeezed labels, None where it has another."""
+    pixels, grid = facts.pixels_of(image), _grid(image)
+    if plane and len(plane) == len(grid) - 2:
+        pixels, grid = pixels[plane], grid[len(plane) :]
+    squeezed = tuple(n for axis, n in enumerate(shape) if n > 1 or axis >= len(shape) - 2)
+    single = [axis for axis in range(len(grid) - 2) if grid[axis] == 1]
+    if tuple(n for axis, n in enumerate(grid) if axis not in single) != squeezed:
+        return None
+    at = tuple(0 if axis in single else slice(None) for axis in range(len(grid) - 2))
+    return pixels[at] if single else pixels
+
+
+def _add_channels(arrays: dict[str, Any], image: Any, pixels: Any, alone: bool) -> None:
+    """Name the channels of an image; napari sees to it that no two layers have one name."""
+    if getattr(image, "rgb", False):
+        prefix = "" if alone else f"{image.name} "
+        for index, colour in enumerate(("red", "green", "blue")):
+            arrays[prefix + colour] = pixels[..., index]
+    else:
+        arrays[image.name] = pixels
+
+
+def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -> Path:
+    """Propose a name beside the image, or in the home folder where it has no file.
+
+    Where the user prefers one folder for all results, it is proposed instead.
+
+    Parameters
+    ----------
+    image_path : path or None
+        Of the file the image was read from.
+    layer_name : str
+        Of the labels; characters that a file name cannot hold are replaced.
+    suffix : str
+        Such as ``.tif``.
+    """
+    name = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in layer_name)
+    name = "_".join(name.split()) or "labels"
+    chosen = preferences().results_folder
+    folder = Path.home() if image_path is None else Path(image_path).parent
+    folder = Path(chosen).expanduser() if chosen else folder
+    return folder / (name + suffix)
+
+
+def _mask_targets(path: Path) -> tuple[Path, ...]:
+    """Give the mask, with its extension, and the JSON of the same name."""
+    mask = path if path.suffix.lower() in (".tif", ".tiff") else Path(f"{path}.tif")
+    return mask, mask.with_suffix(".json")
+
+
+def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Write the mask as TIFF, and a JSON with transform and provenance beside it."""
+    mask, record = _mask_targets(path)
+    if not overwrite:
+        for existing in filter(Path.exists, (mask, record)):
+            raise FileExists(existing)  # before one of the two is written
+    was_there = mask.exists()
+    write_labels(
+        mask,
+        export.labels,
+        axes=export.axes,
+        pixel_size=(export.size.y, export.size.x),
+        unit=export.size.unit,
+        z_step=export.z_step,
+        provenance=export.record,
+        overwrite=overwrite,
+    )
+    try:
+        write_json(record, export.record, overwrite=overwrite)
+    except UserError:
+        if not was_there:
+            mask.unlink(missing_ok=True)  # a mask without its record is half an export
+        raise
+    return mask, record
+
+
+def _table_targets(path: Path) -> tuple[Path, ...]:
+    return (table_path(path),)
+
+
+def _write_table(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Measure the cells and write one row for each."""
+    if not overwrite and table_path(path).exists():
+        raise FileExists(table_path(path))  # before all is measured
+    size = export.size
+    table = measure(
+        export.labels, export.channels or None, (size.y, size.x), size.unit, export.axes
+    )
+    return (write_table(path, table, overwrite),)
+
+
+def _pair_targets(path: Path) -> tuple[Path, ...]:
+    """Give the image, with its extension, and the mask beside it."""
+    image = with_ending(path, TIFF_SUFFIXES, ".tif")
+    return image, image.with_name(f"{image.stem}_mask{image.suffix}")
+
+
+def _write_pair(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Write image and mask as TIFFs of the same size, which other programs can learn from."""
+    if not export.channels:
+        raise UserError(
+            "The image of these labels is not open, and a pair needs it. Open it again, or export "
+            "the mask alone."
+        )
+    image, mask = _pair_targets(path)
+    if not overwrite:
+        for existing in filter(Path.exists, (image, mask)):
+            raise FileExists(existing)  # before one of the two is written
+    was_there = image.exists()
+    size = (export.size.y, export.size.x)
+    pixels, axes = _stacked(export)
+    place: dict[str, Any] = {
+        "pixel_size": size,
+        "unit": export.size.unit,
+        "z_step": export.z_step,
+        "overwrite": overwrite,
+    }
+    write_pixels(image, pixels, axes=axes, **place)
+    try:
+        write_labels(mask, export.labels, axes=export.axes, provenance=export.record, **place)
+    except UserError:
+        if not was_there:
+            image.unlink(missing_ok=True)  # an image without its mask is half an export
+        raise
+    return image, mask
+
+
+def _stacked(export: Export) -> tuple[NDArray[Any], str]:
+    """Give all channels as one array: colours last, others before (y, x)."""
+    arrays = [np.asarray(channel) for channel in export.channels.values()]
+    if len(arrays) == 1:
+        return arrays[0], export.axes
+    last = tuple(name.rpartition(" ")[2] for name in export.channels)
+    if last == ("red", "green", "blue"):
+        return np.stack(arrays, axis=-1), f"{export.axes}C"
+    return np.stack(arrays, axis=-3), f"{export.axes[:-2]}CYX"
+
+
+def _one_file(suffix: str, ending: str) -> Callable[[Path], tuple[Path, ...]]:
+    """Make a row's `targets`: a file that gets the ending where it lacks the suffix."""
+    return lambda path: (with_ending(path, frozenset({suffix}), ending),)
+
+
+def _write_rois(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    (target,) = _ROIS(path)
+    with atomic_write(target, overwrite) as temporary:
+        write_rois(temporary, export.labels, export.axes, export.record)
+    return (target,)
+
+
+def _write_geojson(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    return _write_compact(_GEOJSON(path)[0], geojson, export, overwrite)
+
+
+def _write_coco(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    return _write_compact(_COCO(path)[0], coco, export, overwrite)
+
+
+def _write_compact(
+    target: Path, describe: Callable[..., Any], export: Export, overwrite: bool
+) -> tuple[Path, ...]:
+    """Write JSON on one line: thousands of corners are nothing to read."""
+    with atomic_write(target, overwrite) as temporary:
+        described = describe(export.labels, export.axes, export.record)
+        text = json.dumps(described, separators=(",", ":"), allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return (target,)
+
+
+_ROIS = _one_file(".zip", ".zip")
+_GEOJSON = _one_file(".geojson", ".geojson")
+_COCO = _one_file(".json", "_coco.json")  # NAME.json is the record beside the mask
+
+EXPORTERS: dict[str, Exporter] = {
+    "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _mask_targets, _write_mask),
+    "table": Exporter(
+        "Table CSV...", "CSV (*.csv)", ".csv", _table_targets, _write_table, measures=True
+    ),
+    "pair": Exporter(
+        "Image and mask TIFF...",
+        "TIFF (*.tif *.tiff)",
+        "_pair.tif",
+        _pair_targets,
+        _write_pair,
+        measures=True,
+    ),
+    "rois": Exporter("ImageJ ROIs...", "ZIP (*.zip)", ".zip", _ROIS, _write_rois),
+    "geojson": Exporter(
+        "QuPath GeoJSON...", "GeoJSON (*.geojson)", ".geojson", _GEOJSON, _write_geojson
+    ),
+    "coco": Exporter("COCO JSON...", "JSON (*.json)", "_coco.json", _COCO, _write_coco),
+}

@@ -1,0 +1,134 @@
+"""Labels layers as TIFFs that keep their size and place: napari's writer for File > Save.
+
+It is given no layer, but what a layer says of itself; and it cannot ask. napari asks before
+a file is replaced that was named with its extension, and before no other::
+
+    "a.tif"  exists   -> replaced, with the record of ours beside it
+    "a"      a.tif is there   -> a-2.tif, a-2.json
+
+A script cannot be told from a dialog: the name that it gives with an extension is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import chain, count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import write_json, write_labels
+from napari_unet_cells.files.tiff import TIFF_SUFFIXES
+from napari_unet_cells.layers.metadata import (
+    PixelSize,
+    export_record,
+    export_source,
+    pixel_size,
+    plane_step,
+)
+
+
+def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write one labels layer as a TIFF, and what places it as a JSON of the same name.
+
+    Parameters
+    ----------
+    path : str
+        As typed; ``.tif`` is appended where it has no TIFF ending.
+    data : integer array, (y, x), or up to (t, z, y, x)
+    attributes : mapping
+        Of the layer, as ``layer.as_layer_data_tuple()`` gives them.
+
+    Returns
+    -------
+    list of str
+        The TIFF and the JSON as written. Their name ends in ``-2``, or a higher number,
+        where a file would have been replaced about which napari had not asked.
+
+    Raises
+    ------
+    UserError
+        Where the layer has several levels or more than four axes, or the disk refuses.
+    """
+    layer = _layer(data, attributes)
+    source = export_source(layer, ())
+    size = pixel_size(source)
+    size = PixelSize(abs(size.y), abs(size.x), size.unit)  # a mirrored layer
+    record = export_record(source, size)
+    mask, replaces = _target(Path(path))
+    write_labels(
+        mask,
+        source.labels,
+        axes=source.axes,
+        pixel_size=(size.y, size.x),
+        unit=size.unit,
+        z_step=plane_step(source, size),
+        provenance=record,
+        overwrite=replaces,
+    )
+    try:
+        beside = write_json(mask.with_suffix(".json"), record, overwrite=replaces)
+    except UserError:
+        if not replaces:
+            mask.unlink(missing_ok=True)  # a mask without its record is half a save
+        raise
+    return [str(mask), str(beside)]
+
+
+def _layer(data: Any, attributes: Mapping[str, Any]) -> SimpleNamespace:
+    """Make an object with the attributes of a layer that `layers` asks for."""
+    name = attributes.get("name", "labels")
+    if attributes.get("multiscale", False):
+        raise UserError(
+            f"'{name}' was not saved: it has several levels of resolution. Save a layer of its "
+            "full resolution."
+        )
+    n = data.ndim
+    if not 2 <= n <= 4:
+        raise UserError(
+            f"'{name}' was not saved: it has {n} axes, and a TIFF of labels holds (y, x) up to "
+            "(t, z, y, x). Save one position of it, or choose napari's own kind of file."
+        )
+    known = {
+        "scale": np.ones(n),
+        "translate": np.zeros(n),
+        "rotate": np.eye(n),
+        "shear": np.zeros(n * (n - 1) // 2),
+        "affine": np.eye(n + 1),
+        "units": ("pixel",) * n,
+        "axis_labels": tuple(str(axis) for axis in range(-n, 0)),
+        "metadata": {},
+        **attributes,
+        "name": name,
+    }
+    known["affine"] = SimpleNamespace(affine_matrix=known["affine"])
+    return SimpleNamespace(data=data, ndim=n, **known)
+
+
+def _target(path: Path) -> tuple[Path, bool]:
+    """Give the TIFF to write, and whether it may replace one."""
+    is_named = path.suffix.lower() in TIFF_SUFFIXES
+    mask = path if is_named else path.with_name(f"{path.name}.tif")
+    if is_named and mask.exists() and _may_replace(mask.with_suffix(".json")):
+        return mask, True
+    names = chain([mask.name], (f"{mask.stem}-{n}{mask.suffix}" for n in count(2)))
+    return next(free for free in map(mask.with_name, names) if _is_free(free)), False
+
+
+def _is_free(mask: Path) -> bool:
+    return not mask.exists() and not mask.with_suffix(".json").exists()
+
+
+def _may_replace(beside: Path) -> bool:
+    """Whether a JSON beside a mask is its record, which goes with it, or not there."""
+    try:
+        record = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"transform", "pixel_size"} <= record.keys()

@@ -1,0 +1,365 @@
+"""The one file that names TensorFlow: it picks the device and compiles the forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.models.architectures import ARCHITECTURES
+from napari_unet_cells.models.catalogue import CardNetwork, ModelCard, load_model
+
+if TYPE_CHECKING:
+    import keras
+
+#: Beyond this a tile takes so long that Cancel and progress become sluggish.
+LONGEST_TILE = 2048
+
+_CPU = "/CPU:0"
+
+#: How errors that are not `ResourceExhaustedError` say that memory was missing. "Dst tensor"
+#: is what copying a batch to a full GPU ends in (issue 7025 of TensorFlow).
+_SAYS_FULL = (
+    "out of memory",
+    "out_of_memory",
+    "oom when allocating",
+    "failed to allocate",
+    "alloc_failed",
+    "bad_alloc",
+    "dst tensor is not initialized",
+    "defaultcpuallocator",  # PyTorch's
+    "exception:status: 1, ",  # oneDNN's, inside an AbortedError: dnnl_out_of_memory is 1
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of TensorFlow, NumPy or Python means that memory was missing.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Notes
+    -----
+    On the CPU no error may come at all. Measured with TensorFlow 2.21 under `ulimit -v`: a
+    tensor that is refused raises `ResourceExhaustedError`, but the scratch memory of oneDNN and
+    Eigen throws a `std::bad_alloc` that nobody catches, which aborts the process; and where
+    memory is promised and then missing, as Linux does by default, the system kills it. Only a
+    parent survives that: see `engine`.
+    """
+    if isinstance(error, (MemoryError, OutOfMemory)):
+        return True
+    tf = sys.modules.get("tensorflow")  # else the error is not one of its own
+    if tf is None or not isinstance(error, (tf.errors.OpError, RuntimeError)):
+        return False
+    text = str(error).lower()
+    full = isinstance(error, tf.errors.ResourceExhaustedError)
+    return full or any(words in text for words in _SAYS_FULL)
+
+
+@dataclass(frozen=True)
+class DeviceNetwork(CardNetwork):
+    """A compiled network in this process; see `predict.Network`.
+
+    Attributes
+    ----------
+    card : ModelCard
+    device : str
+        For the user, such as "CPU, 2 threads".
+    max_tile : int
+        On the CPU from the memory that was free when the network was opened.
+    on_cpu : bool
+        Whether it computes on the CPU.
+    """
+
+    device: str
+    max_tile: int
+    on_cpu: bool
+    _functions: Mapping[int, Any]  # by the channels of the batch
+
+    def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
+        """Predict batches in order, lazily; see `predict.Network.predict`."""
+        for batch in batches:
+            yield self.forward(batch)
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
+
+        Raises
+        ------
+        OutOfMemory
+            Where the memory of the device is full. On the CPU the process may end instead:
+            see `is_out_of_memory`.
+        """
+        function = self._functions[batch.shape[-1]]
+        try:
+            output: NDArray[np.uint8] = function(batch).numpy()
+            return output
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Raised out here, because the traceback of the error keeps the batch on the device.
+        if self.on_cpu:
+            raise OutOfMemory
+        raise OutOfMemory(
+            "The memory of the GPU is full. Close other programs that use it, and try again."
+        )
+
+    def recover(self, cpu: bool) -> DeviceNetwork:
+        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already, and `cpu` is asked for.
+        """
+        if not cpu:
+            return self
+        if self.on_cpu:
+            raise OutOfMemory
+        return open_network(self.card, cpu=True)
+
+
+def open_network(card: ModelCard, cpu: bool = False) -> DeviceNetwork:
+    """Load a model, compile it for the best device and run it once.
+
+    A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
+
+    Parameters
+    ----------
+    card : ModelCard
+    cpu : bool
+        Compute on the CPU, because the memory of the GPU was full.
+
+    Raises
+    ------
+    OutOfMemory
+        Where not even the CPU has the memory for it.
+    UserError
+        Where the model file is not what its card says.
+    """
+    tf = _import_tensorflow()
+    gpus = prepare_gpus()
+    with tf.device(_CPU):  # the weights become constants, so no GPU needs a copy of them
+        model = load_model(card)
+    name, why = _cpu_name(tf), "the GPU's memory was full"
+    if not gpus:
+        return _ready(tf, model, card, name, on_cpu=True)
+    if not cpu:
+        try:
+            return _ready(tf, model, card, f"GPU, {gpus[0]}", on_cpu=False)
+        except OutOfMemory:
+            pass
+        except tf.errors.OpError:  # drivers, CUDA and cuDNN that do not fit together
+            why = "the GPU failed"
+    return _ready(tf, model, card, f"{name} ({why})", on_cpu=True)
+
+
+def _ready(
+    tf: Any, model: keras.Model, card: ModelCard, device: str, on_cpu: bool
+) -> DeviceNetwork:
+    # Without a place TensorFlow puts on the GPU what it can compute there.
+    place = _CPU if on_cpu else None
+    accepted = {1, 3} if card.channels == 3 else {card.channels}
+    functions = {n: _compiled(tf, model, card, n, place) for n in sorted(accepted)}
+    network = DeviceNetwork(
+        card,
+        device,
+        # No function of TensorFlow tells how much memory of a GPU is free, but there it always
+        # reports in order that it is full.
+        max_tile=_max_tile(card) if on_cpu else LONGEST_TILE,
+        on_cpu=on_cpu,
+        _functions=functions,
+    )
+    # The first run allocates and chooses kernels; it should not be the user's.
+    network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, min(functions)), np.float32))
+    return network
+
+
+def prepare_gpus() -> list[str]:
+    """Name the GPUs that TensorFlow can use, and have it take of their memory what it needs.
+
+    By default it takes all, which other programs need too. To be called before anything is
+    computed; afterwards it changes nothing.
+    """
+    tf = _import_tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            break  # already in use by this process, with whatever was set then
+    details = tf.config.experimental.get_device_details
+    return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
+
+
+def _import_tensorflow() -> Any:
+    """Import TensorFlow without its start-up messages, which tell a biologist nothing.
+
+    Some are written straight to file descriptor 2 before any log level counts.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" not in sys.modules:  # whatever else the user runs Keras with
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    with _no_stderr():
+        import tensorflow as tf
+    return tf
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without a console has none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _cpu_name(tf: Any) -> str:
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or _usable_cores()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def _usable_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _max_tile(card: ModelCard) -> int:
+    known = ARCHITECTURES.get(card.architecture)
+    a_pixel = (known or ARCHITECTURES["unet"]).bytes_per_pixel
+    pixels = psutil.virtual_memory().available / 4 / a_pixel
+    return int(min(LONGEST_TILE, max(256, pixels**0.5)))
+
+
+def _compiled(
+    tf: Any, model: keras.Model, card: ModelCard, channels: int, place: str | None
+) -> Any:
+    """Freeze the network and what becomes 8 bit of its logits into one graph.
+
+    Constants let the graph optimizer fold the batch norms into the convolutions, and a new
+    size of input costs nothing extra.
+
+    Parameters
+    ----------
+    tf : module
+    model : keras.Model
+    card : ModelCard
+    channels : int
+        Of the batches; grey ones are repeated.
+    place : str or None
+        TensorFlow's name of the device, None for the best one.
+    """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    head, block = _without_last(model)
+
+    def forward(batch: Any) -> Any:
+        with tf.device(place):
+            if channels < card.channels:
+                batch = tf.repeat(batch, card.channels, axis=-1)
+            logits = _unstacked(tf, head(batch, training=False), block, model.output_shape[-1])
+            planes = (
+                _probabilities(tf, logits, card) if card.makes_cells else _certainty(tf, logits)
+            )
+            return tf.transpose(tf.stack(planes), (1, 2, 3, 0))
+
+    signature = tf.TensorSpec((None, None, None, channels), tf.float32)
+    concrete = tf.function(forward, input_signature=[signature]).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(concrete)
+
+    def run(batch: NDArray[np.float32]) -> Any:
+        with tf.device(place):
+            return frozen(tf.constant(batch))[0]  # it takes tensors and gives a list of them
+
+    return run
+
+
+def _without_last(model: keras.Model) -> tuple[keras.Model, int]:
+    """Give a network without its last depth-to-space, and how many pixels a side that makes of one.
+
+    `_unstacked` does that work on its way.
+    """
+    import keras
+
+    last, node, _ = model.outputs[0]._keras_history
+    if type(last).__name__ != "DepthToSpace":
+        return model, 1
+    return keras.Model(model.inputs, last._inbound_nodes[node].input_tensors[0]), last.block_size
+
+
+def _unstacked(tf: Any, logits: Any, block: int, n: int) -> list[Any]:
+    """Give the n channels of logits, each as a plane of its own (batch, y, x).
+
+    What is computed of planes that lie in one piece takes less time than of every n-th value;
+    one transposition brings them there, and with depth-to-space in it the forward pass of the
+    fastest network takes a tenth less.
+    """
+    size, height, width = tf.unstack(tf.shape(logits)[:3])
+    blocks = tf.reshape(logits, (size, height, width, block, block, n))
+    planes = tf.transpose(blocks, (5, 0, 1, 3, 2, 4))
+    planes = tf.reshape(planes, (n, size, height * block, width * block))
+    channels: list[Any] = tf.unstack(planes)
+    return channels
+
+
+def _probabilities(tf: Any, channels: list[Any], card: ModelCard) -> list[Any]:
+    """Class and probabilities of some classes, as `Network.predict` gives them for cells."""
+    depth = [tf.sigmoid(channels.pop())] if card.distance else []
+    largest, classes = _largest(tf, channels)
+    powers = [tf.exp(channel - largest) for channel in channels]
+    scale = 1.0 / tf.add_n(powers)
+    _, *columns = card.columns
+    kept = [powers[column] * scale for column in columns] + depth
+    return [classes, *(_in_bytes(tf, p) for p in kept)]
+
+
+def _in_bytes(tf: Any, part: Any) -> Any:
+    """Round 0 to 1 to 0 to 255."""
+    return tf.cast(part * 255.0 + 0.5, tf.uint8)
+
+
+def _largest(tf: Any, channels: list[Any]) -> tuple[Any, Any]:
+    """Largest of the logits, and the number of the channel it is in: the first of equals."""
+    largest, classes = channels[0], tf.zeros_like(channels[0], tf.uint8)
+    for number, channel in enumerate(channels[1:], 1):
+        classes = tf.where(channel > largest, tf.constant(number, tf.uint8), classes)
+        largest = tf.maximum(largest, channel)
+    return largest, classes
+
+
+def _certainty(tf: Any, channels: list[Any]) -> list[Any]:
+    """Class and uncertainty, as `Network.predict` gives them for classes alone.
+
+    With x1 >= x2 the two largest logits x, the margin of the softmax is
+    ``(1 - exp(x2 - x1)) / sum(exp(x - x1))``. Channel by channel it costs a third of what
+    argmax, softmax and top-k over the last axis do, of few values each.
+    """
+    first, *others = channels
+    classes, second = tf.zeros_like(first, tf.uint8), first - float("inf")
+    for number, channel in enumerate(others, 1):
+        classes = tf.where(channel > first, tf.constant(number, tf.uint8), classes)
+        second = tf.maximum(second, tf.minimum(first, channel))
+        first = tf.maximum(first, channel)
+    total = tf.add_n([tf.exp(channel - first) for channel in channels])
+    margin = (1.0 - tf.exp(second - first)) / total
+    return [classes, _in_bytes(tf, 1.0 - margin)]

@@ -1,0 +1,351 @@
+"""The composition: limits, scale, network, cells; every result knows how it was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.core.planes import (
+    Plane,
+    Planes,
+    check_pixels,
+    limits_of,
+    planes_of,
+    typical_plane,
+    usual_contrast,
+)
+from napari_unet_cells.core.predict import MemoryFull, Network, Output, TileDone, predict_plane
+from napari_unet_cells.core.resample import scaled_shape
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, ModelCard, find_model
+from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
+from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of, make_provenance
+from napari_unet_cells.segmentation.tta import QUALITIES, FlippedNetwork
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user may choose for a run.
+
+    Attributes
+    ----------
+    diameter : float or None
+        How wide the cells are, in pixels; None has it estimated.
+    link : int or None
+        Axis of the labels along which cells keep their id from plane to plane; None
+        numbers every plane on its own.
+    smallest : int or None
+        Smallest cell, in pixels of the image.
+    split, certainty : float or None
+    fill_holes, drop_border : bool or None
+        See `InstanceOptions`; None takes the model's own.
+    quality : str
+        One of `flips.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
+        takes up to four times as long (see `flips`). Others stay as they are.
+    """
+
+    diameter: float | None = None
+    link: int | None = None
+    smallest: int | None = None
+    split: float | None = None
+    certainty: float | None = None
+    fill_holes: bool | None = None
+    drop_border: bool | None = None
+    quality: str = "normal"
+
+    def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
+        """How the cells of a model are separated, in pixels that its network sees."""
+        chosen = {
+            "smallest": None if self.smallest is None else round(self.smallest * zoom**2),
+            "split": self.split,
+            "certainty": self.certainty,
+            "fill_holes": self.fill_holes,
+            "drop_border": self.drop_border,
+        }
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return replace(card.instances, **given)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The tiles will be written into `classes`, which may be shown.
+
+    Attributes
+    ----------
+    classes : uint8 array, (..., y, x)
+    provenance : dict
+        As known so far, with ``"complete": False``: the run may be cancelled.
+    """
+
+    classes: NDArray[np.uint8]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A tile was written; `done` of `total` pixels that the network sees."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Separating:
+    """All tiles are done; the cells are being separated."""
+
+
+Event = Started | Progress | MemoryFull | Separating | Result
+
+
+def segment(
+    image: ArrayLike,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    diameter: float | None = None,
+    link: str | None = None,
+    quality: str = "normal",
+) -> Result:
+    """Segment an image.
+
+    Parameters
+    ----------
+    image : array, (y, x) grey or (y, x, 3) RGB or (y, x, 4) RGBA, any real dtype
+        With `axes` also a stack or channels; numpy, dask or zarr.
+    model : str or Path
+        Name of an installed model, or a `.keras` file with its card beside it.
+    axes : str, optional
+        One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
+    channel : int, optional
+        Of the axis "C".
+    diameter : float, optional
+        How wide the cells are, in pixels; estimated by default.
+    link : str, optional
+        Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
+    quality : str
+        "normal", or "high", which takes up to four times as long; see `Settings`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    UserError
+        Where the image or the model cannot be used; the sentence says why.
+
+    Examples
+    --------
+    >>> from napari_unet_cells import segment
+    >>> from napari_unet_cells.sample_data import simulate_nuclei
+    >>> image, truth = simulate_nuclei((256, 256), seed=1)
+    >>> result = segment(image)
+    >>> result.cells.shape
+    (256, 256)
+    """
+    from napari_unet_cells.engine.engine import open_network
+
+    planes = planes_of(image, axes, channel)
+    if quality not in QUALITIES:
+        raise UserError(f"The quality is {' or '.join(QUALITIES)}, not '{quality}'.")
+    settings = Settings(diameter, link=link_axis(planes, axes, link), quality=quality)
+    card = find_model(model)
+    check_channels(planes, card)
+    for event in segment_planes(planes, open_network(card), card, settings, uncertainty=True):
+        if isinstance(event, Result):
+            return event
+    raise AssertionError("segment_planes ends with a Result")
+
+
+def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:
+    """Axis of the labels that a letter stands for.
+
+    Raises
+    ------
+    UserError
+        Where the planes do not follow each other along this axis.
+    """
+    if link is None:
+        return None
+    letters = "".join((axes or "").upper()[axis] for axis in planes.free)
+    if link.upper() not in letters or len(link) != 1:
+        known = " or ".join(letters) or "none: it is a single plane"
+        raise UserError(f"Cells cannot be linked along '{link}'; the planes follow {known}.")
+    return letters.index(link.upper())
+
+
+def check_channels(planes: Planes, card: ModelCard) -> None:
+    """Refuse an image of other channels than the model was trained on.
+
+    Raises
+    ------
+    UserError
+    """
+    if planes.channels in (0, 3) and card.channels in (1, 3):
+        return
+    if planes.channels != card.channels:
+        raise UserError(
+            f"The model {card.name} was trained on images of {card.channels} channels, and this "
+            f"one has {planes.channels or 1}. Choose another model or image."
+        )
+
+
+def segment_planes(
+    planes: Planes,
+    network: Network,
+    card: ModelCard,
+    settings: Settings | None = None,
+    source: Mapping[str, Any] | None = None,
+    uncertainty: bool = False,
+) -> Iterator[Event]:
+    """Segment planes step by step.
+
+    Parameters
+    ----------
+    planes : Planes
+    network : Network
+        Of `card`.
+    card : ModelCard
+    settings : Settings, optional
+    source : mapping, optional
+        What is known of where the image came from, for the provenance.
+    uncertainty : bool
+        Keep `Result.uncertainty`.
+
+    Yields
+    ------
+    Started
+        First.
+    Progress
+        For each tile.
+    MemoryFull
+        Where the run goes on with smaller tiles, or on the CPU.
+    Separating
+        Once, where the model separates cells.
+    Result
+        Last.
+
+    Raises
+    ------
+    UserError
+        Where the image is constant or holds values that are not finite.
+    """
+    started = time.perf_counter()
+    run = _Run(planes, network, card, settings or Settings(), dict(source or {}), uncertainty)
+    yield from run.predict()
+    if card.makes_cells:
+        yield Separating()
+    yield run.result(time.perf_counter() - started)
+
+
+class _Run:
+    """What the steps of one run share."""
+
+    def __init__(
+        self,
+        planes: Planes,
+        network: Network,
+        card: ModelCard,
+        settings: Settings,
+        source: dict[str, Any],
+        uncertainty: bool,
+    ) -> None:
+        self._planes, self._network, self._card = planes, network, card
+        self._settings, self._source = settings, source
+        self._keeps_uncertainty = uncertainty
+        self._uncertainty: NDArray[np.uint8] | None = None
+        self._options = card.instances
+        if len(planes) == 1 and not planes.lazy:
+            check_pixels(planes.plane(next(planes.indices())))
+        self._flips = settings.quality == "high" and card.makes_cells
+        self._usual = usual_contrast(planes)
+        self._classes = np.zeros(planes.shape, np.uint8)
+        self._limits: Limits | None = None
+        self._max_tile: int | None = None
+        self._diameter, self._zoom = 0.0, 1.0
+        self._adjustable: list[Adjustable] = []
+
+    def predict(self) -> Iterator[Event]:
+        self._choose_scale()
+        if self._flips:
+            self._network = FlippedNetwork(self._network, self._card.columns)
+        shape = (self._planes.shape[-2], self._planes.shape[-1])
+        self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
+        yield Started(self._classes, self._provenance() | {"complete": False})
+        if self._keeps_uncertainty:
+            self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
+        pixels = self._scaled[0] * self._scaled[1]
+        for number, index in enumerate(self._planes.indices()):
+            out = Output.empty(shape, self._card.probabilities, self._scaled)
+            uncertainty = None if self._uncertainty is None else self._uncertainty[index]
+            out = replace(out, classes=self._classes[index], uncertainty=uncertainty)
+            for event in self._predict_plane(self._planes.plane(index), out):
+                if isinstance(event, TileDone):
+                    done = number * pixels + event.pixels_done
+                    yield Progress(done, len(self._planes) * pixels)
+                else:
+                    self._network, self._max_tile = event.network, event.tile
+                    yield event
+            if self._card.makes_cells:
+                self._separate(out, shape)
+
+    def _choose_scale(self) -> None:
+        given, window = self._settings.diameter, self._card.diameter_window
+        if given is not None:
+            self._diameter = given
+        elif self._card.typical_diameter > 0:
+            self._diameter = self._card.typical_diameter
+        elif self._card.makes_cells and window[1] > 0:
+            plane = typical_plane(self._planes)
+            limits = limits_of(plane)
+            if limits is not None:
+                self._diameter = estimate_diameter(
+                    plane, self._network, limits, self._card.instances
+                )
+        self._zoom = zoom_for(self._diameter, window)
+        self._options = self._settings.instances(self._card, self._zoom)
+
+    def _predict_plane(self, plane: Plane, out: Output) -> Iterator[TileDone | MemoryFull]:
+        limits = limits_of(plane, self._usual)
+        if limits is None:  # an empty plane of a stack has no cells
+            return
+        self._limits = limits if len(self._planes) == 1 else None
+        yield from predict_plane(plane, self._network, limits, out, self._scaled, self._max_tile)
+
+    def _separate(self, out: Output, shape: tuple[int, int]) -> None:
+        plane = Adjustable.of(out.probabilities, self._options, shape, self._zoom)
+        self._adjustable.append(plane)
+
+    def result(self, seconds: float) -> Result:
+        provenance = self._provenance()
+        provenance["device"] = self._network.device
+        provenance["seconds"] = round(seconds, 3)
+        if not self._card.makes_cells:
+            return Result(None, self._classes, provenance, uncertainty=self._uncertainty)
+        adjustable = tuple(self._adjustable)
+        cells, n = cells_of(adjustable, self._options, self._planes.shape, self._settings.link)
+        return Result(cells, self._classes, provenance, n, adjustable, self._uncertainty)
+
+    def _provenance(self) -> dict[str, Any]:
+        provenance = make_provenance(self._card, self._limits, self._source)
+        parameters = provenance["parameters"]
+        if self._card.makes_cells:
+            parameters["instances"] = asdict(self._options)
+            parameters["quality"] = "high" if self._flips else "normal"
+        parameters["scale"] = {
+            "diameter": round(self._diameter, 1),
+            "estimated": self._settings.diameter is None,
+            "zoom": round(self._zoom, 4),
+        }
+        if len(self._planes) > 1:
+            parameters["linked_along_axis"] = self._settings.link
+        return provenance

@@ -1,0 +1,128 @@
+"""Who takes the steps of a training: Keras on TensorFlow, or the network's twin in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.training.loss import make_loss
+
+if TYPE_CHECKING:
+    import keras
+
+Images = NDArray[np.float32]
+
+#: Of AdamW. Each weight's gradient is clipped to this norm on its own.
+WEIGHT_DECAY, CLIPNORM = 1e-4, 1.0
+
+
+@dataclass(frozen=True)
+class LossForm:
+    """What the targets are; see `loss.make_loss`."""
+
+    distance: bool
+    soft: bool
+
+
+class Steps(Protocol):
+    """A network that is being trained, with its optimizer."""
+
+    def step(self, images: Images, targets: NDArray[Any], weights: Images, rate: float) -> float:
+        """Take one step at a learning rate, and give the loss before it."""
+
+    def loss(self, images: Images, targets: NDArray[Any], weights: Images) -> float:
+        """Give the loss of a batch that is not learned from."""
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copy all weights, in the order of Keras."""
+
+    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
+        """Take over weights, in the order of Keras."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer into a folder."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; raises whatever damaged files bring about."""
+
+
+class KerasSteps:
+    """Steps of a Keras model, in place; see `Steps`."""
+
+    def __init__(self, model: keras.Model, form: LossForm) -> None:
+        import keras
+
+        self.model = model
+        model.compile(
+            optimizer=keras.optimizers.AdamW(weight_decay=WEIGHT_DECAY, clipnorm=CLIPNORM),
+            loss=make_loss(form.distance, form.soft),
+            jit_compile=False,
+        )
+
+    def step(self, images: Images, targets: NDArray[Any], weights: Images, rate: float) -> float:
+        """Take one step at a learning rate, and give the loss before it."""
+        self.model.optimizer.learning_rate = rate
+        return float(self.model.train_on_batch(images, targets, sample_weight=weights))
+
+    def loss(self, images: Images, targets: NDArray[Any], weights: Images) -> float:
+        """Give the loss of a batch that is not learned from."""
+        return float(self.model.test_on_batch(images, targets, sample_weight=weights))
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copy all weights."""
+        weights: list[NDArray[np.float32]] = self.model.get_weights()
+        return weights
+
+    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
+        """Take over weights."""
+        self.model.set_weights(weights)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer into a folder."""
+        self.model.save_weights(folder / "model.weights.h5")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; raises whatever Keras, h5py or zipfile do."""
+        # The optimizer's slots exist only after it was built; without them Keras would
+        # silently restore the weights alone.
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(folder / "model.weights.h5")
+
+
+def _torch_steps(model: keras.Model, form: LossForm) -> Steps:
+    from napari_unet_cells.models.runtimes.torch import TorchSteps
+
+    return TorchSteps(model, WEIGHT_DECAY, CLIPNORM, form.distance, form.soft)
+
+
+def _torch_forward(model: keras.Model) -> Callable[[Images], Images]:
+    from napari_unet_cells.models.runtimes.torch import TorchTwin
+
+    return TorchTwin(model).logits
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A library that can train.
+
+    Attributes
+    ----------
+    steps : callable (model, form) -> Steps
+        Makes the model ready for training.
+    forward : callable (model) -> callable (images) -> logits
+        Makes a function of a network that is not trained, such as a teacher.
+    """
+
+    steps: Callable[[keras.Model, LossForm], Steps]
+    forward: Callable[[keras.Model], Callable[[Images], Images]]
+
+
+ENGINES: dict[str, Engine] = {
+    "tensorflow": Engine(KerasSteps, lambda model: model.predict_on_batch),
+    "torch": Engine(_torch_steps, _torch_forward),
+}

@@ -1,0 +1,124 @@
+"""Score a model on annotated images, with the same code that segments for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.metrics import (
+    ClassScore,
+    ClassSummary,
+    ImageScore,
+    Summary,
+    compare,
+    compare_classes,
+    summarize,
+    summarize_classes,
+)
+from napari_unet_cells.core.planes import planes_of
+from napari_unet_cells.core.predict import Network
+from napari_unet_cells.datasets.items import Item
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.segmentation.pipeline import Settings, check_channels, segment_planes
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.training.crops import UNKNOWN
+
+
+@dataclass(frozen=True)
+class ItemScored:
+    """One image was segmented and compared with its truth.
+
+    Attributes
+    ----------
+    item : Item
+    score : ImageScore, or ClassScore where the model makes classes and no cells
+    problem : str
+        Why nothing was predicted, else empty; such an image counts as all misses.
+    """
+
+    item: Item
+    score: ImageScore | ClassScore
+    problem: str = ""
+
+
+def evaluate(
+    items: Sequence[Item], network: Network, card: ModelCard, settings: Settings | None = None
+) -> Iterator[ItemScored]:
+    """Segment every item and compare it with its mask: cells with cells, or classes.
+
+    Raises
+    ------
+    UserError
+        Where an item cannot be read, or its mask holds classes that the model does not know.
+    """
+    for item in items:
+        image, truth = item.read(() if card.makes_cells else card.classes)
+        try:
+            result = segmented(image, network, card, settings)
+        except UserError as error:
+            yield ItemScored(item, _compared(truth, None, card), str(error))
+            continue
+        yield ItemScored(item, _compared(truth, result, card))
+
+
+def segmented(
+    image: NDArray[Any], network: Network, card: ModelCard, settings: Settings | None = None
+) -> Result:
+    """Segment one image of a data set, (y, x) or (y, x, channels), as a user would.
+
+    Raises
+    ------
+    UserError
+        Where the image is constant, holds values that are not finite, or has other channels.
+    """
+    planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
+    check_channels(planes, card)
+    *_, result = segment_planes(planes, network, card, settings)
+    assert isinstance(result, Result)
+    return result
+
+
+def _compared(
+    truth: NDArray[np.int32], result: Result | None, card: ModelCard
+) -> ImageScore | ClassScore:
+    if card.makes_cells:
+        return compare(truth, None if result is None else result.cells)
+    known = truth != UNKNOWN  # only what was annotated counts
+    classes = None if result is None else result.classes[known]
+    return compare_classes(truth[known], classes, card.classes)
+
+
+def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary | ClassSummary]:
+    """Summaries of each kind of image, and of all of them under "all"."""
+    kinds = sorted({item.item.kind for item in scored})
+    summaries = {kind: _summary([s for s in scored if s.item.kind == kind]) for kind in kinds}
+    return {"all": _summary(scored), **summaries}
+
+
+def _summary(scored: Sequence[ItemScored]) -> Summary | ClassSummary:
+    by_class = [s.score for s in scored if isinstance(s.score, ClassScore)]
+    if by_class:
+        return summarize_classes(by_class)
+    return summarize(s.score for s in scored if isinstance(s.score, ImageScore))
+
+
+def report(scored: Sequence[ItemScored], card: ModelCard) -> dict[str, Any]:
+    """Everything that was measured, ready for JSON."""
+    return {
+        "model": {"name": card.name, "sha256": card.sha256},
+        "scores": {kind: summary.as_dict() for kind, summary in summarize_by_kind(scored).items()},
+        "images": [
+            {
+                "name": s.item.name,
+                "kind": s.item.kind,
+                "problem": s.problem,
+                **_summary([s]).as_dict(),
+            }
+            for s in scored
+        ],
+    }

@@ -1,0 +1,488 @@
+"""From a correction dataset to a better network, in a minute; see `nets.tuning`.
+
+::
+
+    items --held_out--> learned from            held back, whole
+                             |                       |
+      base --- tuned for the minutes ---> mixed with the base: t = 1, 0.75, ... 0
+                                                     |  the best on what was held back
+                             +--- limits of the watershed, typical diameter
+                                                     |
+                                            NAME-2.keras and its card
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.metrics import (
+    ClassScore,
+    ImageScore,
+    compare,
+    compare_classes,
+    summarize,
+    summarize_classes,
+)
+from napari_unet_cells.core.predict import FunctionNetwork, Output, predict_plane
+from napari_unet_cells.core.resample import resize_labels, scaled_shape
+from napari_unet_cells.datasets.items import Item, held_out, read_items
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
+from napari_unet_cells.models.catalogue import (
+    ModelCard,
+    find_model,
+    load_model,
+    next_name,
+    save_model,
+)
+from napari_unet_cells.segmentation.cell_diameter import zoom_for
+from napari_unet_cells.segmentation.result import Adjustable
+from napari_unet_cells.settings import models_folder
+from napari_unet_cells.training.calibrate import fit_instances
+from napari_unet_cells.training.crops import (
+    UNKNOWN,
+    Annotated,
+    AugmentOptions,
+    Cropper,
+    class_weights,
+)
+from napari_unet_cells.training.events import (
+    Choosing,
+    Event,
+    Preparing,
+    Retrained,
+    RetrainOptions,
+    TuneStep,
+)
+from napari_unet_cells.training.examples import Case, check_cases
+from napari_unet_cells.training.fine_tuning import Tuner
+from napari_unet_cells.training.trainer import CELL_CLASSES
+
+#: Side of the crops in pixels.
+CROP = 256
+
+#: Weights of the loss (see `AugmentOptions`) for networks that give no distance to the boundary:
+#: they tell touching cells apart by the boundary alone, so it counts more than its true width.
+BOUNDARY_ALONE = (1.0, 1.0, 2.0, 4.0)
+
+#: How far the tuned weights go from those of the base; tried in this order.
+MIXTURES = (1.0, 0.75, 0.5, 0.25)
+
+#: Images that must be held back for the mixture to be chosen on them; else it is the first.
+FEWEST_TO_CHOOSE = 3
+
+#: How often a tuning is measured on what was held back.
+VALIDATIONS = 4
+
+#: Batches from which the batch norms learn what these images look like.
+ADAPT_BATCHES = 20
+
+#: Images that a tuning is measured and fitted on.
+MEASURED_IMAGES = 8
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class TunerKey:
+    """What a `Tuner` was made for; another retraining of the same may use it again."""
+
+    sha256: str
+    start: str
+    classes: tuple[str, ...]
+    batch: int
+
+
+@dataclass
+class TunerCache:
+    """The tuner that was made last: its graphs take longer to make than many steps."""
+
+    key: TunerKey | None = None
+    tuner: Tuner | None = None
+
+    def get(self, base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
+        """Give a tuner at its start, a new one where that of before is of something else."""
+        key = TunerKey(base.sha256, options.start, classes, options.batch)
+        if self.tuner is None or key != self.key:
+            self.key = self.tuner = None
+            self.tuner = _make_tuner(base, classes, options)
+            self.key = key
+        self.tuner.restart()
+        return self.tuner
+
+
+def prepare(base: ModelCard, options: RetrainOptions, cache: TunerCache) -> None:
+    """Make the graphs for retraining a model beforehand."""
+    cache.get(base, base.classes, options)
+
+
+def retrain(
+    dataset: str | Path,
+    base: str | Path,
+    output: str | Path | None = None,
+    options: RetrainOptions | None = None,
+    stop: Stop = lambda: False,
+    cache: TunerCache | None = None,
+) -> Generator[Event, None, None]:
+    """Tune a model on a correction dataset, or on any annotated folder.
+
+    Parameters
+    ----------
+    dataset : path
+        See `dataset.read_items`. In a folder made by hand everything counts as approved.
+    base : str or path
+        Name of an installed model, or a `.keras` file.
+    output : str or path, optional
+        Name of the new model, which goes to the user's own, or a `.keras` file. By default
+        the name of the base with the next free number.
+    options : RetrainOptions, optional
+    stop : callable, optional
+        Asked after every step; where it says True, the tuning ends there and its result is
+        chosen and kept.
+    cache : TunerCache, optional
+
+    Yields
+    ------
+    Preparing, TuneStep, Choosing, Retrained
+        In this order. A generator that is closed leaves no model.
+
+    Raises
+    ------
+    UserError
+        Where dataset, model or output cannot be used.
+    """
+    started = time.perf_counter()
+    options = options or RetrainOptions()
+    card = find_model(base)
+    path = _output_path(output, card)
+    items = read_items([dataset])
+    classes = _classes_of(items, card, options)
+    learned, kept = held_out(items)
+    cells = {"cell", "boundary"} <= set(classes)
+    train = [Case.read(item, cells, classes, card.channels) for item in learned]
+    held = [Case.read(item, cells, classes, card.channels) for item in kept]
+    check_cases(train, cells, dataset)
+    yield Preparing(len(train), len(held))
+    tuner = (cache or TunerCache()).get(card, classes, options)
+    distance = _learns_distance(card, classes, options)
+    made = replace(card, classes=classes, distance=distance)
+    if options.start != "model":  # limits that were fitted to another network
+        made = replace(made, instances=InstanceOptions())
+    work = _Retraining(made, classes, tuner, train, held, options)
+    before = work.score(card) if held and options.start == "model" else None
+    yield from work.tune(stop)
+    yield Choosing()
+    tuned, mixture, after = work.choose()
+    tuned = replace(
+        tuned,
+        name=path.stem,
+        colors=next((item.colors for item in items if item.colors), card.colors),
+        path=path,
+        date=date.today().isoformat(),
+        parent={"name": card.name, "sha256": card.sha256},
+        description=_description(card, len(train), options),
+        trained_on=(*card.trained_on, {"name": Path(dataset).name, "images": len(train)}),
+        scores=_scores(before, after, len(held), cells),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = save_model(tuner.model, tuned)
+    yield Retrained(saved, before, after, mixture, time.perf_counter() - started)
+
+
+def _output_path(output: str | Path | None, base: ModelCard) -> Path:
+    """Where the new model will lie; checked before a minute is spent on it."""
+    if output is None:
+        return models_folder() / f"{next_name(base.name)}.keras"
+    text = str(output)
+    path = Path(text).expanduser()
+    if path.suffix != ".keras":
+        if "/" in text or "\\" in text:
+            raise UserError(f"The name of a model file ends in .keras, and {path.name} does not.")
+        path = models_folder() / f"{text}.keras"
+    elif path.parent == Path() and "/" not in text:
+        path = Path.cwd() / path
+    if not path.parent.is_dir() and path.parent != models_folder():
+        raise UserError(f"There is no folder {path.parent}. Make it, or choose another one.")
+    for existing in (path, path.with_suffix(".json")):
+        if existing.exists():
+            raise UserError(f"{existing} exists and was kept. Choose another name.")
+    return path
+
+
+def _classes_of(items: Sequence[Item], base: ModelCard, options: RetrainOptions) -> tuple[str, ...]:
+    """Classes of the new network: those of the base, or those that the data bring."""
+    named = {item.classes for item in items if item.classes}
+    if len(named) > 1:
+        listed = "; ".join(", ".join(names) for names in sorted(named))
+        raise UserError(
+            f"The items of the dataset have different classes ({listed}). Export them to a "
+            "dataset each."
+        )
+    classes = named.pop() if named else base.classes
+    if options.start != "model":
+        if len(classes) < 2:
+            raise UserError("A network needs two classes at least.")
+        return classes
+    if classes != base.classes:
+        raise UserError(
+            f"The dataset holds the classes {', '.join(classes)}, and the model {base.name} knows "
+            f"{', '.join(base.classes)}. Choose another model, or start from its encoder to make "
+            "a network for these classes."
+        )
+    return classes
+
+
+def _make_tuner(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
+    architecture = ARCHITECTURES[base.architecture]
+    model = load_model(base)
+    distance = _learns_distance(base, classes, options)
+    if options.start != "model":
+        outputs = len(classes) + distance
+        fresh = build(base.architecture, outputs, base.channels, **base.build)
+        if options.start == "encoder":
+            _copy_weights(model, fresh)
+        else:
+            load_pretrained(fresh, base.architecture, options.start, base.build)
+        model = fresh
+    tuner = Tuner(model, architecture.encoder, distance)
+    tuner.trace(options.batch, CROP)
+    return tuner
+
+
+def _learns_distance(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> bool:
+    """Whether the network gives the distance to the boundary: as it did, or a new one of cells."""
+    return base.distance if options.start == "model" else classes == CELL_CLASSES
+
+
+def _copy_weights(source: Any, target: Any) -> None:
+    """Copy the weights of all layers but the last, which has other classes."""
+    for layer in target.layers:
+        try:
+            weights = source.get_layer(layer.name).get_weights()
+        except ValueError:  # a layer without weights, whose name Keras counts up
+            continue
+        own = layer.get_weights()
+        if [w.shape for w in weights] == [w.shape for w in own]:
+            layer.set_weights(weights)
+
+
+@dataclass
+class _Retraining:
+    """What the steps of one retraining share; `most` crops in each, since memory may be full."""
+
+    card: ModelCard
+    classes: tuple[str, ...]
+    tuner: Tuner
+    train: list[Case]
+    held: list[Case]
+    options: RetrainOptions
+    zoom: float = field(init=False)
+    diameter: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cells = {"cell", "boundary"} <= set(self.classes)
+        diameters = [case.diameters() for case in self.train] if self.cells else []
+        known = np.concatenate([*diameters, np.zeros(0)])
+        self.diameter = float(np.median(known)) if known.size else 0.0
+        self.zoom = zoom_for(self.diameter, self.card.diameter_window)
+        self.most = self.options.batch
+        self.measured = [case.window() for case in self.held[:MEASURED_IMAGES]]
+
+    def tune(self, stop: Stop) -> Iterator[TuneStep]:
+        options = self.options
+        crops = self._crops([case.annotated(self.cells) for case in self.train])
+        held = self._crops([case.annotated(self.cells) for case in self.measured])
+        checks = [held.batch(options.batch, (i,)) for i in range(2)] if self.measured else []
+        if options.start == "model":
+            looks = (crops.batch(options.batch, (options.seed, i)) for i in range(ADAPT_BATCHES))
+            self.tuner.adapt(images for images, _, _ in looks)
+        budget, step, measured = options.minutes * 60, 0, 0
+        started = time.perf_counter()
+        batches = _ahead(crops, options.batch, options.seed)
+        try:
+            for batch in batches:
+                seconds = time.perf_counter() - started
+                t = step / options.steps if options.steps else seconds / budget
+                if t >= 1 or stop():
+                    return
+                loss = self._step(batch, t)
+                step += 1
+                loss_held = score = None
+                if checks and t >= (measured + 1) / (VALIDATIONS + 1):
+                    measured += 1
+                    loss_held, score = self._validate(checks)
+                yield TuneStep(step, seconds, t, loss, loss_held, score)
+        finally:
+            batches.close()
+
+    def _crops(self, planes: list[Annotated]) -> Cropper:
+        low, high = 0.7 * self.zoom, 1.4 * self.zoom
+        options = AugmentOptions(
+            size=CROP,
+            channels=self.card.channels,
+            instances=self.cells,
+            distance=self.card.distance,
+            weights=AugmentOptions.weights if self.card.distance else BOUNDARY_ALONE,
+            zooms=(low, high),
+            class_weights=()
+            if self.cells or not planes
+            else class_weights(planes, len(self.classes)),
+        )
+        return Cropper(planes, options)
+
+    def _step(self, batch: tuple[Any, Any, Any], t: float) -> float:
+        while True:
+            try:
+                loss = self.tuner.step(tuple(part[: self.most] for part in batch), t)
+                break
+            except OutOfMemory:
+                if self.most == 1:
+                    raise
+                self.most //= 2  # for all steps that follow
+        if not np.isfinite(loss):
+            raise UserError(
+                "The training diverged (the loss is no number any more); the model stays as it "
+                "was. See that the masks belong to their images."
+            )
+        return loss
+
+    def _validate(self, checks: list[tuple[Any, Any, Any]]) -> tuple[float, float]:
+        before = self.tuner.use(self.tuner.average)
+        loss = float(np.mean([self.tuner.loss(batch) for batch in checks]))
+        score = self.score(self.card)
+        self.tuner.use(before)
+        return loss, score
+
+    def choose(self) -> tuple[ModelCard, float, float | None]:
+        """Choose how far to go, and fit what makes a cell; the network is left with it."""
+        card = replace(
+            self.card,
+            classes=self.classes,
+            typical_diameter=round(self.diameter, 1),
+        )
+        mixture, after = 1.0, None
+        if self.measured and self.options.start == "model":
+            scored = []
+            # Two images say too little to choose by.
+            for t in MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]:
+                self.tuner.use(self.tuner.mixed(t))
+                scored.append((self.score(card), t))
+            after, mixture = max(scored)
+        self.tuner.use(self.tuner.mixed(mixture))
+        if self.measured:
+            after = self.score(card)
+            if self.cells:
+                # On what it learned from the network is surer than on what is new, so limits
+                # that were fitted there count only where they do as well on what is new.
+                fitted = replace(card, instances=fit_instances(self._examples(), card.instances, 1))
+                score = self.score(fitted)
+                if score > after:
+                    card, after = fitted, score
+        return card, mixture, after
+
+    def _examples(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
+        order = np.random.default_rng(0).permutation(len(self.train))[:MEASURED_IMAGES]
+        for i in order:
+            case = self.train[i].window()
+            probabilities = self._predict(case).probabilities
+            shape = probabilities.shape[1:]
+            truth = resize_labels(case.truth, shape)
+            inside = tuple(
+                slice(part.indices(n)[0] * m // n, part.indices(n)[1] * m // n)
+                for part, n, m in zip(case.inside, case.truth.shape, shape, strict=True)
+            )
+            yield probabilities[(slice(None), *inside)], truth[inside]
+
+    def score(self, card: ModelCard) -> float:
+        """AP50 (for class models mean IoU) of the weights in use on what was held back."""
+        if self.cells:
+            return float(summarize(self._cell_scores(card)).ap50)
+        return float(summarize_classes(self._class_scores()).mean_iou)
+
+    def _cell_scores(self, card: ModelCard) -> Iterator[ImageScore]:
+        for case in self.measured:
+            shape = (case.truth.shape[0], case.truth.shape[1])
+            probabilities = self._predict(case).probabilities
+            plane = Adjustable.of(probabilities, card.instances, shape, self.zoom)
+            yield compare(case.truth[case.inside], plane.cells(card.instances)[case.inside])
+
+    def _class_scores(self) -> Iterator[ClassScore]:
+        for case in self.measured:
+            truth, found = case.truth[case.inside], self._predict(case).classes[case.inside]
+            known = truth != UNKNOWN
+            yield compare_classes(truth[known], found[known], self.classes)
+
+    def _predict(self, case: Case) -> Output:
+        shape = (case.truth.shape[0], case.truth.shape[1])
+        scaled = shape if self.zoom == 1 else scaled_shape(shape, self.zoom)
+        network = self._network()
+        out = Output.empty(shape, network.probabilities, scaled)
+        for _ in predict_plane(case.image, network, case.limits, out, scaled):
+            pass
+        return out
+
+    def _network(self) -> FunctionNetwork:
+        columns = list(self.card.columns[1:]) if self.cells else []
+        if self.card.distance:
+            columns.append(len(self.classes))
+
+        def predict(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+            probabilities = self.tuner.predict(batch)
+            classes = probabilities[..., : len(self.classes)].argmax(axis=-1)
+            classes = classes[..., np.newaxis].astype(np.uint8)
+            if columns:
+                kept = np.round(probabilities[..., columns] * 255).astype(np.uint8)
+            else:  # nobody asks how sure it is
+                kept = np.zeros_like(classes)
+            return np.concatenate([classes, kept], axis=-1)
+
+        return FunctionNetwork(
+            predict,
+            self.card.stride,
+            self.card.halo,
+            self.card.channels,
+            probabilities=len(columns),
+            max_tile=1024,
+        )
+
+
+def _ahead(crops: Cropper, n: int, seed: int) -> Generator[tuple[Any, Any, Any], None, None]:
+    """Draw batches in threads, a few steps ahead of the network."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[tuple[Any, Any, Any]]] = deque()
+        step = 0
+        try:
+            while True:
+                while len(waiting) < 4:
+                    waiting.append(pool.submit(crops.batch, n, (seed, step)))
+                    step += 1
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _description(base: ModelCard, n: int, options: RetrainOptions) -> str:
+    images = "1 image or region" if n == 1 else f"{n} images or regions"
+    return f"{base.name}, retrained on {images} of your own in {options.minutes:g} minutes."
+
+
+def _scores(before: float | None, after: float | None, n: int, cells: bool) -> dict[str, Any]:
+    if after is None:
+        return {}
+    name = "ap50" if cells else "mean_iou"
+    scores: dict[str, Any] = {name: round(after, 4), "images": n}
+    if before is not None:
+        scores[f"{name}_of_parent"] = round(before, 4)
+    return {"held_out": scores}

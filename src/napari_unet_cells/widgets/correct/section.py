@@ -1,0 +1,48 @@
+"""The Correct section: review where it matters, correct with a few strokes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_unet_cells.widgets.correct.review import ReviewForm
+from napari_unet_cells.widgets.correct.tools import ToolsForm
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+
+class CorrectSection(QWidget):
+    """Review and tools, one above the other.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    #: Approved regions, and all of them.
+    counted = Signal(int, int)
+
+    #: The user wants to paint classes of her own.
+    classes_wanted = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.review = ReviewForm(viewer)
+        self.tools = ToolsForm(viewer)
+        self.message = QLabel("")
+        self.message.setObjectName("correct_message")
+        self.message.setWordWrap(True)
+        self.classes_button = QPushButton("Paint classes of your own...")
+        self.classes_button.setObjectName("own_classes_button")
+        self.classes_button.setToolTip(
+            "Name classes and paint strokes of them, to train a network that tells them apart"
+        )
+        layout = QVBoxLayout(self)
+        for widget in (self.review, self.tools, self.classes_button, self.message):
+            layout.addWidget(widget)
+        self.review.counted.connect(self.counted)
+        self.classes_button.clicked.connect(lambda: self.classes_wanted.emit())
+        self.tools.message.connect(self.message.setText)

@@ -1,0 +1,254 @@
+"""The cells of a labels layer measured in a thread, and again where they were edited."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unet_cells.core.measure import (
+    Table,
+    as_features,
+    changed_ids,
+    changed_window,
+    measure,
+    update,
+)
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.export.exporters import ImageChannels, image_channels
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.widgets.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+#: Milliseconds without an edit before the edited cells are measured.
+QUIET = 300
+
+#: Events of a labels layer after which its pixels or their place may be others. None of them
+#: says which pixels: some come before the change, undo and redo only set the data.
+_EVENTS = ("paint", "labels_update", "set_data", "data", "scale", "units", "affine")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out.
+
+    Attributes
+    ----------
+    table : Table
+    n_again : int or None
+        How many cells were measured again after an edit; None where all were measured.
+    """
+
+    table: Table
+    n_again: int | None
+
+
+@dataclass(frozen=True)
+class _Features:
+    """The same for the layer, one turn of the window later; see `measure.as_features`."""
+
+    columns: dict[str, NDArray[Any]] | None
+
+
+class _Measurement:
+    """What was measured last: the thread's own, and its labels a copy that nobody paints on."""
+
+    def __init__(self, source: facts.ExportSource, channels: ImageChannels) -> None:
+        self.source, self.channels = source, channels
+        self.labels: NDArray[Any] | None = None
+        self.table = Table({})
+
+    def all(self, stop: threading.Event) -> Generator[object, None, None]:
+        """Measure all cells."""
+        size = facts.pixel_size(self.source)
+        labels = self.source.labels.copy()
+        self.table = measure(
+            labels, self.channels.arrays or None, (size.y, size.x), size.unit, self.source.axes
+        )
+        self.labels = labels
+        yield Measured(self.table, None)
+        yield _Features(as_features(self.table))
+
+    def edited(self, stop: threading.Event) -> Generator[object, None, None]:
+        """Measure the cells that differ from those measured last; nothing comes if none do."""
+        assert self.labels is not None
+        window = changed_window(self.labels, self.source.labels)
+        if window is None:
+            return
+        part = (..., *window)
+        now = self.source.labels[part].copy()  # what is painted meanwhile comes next time
+        ids = changed_ids(self.labels[part], now, (slice(None), slice(None)))
+        self.labels[part] = now
+        self.table = update(self.table, self.labels, self.channels.arrays or None, ids, window)
+        yield Measured(self.table, len(ids))
+        yield _Features(as_features(self.table))
+
+    def fits(self, source: facts.ExportSource) -> bool:
+        """Whether a layer has still the array and the pixel size that were measured."""
+        old = self.source
+        return (
+            self.labels is not None
+            and source.labels.shape == old.labels.shape
+            and source.labels.dtype == old.labels.dtype
+            and source.axes == old.axes
+            and source.told == old.told
+            and source.transform == old.transform
+        )
+
+
+class Measuring(QObject):
+    """Keeps the table and the features of a labels layer up to date.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari labels layer
+    parent : QObject, optional
+
+    Attributes
+    ----------
+    problem : str
+        Why intensities are missing; empty where they are not.
+    gone : bool
+        Whether the layer was deleted; the table then stays as it is.
+    """
+
+    started = Signal()
+    measured = Signal(object)
+    failed = Signal(str)
+    deleted = Signal()
+
+    def __init__(self, viewer: Viewer, layer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._layer = viewer, layer
+        self._last: _Measurement | None = None
+        self._dirty = False
+        self._columns: tuple[str, ...] = ()
+        self.gone = False
+        self.problem = ""
+        self.worker = Worker(self)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(QUIET)
+        self._quiet.timeout.connect(self._look)
+        self.worker.progressed.connect(self._receive)
+        self.worker.done.connect(self._done)
+        self.worker.failed.connect(self._failed)
+        for emitter in self._emitters():
+            emitter.connect(self._mark)
+        viewer.layers.events.removed.connect(self._removed)
+        self.destroyed.connect(self._disconnected())
+
+    @property
+    def busy(self) -> bool:
+        """Whether an edit waits to be measured, or something is being measured."""
+        return self._dirty or self.worker.running
+
+    def start(self) -> None:
+        """Measure all cells, in the images that are there now."""
+        if self.gone:
+            return
+        try:
+            source = facts.export_source(self._layer, self._viewer.layers)
+            channels = image_channels(self._layer, self._viewer.layers)
+        except UserError as error:
+            self._failed(str(error))
+            return
+        self._dirty = False
+        self.problem = channels.problem
+        self._last = _Measurement(source, channels)
+        self._run(self._last.all)
+
+    def _run(self, job: Callable[[threading.Event], Generator[object, None, None]]) -> None:
+        self.worker.start(job)
+        self.started.emit()
+
+    def _mark(self, event: object = None) -> None:
+        """Note that there may have been an edit; the pixels are looked at when all is quiet."""
+        self._dirty = True
+        self._quiet.start()
+
+    def _look(self) -> None:
+        if self.gone or self.worker.running:  # `_done` looks again
+            return
+        try:
+            source = facts.export_source(self._layer, self._viewer.layers)
+        except UserError as error:
+            self._dirty = False
+            self._failed(str(error))
+            return
+        self._dirty = False
+        if self._last is None or not self._last.fits(source):
+            self.start()
+            return
+        self._last.source = source
+        self.worker.start(self._last.edited)
+
+    def _receive(self, event: object) -> None:
+        if isinstance(event, Measured):
+            self.measured.emit(event)
+        elif isinstance(event, _Features) and not self.gone:
+            self._set_features(event.columns or {})
+
+    def _set_features(self, ours: dict[str, NDArray[Any]]) -> None:
+        """Set the features; columns that others made are kept."""
+        known = self._layer.features
+        others = [name for name in known if name not in self._columns and name not in ours]
+        if not ours and not self._columns:
+            return  # nothing to set, nothing to take back
+        n = max([len(known) if others else 0, *map(len, ours.values())])
+        columns = {name: _lengthened(name, column, n) for name, column in ours.items()}
+        columns |= {name: known[name].reindex(range(n)) for name in others}
+        self._columns = tuple(ours)
+        self._layer.features = columns
+
+    def _done(self) -> None:
+        if self._dirty and not self._quiet.isActive():
+            self._quiet.start()
+
+    def _failed(self, problem: str) -> None:
+        self._last = None
+        self.failed.emit(problem)
+
+    def _removed(self, event: Any) -> None:
+        if event.value is not self._layer:
+            return
+        self.gone, self._dirty = True, False
+        self._quiet.stop()
+        self.worker.cancel()
+        self.deleted.emit()
+
+    def _emitters(self) -> list[Any]:
+        events = self._layer.events
+        return [getattr(events, name) for name in _EVENTS if hasattr(events, name)]
+
+    def _disconnected(self) -> Callable[[], None]:
+        """Give a function that cuts us off the viewer and the layer, which live longer.
+
+        It must not need the object itself, which is gone when Qt calls it.
+        """
+        emitters = [*self._emitters(), self._viewer.layers.events.removed]
+        return partial(_disconnect, emitters, self, self.worker)
+
+
+def _disconnect(emitters: list[Any], owner: Measuring, worker: Worker, *_: object) -> None:
+    for emitter in emitters:
+        emitter.disconnect(owner)  # all of its methods; they cannot be asked for any more
+    if worker.stop_event is not None:
+        worker.stop_event.set()
+
+
+def _lengthened(name: str, column: NDArray[Any], n: int) -> NDArray[Any]:
+    if name == "index":
+        return np.arange(n)
+    longer = np.full(n, np.nan)
+    longer[: len(column)] = column
+    return longer

@@ -1,0 +1,264 @@
+"""The Export section: the chosen labels as files for other programs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unet_cells.choices import recall, remember
+from napari_unet_cells.corrections.approved_regions import Approved, approved_of
+from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.export.exporters import (
+    EXPORTERS,
+    Export,
+    Exporter,
+    ImageChannels,
+    image_channels,
+    proposed_path,
+)
+from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.widgets.export.table import open_table
+from napari_unet_cells.widgets.layer_box import LayerBox
+from napari_unet_cells.widgets.opening import ask_and_open
+from napari_unet_cells.widgets.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+#: Of the buttons.
+COLUMNS = 2
+
+#: Key of `choices`: the folder that regions were exported to last.
+LAST_DATASET = "retrain_dataset"
+
+
+class ExportSection(QWidget):
+    """Labels and a button for each format.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    #: Folder of a dataset that regions were added to.
+    dataset_written = Signal(str)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._remark = ""
+        self._counts = Counter[str]()
+        self._dataset: Path | None = None
+        # Not a daemon: closing napari waits until the file is written.
+        self.worker = Worker(self, daemon=False)
+        self.labels_box = LayerBox(viewer, facts.labels_layers, facts.labels_for)
+        self.labels_box.setToolTip("The labels to export. It follows the active layer.")
+        self.labels_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.message = QLabel("")
+        self.message.setWordWrap(True)
+        form = QFormLayout()
+        form.addRow("Labels", self.labels_box)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        self.buttons: dict[str, QPushButton] = {}
+        grid = QGridLayout()
+        for place, (name, exporter) in enumerate(EXPORTERS.items()):
+            button = self.buttons[name] = QPushButton(exporter.title)
+            button.setObjectName(f"export_{name}_button")
+            button.clicked.connect(partial(self._ask, exporter))
+            grid.addWidget(button, *divmod(place, COLUMNS))
+        layout.addLayout(grid)
+        self.dataset_button = QPushButton("Approved regions to a dataset...")
+        self.dataset_button.setObjectName("export_dataset_button")
+        self.dataset_button.clicked.connect(self._ask_dataset)
+        layout.addWidget(self.dataset_button)
+        self.table_button = QPushButton("Show table")
+        self.table_button.setObjectName("table_button")
+        self.table_button.clicked.connect(self.show_table)
+        layout.addWidget(self.table_button)
+        self.open_button = QPushButton("Open result...")
+        self.open_button.setObjectName("open_result_button")
+        self.open_button.setToolTip("Open exported labels in their place, to go on with them")
+        self.open_button.clicked.connect(lambda: ask_and_open(viewer, self))
+        layout.addWidget(self.open_button)
+        layout.addWidget(self.message)
+        self.labels_box.currentIndexChanged.connect(self._show_usable)
+        self.worker.progressed.connect(self._receive)
+        self.worker.failed.connect(self._failed)
+        self.worker.done.connect(self._done)
+        self._show_usable()
+
+    def _show_usable(self, *_: object) -> None:
+        usable = self.labels_box.layer is not None and not self.worker.running
+        reason = "" if usable else "There are no labels yet. Press Segment first."
+        for button in self.buttons.values():
+            button.setEnabled(usable)
+            button.setToolTip(reason or "Write the labels to a file, with pixel size and origin")
+        self.dataset_button.setEnabled(usable)
+        self.dataset_button.setToolTip(
+            reason
+            or "Add the regions that you approved, or the strokes that you painted, to a "
+            "folder that a network can be retrained on"
+        )
+        self.table_button.setEnabled(self.labels_box.layer is not None)
+        self.table_button.setToolTip(reason or "Measure every cell; a click on a row goes to it")
+
+    def show_table(self, *_: object) -> None:
+        """Open the table of the chosen labels below the canvas, or bring it to the front."""
+        if self.labels_box.layer is None:
+            return
+        try:
+            open_table(self._viewer, self.labels_box.layer)
+        except UserError as error:
+            self._warn(str(error))
+
+    def _ask(self, exporter: Exporter, checked: bool = False) -> None:
+        layer = self.labels_box.layer
+        if layer is None:
+            return
+        try:
+            source = facts.export_source(layer, self._viewer.layers)
+            channels = image_channels(layer, self._viewer.layers)
+        except UserError as error:
+            self._warn(str(error))
+            return
+        proposed = proposed_path(source.image_path, layer.name, exporter.suffix)
+        name, _ = QFileDialog.getSaveFileName(
+            self,
+            "Export labels",
+            str(proposed),
+            exporter.filter,
+            # Qt would ask for the name as it was typed, before its extension is added; the
+            # question is asked below for the files that would really be replaced.
+            options=QFileDialog.Option.DontConfirmOverwrite,
+        )
+        if name:
+            self.export(source, Path(name), exporter, channels)
+
+    def export(
+        self,
+        source: facts.ExportSource,
+        path: Path,
+        exporter: Exporter,
+        channels: ImageChannels | None = None,
+    ) -> None:
+        """Write labels in the background; the user is asked before a file is replaced."""
+        existing = exporter.existing(path)
+        if existing and not self._may_replace(existing):
+            self._warn(f"{_names(existing)} kept; nothing was written.")
+            return
+
+        def job(stop: threading.Event) -> Generator[object, None, None]:
+            size = facts.pixel_size(source)
+            export = Export(
+                source.labels,
+                size,
+                facts.export_record(source, size),
+                source.axes,
+                {} if channels is None else channels.arrays,
+                facts.plane_step(source, size),
+            )
+            yield exporter.write(path, export, bool(existing))
+
+        self._remark = channels.problem if channels is not None and exporter.measures else ""
+        self.message.setText("writing...")
+        self.worker.start(job)
+        self._show_usable()
+
+    def _ask_dataset(self, checked: bool = False) -> None:
+        layer = self.labels_box.layer
+        if layer is None:
+            return
+        try:
+            approved = approved_of(layer, self._viewer.layers)
+        except UserError as error:
+            self._warn(str(error))
+            return
+        path = facts.source_path(layer, self._viewer.layers)
+        start = recall(LAST_DATASET) or str(Path.home() if path is None else path.parent)
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose the folder of the dataset, or make a new one", str(start)
+        )
+        if folder:
+            self.export_dataset(approved, Path(folder))
+
+    def export_dataset(self, approved: Approved, folder: Path) -> None:
+        """Add approved regions to a dataset in the background."""
+        self._counts = Counter[str]()
+        self._dataset = folder
+        self.message.setText("writing...")
+        self.worker.start(partial(_add, approved, folder))
+        self._show_usable()
+
+    def _may_replace(self, existing: tuple[Path, ...]) -> bool:
+        names = _names(existing)
+        exist = "exists" if len(existing) == 1 else "exist"
+        question = f"{names} {exist} already in {existing[0].parent}. Replace?"
+        answer = QMessageBox.question(self, "Replace?", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def _receive(self, event: object) -> None:
+        if isinstance(event, Added | Unchanged):
+            self._counts[type(event).__name__] += 1
+            self.message.setText(f"writing region {event.done} of {event.total}...")
+            return
+        assert isinstance(event, tuple)
+        sentence = f"Written: {_names(event)} in {event[0].parent}"
+        if self._remark:
+            sentence = f"{sentence}. {self._remark}"
+        self.message.setText(sentence)
+        show_info(sentence)
+
+    def _done(self) -> None:
+        if self._dataset is not None:
+            added, same = self._counts["Added"], self._counts["Unchanged"]
+            sentence = f"{_regions(added)} added to {self._dataset}"
+            if same:
+                sentence = f"{sentence}; {_regions(same)} were there already"
+            self.message.setText(f"{sentence}.")
+            show_info(f"{sentence}. Retrain makes a better model of them.")
+            self.dataset_written.emit(str(self._dataset))
+            self._dataset = None
+        self._show_usable()
+
+    def _warn(self, sentence: str) -> None:
+        self.message.setText(sentence)
+        show_warning(sentence)
+
+    def _failed(self, problem: str) -> None:
+        self.message.setText(problem)
+        show_error(problem)
+        self._dataset = None
+        self._show_usable()
+
+
+def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
+    remember(LAST_DATASET, str(folder))
+    yield from add(folder, approved)
+
+
+def _regions(n: int) -> str:
+    return "1 region" if n == 1 else f"{n} regions"
+
+
+def _names(paths: tuple[Path, ...]) -> str:
+    return " and ".join(path.name for path in paths)

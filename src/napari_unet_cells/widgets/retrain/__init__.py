@@ -1,0 +1,1 @@
+"""The Retrain section of the dock."""

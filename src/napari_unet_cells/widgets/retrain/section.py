@@ -1,0 +1,372 @@
+"""The Retrain section: corrected images in, a better model out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unet_cells.choices import recall, remember
+from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import (
+    default_model,
+    find_model,
+    installed_models,
+    next_name,
+)
+from napari_unet_cells.settings import models_folder
+from napari_unet_cells.training.events import (
+    Choosing,
+    Preparing,
+    Retrained,
+    TuneStep,
+    adopt,
+    describe_outcome,
+    event_of_dict,
+)
+from napari_unet_cells.widgets.export.histogram import preload
+from napari_unet_cells.widgets.retrain.curve import Curve
+from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+#: Of the progress bar.
+STEPS = 1000
+
+#: Milliseconds between two pictures of the curve.
+REDRAW = 500
+
+#: Key of `choices`.
+_DATASET = "retrain_dataset"
+
+#: What a network starts from, and how the box says it; see `retrain.RetrainOptions`.
+STARTS = {
+    "model": "this model",
+    "encoder": "this model, for other classes",
+    "imagenet": "ImageNet weights",
+}
+
+
+class RetrainSection(QWidget):
+    """Dataset, base model and minutes; a live curve; the new model.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    engine : Engine
+        Whose child trains: not the one that segments, which stays free.
+    """
+
+    #: Name of a new model, which the list of models should show.
+    retrained = Signal(str)
+
+    #: Name of the model to segment the image again with.
+    segment_again = Signal(str)
+
+    def __init__(self, viewer: Viewer, engine: Engine) -> None:
+        super().__init__()
+        self._viewer, self.engine = viewer, engine
+        self._finish = threading.Event()
+        self._made = ""
+        self.curve: Curve | None = None
+        self.worker = Worker(self)
+        self.warming = Worker(self)
+        self._redraw = QTimer(self)
+        self._redraw.setInterval(REDRAW)
+        self._build()
+        self._connect()
+        self.fill_models()
+        self._show_running(False)
+
+    def _build(self) -> None:
+        self.dataset_edit = QLineEdit(str(recall(_DATASET) or ""))
+        self.dataset_edit.setObjectName("retrain_dataset")
+        self.dataset_edit.setPlaceholderText("a folder with images and masks")
+        self.dataset_edit.setToolTip(
+            "A correction dataset, or any folder with images/ and masks/ of the same names"
+        )
+        self.browse_button = QPushButton("...")
+        self.browse_button.setFixedWidth(30)
+        self.browse_button.setToolTip("Choose the folder")
+        self.base_box = QComboBox()
+        self.base_box.setObjectName("retrain_base_box")
+        self.base_box.setToolTip("The model to start from; it stays as it is")
+        self.start_box = QComboBox()
+        self.start_box.setObjectName("retrain_start_box")
+        for start, title in STARTS.items():
+            self.start_box.addItem(title, start)
+        self.start_box.setToolTip(
+            "For classes of your own, painted by brush: keep what the model knows of images, and "
+            "learn the classes of the dataset anew"
+        )
+        self.minutes_box = QDoubleSpinBox()
+        self.minutes_box.setObjectName("retrain_minutes_box")
+        self.minutes_box.setRange(0.1, 600.0)
+        self.minutes_box.setDecimals(1)
+        self.minutes_box.setValue(1.0)
+        self.minutes_box.setSuffix(" min")
+        for box in (self.base_box, self.start_box):
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.button = QPushButton("Retrain")
+        self.button.setObjectName("retrain_button")
+        self.cancel_button = QPushButton("Stop and keep the best so far")
+        self.cancel_button.setObjectName("retrain_cancel_button")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, STEPS)
+        self.message = QLabel("")
+        self.message.setObjectName("retrain_message")
+        self.message.setWordWrap(True)
+        self.again_button = QPushButton()
+        self.again_button.setObjectName("segment_again_button")
+        self.save_button = QPushButton("Save the curve...")
+        self.save_button.setObjectName("save_curve_button")
+        self._layout()
+
+    def _layout(self) -> None:
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.dataset_edit)
+        row.addWidget(self.browse_button)
+        form = QFormLayout()
+        form.addRow("Dataset", row)
+        form.addRow("Start from", self.start_box)
+        form.addRow("Model", self.base_box)
+        form.addRow("Time", self.minutes_box)
+        align_labels(form)
+        self._curve_place = QVBoxLayout()
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.button)
+        layout.addWidget(self.cancel_button)
+        layout.addWidget(self.progress)
+        layout.addLayout(self._curve_place)
+        for widget in (self.message, self.again_button, self.save_button):
+            layout.addWidget(widget)
+
+    def _connect(self) -> None:
+        self.button.clicked.connect(self.start)
+        self.cancel_button.clicked.connect(self.finish)
+        self.browse_button.clicked.connect(self._browse)
+        self.again_button.clicked.connect(lambda: self.segment_again.emit(self._made))
+        self.save_button.clicked.connect(self._ask_and_save)
+        self.worker.progressed.connect(self._receive)
+        self.worker.done.connect(partial(self._show_running, False))
+        self.worker.failed.connect(self._failed)
+        self.worker.cancelled.connect(partial(self._show_running, False))
+        self._redraw.timeout.connect(self._draw)
+
+    # --------------------------------------------------------------------- what is shown
+
+    def fill_models(self, chosen: str = "") -> None:
+        """List the models that are installed now.
+
+        Parameters
+        ----------
+        chosen : str
+            The one to select; by default that of before, else the default model.
+        """
+        wanted = chosen or self.base_box.currentText() or default_model()
+        self.base_box.clear()
+        self.base_box.addItems(list(installed_models()))
+        self.base_box.setCurrentText(wanted)
+
+    def _show_running(self, running: bool) -> None:
+        for widget in (
+            self.button,
+            self.dataset_edit,
+            self.browse_button,
+            self.base_box,
+            self.start_box,
+            self.minutes_box,
+        ):
+            widget.setEnabled(not running)
+        self.cancel_button.setVisible(running)
+        self.cancel_button.setEnabled(running)
+        self.progress.setVisible(running)
+        self.again_button.setVisible(bool(self._made) and not running)
+        self.again_button.setText(f"Segment again with {self._made}")
+        self.save_button.setVisible(self.curve is not None and not running)
+        if running:
+            self._redraw.start()
+        else:
+            self._redraw.stop()
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.curve is not None:
+            self.curve.draw()
+
+    def warm_up(self) -> None:
+        """Start the child that trains, and make the model ready: the user opened the section."""
+        card = installed_models().get(self.base_box.currentText())
+        if card is not None and not self.worker.running and not self.warming.running:
+            self.warming.start(partial(_prepare, self.engine, str(card.path)))
+
+    # --------------------------------------------------------------------------- the work
+
+    def choose_dataset(self, folder: str | Path) -> None:
+        """Fill in the folder, such as the one that was just exported to."""
+        self.dataset_edit.setText(str(folder))
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose a dataset", self.dataset_edit.text() or str(Path.home())
+        )
+        if folder:
+            self.choose_dataset(folder)
+
+    def start(self) -> None:
+        """Retrain; what prevents it is said in a sentence."""
+        if self.worker.running:
+            return
+        try:
+            request = self._request()
+        except UserError as error:
+            self._warn(str(error))
+            return
+        self._finish = threading.Event()
+        self._made = ""
+        self.message.setText("reading the dataset...")
+        self.progress.setValue(0)
+        self.progress.setFormat("")
+        self.worker.start(partial(_retrain, self.engine, request, self._finish))
+        self._show_running(True)
+
+    def _request(self) -> dict[str, Any]:
+        dataset = self.dataset_edit.text().strip()
+        if not dataset:
+            raise UserError(
+                "There is no dataset to learn from. Approve regions in the Correct section and "
+                "export them, or choose a folder with images and masks."
+            )
+        name = self.base_box.currentText()
+        if not name:
+            raise UserError("No model is installed. Install the package again.")
+        base = find_model(name)  # it may have been deleted since the list was filled
+        folder = str(Path(dataset).expanduser())
+        remember(_DATASET, folder)
+        # By their paths: the child does not know the user's preferences.
+        return {
+            "dataset": folder,
+            "base": str(base.path),
+            "output": str(models_folder() / f"{next_name(name)}.keras"),
+            "options": {
+                "minutes": self.minutes_box.value(),
+                "start": self.start_box.currentData(),
+            },
+        }
+
+    def finish(self) -> None:
+        """End the tuning now and keep what it came to."""
+        self._finish.set()
+        self.cancel_button.setEnabled(False)
+        self.message.setText("stopping; the best so far is kept...")
+
+    def _receive(self, event: object) -> None:
+        if isinstance(event, Preparing):
+            self._show_curve()
+            n, held = event.learned_from, event.held_out
+            images = "1 image" if n == 1 else f"{n} images"
+            self.message.setText(f"Learning from {images}, {held} held back to measure it.")
+            self.progress.setFormat("making the network ready...")
+        elif isinstance(event, TuneStep):
+            self.progress.setValue(int(STEPS * event.done))
+            self.progress.setFormat(f"step {event.step}")
+            assert self.curve is not None
+            self.curve.add(event.seconds, event.loss, event.validation_loss, event.score)
+        elif isinstance(event, Choosing):
+            self.progress.setValue(STEPS)
+            self.progress.setFormat("choosing and measuring...")
+        elif isinstance(event, Retrained):
+            self._finished(event)
+
+    def _show_curve(self) -> None:
+        """Show an empty curve; matplotlib is imported by now, see `_retrain`."""
+        if self.curve is None:
+            self.curve = Curve(get_theme(self._viewer.theme))
+            self._curve_place.addWidget(self.curve)
+        self.curve.clear()
+
+    def _finished(self, event: Retrained) -> None:
+        event = adopt(event)
+        self._made = event.card.name
+        sentence = describe_outcome(event)
+        self.message.setText(sentence)
+        if event.before is not None and self.curve is not None:
+            self.curve.add_base(event.before)
+        (show_warning if event.after is not None and not event.is_better else show_info)(sentence)
+        self.fill_models()
+        self.retrained.emit(self._made)
+
+    def show_change(self, sentence: str) -> None:
+        """Say how much the labels changed after the image was segmented again."""
+        self.message.setText(sentence)
+
+    def _failed(self, problem: str) -> None:
+        self._show_running(False)
+        self.message.setText(problem)
+        show_error(problem)
+        self.fill_models()
+
+    def _warn(self, problem: str) -> None:
+        self.message.setText(problem)
+        show_warning(problem)
+        self.fill_models()
+
+    def _ask_and_save(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self,
+            "Save the curve",
+            str(Path.home() / f"{self._made or 'retraining'}.png"),
+            "Pictures (*.png *.pdf *.svg)",
+        )
+        if name:
+            self.save_curve(Path(name))
+
+    def save_curve(self, path: Path) -> None:
+        """Write the curve as a picture."""
+        assert self.curve is not None
+        path = path if path.suffix in (".png", ".pdf", ".svg") else Path(f"{path}.png")
+        try:
+            self.curve.save(path)
+        except UserError as error:
+            self._warn(str(error))
+        else:
+            self.message.setText(f"Written: {path}")
+
+
+def _prepare(engine: Engine, name: str, stop: threading.Event) -> Generator[object, None, None]:
+    preload()
+    engine.prepare(name, stop)
+    yield from ()
+
+
+def _retrain(
+    engine: Engine, request: dict[str, Any], finish: threading.Event, stop: threading.Event
+) -> Generator[object, None, None]:
+    preload()
+    for event in engine.retrain(request, stop, finish):
+        yield event_of_dict(event)

@@ -1,0 +1,1 @@
+"""The Segment section of the dock."""

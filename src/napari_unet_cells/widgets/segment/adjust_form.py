@@ -1,0 +1,132 @@
+"""What can be changed after a run without running the network again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSlider, QWidget
+
+from napari_unet_cells.core.instances import InstanceOptions
+
+#: Steps of a slider.
+STEPS = 100
+
+#: Milliseconds without a change after which the cells are separated anew.
+PAUSE = 40
+
+
+class AdjustForm(QWidget):
+    """Sliders and boxes for `InstanceOptions`, in pixels of the image.
+
+    `changed` comes when the user has moved something and paused for a moment.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options = InstanceOptions()
+        self._shown: dict[str, Any] = {}
+        self._pixels = 1.0  # of the network, for one of the image
+        self._largest = 1
+        self.smallest = QSlider(Qt.Orientation.Horizontal)
+        self.split = QSlider(Qt.Orientation.Horizontal)
+        self.certainty = QSlider(Qt.Orientation.Horizontal)
+        sliders = (self.smallest, self.split, self.certainty)
+        for slider in sliders:
+            slider.setRange(0, STEPS)
+        self._smallest_label, self._split_label, self._certainty_label = (QLabel() for _ in sliders)
+        self.fill_holes = QCheckBox("fill holes")
+        self.drop_border = QCheckBox("drop cut cells")
+        self.smallest.setToolTip("Cells of fewer pixels are dropped")
+        self.split.setToolTip("To the right touching parts are separate cells, to the left one")
+        self.certainty.setToolTip(
+            "Cells that the network is less sure of are dropped; all the way to the left, none"
+        )
+        self.fill_holes.setToolTip("Give background that one cell encloses to the cell")
+        self.drop_border.setToolTip("Leave out cells that touch the border of the image")
+        self.form = form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Smallest cell", _row(self.smallest, self._smallest_label))
+        form.addRow("Split", _row(self.split, self._split_label))
+        form.addRow("Certainty", _row(self.certainty, self._certainty_label))
+        form.addRow(_row(self.fill_holes, self.drop_border))
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE)
+        self._timer.timeout.connect(self.changed)
+        for slider in sliders:
+            slider.valueChanged.connect(self._changed)
+        for box in (self.fill_holes, self.drop_border):
+            box.toggled.connect(self._changed)
+
+    def show_options(self, options: InstanceOptions, zoom: float, median_area: float) -> None:
+        """Show what a run was made with.
+
+        Parameters
+        ----------
+        options : InstanceOptions
+        zoom : float
+            Of the run: size that the network saw by the size of the image.
+        median_area : float
+            Of the cells, in pixels of the image; the slider reaches to four times of it.
+        """
+        self._options, self._pixels = options, zoom**2
+        smallest = options.smallest / self._pixels
+        self._largest = max(1, round(4 * median_area), round(2 * smallest))
+        widgets = (self.smallest, self.split, self.certainty, self.fill_holes, self.drop_border)
+        for widget in widgets:
+            widget.blockSignals(True)
+        # A square root, since small areas matter most.
+        self.smallest.setValue(round(STEPS * (smallest / self._largest) ** 0.5))
+        self.split.setValue(round(STEPS * options.split))
+        self.certainty.setValue(round(STEPS * options.certainty))
+        self.fill_holes.setChecked(options.fill_holes)
+        self.drop_border.setChecked(options.drop_border)
+        for widget in widgets:
+            widget.blockSignals(False)
+        self._shown = self._chosen()
+        self._show_values()
+
+    @property
+    def smallest_area(self) -> int:
+        """Smallest cell, in pixels of the image."""
+        return round(self._largest * (int(self.smallest.value()) / STEPS) ** 2)
+
+    @property
+    def options(self) -> InstanceOptions:
+        """What is chosen, in pixels that the network saw."""
+        # A slider has few steps: what was not moved stays exactly as the run had it.
+        moved = {k: value for k, value in self._chosen().items() if value != self._shown.get(k)}
+        return replace(self._options, **moved)
+
+    def _chosen(self) -> dict[str, Any]:
+        return {
+            "smallest": round(self.smallest_area * self._pixels),
+            "split": self.split.value() / STEPS,
+            "certainty": self.certainty.value() / STEPS,
+            "fill_holes": self.fill_holes.isChecked(),
+            "drop_border": self.drop_border.isChecked(),
+        }
+
+    def _changed(self, *_: object) -> None:
+        self._show_values()
+        self._timer.start()
+
+    def _show_values(self) -> None:
+        self._smallest_label.setText(f"{self.smallest_area} px")
+        self._split_label.setText(f"{self.split.value()} %")
+        self._certainty_label.setText(f"{self.certainty.value()} %")
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        if isinstance(widget, QLabel):
+            widget.setFixedWidth(60)
+        layout.addWidget(widget)
+    return row

@@ -1,0 +1,367 @@
+"""Many files: each one done or reported, nothing lost. The network is a threshold here."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch import segment_files as batch
+from napari_unet_cells.batch.segment_files import FileDone, PixelsDone, Request, segment_files
+from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import read_image, read_provenance
+from napari_unet_cells.layers.reader import open_result
+from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation.pipeline import Settings
+
+CARD = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
+CLASSES_ONLY = ModelCard("bright", "none", ("background", "cell"), 1, 16, 32, "ab" * 32)
+
+
+def bright(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    inside = (pixels[..., :1] > 0.4).astype(np.uint8)
+    return np.concatenate([inside, inside * 255, inside * 0], axis=-1)
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
+    """Put a threshold in the network's place; count how often one was opened."""
+    cards: list[ModelCard] = []
+
+    def open_network(card: ModelCard) -> FunctionNetwork:
+        cards.append(card)
+        return FunctionNetwork(bright, stride=16, halo=32, max_tile=128)
+
+    models = {"bright": CARD, "classes": CLASSES_ONLY}
+    monkeypatch.setattr(batch, "find_model", models.__getitem__)
+    monkeypatch.setattr(batch, "open_network", open_network)
+    return cards
+
+
+@pytest.fixture
+def nuclei(tmp_path: Path) -> Path:
+    image, _ = simulate_nuclei((200, 300), seed=1)
+    path = tmp_path / "in" / "nuclei.tif"
+    path.parent.mkdir()
+    options: dict[str, Any] = {"resolution": (4, 2), "metadata": {"unit": "um"}}
+    tifffile.imwrite(path, image, imagej=True, **options)
+    return path
+
+
+def run(
+    paths: Sequence[Path], output: Path, model: str = "bright", **request: Any
+) -> list[FileDone]:
+    events = list(segment_files(paths, output, model, Request(**request)))
+    return [event for event in events if isinstance(event, FileDone)]
+
+
+def test_results_keep_size_and_provenance(nuclei: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "out"
+    events = list(segment_files([nuclei], output, "bright"))
+
+    fractions = [event.fraction for event in events if isinstance(event, PixelsDone)]
+    assert len(fractions) > 2
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    done = events[-1]
+    assert isinstance(done, FileDone)
+    assert done.problem == ""
+    names = [path.name for path in done.written]
+    assert names == ["nuclei_cells.tif", "nuclei_classes.tif", "nuclei_cells.csv", "nuclei.json"]
+    assert sorted(os.listdir(output)) == sorted(names)
+
+    cells, classes = (read_image(path) for path in done.written[:2])
+    assert cells.data.dtype == np.uint16
+    assert classes.data.dtype == np.uint8
+    for image in (cells, classes):
+        assert image.data.shape == (200, 300)
+        assert (image.pixel_size, image.unit) == ((0.5, 0.25), "micrometer")
+        provenance = read_provenance(image.path)
+        assert provenance["model"] == {
+            "name": "bright",
+            "sha256": "ab" * 32,
+            "architecture": "none",
+        }
+        assert provenance["source"]["path"] == str(nuclei)
+    record = json.loads(done.written[3].read_text())
+    n = int(cells.data.max())
+    assert n > 5
+    assert record["cells"] == n
+    assert done.summary.startswith(f"{n} cells in ")
+    assert record["files"] == names[:3]
+
+    header, *rows = done.written[2].read_text().splitlines()
+    assert header.startswith("label,area,")
+    assert "intensity_mean" in header
+    assert len(rows) == n
+    assert rows[0].endswith(",micrometer")
+
+
+def test_a_model_without_boundaries_makes_classes_only(nuclei: Path, tmp_path: Path) -> None:
+    (done,) = run([nuclei], tmp_path, "classes")
+    assert [path.name for path in done.written] == ["nuclei_classes.tif", "nuclei.json"]
+    assert done.summary.startswith("classes in ")
+
+
+@pytest.mark.parametrize("existing", ["nuclei_cells.tif", "nuclei_cells.csv", "nuclei.json"])
+def test_existing_results_are_kept_unless_asked(
+    nuclei: Path, tmp_path: Path, existing: str
+) -> None:
+    precious = tmp_path / existing
+    precious.write_bytes(b"a day of corrections")
+    before = sorted(os.listdir(tmp_path))
+
+    (done,) = run([nuclei], tmp_path)
+    assert f"{existing} exists and was kept; --overwrite replaces it" in done.problem
+    assert precious.read_bytes() == b"a day of corrections"
+    assert sorted(os.listdir(tmp_path)) == before
+
+    (done,) = run([nuclei], tmp_path, overwrite=True)
+    assert done.problem == ""
+    assert precious.read_bytes() != b"a day of corrections"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_image_is_never_replaced_by_the_result_of_another(
+    nuclei: Path, opened: list[ModelCard], overwrite: bool
+) -> None:
+    other = nuclei.with_name("nuclei_cells.tif")
+    other.write_bytes(nuclei.read_bytes())
+    before = other.read_bytes()
+    with pytest.raises(UserError, match=r"nuclei_cells\.tif is one of the images"):
+        run([nuclei, other], nuclei.parent, overwrite=overwrite)
+    assert other.read_bytes() == before
+    assert not opened
+
+
+@pytest.mark.parametrize("second", ["nuclei.png", "nuclei.ome.tif", "Nuclei.OME.TIF"])
+def test_two_images_of_one_name_are_refused(
+    nuclei: Path, opened: list[ModelCard], second: str
+) -> None:
+    other = nuclei.with_name(second)
+    other.write_bytes(b"")
+    with pytest.raises(UserError, match=r"would both be written as .*different folders"):
+        run([nuclei, other], nuclei.parent)
+    assert not opened
+
+
+def plane(value: float = 0.0, dtype: str = "uint16") -> NDArray[Any]:
+    return np.full((30, 40), value, dtype)
+
+
+def with_value(value: float) -> NDArray[Any]:
+    image = np.arange(1200, dtype=np.float32).reshape(30, 40)
+    image[3, 4] = value
+    return image
+
+
+BAD_IMAGES: dict[str, tuple[NDArray[Any] | bytes, str]] = {
+    "black": (plane(0), "constant: every value is 0"),
+    "constant": (plane(700), "constant: every value is 700"),
+    "nan": (with_value(np.nan), r"1 of the image's 1200 values are not finite"),
+    "inf": (with_value(np.inf), "not finite numbers"),
+    "all nan": (plane(np.nan, "float32"), "1200 of the image's 1200"),
+    "complex": (plane(1, "complex64"), "complex64, not real numbers"),
+    "stack": (np.arange(36000, dtype=np.uint16).reshape(30, 30, 40), "stack of 30 planes"),
+    "text": (b"Hello, I am a text.", "is not a TIFF, although its name says so: it is a text"),
+    "empty": (b"", r"is empty \(0 bytes\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image_is_reported_and_the_rest_is_done(
+    nuclei: Path, tmp_path: Path, name: str
+) -> None:
+    content, sentence = BAD_IMAGES[name]
+    bad = tmp_path / "bad.tif"
+    if isinstance(content, bytes):
+        bad.write_bytes(content)
+    else:
+        tifffile.imwrite(bad, content)
+    output = tmp_path / "out"
+
+    first, second = run([bad, nuclei], output)
+
+    assert first.path == bad
+    with pytest.raises(UserError, match=sentence):
+        raise UserError(first.problem)
+    assert first.written == ()
+    assert second.problem == ""
+    assert {path.split(".")[0].split("_")[0] for path in os.listdir(output)} == {"nuclei"}
+
+
+def test_a_truncated_tiff_is_reported(nuclei: Path, tmp_path: Path) -> None:
+    nuclei.write_bytes(nuclei.read_bytes()[:50_000])
+    (done,) = run([nuclei], tmp_path / "out")
+    assert "nuclei.tif cannot be read as a TIFF: the file ends too early" in done.problem
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_the_other_images_of_a_file_are_mentioned(nuclei: Path, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(nuclei) as writer:
+        writer.write(simulate_nuclei((100, 100))[0])
+        writer.write(np.zeros((10, 10), np.uint8))
+    (done,) = run([nuclei], tmp_path)
+    assert "only the first of 2 images" in done.summary
+
+
+def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = nuclei.with_name("other.tif")
+    other.write_bytes(nuclei.read_bytes())
+    original = batch.segment_planes
+
+    def segment_planes(*args: Any) -> Any:
+        if args[-1]["path"] == str(nuclei):
+            raise MemoryError
+        return original(*args)
+
+    monkeypatch.setattr(batch, "segment_planes", segment_planes)
+    first, second = run([nuclei, other], tmp_path)
+    assert "too large for this computer's memory" in first.problem
+    assert second.problem == ""
+
+
+def test_results_open_upon_the_image_as_a_viewer_opens_it(nuclei: Path, tmp_path: Path) -> None:
+    (done,) = run([nuclei], tmp_path / "out")
+    ((labels, attributes, kind),) = open_result(done.written[0])
+    assert kind == "labels"
+    assert labels.shape == (200, 300)
+    assert attributes["scale"] == [1, 1]  # napari drops the size of a TIFF
+    assert attributes["metadata"]["napari_unet_cells_input"] == {
+        "pixel_size": (0.5, 0.25, "micrometer")
+    }
+
+
+# --- stacks, channels, choices -----------------------------------------------------------
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Write t, z, c, y, x of 2 x 3 x 2 planes: the cells are in channel 1, and drift along z."""
+    image, _ = simulate_nuclei((100, 120), n=4, seed=1)
+    data = np.zeros((2, 3, 2, 100, 120), np.uint16)
+    for t in range(2):
+        for z in range(3):
+            data[t, z, 1] = np.roll(image, z, axis=1)
+    path = tmp_path / "stack.tif"
+    metadata = {"axes": "TZCYX", "unit": "um", "spacing": 2.0}
+    tifffile.imwrite(path, data, imagej=True, resolution=(2, 2), metadata=metadata)
+    return path
+
+
+def test_a_stack_is_never_run_unasked(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out")
+    assert "has 2 channels (axes TZCYX)" in done.problem
+    (done,) = run([stack], tmp_path / "out", channel=1)
+    assert "stack of 6 planes" in done.problem
+    assert "--plane all segments every plane" in done.problem
+    (done,) = run([stack], tmp_path / "out", channel=1, plane=6)
+    assert "no plane 6: the stack has the planes 0 to 5" in done.problem
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_all_planes_of_a_stack(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out", channel=1, plane="all", link="z")
+    assert done.problem == ""
+    cells = read_image(done.written[0])
+    assert cells.axes == "TZYX"
+    assert cells.data.shape == (2, 3, 100, 120)
+    assert (cells.pixel_size, cells.z_step) == ((0.5, 0.5), 2.0)
+    assert cells.data[0].max() == cells.data[1].max() == cells.data[0, 2].max() > 1
+    assert " cells in 6 planes in " in done.summary
+    rows = done.written[2].read_text().splitlines()
+    assert rows[0].startswith("label,t,z,")
+    planes = cells.data.reshape(-1, 100, 120)
+    assert len(rows) == 1 + sum(len(np.unique(plane)) - 1 for plane in planes)
+
+
+def test_one_plane_of_a_stack(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out", channel=1, plane=5)
+    assert read_image(done.written[0]).data.shape == (100, 120)
+    record = json.loads(done.written[-1].read_text())
+    assert record["source"]["fixed"] == {"T": 1, "Z": 2, "C": 1}
+
+
+def test_a_pixel_size_is_taken_from_the_user_where_the_file_has_none(
+    nuclei: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.tif"
+    tifffile.imwrite(plain, read_image(nuclei).data)
+    first, second = run([plain, nuclei], tmp_path / "out", pixel_size=0.7)
+    assert read_image(first.written[0]).pixel_size == (0.7, 0.7)
+    assert read_image(second.written[0]).pixel_size == (0.5, 0.25)  # the file knows better
+
+
+def test_choices_of_the_user_reach_the_cells(nuclei: Path, tmp_path: Path) -> None:
+    (plain,) = run([nuclei], tmp_path / "a")
+    (chosen,) = run([nuclei], tmp_path / "b", settings=Settings(smallest=10**5))
+    assert read_image(plain.written[0]).data.any()
+    assert not read_image(chosen.written[0]).data.any()
+
+
+# --- disks ------------------------------------------------------------------------------
+
+
+def test_an_output_that_is_a_file(nuclei: Path, opened: list[ModelCard]) -> None:
+    with pytest.raises(UserError, match=r"nuclei\.tif is a file, not a folder"):
+        run([nuclei], nuclei)
+    with pytest.raises(UserError, match="Nothing can be written to the folder"):
+        run([nuclei], nuclei / "deeper")
+    assert not opened
+
+
+def refuse(number: int) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_read_only_folder_is_noticed_before_anything_is_computed(
+    nuclei: Path, tmp_path: Path, opened: list[ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse(errno.EROFS))
+    with pytest.raises(UserError, match=r"written to the folder .*Read-only .*another one"):
+        run([nuclei], tmp_path)
+    assert not opened
+
+
+def test_a_disk_that_gets_full_leaves_old_results_whole(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    (done,) = run([nuclei], output)
+    before = {path: path.read_bytes() for path in done.written}
+    monkeypatch.setattr(os, "fsync", refuse(errno.ENOSPC))
+
+    (done,) = run([nuclei], output, overwrite=True)
+
+    assert "nuclei_cells.tif was not written: the disk of" in done.problem
+    assert "is full. Free some space" in done.problem
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_a_disk_that_gets_full_leaves_no_half_of_the_results(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "write_json", refuse_with_sentence)
+    (done,) = run([nuclei], tmp_path / "out")
+    assert done.problem == "The disk is full."
+    assert os.listdir(tmp_path / "out") == []
+
+
+def refuse_with_sentence(*_: object, **__: object) -> None:
+    raise UserError("The disk is full.")

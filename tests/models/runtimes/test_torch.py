@@ -1,0 +1,207 @@
+"""The twin in PyTorch: the numbers of Keras, checkpoints, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.training.crops import AugmentOptions, annotate
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch is an extra: it takes gigabytes, and only those who train models need it."""
+    return pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+
+
+@pytest.fixture
+def model() -> Any:
+    """Give a MobileNet U-Net whose every weight says something."""
+    from napari_unet_cells.models import architectures
+
+    made = architectures.build("mobilenet_unet", 4, 3, alpha=0.125, decoder=[16, 16, 8])
+    rng = np.random.default_rng(0)
+    made.set_weights(
+        [
+            weight
+            + (
+                rng.random(weight.shape)
+                if "variance" in variable.path
+                else rng.normal(0, 0.05, weight.shape)
+            )
+            for variable, weight in zip(made.weights, made.get_weights(), strict=True)
+        ]
+    )
+    return made
+
+
+def batch(n: int = 2) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(1)
+    images = rng.random((n, 48, 80, 3), np.float32)
+    targets = rng.integers(0, 3, (n, 48, 80, 2)).astype(np.uint8)
+    return images, targets, rng.random((n, 48, 80), np.float32)
+
+
+def options(**changes: Any) -> Any:
+    from napari_unet_cells.training.trainer import TrainOptions
+
+    return TrainOptions(
+        build={"alpha": 0.125, "decoder": [16, 16, 8]},
+        batch=2,
+        augment=AugmentOptions(size=32),
+        engine="torch",
+        **changes,
+    )
+
+
+def plane() -> Any:
+    image, truth = simulate_nuclei((96, 96), diameter=16, seed=0)
+    return annotate(image, truth.astype(np.int32), "simulated")
+
+
+def test_the_twin_computes_what_keras_does(torch: Any, model: Any) -> None:
+    from napari_unet_cells.models.runtimes.torch import TorchTwin
+
+    images, *_ = batch()
+    expected = np.asarray(model(images, training=False))
+
+    logits = TorchTwin(model).logits(images)
+
+    assert logits.shape == expected.shape == (2, 48, 80, 4)
+    # bfloat16 has eight bits; a shift by a pixel is told from that.
+    tolerance = 0.02 * np.ptp(expected)
+    np.testing.assert_allclose(logits, expected, atol=tolerance)
+    assert np.abs(logits[:, 1:] - expected[:, :-1]).max() > 2 * tolerance
+
+
+def test_weights_go_there_and_back_unchanged(torch: Any, model: Any) -> None:
+    from napari_unet_cells.models.runtimes.torch import TorchTwin
+
+    twin = TorchTwin(model)
+    for ours, theirs in zip(twin.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    halves = [weight / 2 for weight in model.get_weights()]
+    twin.set_weights(halves)
+    for ours, half in zip(twin.get_weights(), halves, strict=True):
+        np.testing.assert_array_equal(ours, half)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("distance", [False, True])
+def test_the_loss_is_that_of_keras(torch: Any, distance: bool, soft: bool) -> None:
+    from napari_unet_cells.models.runtimes.torch import make_torch_loss
+    from napari_unet_cells.training.loss import make_loss, soften
+
+    rng = np.random.default_rng(2)
+    _, targets, _ = batch()
+    if not distance:
+        targets = targets[..., 0]
+    logits = rng.normal(0, 2, (2, 48, 80, 3 + distance)).astype(np.float32)
+    if soft:
+        targets = soften(targets, rng.normal(0, 2, logits.shape), distance, 0.5).astype(np.float32)
+    expected = np.asarray(make_loss(distance, soft)(targets, logits))
+
+    loss = make_torch_loss(torch, distance, soft)(torch.tensor(targets), torch.tensor(logits))
+
+    assert expected.shape == (2, 48, 80)
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_steps_go_where_those_of_keras_go(torch: Any, model: Any) -> None:
+    from napari_unet_cells.training.backends import ENGINES, LossForm
+
+    data, form = batch(), LossForm(distance=True, soft=False)
+    before = model.get_weights()
+    twin = ENGINES["torch"].steps(model, form)
+    keras = ENGINES["tensorflow"].steps(model, form)
+
+    losses = [(twin.step(*data, rate), keras.step(*data, rate)) for rate in (1e-3, 1e-3, 2e-3)]
+
+    ours, theirs = zip(*losses, strict=True)
+    np.testing.assert_allclose(ours, theirs, rtol=5e-3)
+    assert theirs[2] < theirs[1] < theirs[0]
+    assert twin.loss(*data) == pytest.approx(keras.loss(*data), rel=5e-3)
+    # Adam moves by the sign of a gradient first, and bfloat16 turns some of the smallest around.
+    moves = [_moved(steps.get_weights(), before) for steps in (twin, keras)]
+    assert all(np.linalg.norm(move) > 0.1 for move in moves)
+    cosine = moves[0] @ moves[1] / np.prod([np.linalg.norm(move) for move in moves])
+    assert cosine > 0.8
+
+
+def _moved(after: Any, before: Any) -> np.ndarray[Any, Any]:
+    return np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)])
+
+
+def test_a_training_resumes_with_its_optimizer_and_makes_a_keras_model(
+    torch: Any, tmp_path: Path
+) -> None:
+    from napari_unet_cells.training.trainer import Trainer
+
+    first = Trainer([plane()], [plane()], options(minutes=5), tmp_path)
+    run = first.run(checkpoint_every=1e9)
+    taken = list(itertools.islice(run, 3))
+    run.close()
+    assert [event.step for event in taken] == [1, 2, 3]
+
+    resumed = Trainer([plane()], [plane()], options(minutes=5), tmp_path, resume=True)
+
+    for ours, theirs in zip(resumed.steps.get_weights(), first.steps.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    data = first._train.batch(2, (0, 9))
+    losses = [[t.steps.step(*data, 1e-2) for _ in range(2)] for t in (first, resumed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for average, weight in zip(first._average, first.trained_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(average, weight)
+
+
+def test_a_network_with_other_layers_is_refused_with_a_sentence(torch: Any) -> None:
+    from napari_unet_cells.models import architectures
+    from napari_unet_cells.models.runtimes.torch import TorchTwin
+
+    mini = architectures.build("unet_mini", 4, 3)
+    with pytest.raises(UserError, match=r"layers Dropout, MaxPooling2D, .*Leave out --engine"):
+        TorchTwin(mini)
+
+
+def test_without_pytorch_a_sentence_says_how_to_go_on(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unet_cells.training.backends import ENGINES, LossForm
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"not installed.*pip install torch.*leave out --engine"):
+        ENGINES["torch"].steps(model, LossForm(distance=True, soft=False))
+
+
+def test_a_checkpoint_of_the_other_engine_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from napari_unet_cells.training.trainer import Trainer
+
+    ours = replace(options(minutes=5), engine="tensorflow")
+    run = Trainer([plane()], [], ours, tmp_path).run(checkpoint_every=1e9)
+    next(run)
+    run.close()
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["options"]["engine"] == "tensorflow"
+    state["options"]["engine"] = "torch"
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"another engine \(torch, not tensorflow\)"):
+        Trainer([plane()], [], ours, tmp_path, resume=True)
+
+
+def test_the_command_line_knows_every_engine() -> None:
+    from napari_unet_cells.cli.train import ENGINE_NAMES
+    from napari_unet_cells.training.backends import ENGINES
+
+    assert set(ENGINE_NAMES) == set(ENGINES)

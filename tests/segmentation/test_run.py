@@ -1,0 +1,122 @@
+"""The words of a run."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_unet_cells.core.planes import Planes
+from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.segmentation import run as module
+from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.run import Finished, adjust, describe_progress, describe_result
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [
+        (0, 100, 0.0, "0 %"),
+        (25, 100, 2.0, "25 % - 6 s left"),
+        (1, 100, 2.0, "1 % - 3 min 18 s left"),
+        (99, 100, 1.0, "99 % - 1 s left"),
+        (100, 100, 9.0, "100 %"),
+        (3 * 10**9, 6 * 10**9, 7.0, "50 % - 7 s left"),
+    ],
+)
+def test_progress(done, total, seconds, words):
+    assert describe_progress(done, total, seconds) == words
+
+
+def made(cells):
+    provenance = {"seconds": 1.94, "device": "CPU, 2 threads", "classes": ["a", "b"]}
+    n = 0 if cells is None else int(cells.max())
+    return Result(cells, np.zeros((1, 1), np.uint8), provenance, n)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (np.array([[0, 214]], np.uint16), "214 cells in 1.9 s on CPU, 2 threads"),
+        (np.array([[0, 1]], np.uint16), "1 cell in 1.9 s on CPU, 2 threads"),
+        (np.array([[0, 0]], np.uint16), "0 cells in 1.9 s on CPU, 2 threads. Is the right channel"),
+        (np.array([[0, 70_000]], np.uint32), "70000 cells in 1.9 s on CPU, 2 threads. So many ids"),
+        (None, "2 classes in 1.9 s on CPU, 2 threads"),
+    ],
+)
+def test_result(cells, words):
+    assert describe_result(made(cells)).startswith(words)
+
+
+CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
+
+
+def squares_are_cells(batch):
+    cell = (batch > 0.5).astype(np.uint8)
+    return np.concatenate([cell, cell * 204, np.zeros_like(cell)], axis=-1)
+
+
+def squares_are_classes(batch):
+    return np.concatenate([batch > 0.5, np.full(batch.shape, 99)], axis=-1).astype(np.uint8)
+
+
+def finished(monkeypatch, image, fixed, classes=CARD.classes):
+    """Run on an image with a function as the network."""
+    card = replace(CARD, classes=classes)
+    function = squares_are_cells if card.makes_cells else squares_are_classes
+    engine = SimpleNamespace(open=lambda card, stop: FunctionNetwork(function))
+    monkeypatch.setattr(module, "find_model", lambda name: card)
+    planes = Planes(image, fixed=fixed)
+    stop = threading.Event()
+    *_, event = module.run(engine, "cells", planes, Settings(), {}, stop)
+    assert isinstance(event, Finished)
+    return event
+
+
+def two_squares():
+    image = np.zeros((40, 50), np.uint8)
+    image[5:15, 5:15] = image[20:35, 20:40] = 100
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "fixed", "planes"),
+    [
+        (two_squares(), {}, ()),
+        (np.stack([two_squares()] * 3), {}, (3,)),
+        (np.stack([two_squares()] * 3), {0: 1}, (1,)),
+        (np.stack([two_squares()] * 3)[None], {0: 0, 1: 2}, (1, 1)),
+    ],
+)
+@pytest.mark.parametrize("classes", [CARD.classes, ("background", "cell")])
+def test_a_run_makes_a_review_of_what_the_layer_will_hold(
+    monkeypatch, image, fixed, planes, classes
+):
+    event = finished(monkeypatch, image, fixed, classes)
+    labels = event.result.classes if event.result.cells is None else event.result.cells
+    review = event.review
+    assert review.planes == planes
+    assert review.fits(labels.reshape(*planes, 40, 50))
+    for place in review:
+        np.testing.assert_array_equal(review.made(place).max(), labels.max())
+    mean = 255 * review.mean_uncertainty(((0,) * len(planes), 0))
+    expected = 99 if len(classes) == 2 else 102 * np.mean(two_squares() > 0)
+    assert mean == pytest.approx(expected)
+
+
+def test_cells_that_are_separated_anew_have_a_review_of_their_own(monkeypatch):
+    event = finished(monkeypatch, np.stack([two_squares()] * 2), {0: 0})
+    shown = event.result.cells[None]
+    options = replace(CARD.instances, smallest=150)
+    adjusted = adjust(event.result.adjustable, options, None, shown, event.cells_digest)
+    assert (event.result.n_cells, adjusted.n_cells) == (2, 1)
+    (place,) = adjusted.review
+    np.testing.assert_array_equal(adjusted.review.made(place), adjusted.cells[0])
+    assert adjusted.review.uncertainty is None
+    adjusted.review.take_uncertainty(event.review)
+    assert adjusted.review.mean_uncertainty(place) == event.review.mean_uncertainty(place) > 0

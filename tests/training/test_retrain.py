@@ -1,0 +1,362 @@
+"""Retraining: a dataset and a base in, a model with its card out; what prevents it is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model, read_card
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.settings import Preferences, set_preferences
+from napari_unet_cells.training.crops import Cropper
+from napari_unet_cells.training.events import (
+    Choosing,
+    Preparing,
+    Retrained,
+    RetrainOptions,
+    TuneStep,
+    adopt,
+    describe_outcome,
+    event_as_dict,
+    event_of_dict,
+)
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def cache():
+    from napari_unet_cells.training.retrain import TunerCache
+
+    return TunerCache()
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    return make_dataset(tmp_path / "mine", 6)
+
+
+def make_dataset(folder: Path, n: int, value: int | None = None) -> Path:
+    """Make a folder of images and masks as a person would; `value` replaces all of a mask."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for seed in range(n):
+        image, truth = simulate_nuclei((150, 140), seed=seed)
+        if value is not None:
+            truth = np.full_like(truth, value)
+        tifffile.imwrite(folder / "images" / f"im{seed}.tif", image)
+        tifffile.imwrite(folder / "masks" / f"im{seed}.tif", truth.astype(np.uint16))
+    return folder
+
+
+def events_of(dataset, base, cache, **options):
+    from napari_unet_cells.training.retrain import retrain
+
+    output = options.pop("output", None)
+    stop = options.pop("stop", lambda: False)
+    chosen = RetrainOptions(**{"steps": 2, **options})
+    return list(retrain(dataset, base, output, chosen, stop, cache))
+
+
+def test_a_retraining_tells_its_steps_and_writes_a_model(home, dataset, tiny_model, cache):
+    before = tiny_model.read_bytes()
+
+    preparing, *steps, choosing, done = events_of(dataset, tiny_model, cache)
+
+    assert preparing == Preparing(learned_from=5, held_out=1)
+    assert [step.step for step in steps] == [1, 2]
+    assert all(isinstance(step, TuneStep) and step.loss > 0 for step in steps)
+    assert steps[-1].score is not None
+    assert isinstance(choosing, Choosing)
+    assert isinstance(done, Retrained)
+    card = find_model("tiny-2")
+    assert card == done.card
+    assert card.path.parent == home / "models"
+    assert card.parent == {"name": "tiny", "sha256": read_card(tiny_model).sha256}
+    assert card.trained_on[-1] == {"name": "mine", "images": 5}
+    assert card.scores["held_out"]["images"] == 1
+    assert 10 < card.typical_diameter < 40
+    assert tiny_model.read_bytes() == before
+
+
+def test_names_count_up_and_nothing_is_replaced(home, dataset, tiny_model, cache):
+    events_of(dataset, tiny_model, cache)
+    *_, second = events_of(dataset, tiny_model, cache)
+    assert second.card.name == "tiny-3"
+    *_, third = events_of(dataset, "tiny-3", None, output="mine")
+    assert third.card.path == home / "models" / "mine.keras"
+    with pytest.raises(UserError, match=r"mine\.keras exists and was kept"):
+        events_of(dataset, tiny_model, cache, output="mine")
+
+
+def test_the_weights_change_and_the_loss_falls(home, dataset):
+    from napari_unet_cells.models.catalogue import load_model
+
+    *events, done = events_of(dataset, "cells-fast", None, steps=30, seed=1)
+    losses = [event.loss for event in events if isinstance(event, TuneStep)]
+    assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    base, tuned = (load_model(find_model(name)) for name in ("cells-fast", done.card.name))
+    names = [layer.name for layer in base.layers]
+    changed = [name for name in names if not _alike(base.get_layer(name), tuned.get_layer(name))]
+    assert "head" in changed
+    assert done.mixture > 0
+    norms = [name for name in names if name.endswith("_bn")]
+    assert set(norms) <= set(changed)  # they take mean and variance from the new images,
+    for name in norms:  # and keep what was learned
+        (gamma, beta, *_), (*old, _, _) = (m.get_layer(name).get_weights() for m in (tuned, base))
+        np.testing.assert_allclose(gamma, old[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(beta, old[1], rtol=1e-4, atol=1e-5)
+
+
+def _alike(one, other) -> bool:
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    return all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)  # averaging rounds
+
+
+def test_stopped_early_it_keeps_what_it_has(home, dataset, tiny_model, cache):
+    asked = iter(range(100))
+    events = events_of(dataset, tiny_model, cache, steps=50, stop=lambda: next(asked) >= 3)
+    assert sum(isinstance(event, TuneStep) for event in events) == 3
+    assert isinstance(events[-1], Retrained)
+
+
+def test_fewer_than_five_images_hold_nothing_back(home, tmp_path, tiny_model, cache):
+    *_, done = events_of(make_dataset(tmp_path / "few", 1), tiny_model, cache)
+    assert done.before is None
+    assert done.after is None
+    assert not done.is_better
+    assert "Nothing was held back" in describe_outcome(done)
+    assert default_model() == DEFAULT_MODEL
+
+
+def test_only_a_model_that_is_not_worse_becomes_the_default(home, dataset, tiny_model, cache):
+    *_, done = events_of(dataset, tiny_model, cache)
+    worse = adopt(replace(done, before=0.9, after=0.5))
+    assert default_model() == DEFAULT_MODEL
+    assert "it is worse" in describe_outcome(worse)
+    same = adopt(replace(done, before=0.5, after=0.5))
+    assert default_model() == "tiny-2"
+    assert "It is the default model from now on" in describe_outcome(same)
+    set_preferences(Preferences(default_model=DEFAULT_MODEL))
+    try:
+        assert "default" not in describe_outcome(adopt(replace(done, before=0.5, after=0.6)))
+    finally:
+        set_preferences(Preferences())
+
+
+def test_classes_of_ones_own_start_from_the_encoder(home, tmp_path, tiny_model):
+    folder = make_dataset(tmp_path / "strokes", 5)
+    records = []
+    for path in sorted((folder / "masks").iterdir()):
+        cells = tifffile.imread(path)
+        strokes = np.full(cells.shape, 255, np.uint8)  # mostly not annotated
+        strokes[40:60], strokes[90:110] = cells[40:60] > 0, (cells[90:110] > 0) * 2
+        tifffile.imwrite(path, strokes)
+        records.append({"name": path.name, "classes": ["background", "nucleus", "other"]})
+    (folder / "index.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match=r"holds the classes background, nucleus, other"):
+        events_of(folder, tiny_model, None)
+
+    *_, done = events_of(folder, tiny_model, None, start="encoder")
+
+    assert done.card.classes == ("background", "nucleus", "other")
+    assert not done.card.makes_cells
+    assert done.before is None
+    assert 0 <= done.after <= 1
+
+
+def test_imagenet_without_a_file_says_what_to_do(home, dataset, tiny_model, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.npz"):
+        events_of(dataset, tiny_model, None, start=str(tmp_path / "nowhere.npz"))
+
+
+def test_what_teaches_nothing_is_refused_before_the_first_step(home, tmp_path, tiny_model, cache):
+    with pytest.raises(UserError, match="no cell at all"):
+        events_of(make_dataset(tmp_path / "empty", 2, value=0), tiny_model, cache)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError):
+        events_of(tmp_path / "nothing", tiny_model, cache)
+    with pytest.raises(UserError, match="no model 'gone'"):
+        events_of(make_dataset(tmp_path / "good", 2), "gone", cache)
+    assert not (home / "models").exists()
+
+
+def test_masks_that_do_not_fit_are_named(home, dataset, tiny_model, cache):
+    tifffile.imwrite(dataset / "masks" / "im3.tif", np.ones((10, 10), np.uint16))
+    with pytest.raises(UserError, match=r"im3\.tif is 10 x 10 pixels and its image 150 x 140"):
+        events_of(dataset, tiny_model, cache)
+
+
+def test_a_model_deleted_meanwhile_is_a_sentence(home, dataset, tiny_model, tmp_path):
+    for ending in (".keras", ".json"):
+        shutil.copy(tiny_model.with_suffix(ending), tmp_path / f"other{ending}")
+    base = tmp_path / "other.keras"
+    find_model(base)
+    base.unlink()
+    with pytest.raises(UserError, match="There is no model"):
+        events_of(dataset, base, None)
+
+
+@pytest.mark.parametrize("output", ["no/where/m.keras", "sub/name"])
+def test_a_bad_output_is_said_at_once(home, dataset, tiny_model, output):
+    with pytest.raises(UserError, match=r"Make it|ends in \.keras"):
+        events_of(dataset, tiny_model, None, output=output)
+
+
+def test_crops_that_the_memory_has_no_room_for_are_not_asked_for_again():
+    from napari_unet_cells.training.retrain import _Retraining
+
+    asked = []
+
+    def step(batch, t):
+        asked.append(len(batch[0]))
+        if len(batch[0]) > 2:
+            raise OutOfMemory
+        return 0.5
+
+    work = SimpleNamespace(tuner=SimpleNamespace(step=step), most=8)
+    batch = (np.zeros((8, 4, 4, 1)), np.zeros((8, 4, 4)), np.ones((8, 4, 4)))
+    assert [_Retraining._step(work, batch, 0.0) for _ in range(2)] == [0.5, 0.5]
+    assert asked == [8, 4, 2, 2]
+
+
+def test_a_full_disk_at_the_end_is_a_sentence(home, dataset, tiny_model, cache, monkeypatch):
+    import os
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"disk of .* is full"):
+        events_of(dataset, tiny_model, cache)
+    assert not list((home / "models").glob("*.keras"))
+
+
+def test_events_cross_a_pipe_unchanged(home, dataset, tiny_model, cache):
+    for event in events_of(dataset, tiny_model, cache):
+        assert event_of_dict(json.loads(json.dumps(event_as_dict(event)))) == event
+
+
+def test_the_child_retrains_and_can_be_told_to_finish(home, dataset, tiny_model):
+    from napari_unet_cells.engine.engine import Engine
+
+    engine, stop, finish = Engine(), threading.Event(), threading.Event()
+    try:
+        engine.prepare(str(tiny_model), stop)
+        pid = engine.pid
+        request = {
+            "dataset": str(dataset),
+            "base": str(tiny_model),
+            "output": None,
+            "options": {"minutes": 30.0},
+        }
+        seen = []
+        for values in engine.retrain(request, stop, finish):
+            seen.append(event_of_dict(values))
+            if isinstance(seen[-1], TuneStep) and seen[-1].step == 2:
+                finish.set()
+        assert isinstance(seen[-1], Retrained)
+        assert find_model("tiny-2") == seen[-1].card
+        assert engine.pid == pid
+
+        bad = request | {"dataset": str(dataset / "nowhere")}
+        with pytest.raises(UserError, match="nowhere"):
+            list(engine.retrain(bad, stop, finish))
+    finally:
+        engine.close(5.0)
+
+
+def test_a_killed_child_is_a_sentence_and_nothing_is_lost(home, dataset, tiny_model):
+    import os
+    import signal
+
+    from napari_unet_cells.engine.engine import Engine
+
+    engine = Engine()
+    request = {"dataset": str(dataset), "base": str(tiny_model), "output": None, "options": {}}
+
+    def train_and_kill() -> None:
+        for values in engine.retrain(request, threading.Event(), threading.Event()):
+            if values["event"] == "TuneStep":
+                os.kill(engine.pid, signal.SIGKILL)
+
+    try:
+        with pytest.raises(UserError, match="models are as they were"):
+            train_and_kill()
+    finally:
+        engine.close(5.0)
+    assert not (home / "models").exists()
+
+
+def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
+    home, dataset, tiny_model, monkeypatch
+):
+    drawn = []
+
+    class Recorder(Cropper):
+        def __post_init__(self):
+            super().__post_init__()
+            drawn.append(self.options)
+
+    monkeypatch.setattr("napari_unet_cells.training.retrain.Cropper", Recorder)
+    events_of(dataset, tiny_model, None)
+    assert not read_card(tiny_model).distance
+    assert {options.weights for options in drawn} == {(1.0, 1.0, 2.0, 4.0)}
+    drawn.clear()
+    events_of(dataset, tiny_model, None, start="encoder", output="deep")
+    assert {options.weights for options in drawn} == {(1.0, 1.0, 1.0, 2.0)}
+
+
+def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):
+    from napari_unet_cells.models.architectures import build
+    from napari_unet_cells.models.catalogue import ModelCard, load_model, save_model
+
+    classes, alpha = ("background", "cell", "boundary"), {"alpha": 0.25}
+    path = tmp_path / "deep.keras"
+    base = ModelCard(
+        "deep", "mobilenet_unet", classes, 3, 16, 144, "", distance=True, build=alpha, path=path
+    )
+    save_model(build("mobilenet_unet", 4, 3, **alpha), base)
+
+    *events, done = events_of(dataset, path, None, steps=4)
+
+    assert all(event.loss > 0 for event in events if isinstance(event, TuneStep))
+    assert done.card.distance
+    assert done.card.makes_cells
+    assert done.after is not None
+    assert load_model(done.card).output_shape[-1] == 4
+
+
+def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model):
+    from napari_unet_cells.models.catalogue import load_model
+
+    assert not read_card(tiny_model).distance
+    *_, done = events_of(dataset, tiny_model, None, start="encoder")
+    assert done.card.distance
+    assert load_model(done.card).output_shape[-1] == 4
+
+
+def test_a_fresh_start_does_not_take_limits_of_another_network(home, tmp_path, tiny_model):
+    few = make_dataset(tmp_path / "few", 1)  # nothing is held back, so nothing is fitted
+    card = read_card(tiny_model)
+    replace(card, instances=InstanceOptions(certainty=0.7, cell_threshold=0.7)).write()
+    *_, fresh = events_of(few, tiny_model, None, start="encoder")
+    assert fresh.card.instances == InstanceOptions()
+    *_, tuned = events_of(few, tiny_model, None)
+    assert tuned.card.instances.certainty == 0.7

@@ -1,0 +1,560 @@
+"""The dock in a real napari window: opened through the manifest, driven as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
+from napari_unet_cells.sample_data import simulate_nuclei
+
+pytestmark = pytest.mark.gui
+
+PLUGIN = "napari-unet-cells"
+
+
+@pytest.fixture(scope="module")
+def nuclei():
+    return simulate_nuclei((300, 340), seed=3)[0]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
+    """Open a viewer whose only installed model is small and quick to open."""
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    for ending in (".keras", ".json"):
+        source = tiny_model.with_suffix(ending)
+        (home / "models" / f"{DEFAULT_MODEL}{ending}").write_bytes(source.read_bytes())
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer):
+    return viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+
+
+def wait_for_end(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock.segment.worker.running, timeout=120_000)
+
+
+def press_segment(qtbot, dock):
+    dock.segment.button.click()
+    assert not dock.segment.button.isEnabled()
+    wait_for_end(qtbot, dock)
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_menus_and_window_open_the_same_dock(viewer, dock):
+    from napari._app_model import get_app_model
+
+    full_name = f"{PLUGIN} ({PLUGIN})"
+    assert list(viewer.window.dock_widgets) == [full_name]
+    app = get_app_model()
+    menus = [
+        name
+        for name, items in app.menus
+        for item in items
+        if getattr(getattr(item, "command", None), "id", "") == f"{PLUGIN}.dock"
+    ]
+    assert {"napari/plugins", "napari/layers/segment", app.menus.COMMAND_PALETTE_ID} <= set(menus)
+
+    app.commands.execute_command(f"{PLUGIN}.dock").result()  # shows or hides the one there is
+
+    assert list(viewer.window.dock_widgets) == [full_name]
+
+
+def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(
+        nuclei, name="nuclei", scale=(0.5, 0.25), translate=(3, 4), rotate=20,
+        units=("micrometer", "micrometer"),
+    )  # fmt: skip
+    assert dock.segment.button.objectName() == "segment_button"
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    cells, classes = viewer.layers["nuclei cells"], viewer.layers["nuclei classes"]
+    for layer in (cells, classes):
+        assert layer.data.shape == nuclei.shape
+        np.testing.assert_allclose(layer.data_to_world((10, 20)), image.data_to_world((10, 20)))
+        assert layer.units == image.units
+    assert classes.data.dtype == np.uint8
+    assert not classes.editable
+    assert cells.data.dtype == np.uint16
+    assert cells.editable
+    assert viewer.layers.selection.active is cells
+    assert dock.segment.button.isEnabled()
+    assert re.match(rf"{cells.data.max()} cells? in .* s on ", dock.segment.message.text())
+    assert "CPU" in dock.segment.device_label.text() or "GPU" in dock.segment.device_label.text()
+    assert "tensorflow" not in sys.modules
+
+
+def test_rgb_image_of_a_few_pixels(qtbot, viewer, dock):
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8)
+    viewer.add_image(pixels, name="small", rgb=True)
+    press_segment(qtbot, dock)
+    assert viewer.layers["small cells"].data.shape == (5, 7)
+
+
+def test_pressed_while_warming_up_it_starts_by_itself(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    dock.segment.button.click()
+    assert "starts by itself" in dock.segment.message.text()
+    wait_for_end(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+
+
+def test_a_second_press_segments_the_same_image_again(qtbot, viewer, dock, nuclei):
+    viewer.add_image(np.zeros((4, 4)), name="other")
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    first = viewer.layers["nuclei cells"]
+    first.data[:] = 7  # a correction that must survive
+    assert viewer.layers.selection.active is first
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer).count("nuclei cells [1]") == 1
+    assert (first.data == 7).all()
+
+
+def test_results_are_never_offered_as_input(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    box = dock.segment.image_form.image_box
+    assert [box.itemText(i) for i in range(box.count())] == ["nuclei"]
+
+
+def test_selecting_or_deleting_layers_during_the_run_does_no_harm(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(nuclei, name="nuclei", scale=(2, 2))
+    dock.segment.button.click()
+    viewer.add_points([[1, 1]], name="elsewhere")
+    viewer.layers.remove(image)
+    wait_for_end(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+    np.testing.assert_allclose(viewer.layers["nuclei cells"].scale, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("add", "sentence"),
+    [
+        (lambda viewer: None, "There is no image"),
+        (lambda viewer: viewer.add_labels(np.ones((4, 4), int)), "There is no image"),
+        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "constant"),
+        (lambda viewer: viewer.add_image(np.full((20, 20), 5.0)), "constant"),
+        (lambda viewer: viewer.add_image(np.array([[0.0, np.nan], [1, 2]])), "not finite"),
+    ],
+    ids=["nothing", "labels", "stack", "constant", "nan"],
+)
+def test_what_cannot_be_segmented_is_said_in_a_sentence(qtbot, viewer, dock, add, sentence):
+    add(viewer)
+    before = names(viewer)
+    assert dock.segment.message.text() == ""
+
+    dock.segment.button.click()
+    wait_for_end(qtbot, dock)
+
+    assert sentence in dock.segment.message.text()
+    assert names(viewer) == before
+    assert dock.segment.button.isEnabled()
+
+
+def large(nuclei):
+    return np.tile(nuclei, (12, 12))
+
+
+def start_and_wait_for_a_tile(qtbot, viewer, dock):
+    dock.segment.button.click()
+    qtbot.waitUntil(lambda: "large classes" in names(viewer), timeout=120_000)
+
+
+def test_cancel_keeps_the_tiles_that_are_done(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    assert dock.segment.cancel_button.isVisibleTo(dock)
+
+    dock.segment.cancel_button.click()
+
+    assert dock.segment.button.isEnabled()
+    assert "Cancelled" in dock.segment.message.text()
+    qtbot.wait(500)
+    assert names(viewer) == ["large", "large classes"]
+    viewer.layers.remove("large")
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    assert "nuclei cells" in names(viewer)
+
+
+def test_a_killed_child_is_survived(qtbot, viewer, dock, nuclei):
+    viewer.add_image(np.tile(nuclei, (9, 9)), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    first = dock.segment.engine.pid
+
+    os.kill(first, signal.SIGKILL)
+    wait_for_end(qtbot, dock)
+
+    assert "The memory was full; the run went on" in dock.segment.message.text()
+    assert dock.segment.engine.pid not in (None, first)
+    assert names(viewer) == ["large", "large classes", "large cells"]
+
+
+def stack_of(nuclei):
+    return np.stack([nuclei, nuclei[::-1], np.roll(nuclei, 5, axis=1)])
+
+
+def test_the_plane_that_is_shown_is_segmented_and_no_other(qtbot, viewer, dock, nuclei):
+    image = viewer.add_image(stack_of(nuclei), name="stack", scale=(2, 0.5, 0.5))
+    assert dock.segment.image_form.stack_form.isVisibleTo(dock)
+    assert dock.segment.image_form.stack_form.planes_box.currentText() == "the one that is shown"
+    viewer.dims.set_current_step(0, 1)
+
+    press_segment(qtbot, dock)
+
+    cells = viewer.layers["stack cells"]
+    assert cells.data.shape == (1, *nuclei.shape)
+    np.testing.assert_allclose(cells.data_to_world((0, 3, 4)), image.data_to_world((1, 3, 4)))
+    made = cells.metadata["napari_unet_cells"]["provenance"]["source"]
+    assert made["plane"] == [1]
+
+
+def test_all_planes_are_segmented_when_asked(qtbot, viewer, dock, nuclei):
+    viewer.add_image(stack_of(nuclei), name="stack")
+    dock.segment.image_form.stack_form.planes_box.setCurrentIndex(1)
+    dock.segment.image_form.stack_form.link_box.setCurrentIndex(1)
+    press_segment(qtbot, dock)
+    assert viewer.layers["stack cells"].data.shape == (3, *nuclei.shape)
+    assert ", 3 planes, in " in dock.segment.message.text()
+
+
+def test_channels_are_split_and_the_choice_is_remembered(qtbot, viewer, dock, nuclei):
+    data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])  # z, c, y, x
+    image = viewer.add_image(data, name="multi", scale=(3, 1, 0.5, 0.5), translate=(1, 2, 3, 4))
+    form = dock.segment.image_form.stack_form
+    assert form.channel_box.currentText() == "no channel axis"
+    form.channel_box.setCurrentIndex(form.channel_box.findData(1))
+    form.channel_spin.setValue(1)
+    form.planes_box.setCurrentIndex(1)
+
+    press_segment(qtbot, dock)
+
+    assert names(viewer) == [
+        "multi channel 0", "multi channel 1", "multi channel 1 classes", "multi channel 1 cells",
+    ]  # fmt: skip
+    channel, cells = viewer.layers["multi channel 1"], viewer.layers["multi channel 1 cells"]
+    assert cells.data.shape == channel.data.shape == data[:, 1].shape
+    for layer in (channel, cells):
+        expected = np.delete(image.data_to_world((2, 1, 5, 6)), 1)
+        np.testing.assert_allclose(layer.data_to_world((2, 5, 6)), expected)
+    viewer.add_image(data, name="another")
+    assert form.channel_box.currentData() == 1  # remembered
+
+
+def test_the_channel_axis_is_taken_from_the_file(qtbot, viewer, dock, nuclei, tmp_path):
+    data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata={"axes": "ZCYX"})
+    viewer.add_image(data, name="nobody knows")
+    form = dock.segment.image_form.stack_form
+    assert form.channel_box.currentData() is None
+    viewer.open(str(tmp_path / "a.tif"), plugin="napari")
+    qtbot.waitUntil(lambda: form.channel_box.currentData() == 1, timeout=5_000)
+    assert form.planes_box.itemText(1) == "all 3 planes"
+
+
+def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    box = dock.segment.diameter_box
+    assert box.text() == "auto"
+    dock.segment._show_diameter(23.6)
+    viewer.add_labels(np.ones((4, 4), int))  # as the results of a run
+    assert box.text() == "auto: 24 px"
+    viewer.add_image(nuclei, name="another")
+    assert box.text() == "auto"
+
+
+@pytest.mark.parametrize("name", ["smallest", "certainty"])
+def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei, name):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    adjust, cells = dock.segment.adjust_form, viewer.layers["nuclei cells"]
+    assert adjust.isVisibleTo(dock)
+    before = cells.data.copy()
+    assert before.any()
+
+    getattr(adjust, name).setValue(100)
+    qtbot.waitUntil(lambda: "seconds" not in dock.segment.message.text()
+                    and not np.array_equal(cells.data, before), timeout=10_000)  # fmt: skip
+
+    assert names(viewer).count("nuclei cells") == 1
+    made = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]["instances"]
+    assert made[name] == getattr(adjust.options, name) > 0
+    fitted = asdict(find_model(DEFAULT_MODEL).instances)
+    assert {**made, name: fitted[name]} == fitted  # sliders that were not moved change nothing
+    assert re.match(r"\d+ cells?$", dock.segment.message.text())
+
+
+def test_what_is_said_of_a_result_goes_with_its_layers(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei[:96, :96], name="nuclei")
+    press_segment(qtbot, dock)
+    said = dock.segment.message.text()
+    assert re.match(r"\d+ cells? in .* on CPU", said)
+
+    viewer.layers.remove("nuclei cells")
+    assert dock.segment.message.text() == said  # the classes are still there
+    assert not dock.segment.adjust_form.isVisibleTo(dock)
+    viewer.layers.clear()
+    assert dock.segment.message.text() == ""
+
+    viewer.add_points(name="landmarks")
+    dock.segment.button.click()
+    assert "no image to segment" in dock.segment.message.text()
+    viewer.layers.remove("landmarks")
+    assert "no image to segment" in dock.segment.message.text()
+
+
+def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    corrected = viewer.layers["nuclei cells"]
+    corrected.data_setitem((np.array([0]), np.array([0])), 9)
+    before = corrected.data.copy()
+
+    dock.segment.adjust_form.drop_border.toggle()
+    qtbot.waitUntil(lambda: "nuclei cells [1]" in names(viewer), timeout=10_000)
+
+    np.testing.assert_array_equal(corrected.data, before)
+
+
+def test_high_quality_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei[:96, :96], name="nuclei")
+    assert dock.segment.quality_box.isEnabled()
+    dock.segment.quality_box.click()
+
+    press_segment(qtbot, dock)
+
+    cells = viewer.layers["nuclei cells"]
+    parameters = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]
+    assert parameters["quality"] == "high"
+    assert dock.segment.quality_box.isEnabled()  # for the next run
+
+
+def test_nothing_is_cut_off_in_a_narrow_dock_not_even_with_a_stack(qtbot, viewer, dock, nuclei):
+    from qtpy.QtWidgets import QScrollArea
+
+    viewer.window.show()
+    stack = np.stack([np.stack([nuclei[:96, :96]] * 2)] * 4)
+    viewer.add_image(stack, name="stack", axis_labels=("z", "c", "y", "x"))
+    form = dock.segment.image_form.stack_form
+    qtbot.waitUntil(lambda: form.isVisibleTo(dock), timeout=5_000)
+    assert form.channel_spin.isVisibleTo(dock)
+    scroll = dock.findChild(QScrollArea)
+    fits = scroll.viewport().width
+    qtbot.waitUntil(lambda: scroll.widget().minimumSizeHint().width() <= fits(), timeout=5_000)
+    qtbot.waitUntil(lambda: scroll.widget().width() <= fits(), timeout=5_000)
+
+
+def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp_path, monkeypatch):
+    viewer.add_image(nuclei, name="nuclei")
+    box = dock.segment.image_form.pixel_size
+    qtbot.waitUntil(box.isEnabled, timeout=5_000)  # nobody knows it
+    assert box.text() == "unknown"
+    box.setValue(0.3)
+    box.editingFinished.emit()
+    dock.segment.diameter_box.setValue(33)
+
+    press_segment(qtbot, dock)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out.tif")
+
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["pixel_size"] == {"y": 0.3, "x": 0.3, "unit": "micrometer"}
+    assert record["parameters"]["scale"]["diameter"] == 33
+    viewer.add_image(nuclei, name="known", scale=(0.2, 0.2), units=("um", "um"))
+    qtbot.waitUntil(lambda: box.value() == 0.2, timeout=5_000)
+    assert not box.isEnabled()
+
+
+def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):
+    qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
+    child = psutil.Process(dock.segment.engine.pid)
+    assert child.is_running()
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+
+
+def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    child = psutil.Process(dock.segment.engine.pid)
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+    assert names(viewer) == ["large", "large classes"]
+
+
+def test_the_child_serves_every_viewer_until_the_last_dock_is_closed(
+    qtbot, viewer, dock, make_napari_viewer, nuclei
+):
+    other = make_napari_viewer()
+    other_dock = other.window.add_plugin_dock_widget(PLUGIN)[1]
+    other.add_image(nuclei, name="nuclei")
+    qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
+
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.wait(300)
+    press_segment(qtbot, other_dock)
+
+    assert "nuclei cells" in names(other)
+    assert "nuclei cells" not in names(viewer)
+    child = psutil.Process(other_dock.segment.engine.pid)
+    other.close()
+    qtbot.waitUntil(lambda: gone(child), timeout=5_000)
+
+
+def test_a_model_that_cannot_be_opened_is_said(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)  # the model is fine...
+    folder = Path(os.environ["NAPARI_UNET_CELLS_HOME"]) / "models"
+    (folder / f"{DEFAULT_MODEL}.keras").write_bytes(b"no longer")
+
+    press_segment(qtbot, dock)
+
+    assert "damaged" in dock.segment.message.text()
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def export_mask(qtbot, dock, monkeypatch, typed: Path):
+    from qtpy.QtWidgets import QFileDialog
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(typed), ""))
+    dock.export.buttons["mask"].click()
+    qtbot.waitUntil(lambda: not dock.export.worker.running, timeout=10_000)
+
+
+def test_export_writes_mask_and_record(qtbot, viewer, dock, tmp_path, monkeypatch):
+    assert not dock.export.buttons["mask"].isEnabled()
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:5, 3:9] = 300
+    viewer.add_labels(labels, name="mine", scale=(0.5, 0.5), units=("um", "um"))
+
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out")
+
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), labels)
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["pixel_size"] == {"y": 0.5, "x": 0.5, "unit": "micrometer"}
+    assert record["transform"]["scale"] == [0.5, 0.5]
+    assert "out.tif" in dock.export.message.text()
+
+
+@pytest.mark.parametrize(("answer", "replaced"), [("No", False), ("Yes", True)])
+def test_export_asks_before_it_replaces_a_file(
+    qtbot, viewer, dock, tmp_path, monkeypatch, answer, replaced
+):
+    from qtpy.QtWidgets import QMessageBox
+
+    asked = []
+
+    def question(parent, title, text):
+        asked.append(text)
+        return getattr(QMessageBox.StandardButton, answer)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    existing = tmp_path / "out.tif"
+    existing.write_bytes(b"precious")
+    viewer.add_labels(np.ones((8, 8), np.uint8), name="mine")
+
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "out")  # typed without its extension
+    qtbot.waitUntil(lambda: "out.tif" in dock.export.message.text(), timeout=10_000)
+
+    assert len(asked) == 1
+    assert "out.tif exists already" in asked[0]
+    assert (existing.read_bytes() != b"precious") == replaced
+
+
+def test_export_names_every_file_that_would_be_replaced(viewer, dock, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+    for name in ("out.tif", "out.json"):
+        (tmp_path / name).write_bytes(b"precious")
+    asked = []
+    monkeypatch.setattr(
+        QMessageBox,
+        "question",
+        lambda parent, title, text: asked.append(text) or QMessageBox.StandardButton.No,
+    )
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "out.tif"), "")
+    )
+    viewer.add_labels(np.ones((8, 8), np.uint8), name="mine")
+    dock.export.buttons["mask"].click()
+    assert "out.tif and out.json exist" in asked[0]
+    assert (tmp_path / "out.json").read_bytes() == b"precious"
+
+
+def test_cancelled_result_names_its_maker_and_that_it_is_partial(qtbot, viewer, dock, nuclei):
+    viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    dock.segment.cancel_button.click()
+    made = viewer.layers["large classes"].metadata["napari_unet_cells"]["provenance"]
+    assert made["complete"] is False
+    assert len(made["model"]["sha256"]) == 64
+
+
+def test_the_image_selected_during_a_run_is_the_next_one(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="second")
+    first = viewer.add_image(large(nuclei), name="large")
+    start_and_wait_for_a_tile(qtbot, viewer, dock)
+    assert dock.segment.image_form.image_box.layer is first
+    viewer.layers.selection.active = viewer.layers["second"]
+    assert dock.segment.image_form.image_box.layer is first
+    dock.segment.cancel_button.click()
+    assert dock.segment.image_form.image_box.layer is viewer.layers["second"]
+
+
+def test_export_says_whether_labels_were_corrected(
+    qtbot, viewer, dock, nuclei, tmp_path, monkeypatch
+):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "first.tif")
+    viewer.layers["nuclei cells"].data_setitem((np.array([0]), np.array([0])), 9)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "second.tif")
+
+    first, second = (
+        json.loads((tmp_path / name).read_text()) for name in ("first.json", "second.json")
+    )
+    assert first["corrected_by_hand"] is False
+    assert second["corrected_by_hand"] is True
+    assert first["model"]["sha256"] == second["model"]["sha256"]
+
+
+def test_sections_fold(qtbot, dock):
+    from napari_unet_cells.widgets.section import Section
+
+    section = dock.findChild(Section)
+    assert dock.segment.button.isVisibleTo(dock)
+    section.title.click()
+    assert not dock.segment.button.isVisibleTo(dock)
