@@ -8,12 +8,12 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 MAKEFLAGS += --keep-going
 
 .PHONY: help run test check bench accuracy train-cells train-cells-fast ship screenshots setup torch lint \
-	layout format types contracts manifest
+	layout format types contracts manifest workflows
 
 help:
 	@echo 'make run          open napari with a sample image and the dock'
 	@echo 'make test         run all tests'
-	@echo 'make check        style, types, import contracts, manifest'
+	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
 	@echo 'make accuracy     measure the models that ship on DATA'
@@ -29,7 +29,7 @@ run: setup
 test: setup
 	@$(PYTHON_IN_VENV) scripts/run_tests.py
 
-check: lint layout types contracts manifest
+check: lint layout types contracts manifest workflows
 
 bench: setup
 	@status=0; found=no; \
@@ -111,3 +111,14 @@ contracts: setup
 manifest: setup
 	$(PYTHON_IN_VENV) -m npe2 validate --imports src/napari_unet_cells/napari.yaml
 	test -L napari.yaml && cmp napari.yaml src/napari_unet_cells/napari.yaml
+
+# Against the schemas that come with check-jsonschema: needs no network. It prints "ok" for each.
+SCHEMA := .venv/bin/check-jsonschema --builtin-schema
+
+workflows: setup
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(SCHEMA) vendor.citation-file-format --force-filetype yaml CITATION.cff
