@@ -33,7 +33,7 @@ from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.corrections.dataset_writer import add
 from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.engine.engine import open_network
-from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.pipeline import segment_planes

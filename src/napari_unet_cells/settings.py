@@ -1,12 +1,18 @@
-"""Where the user's own things lie, and what she prefers."""
+"""Folders, preferences and last-used values of the user."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import write_json
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,26 @@ def models_folder() -> Path:
     """Folder of the user's own models."""
     chosen = _preferences.models_folder
     return Path(chosen).expanduser() if chosen else user_folder() / "models"
+
+
+def recall(key: str) -> Any:
+    """Give the last-used value of a key; None where there is none."""
+    return _last_used().get(key)
+
+
+def remember(key: str, value: Any) -> None:
+    """Keep a last-used value that JSON can hold; on a full disk it is lost without harm."""
+    values = _last_used()
+    if values.get(key) == value:
+        return
+    with contextlib.suppress(OSError, UserError):
+        user_folder().mkdir(parents=True, exist_ok=True)
+        write_json(user_folder() / "choices.json", {**values, key: value}, overwrite=True)
+
+
+def _last_used() -> dict[str, Any]:
+    try:
+        values = json.loads((user_folder() / "choices.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

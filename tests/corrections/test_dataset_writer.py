@@ -28,7 +28,9 @@ from napari_unet_cells.datasets.index import LOCK, locked
 from napari_unet_cells.datasets.items import held_out, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers import metadata
+from napari_unet_cells.layers.metadata import CELLS, INPUT, OURS, REVIEW, image_id, result_metadata
+from napari_unet_cells.layers.transforms import place_of
 
 RNG = np.random.default_rng(0)
 
@@ -71,7 +73,7 @@ def reviewed(
     image: Image,
     shape: tuple[int, ...],
     plane: tuple[int, ...] | None = None,
-    role: str = facts.CELLS,
+    role: str = CELLS,
     classes: tuple[str, ...] = CLASSES,
 ) -> tuple[Labels, Review]:
     """Make a result layer of an image with a review of 2 x 2 regions a plane."""
@@ -86,8 +88,8 @@ def reviewed(
         "model": {"name": "cells", "sha256": "ab" * 32, "architecture": "mobilenet_unet"},
         "parameters": {"diameter": 24.0},
     }
-    metadata = facts.result_metadata(role, facts.image_id(image), provenance)
-    metadata[facts.REVIEW] = review
+    metadata = result_metadata(role, image_id(image), provenance)
+    metadata[REVIEW] = review
     return Labels(labels, f"{image.name} {role}", metadata), review
 
 
@@ -202,7 +204,7 @@ def test_one_plane_of_a_stack(tmp_path: Path) -> None:
 
 
 def test_all_planes_of_a_stack_and_a_split_channel(tmp_path: Path) -> None:
-    image = Image(pixels(3, 100, 120), metadata={facts.INPUT: {"channel": 1}})
+    image = Image(pixels(3, 100, 120), metadata={INPUT: {"channel": 1}})
     labels, review = reviewed(image, (3, 100, 120))
     for place in (((2,), 3), ((0,), 1)):
         review.approve(place)
@@ -231,7 +233,7 @@ def test_a_lazy_image_is_read_crop_by_crop(tmp_path: Path) -> None:
 
 def test_strokes_of_classes_keep_what_nobody_annotated(tmp_path: Path, image: Image) -> None:
     classes = ("background", "nucleus", "vessel")
-    labels, review = reviewed(image, (100, 120), role=facts.CLASSES, classes=classes)
+    labels, review = reviewed(image, (100, 120), role=metadata.CLASSES, classes=classes)
     labels.data[...] = 255
     labels.data[5:9, 5:9] = 0
     review.approve(((), 0))
@@ -245,7 +247,7 @@ def test_strokes_of_classes_keep_what_nobody_annotated(tmp_path: Path, image: Im
 def test_labels_of_other_origin_lie_on_the_image_of_their_size(tmp_path: Path) -> None:
     image, other = Image(pixels(100, 120)), Image(pixels(60, 60), name="other")
     labels, review = reviewed(image, (100, 120))
-    del labels.metadata[facts.OURS]
+    del labels.metadata[OURS]
     review.approve(((), 0))
     list(add(tmp_path / "d", approved_of(labels, [image, other, labels])))
     assert records(tmp_path / "d")[0]["classes"] == []
@@ -260,7 +262,7 @@ def test_nothing_approved_says_how_to_approve(image: Image) -> None:
         taken(image, labels)
     review.approve(((), 0))
     assert len(taken(image, labels).dates) == 1
-    del labels.metadata[facts.REVIEW]
+    del labels.metadata[REVIEW]
     with pytest.raises(UserError, match="is approved yet"):
         taken(image, labels)
 
@@ -279,7 +281,7 @@ def test_an_image_that_is_gone_or_of_another_size(image: Image) -> None:
 
 
 def test_the_class_layer_of_a_cell_model_is_not_what_is_corrected(image: Image) -> None:
-    labels, review = reviewed(image, (100, 120), role=facts.CLASSES)
+    labels, review = reviewed(image, (100, 120), role=metadata.CLASSES)
     review.approve(((), 0))
     with pytest.raises(UserError, match="Correct and approve the cells themselves"):
         taken(image, labels)
@@ -290,7 +292,7 @@ def test_a_dataset_of_other_classes_is_left_alone(tmp_path: Path, image: Image) 
     review.approve(((), 0))
     list(add(tmp_path / "d", taken(image, labels)))
     others = ("background", "nucleus")
-    labels, review = reviewed(image, (100, 120), role=facts.CLASSES, classes=others)
+    labels, review = reviewed(image, (100, 120), role=metadata.CLASSES, classes=others)
     review.approve(((), 0))
     with pytest.raises(UserError, match="holds the classes background, cell, boundary, and these"):
         list(add(tmp_path / "d", taken(image, labels)))
@@ -618,7 +620,7 @@ def test_on_layers_of_napari(tmp_path: Path) -> None:
     image = NapariImage(pixels(4, 100, 120), name="stack", scale=(2, 0.5, 0.5))
     made, review = reviewed(image, (1, 100, 120), plane=(3,))
     labels = NapariLabels(
-        made.data, name="stack cells", metadata=made.metadata, **facts.place_of(image, (3,))
+        made.data, name="stack cells", metadata=made.metadata, **place_of(image, (3,))
     )
     review.approve(((0,), 3))
     (event,) = add(tmp_path / "d", approved_of(labels, [image, labels]))

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.corrections.scribbles import OwnClass, as_masks, check_classes
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
-from napari_unet_cells.training.crops import UNKNOWN
+from napari_unet_cells.layers.metadata import is_ours
+from napari_unet_cells.layers.selection import image_layers
 
 TWO = [OwnClass("background", "#808080"), OwnClass("nucleus", "#ff8800")]
 
@@ -47,8 +48,8 @@ def test_strokes_become_a_dataset(make_napari_viewer, tmp_path):
     assert layer.mode == "paint"
     assert viewer.layers.selection.active is layer
     np.testing.assert_allclose(layer.scale, image.scale)
-    assert facts.is_ours(layer)
-    assert layer not in facts.image_layers(viewer.layers)
+    assert is_ours(layer)
+    assert layer not in image_layers(viewer.layers)
     with pytest.raises(UserError, match="Nothing is painted"):
         approved_of(layer, viewer.layers)
     layer.brush_size = 9

@@ -16,7 +16,8 @@ from napari_unet_cells.datasets.items import read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import EXPORTERS, Export, proposed_path
 from napari_unet_cells.files import FileExists, read_image
-from napari_unet_cells.layers.metadata import CLASSES, PixelSize
+from napari_unet_cells.layers.metadata import CLASSES
+from napari_unet_cells.layers.pixel_size import PixelSize
 
 
 def make_export(labels, size=None):

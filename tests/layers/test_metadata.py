@@ -9,15 +9,21 @@ import pytest
 import tifffile
 from napari.layers import Image, Labels, Points
 
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.export_source import export_record, export_source, pixel_size
+from napari_unet_cells.layers.image_planes import describe_source, planes_for, stack_axes
+from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata, tell
+from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, told_pixel_size
+from napari_unet_cells.layers.selection import image_for, image_layers, labels_for
+from napari_unet_cells.layers.transforms import describe_transform, place_of, place_without
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
 
 
-def result(image, role=facts.CELLS, **place):
-    metadata = facts.result_metadata(role, facts.image_id(image), {"version": "1"})
+def result(image, role=CELLS, **place):
+    metadata = result_metadata(role, image_id(image), {"version": "1"})
     return Labels(np.zeros((6, 8), np.uint16), name="result", metadata=metadata, **place)
 
 
@@ -27,28 +33,28 @@ def image():
 
 
 def test_only_images_that_are_not_ours_are_offered(image):
-    ours = Image(np.zeros((6, 8)), metadata=facts.result_metadata("heat map", "?", {}))
-    assert facts.image_layers([image, ours, result(image), Points()]) == [image]
+    ours = Image(np.zeros((6, 8)), metadata=result_metadata("heat map", "?", {}))
+    assert image_layers([image, ours, result(image), Points()]) == [image]
 
 
 def test_the_image_follows_the_active_layer(image):
     other = Image(np.zeros((4, 4)), name="other")
     cells = result(image)
     layers = [image, cells, other]
-    assert facts.image_for(other, layers) is other
-    assert facts.image_for(cells, layers, current=other) is image  # its source, not the shown one
-    assert facts.image_for(None, layers, current=image) is image
-    assert facts.image_for(None, layers) is other  # the topmost
-    assert facts.image_for(cells, [cells, other], current=image) is other  # the source is gone
-    assert facts.image_for(None, [cells]) is None
+    assert image_for(other, layers) is other
+    assert image_for(cells, layers, current=other) is image  # its source, not the shown one
+    assert image_for(None, layers, current=image) is image
+    assert image_for(None, layers) is other  # the topmost
+    assert image_for(cells, [cells, other], current=image) is other  # the source is gone
+    assert image_for(None, [cells]) is None
 
 
 def test_labels_follow_the_active_layer(image):
     first, second = result(image), result(image)
-    assert facts.labels_for(first, [image, first, second]) is first
-    assert facts.labels_for(image, [image, first, second], current=first) is first
-    assert facts.labels_for(image, [image, first, second]) is second
-    assert facts.labels_for(image, [image]) is None
+    assert labels_for(first, [image, first, second]) is first
+    assert labels_for(image, [image, first, second], current=first) is first
+    assert labels_for(image, [image, first, second]) is second
+    assert labels_for(image, [image]) is None
 
 
 def test_place_of_an_image_puts_labels_on_it():
@@ -56,11 +62,11 @@ def test_place_of_an_image_puts_labels_on_it():
         np.zeros((6, 8)), scale=(0.5, 0.25), translate=(3, 4), rotate=30, shear=[0.2],
         affine=[[1, 0.1, 5], [0, 1, 6], [0, 0, 1]], units=("um", "um"), axis_labels=("y", "x"),
     )  # fmt: skip
-    labels = Labels(np.zeros((6, 8), np.uint8), **facts.place_of(image))
+    labels = Labels(np.zeros((6, 8), np.uint8), **place_of(image))
     for point in ((0, 0), (5, 7)):
         np.testing.assert_allclose(labels.data_to_world(point), image.data_to_world(point))
     assert labels.axis_labels == ("y", "x")
-    json.dumps(facts.describe_transform(labels))
+    json.dumps(describe_transform(labels))
 
 
 def placed_like(labels, image, labels_index, image_index):
@@ -78,19 +84,19 @@ TURNED = {
 
 def test_labels_of_one_plane_lie_in_this_plane():
     image = Image(np.random.default_rng(0).random((5, 6, 8)), **TURNED)
-    labels = Labels(np.zeros((1, 6, 8), np.uint8), **facts.place_of(image, (3,)))
+    labels = Labels(np.zeros((1, 6, 8), np.uint8), **place_of(image, (3,)))
     placed_like(labels, image, (0, 2, 5), (3, 2, 5))
-    assert [(axis.axis, axis.length) for axis in facts.stack_axes(image)] == [(0, 5)]
-    assert facts.planes_for(image, (3,)).shape == (6, 8)
-    assert facts.planes_for(image, None).shape == (5, 6, 8)
-    assert facts.describe_source(image, (3,))["plane"] == [3]
+    assert [(axis.axis, axis.length) for axis in stack_axes(image)] == [(0, 5)]
+    assert planes_for(image, (3,)).shape == (6, 8)
+    assert planes_for(image, None).shape == (5, 6, 8)
+    assert describe_source(image, (3,))["plane"] == [3]
 
 
 @pytest.mark.parametrize("place", [{}, TURNED], ids=["plain", "turned"])
 def test_a_channel_lies_where_its_stack_lies(place):
     stack = Image(np.zeros((5, 6, 8)), axis_labels=("c", "y", "x"), **place)
-    assert facts.stack_axes(stack)[0].is_channel
-    channel = Image(np.zeros((6, 8)), **facts.place_without(stack, 0))
+    assert stack_axes(stack)[0].is_channel
+    channel = Image(np.zeros((6, 8)), **place_without(stack, 0))
     for index in ((0, 0), (5, 7)):
         expected = stack.data_to_world((2, *index))[1:]
         np.testing.assert_allclose(channel.data_to_world(index), expected)
@@ -100,10 +106,10 @@ def test_a_channel_lies_where_its_stack_lies(place):
 
 def test_planes_come_at_full_resolution():
     rgb = Image(np.zeros((40, 50, 3), np.uint8), rgb=True)
-    assert facts.planes_for(rgb, ()).shape == (40, 50)
-    assert facts.stack_axes(rgb) == ()
+    assert planes_for(rgb, ()).shape == (40, 50)
+    assert stack_axes(rgb) == ()
     levels = Image([np.zeros((40, 50)), np.zeros((20, 25))], multiscale=True)
-    assert facts.planes_for(levels, ()).shape == (40, 50)
+    assert planes_for(levels, ()).shape == (40, 50)
 
 
 def tiff(path, size):
@@ -116,26 +122,26 @@ def tiff(path, size):
 
 
 def size_of(layer, layers):
-    return facts.pixel_size(facts.export_source(layer, layers))
+    return pixel_size(export_source(layer, layers))
 
 
 def test_pixel_size_comes_from_the_layer_else_from_its_file(tmp_path):
     image = tiff(tmp_path / "image.tif", 0.25)
     plain = Labels(np.zeros((6, 8), np.uint16))
-    assert size_of(plain, [image, plain]) == facts.PixelSize(1.0, 1.0, "pixel")  # not its labels
+    assert size_of(plain, [image, plain]) == PixelSize(1.0, 1.0, "pixel")  # not its labels
     labels = result(image)
-    assert size_of(labels, [image, labels]) == facts.PixelSize(0.25, 0.25, "micrometer")
+    assert size_of(labels, [image, labels]) == PixelSize(0.25, 0.25, "micrometer")
     scaled = result(image, scale=(2, 3), units=("nm", "nm"))
-    assert size_of(scaled, [image, scaled]) == facts.PixelSize(2.0, 3.0, "nanometer")
+    assert size_of(scaled, [image, scaled]) == PixelSize(2.0, 3.0, "nanometer")
 
 
 def test_pixel_size_is_never_that_of_another_image(tmp_path):
     image, other = tiff(tmp_path / "image.tif", 0.25), tiff(tmp_path / "other.tif", 0.1)
     labels = result(image)
     assert size_of(labels, [image, other]).x == 0.25
-    assert size_of(labels, [other]) == facts.PixelSize(1.0, 1.0, "pixel")  # its image is gone
-    provenance = {"source": facts.describe_source(image)}
-    metadata = facts.result_metadata(facts.CELLS, facts.image_id(image), provenance)
+    assert size_of(labels, [other]) == PixelSize(1.0, 1.0, "pixel")  # its image is gone
+    provenance = {"source": describe_source(image)}
+    metadata = result_metadata(CELLS, image_id(image), provenance)
     labels = Labels(np.zeros((6, 8), np.uint16), metadata=metadata)
     assert size_of(labels, [other]).x == 0.25  # the provenance knows the file
 
@@ -143,15 +149,15 @@ def test_pixel_size_is_never_that_of_another_image(tmp_path):
 def test_the_user_tells_what_neither_layer_nor_file_knows(tmp_path):
     image = Image(np.zeros((6, 8)), name="plain")
     labels = result(image)
-    assert facts.image_pixel_size(image)() == facts.PixelSize(1.0, 1.0, "pixel")
-    facts.tell(image, pixel_size=(0.3, 0.3, "micrometer"))
-    told = facts.PixelSize(0.3, 0.3, "micrometer")
-    assert facts.image_pixel_size(image)() == size_of(labels, [image, labels]) == told
+    assert image_pixel_size(image)() == PixelSize(1.0, 1.0, "pixel")
+    tell(image, pixel_size=(0.3, 0.3, "micrometer"))
+    told = PixelSize(0.3, 0.3, "micrometer")
+    assert image_pixel_size(image)() == size_of(labels, [image, labels]) == told
     file = tiff(tmp_path / "image.tif", 0.25)
-    facts.tell(file, pixel_size=(0.3, 0.3, "micrometer"))
-    assert facts.image_pixel_size(file)().x == 0.25  # the file knows better
-    facts.tell(image, pixel_size=None)
-    assert facts.told_pixel_size(image) is None
+    tell(file, pixel_size=(0.3, 0.3, "micrometer"))
+    assert image_pixel_size(file)().x == 0.25  # the file knows better
+    tell(image, pixel_size=None)
+    assert told_pixel_size(image) is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_the_user_tells_what_neither_layer_nor_file_knows(tmp_path):
 )
 def test_stacks_are_exported_with_their_axes(shape, labels, axes, exported):
     layer = Labels(np.zeros(shape, np.uint16), axis_labels=labels)
-    source = facts.export_source(layer, [])
+    source = export_source(layer, [])
     assert source.axes == axes
     assert source.labels.shape == exported
 
@@ -178,19 +184,17 @@ def test_levels_and_five_axes_are_not_exported():
         Labels([np.zeros((60, 80), int), np.zeros((30, 40), int)], multiscale=True, name="stack"),
     ):
         with pytest.raises(UserError, match="'stack' has several levels or more axes than"):
-            facts.export_source(layer, [])
+            export_source(layer, [])
 
 
 def test_record_tells_corrected_from_untouched_labels(image):
     made = np.arange(48, dtype=np.uint16).reshape(6, 8)
-    metadata = facts.result_metadata(
-        facts.CELLS, facts.image_id(image), {"version": "1"}, facts.digest(made)
-    )
+    metadata = result_metadata(CELLS, image_id(image), {"version": "1"}, digest(made))
     layer = Labels(made.copy(), metadata=metadata)
-    size = facts.PixelSize(1, 1, "pixel")
+    size = PixelSize(1, 1, "pixel")
 
     def corrected(layer):
-        record = facts.export_record(facts.export_source(layer, [image]), size)
+        record = export_record(export_source(layer, [image]), size)
         json.dumps(record)
         return record["corrected_by_hand"]
 

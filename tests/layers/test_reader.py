@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import EXPORTERS, Export
 from napari_unet_cells.files import write_labels
-from napari_unet_cells.layers import metadata as facts
-from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.layers.export_source import (
+    ExportSource,
+    export_record,
+    export_source,
+    pixel_size,
+)
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, INPUT, OURS, is_ours, result_metadata
+from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.layers.reader import (
     PATTERNS,
     class_colors,
@@ -21,6 +28,7 @@ from napari_unet_cells.layers.reader import (
     open_result,
     prefer_reader,
 )
+from napari_unet_cells.layers.transforms import describe_transform
 
 PROVENANCE = {"program": "napari-unet-cells", "classes": ["background", "cell", "boundary"]}
 
@@ -74,7 +82,7 @@ def test_result_without_a_record_has_its_pixel_size_and_its_maker(tmp_path, cell
     assert attributes["scale"] == pytest.approx([0.5, 0.25])
     assert attributes["units"] == ["micrometer", "micrometer"]
     assert attributes["axis_labels"] == ["y", "x"]
-    expected = facts.result_metadata(facts.CELLS, "", PROVENANCE, facts.digest(cells))
+    expected = result_metadata(CELLS, "", PROVENANCE, digest(cells))
     assert attributes["metadata"] == expected
     assert "colormap" not in attributes
 
@@ -114,9 +122,9 @@ def test_an_export_lies_where_it_was(tmp_path, cells, kept_in):
         tifffile.imwrite(path, cells)
     _, attributes = open_one(path)
     assert {name: attributes[name] for name in TURNED} == TURNED
-    ours = attributes["metadata"][facts.OURS]
+    ours = attributes["metadata"][OURS]
     assert ours["provenance"] == PROVENANCE
-    assert ours["digest"] == facts.digest(cells)
+    assert ours["digest"] == digest(cells)
 
 
 def test_singleton_axes_come_back(tmp_path, cells):
@@ -136,7 +144,7 @@ def test_labels_that_lay_in_pixels_keep_the_size_that_the_file_knows(tmp_path, c
     _, attributes = open_one(path)
     assert attributes["scale"] == [1, 1]
     assert attributes["units"] == ["pixel", "pixel"]
-    assert attributes["metadata"][facts.INPUT] == {"pixel_size": (0.5, 0.25, "micrometer")}
+    assert attributes["metadata"][INPUT] == {"pixel_size": (0.5, 0.25, "micrometer")}
 
 
 @pytest.mark.parametrize(
@@ -173,10 +181,10 @@ def test_a_json_that_is_no_record_is_left_aside(tmp_path, cells, text):
 def test_what_was_corrected_stays_corrected(tmp_path, cells):
     record = {**PROVENANCE, "transform": TURNED, "corrected_by_hand": True}
     labels, attributes = open_one(export(tmp_path / "a_cells.tif", cells, record))
-    made = attributes["metadata"][facts.OURS]
-    source = facts.ExportSource(labels, "YX", "a", made, TURNED, None)
+    made = attributes["metadata"][OURS]
+    source = ExportSource(labels, "YX", "a", made, TURNED, None)
     size = PixelSize(1, 1, "pixel")
-    assert facts.export_record(source, size)["corrected_by_hand"] is True
+    assert export_record(source, size)["corrected_by_hand"] is True
 
 
 def test_classes_have_their_colors(tmp_path):
@@ -185,25 +193,25 @@ def test_classes_have_their_colors(tmp_path):
     labels, attributes = open_one(path)
     assert labels.dtype == np.uint8
     assert attributes["colormap"] == class_colors(3)
-    assert attributes["metadata"] == facts.result_metadata(facts.CLASSES, "", PROVENANCE)
+    assert attributes["metadata"] == result_metadata(CLASSES, "", PROVENANCE)
 
 
 @pytest.mark.parametrize(
     ("name", "record", "role"),
     [
-        ("a_classes.tif", {}, facts.CLASSES),
-        ("a_cells.tif", {}, facts.CELLS),
-        ("anything.tif", {}, facts.CELLS),
-        ("anything.tif", {"layer": "a classes"}, facts.CLASSES),
-        ("anything.tif", {"layer": "a classes", "role": "cells"}, facts.CELLS),
-        ("anything.tif", {"role": "classes"}, facts.CLASSES),
+        ("a_classes.tif", {}, CLASSES),
+        ("a_cells.tif", {}, CELLS),
+        ("anything.tif", {}, CELLS),
+        ("anything.tif", {"layer": "a classes"}, CLASSES),
+        ("anything.tif", {"layer": "a classes", "role": "cells"}, CELLS),
+        ("anything.tif", {"role": "classes"}, CLASSES),
     ],
 )
 def test_the_role_is_recorded_or_named(tmp_path, cells, name, record, role):
     path = write_labels(tmp_path / name, cells, provenance={**PROVENANCE, **record})
     ((_, attributes, _),) = open_result(path)
-    assert attributes["metadata"][facts.OURS]["role"] == role
-    assert attributes["metadata"][facts.OURS]["provenance"] == PROVENANCE
+    assert attributes["metadata"][OURS]["role"] == role
+    assert attributes["metadata"][OURS]["provenance"] == PROVENANCE
 
 
 @pytest.mark.parametrize(
@@ -320,9 +328,9 @@ def test_a_dropped_result_opens_as_labels_in_its_place(viewer, questions, tmp_pa
     assert [layer.name, classes.name] == ["a_cells", "a_classes"]
     assert {type(layer).__name__, type(classes).__name__} == {"Labels"}
     np.testing.assert_array_equal(layer.data, cells)
-    assert facts.is_ours(layer)
+    assert is_ours(layer)
     assert layer.source.reader_plugin == "napari-unet-cells"
-    found = facts.describe_transform(layer)
+    found = describe_transform(layer)
     assert found.keys() == TURNED.keys()
     for name in ("scale", "translate", "rotate", "shear", "affine"):
         np.testing.assert_allclose(found[name], TURNED[name], atol=1e-12)
@@ -330,10 +338,10 @@ def test_a_dropped_result_opens_as_labels_in_its_place(viewer, questions, tmp_pa
     np.testing.assert_allclose(classes.get_color(1)[:3], np.array([0x2C, 0xA2, 0x5F]) / 255)
     assert classes.get_color(0) is None  # background is not drawn
     layer.data_setitem((np.array([0]), np.array([0])), 300)  # can be corrected
-    source = facts.export_source(layer, viewer.layers)
-    size = facts.pixel_size(source)
+    source = export_source(layer, viewer.layers)
+    size = pixel_size(source)
     assert size == PixelSize(0.5, 0.25, "micrometer")
-    assert facts.export_record(source, size)["corrected_by_hand"] is True
+    assert export_record(source, size)["corrected_by_hand"] is True
 
 
 @pytest.mark.gui

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, INPUT, OURS, result_metadata
 from napari_unet_cells.layers.reader import open_result
+from napari_unet_cells.layers.transforms import describe_transform
 from napari_unet_cells.layers.writer import write_layer
 
 PROVENANCE = {"program": "napari-unet-cells", "classes": ["background", "cell", "boundary"]}
@@ -56,12 +58,12 @@ def test_file_has_a_tiff_ending_and_a_record_beside_it(tmp_path, cells, typed, w
 
 
 def test_record_says_what_it_is_and_where_it_lies(tmp_path, cells):
-    made = facts.result_metadata(facts.CLASSES, "7", PROVENANCE)
+    made = result_metadata(CLASSES, "7", PROVENANCE)
     attributes = MICROMETERS | {"metadata": made, "translate": [3, 4]}
     mask, _ = write_layer(str(tmp_path / "a.tif"), cells, attributes)
     record = read_provenance(mask)
     assert record["program"] == PROVENANCE["program"]
-    assert record["role"] == facts.CLASSES
+    assert record["role"] == CLASSES
     assert record["layer"] == "a cells"
     assert record["transform"]["translate"] == [3, 4]
     assert record["pixel_size"] == {"y": 0.5, "x": 0.25, "unit": "micrometer"}
@@ -105,7 +107,7 @@ def test_mirrored_and_plain_layers_are_saved(tmp_path, cells):
 
 
 def test_size_that_only_the_user_or_an_older_file_knew_is_kept(tmp_path, cells):
-    told = {facts.INPUT: {"pixel_size": (0.3, 0.3, "micrometer")}}
+    told = {INPUT: {"pixel_size": (0.3, 0.3, "micrometer")}}
     mask, _ = write_layer(str(tmp_path / "a.tif"), cells, {"metadata": told})
     ((labels, attributes, _),) = open_result(mask)
     assert attributes["scale"] == [1, 1]  # in its place, over an image without a scale
@@ -189,19 +191,19 @@ def viewer(make_napari_viewer):
 @pytest.mark.parametrize("dtype", ["uint16", "int64"])
 def test_saved_and_opened_again_nothing_has_changed(viewer, tmp_path, n_planes, dtype):
     stack = np.random.default_rng(0).integers(0, 9, (n_planes, 6, 8)).astype(dtype)
-    made = facts.result_metadata(facts.CELLS, "", PROVENANCE, facts.digest(stack))
+    made = result_metadata(CELLS, "", PROVENANCE, digest(stack))
     layer = viewer.add_labels(stack, name="a", metadata=made, **TURNED)
     path = str(tmp_path / "a_cells.tif")
     written = viewer.layers.save(path, plugin=PLUGIN)
     assert names_of(written) == ["a_cells.tif", "a_cells.json"]
     (again,) = viewer.open(path, plugin=PLUGIN)
     np.testing.assert_array_equal(again.data, layer.data)
-    before, after = (facts.describe_transform(one) for one in (layer, again))
+    before, after = (describe_transform(one) for one in (layer, again))
     for name in ("scale", "translate", "rotate", "shear", "affine"):
         np.testing.assert_allclose(after[name], before[name], atol=1e-9)
     assert (after["units"], after["axis_labels"]) == (before["units"], before["axis_labels"])
     np.testing.assert_allclose(again.data_to_world((0, 5, 7)), layer.data_to_world((0, 5, 7)))
-    assert again.metadata[facts.OURS]["provenance"] == PROVENANCE
+    assert again.metadata[OURS]["provenance"] == PROVENANCE
 
 
 @pytest.mark.gui

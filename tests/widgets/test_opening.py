@@ -11,7 +11,7 @@ from napari.settings import get_settings
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet_cells.files import write_labels
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import file_of, is_ours
 from napari_unet_cells.settings import Preferences, set_preferences
 from napari_unet_cells.widgets import opening
 from napari_unet_cells.widgets.opening import ask_and_open, open_drops, open_files
@@ -63,9 +63,9 @@ def test_a_result_opens_in_its_place_and_as_ours(viewer, choose, result, said):
     assert list(viewer.layers) == [layer]
     np.testing.assert_allclose(layer.scale, (0.5, 0.25))
     assert [str(unit) for unit in layer.units] == ["micrometer"] * 2
-    assert facts.is_ours(layer)
+    assert is_ours(layer)
     assert layer.data.max() == 47
-    assert facts.file_of(layer) == result
+    assert file_of(layer) == result
     assert said == []
 
 
@@ -74,7 +74,7 @@ def test_a_file_of_any_name_can_be_chosen(viewer, choose, tmp_path):
     choose(tmp_path / "truth.tif")
     (layer,) = ask_and_open(viewer)
     assert (type(layer).__name__, layer.name) == ("Labels", "truth")
-    assert not facts.is_ours(layer)
+    assert not is_ours(layer)
 
 
 def test_cancel_opens_nothing(viewer, choose):

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.planes import Plane, Planes
 from napari_unet_cells.core.regions import Place, Review
 from napari_unet_cells.corrections.scribbles import as_masks, is_strokes
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
-from napari_unet_cells.layers.metadata import PixelSize
-from napari_unet_cells.training.crops import UNKNOWN
+from napari_unet_cells.layers.image_planes import describe_source, planes_for
+from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW, is_ours
+from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size
+from napari_unet_cells.layers.selection import image_layers, source_image
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
     """
     if is_strokes(layer):
         return _painted(layer, list(layers))
-    review = layer.metadata.get(facts.REVIEW)
+    review = layer.metadata.get(REVIEW)
     if review is None or not review.approved:
         raise UserError(
             f"No region of '{layer.name}' is approved yet. In Correct, look at a region, put right "
             "what is wrong in it, and press Approve and next."
         )
     approved = _taken(layer, list(layers), layer.data, review)
-    if approved.made.get("role") == facts.CLASSES and makes_cells(approved.classes):
+    if approved.made.get("role") == CLASSES and makes_cells(approved.classes):
         raise UserError(
             f"'{layer.name}' holds the classes that the cells were made of. Correct and approve "
             "the cells themselves, in the layer of this name."
@@ -115,19 +117,19 @@ def _painted(layer: Any, layers: Sequence[Any]) -> Approved:
 
 def _taken(layer: Any, layers: Sequence[Any], labels: NDArray[Any], review: Review) -> Approved:
     """Take what was approved of labels, with their image."""
-    made = layer.metadata.get(facts.OURS, {})
+    made = layer.metadata.get(OURS, {})
     image = _image_of(layer, layers)
     shown = made.get("provenance", {}).get("source", {}).get("plane")
-    planes = facts.planes_for(image, shown)
+    planes = planes_for(image, shown)
     _check_sizes(layer, image, planes, review)
     return Approved(
         labels,
         review,
         dict(review.approved),
         planes,
-        facts.image_pixel_size(image),
+        image_pixel_size(image),
         made,
-        facts.describe_source(image, shown),
+        describe_source(image, shown),
         layer.name,
     )
 
@@ -144,14 +146,12 @@ def makes_cells(classes: Sequence[str]) -> bool:
 
 
 def _image_of(layer: Any, layers: Sequence[Any]) -> Any:
-    if facts.is_ours(layer):
-        image = facts.source_image(layer, layers)
+    if is_ours(layer):
+        image = source_image(layer, layers)
     else:  # hers, or opened from a file: the image that she painted it on has its size
         shape = tuple(layer.data.shape)
-        images = facts.image_layers(layers)
-        image = next(
-            (i for i in reversed(images) if facts.planes_for(i, None).shape == shape), None
-        )
+        images = image_layers(layers)
+        image = next((i for i in reversed(images) if planes_for(i, None).shape == shape), None)
     if image is None:
         raise UserError(
             f"The image of '{layer.name}' is not open any more, and its pixels belong into the "

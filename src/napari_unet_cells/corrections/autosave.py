@@ -62,7 +62,10 @@ from napari_unet_cells.corrections.session_files import (
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import jsonable
-from napari_unet_cells.layers import metadata as facts_of
+from napari_unet_cells.layers.image_planes import pixels_of
+from napari_unet_cells.layers.metadata import INPUT, OURS, file_of
+from napari_unet_cells.layers.selection import source_image
+from napari_unet_cells.layers.transforms import describe_transform
 
 #: Saves from one that holds all regions to the next.
 SAVES_A_BASE = 20
@@ -377,12 +380,12 @@ def describe(
         the world; ``metadata``, ours; ``image``, the same for the image, None where nothing
         is known of it.
     """
-    image = facts_of.source_image(layer, layers)
-    ours = (facts_of.OURS, facts_of.INPUT)
+    image = source_image(layer, layers)
+    ours = (OURS, INPUT)
     described: dict[str, Any] = jsonable(
         {
             "name": layer.name,
-            "place": facts_of.describe_transform(layer),
+            "place": describe_transform(layer),
             "metadata": {key: layer.metadata[key] for key in ours if key in layer.metadata},
         }
     )
@@ -393,16 +396,16 @@ def describe(
 
 
 def _describe_image(image: Any) -> dict[str, Any]:
-    path = facts_of.file_of(image)
-    pixels = facts_of.pixels_of(image)
+    path = file_of(image)
+    pixels = pixels_of(image)
     described: dict[str, Any] = jsonable(
         {
             "path": None if path is None else path.absolute(),
             "name": image.name,
             "shape": pixels.shape,
             "dtype": str(pixels.dtype),
-            "place": facts_of.describe_transform(image),
-            "told": image.metadata.get(facts_of.INPUT, {}),
+            "place": describe_transform(image),
+            "told": image.metadata.get(INPUT, {}),
             "reader": image.source.reader_plugin,
         }
     )
@@ -410,7 +413,7 @@ def _describe_image(image: Any) -> dict[str, Any]:
 
 
 def _image_in_provenance(layer: Any) -> dict[str, Any] | None:
-    source = layer.metadata.get(facts_of.OURS, {}).get("provenance", {}).get("source", {})
+    source = layer.metadata.get(OURS, {}).get("provenance", {}).get("source", {})
     if "layer" not in source:
         return None
     kept: dict[str, Any] = jsonable({key: source.get(key) for key in ("path", "shape")})

@@ -53,7 +53,7 @@ from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, read_image, write_labels
 from napari_unet_cells.files.pixels import write_pixels
-from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.layers.pixel_size import PixelSize
 
 #: Version of the records.
 FORMAT = 1

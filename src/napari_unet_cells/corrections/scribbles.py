@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.image_planes import describe_source, planes_for
+from napari_unet_cells.layers.metadata import OURS, REVIEW, image_id, result_metadata
+from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.models.catalogue import MAX_CLASSES
 
 #: Role of such a layer in its metadata, beside `layers.CELLS` and `layers.CLASSES`.
@@ -85,21 +87,21 @@ def layer_arguments(
         Where the classes or the image cannot be used.
     """
     check_classes(classes)
-    planes = facts.planes_for(image, shown)
+    planes = planes_for(image, shown)
     data = np.zeros((1,) * len(shown or ()) + planes.shape, np.uint8)
     provenance = {
         "classes": [own.name.strip() for own in classes],
         "colors": [own.color for own in classes],
-        "source": facts.describe_source(image, shown),
+        "source": describe_source(image, shown),
     }
     return {
         "data": data,
         "name": f"{image.name} strokes",
         "metadata": {
-            **facts.result_metadata(STROKES, facts.image_id(image), provenance),
-            facts.REVIEW: Review(data),
+            **result_metadata(STROKES, image_id(image), provenance),
+            REVIEW: Review(data),
         },
-        **facts.place_of(image, shown),
+        **place_of(image, shown),
     }
 
 
@@ -112,7 +114,7 @@ def stroke_colors(made: Mapping[str, Any]) -> dict[int | None, str]:
 
 def is_strokes(layer: Any) -> bool:
     """Whether the user paints classes of her own in this layer."""
-    return bool(layer.metadata.get(facts.OURS, {}).get("role") == STROKES)
+    return bool(layer.metadata.get(OURS, {}).get("role") == STROKES)
 
 
 def as_masks(labels: NDArray[Any]) -> NDArray[np.uint8]:

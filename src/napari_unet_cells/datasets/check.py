@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.datasets.index import (
     INDEX,
     Record,
@@ -22,7 +23,6 @@ from napari_unet_cells.datasets.items import Item, record_item
 from napari_unet_cells.datasets.layouts import Finding, find_pairs
 from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.training.crops import UNKNOWN
 
 
 def check(folder: str | Path) -> list[Finding]:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.regions import Region
 from napari_unet_cells.datasets.holdout import Member, decide, enough
@@ -42,7 +43,6 @@ from napari_unet_cells.datasets.index import (
 from napari_unet_cells.datasets.layouts import find_pairs
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image
-from napari_unet_cells.training.crops import UNKNOWN
 
 #: Ids are counted in arrays as long as the highest of them; higher ones are renumbered.
 _HIGHEST_ID = 2**20

@@ -25,8 +25,11 @@ from napari_unet_cells.files.atomic import with_ending
 from napari_unet_cells.files.pixels import write_pixels
 from napari_unet_cells.files.tables import table_path
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
-from napari_unet_cells.layers import metadata as facts
-from napari_unet_cells.layers.metadata import PixelSize
+from napari_unet_cells.layers.image_planes import pixels_of
+from napari_unet_cells.layers.metadata import OURS
+from napari_unet_cells.layers.pixel_size import PixelSize
+from napari_unet_cells.layers.selection import image_layers, source_image
+from napari_unet_cells.layers.transforms import describe_transform
 from napari_unet_cells.settings import preferences
 
 
@@ -115,10 +118,10 @@ def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
     layers : iterable of layers
         All layers of the viewer.
     """
-    images = facts.image_layers(layers)
-    made = layer.metadata.get(facts.OURS, {})
+    images = image_layers(layers)
+    made = layer.metadata.get(OURS, {})
     if made:
-        source = facts.source_image(layer, images)
+        source = source_image(layer, images)
         if source is None:
             return ImageChannels(
                 {}, "The image that the cells were found in is gone, so intensities are missing."
@@ -139,19 +142,19 @@ def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
 
 def _lie_alike(one: Any, other: Any) -> bool:
     """Whether two layers have the same planes in the same place of the world."""
-    places = [facts.describe_transform(layer) for layer in (one, other)]
+    places = [describe_transform(layer) for layer in (one, other)]
     keys = ("scale", "translate", "rotate", "shear", "affine")
     return _grid(one) == _grid(other) and all(places[0][k] == places[1][k] for k in keys)
 
 
 def _grid(layer: Any) -> tuple[int, ...]:
-    shape = tuple(facts.pixels_of(layer).shape)
+    shape = tuple(pixels_of(layer).shape)
     return shape[:-1] if getattr(layer, "rgb", False) else shape
 
 
 def _pixels_at(image: Any, shape: tuple[int, ...], plane: tuple[int, ...]) -> Any:
     """Give an image in the shape of squeezed labels, None where it has another."""
-    pixels, grid = facts.pixels_of(image), _grid(image)
+    pixels, grid = pixels_of(image), _grid(image)
     if plane and len(plane) == len(grid) - 2:
         pixels, grid = pixels[plane], grid[len(plane) :]
     squeezed = tuple(n for axis, n in enumerate(shape) if n > 1 or axis >= len(shape) - 2)

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.outlines import Outline, Ring, fill, outlines
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.metadata import CLASSES
-from napari_unet_cells.training.crops import UNKNOWN
 
 
 @dataclass(frozen=True)

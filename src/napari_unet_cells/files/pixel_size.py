@@ -28,6 +28,9 @@ NO_SCALE = Scale(None, "pixel", None)
 
 # our name -> micrometers, ImageJ's and OME's name for it
 MICROMETERS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
+
+#: Symbols of the units, as they are shown.
+SYMBOLS = {"micrometer": "\N{MICRO SIGN}m", "nanometer": "nm", "millimeter": "mm", "pixel": "px"}
 IMAGEJ_UNITS = {"nanometer": "nm", "micrometer": "um", "millimeter": "mm"}
 OME_UNITS = IMAGEJ_UNITS | {"micrometer": "\N{MICRO SIGN}m"}
 

@@ -21,16 +21,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files import Image, read_image, read_provenance
-from napari_unet_cells.layers.metadata import (
-    CELLS,
-    CLASSES,
-    INPUT,
-    axis_letters,
-    digest,
-    result_metadata,
-)
+from napari_unet_cells.layers.image_planes import axis_letters
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, INPUT, result_metadata
 from napari_unet_cells.sample_data import LayerData
 
 PathLike: TypeAlias = str | Path
@@ -44,7 +39,7 @@ CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6eb
 #: What `layers.export_record` adds to the provenance of a run: true of one file only.
 OF_ONE_FILE = ("corrected_by_hand", "layer", "pixel_size", "role", "transform")
 
-#: No checksum that `layers.digest` gives: whatever was corrected once stays so.
+#: No checksum that `core.labels.digest` gives: whatever was corrected once stays so.
 _CORRECTED = -1
 
 

@@ -23,13 +23,13 @@ import numpy as np
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json, write_labels
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
-from napari_unet_cells.layers.metadata import (
-    PixelSize,
+from napari_unet_cells.layers.export_source import (
     export_record,
     export_source,
     pixel_size,
     plane_step,
 )
+from napari_unet_cells.layers.pixel_size import PixelSize
 
 
 def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, write_json
 from napari_unet_cells.models.model_file import check_model_file
-from napari_unet_cells.settings import models_folder, preferences
+from napari_unet_cells.settings import models_folder, preferences, recall, remember
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +28,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells"
 
-#: Key of `choices` under which the default model is remembered.
+#: Key of `settings` under which the default model is remembered.
 _DEFAULT = "default_model"
 
 #: A class image is 8 bit, and the value 255 stays free.

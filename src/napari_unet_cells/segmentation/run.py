@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.metrics import THRESHOLDS, compare
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.engine.engine import Engine
-from napari_unet_cells.layers.metadata import digest
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import Event, Settings, check_channels, segment_planes
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of

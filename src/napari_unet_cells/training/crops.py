@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from PIL import ImageFilter
 from scipy import ndimage
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.normalize import Limits, normalize, percentile_limits
 from napari_unet_cells.training.intensity import (
     ANY_LIGHT,
@@ -29,9 +30,6 @@ from napari_unet_cells.training.intensity import (
 )
 
 BACKGROUND, CELL, BOUNDARY = 0, 1, 2
-
-#: In masks of classes: a pixel that nobody annotated.
-UNKNOWN = 255
 
 #: Beyond these the pixels of an image tell nothing any more.
 ZOOMS = (0.3, 5.0)

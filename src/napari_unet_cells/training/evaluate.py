@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.metrics import (
     ClassScore,
     ClassSummary,
@@ -26,7 +27,6 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.catalogue import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings, check_channels, segment_planes
 from napari_unet_cells.segmentation.result import Result
-from napari_unet_cells.training.crops import UNKNOWN
 
 
 @dataclass(frozen=True)

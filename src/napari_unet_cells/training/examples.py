@@ -38,7 +38,7 @@ class Case:
     item : Item
     image : array, (y, x) or (y, x, channels)
     truth : int32 array, (y, x)
-        Cells, or classes (`augment.UNKNOWN` where nobody annotated).
+        Cells, or classes (`core.labels.UNKNOWN` where nobody annotated).
     limits : Limits
         Of the plane that the image was cut out of.
     inside : tuple of slices

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.metrics import (
     ClassScore,
     ImageScore,
@@ -51,7 +52,6 @@ from napari_unet_cells.segmentation.result import Adjustable
 from napari_unet_cells.settings import models_folder
 from napari_unet_cells.training.calibrate import fit_instances
 from napari_unet_cells.training.crops import (
-    UNKNOWN,
     Annotated,
     AugmentOptions,
     Cropper,

@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import file_of, tell
 from napari_unet_cells.layers.reader import open_result, prefer_reader
 from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.settings import preferences
@@ -50,7 +50,7 @@ def open_files(viewer: Viewer, *paths: str | Path) -> list[Any]:
         try:
             for labels, attributes, _ in open_result(path):
                 layer = viewer.add_labels(labels, **attributes)
-                facts.tell(layer, path=str(path))  # as napari's own readers say it
+                tell(layer, path=str(path))  # as napari's own readers say it
                 layers.append(layer)
         except UserError as error:
             show_error(str(error))
@@ -61,7 +61,7 @@ def _folder(viewer: Viewer) -> str:
     """Folder of results, else that of the newest layer that came from a file."""
     if preferences().results_folder:
         return str(Path(preferences().results_folder).expanduser())
-    paths = [path for layer in viewer.layers if (path := facts.file_of(layer)) is not None]
+    paths = [path for layer in viewer.layers if (path := file_of(layer)) is not None]
     return str(paths[-1].parent) if paths else ""
 
 

@@ -15,7 +15,18 @@ import tifffile
 
 from napari_unet_cells.core.regions import RegionGrid, Review
 from napari_unet_cells.corrections.autosave import restore, session_of, sessions, sessions_folder
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    REVIEW,
+    file_of,
+    image_id,
+    result_metadata,
+    tell,
+)
+from napari_unet_cells.layers.pixel_size import told_pixel_size
+from napari_unet_cells.layers.selection import source_image
+from napari_unet_cells.layers.transforms import describe_transform, place_of
 
 pytestmark = pytest.mark.gui
 
@@ -100,13 +111,13 @@ def made_labels(shape=(60, 90), dtype="uint16"):
     return labels
 
 
-def add(viewer, labels=None, role=facts.CELLS, image=None, counts=(2, 3), **attributes):
+def add(viewer, labels=None, role=CELLS, image=None, counts=(2, 3), **attributes):
     """Add labels as a run does."""
     labels = made_labels() if labels is None else labels
     grid = RegionGrid(labels.shape[-2:], counts)
     provenance = {"classes": ["background", "cell", "boundary"]}
-    metadata = facts.result_metadata(role, facts.image_id(image) if image else "", provenance, 1)
-    metadata[facts.REVIEW] = Review(labels, None, grid)
+    metadata = result_metadata(role, image_id(image) if image else "", provenance, 1)
+    metadata[REVIEW] = Review(labels, None, grid)
     return viewer.add_labels(labels, name="nuclei cells", metadata=metadata, **attributes)
 
 
@@ -116,7 +127,7 @@ def save(qtbot, saving):
 
 
 def review_of(layer):
-    return layer.metadata[facts.REVIEW]
+    return layer.metadata[REVIEW]
 
 
 def on_disk(layer):
@@ -208,7 +219,7 @@ def test_the_timer_saves(qtbot, viewer, saving):
 
 def test_a_review_that_comes_after_the_layer_is_found(qtbot, viewer, saving):
     layer = viewer.add_labels(made_labels())
-    layer.metadata[facts.REVIEW] = Review(layer.data)
+    layer.metadata[REVIEW] = Review(layer.data)
     paint(layer, 40, 75)
     save(qtbot, saving)
     np.testing.assert_array_equal(on_disk(layer), layer.data)
@@ -222,7 +233,7 @@ def test_a_new_result_in_the_same_layer_begins_anew(qtbot, viewer, saving):
     assert old.folder is not None
 
     layer.data[:] = layer.data[::-1].copy()
-    layer.metadata[facts.REVIEW] = Review(layer.data)
+    layer.metadata[REVIEW] = Review(layer.data)
     layer.refresh()
     save(qtbot, saving)
     assert os.listdir(sessions_folder()) == []
@@ -424,9 +435,9 @@ def kept(make_napari_viewer, start, tmp_path):
     saving = start(other)
     (image,) = other.open(str(path), plugin="napari")
     image.scale, image.translate = (0.5, 0.5), (3, 4)
-    place = facts.place_of(image) | {"rotate": 20, "units": ("um", "um")}
+    place = place_of(image) | {"rotate": 20, "units": ("um", "um")}
     layer = add(other, image=image, **place)
-    facts.tell(layer, pixel_size=(0.5, 0.5, "micrometer"))
+    tell(layer, pixel_size=(0.5, 0.5, "micrometer"))
     paint(layer, 40, 75)
     review_of(layer).approve(((), 0), "2026-11-03T17:32:00+01:00")
     saving.close()
@@ -451,9 +462,9 @@ def test_the_banner_restores_labels_and_image(qtbot, viewer, saving, kept, banne
 
     assert banner.isHidden()
     image, layer = viewer.layers
-    assert facts.file_of(image) == path
-    assert facts.source_image(layer, viewer.layers) is image
-    assert facts.describe_transform(layer) == facts.describe_transform(before)
+    assert file_of(image) == path
+    assert source_image(layer, viewer.layers) is image
+    assert describe_transform(layer) == describe_transform(before)
     np.testing.assert_array_equal(image.scale, (0.5, 0.5))
     np.testing.assert_array_equal(image.translate, (3, 4))
     np.testing.assert_array_equal(layer.data, before.data)
@@ -461,7 +472,7 @@ def test_the_banner_restores_labels_and_image(qtbot, viewer, saving, kept, banne
     assert layer.name == "nuclei cells"
     assert layer.editable
     assert viewer.layers.selection.active is layer
-    assert facts.told_pixel_size(layer) == facts.told_pixel_size(before)
+    assert told_pixel_size(layer) == told_pixel_size(before)
     review = review_of(layer)
     assert review.approved == review_of(before).approved
     assert [p for p in review if review.is_edited(p)] == [((), 5)]
@@ -479,7 +490,7 @@ def test_an_image_that_is_open_is_not_opened_again(qtbot, viewer, kept, banner):
     with qtbot.waitSignal(banner.restored, timeout=5_000):
         banner.restore()
     assert len(viewer.layers) == 2
-    assert facts.source_image(viewer.layers[1], viewer.layers) is image
+    assert source_image(viewer.layers[1], viewer.layers) is image
 
 
 def test_without_the_image_the_labels_come_alone(qtbot, viewer, kept, banner, warnings):
@@ -517,7 +528,7 @@ def test_a_channel_is_split_off_again(
     (image,) = other.open(str(path), plugin="napari")
     channel = split_channels(other, image, StackChoice(0, 1))
     channel.scale = (0.25, 0.25)
-    paint(add(other, image=channel, **facts.place_of(channel)), 40, 60)
+    paint(add(other, image=channel, **place_of(channel)), 40, 60)
     saving.close()
     banner = open_banner()
 
@@ -527,7 +538,7 @@ def test_a_channel_is_split_off_again(
     assert [layer.name for layer in viewer.layers] == [
         "two channel 0", "two channel 1", "nuclei cells",
     ]  # fmt: skip
-    image = facts.source_image(viewer.layers[2], viewer.layers)
+    image = source_image(viewer.layers[2], viewer.layers)
     assert image is viewer.layers[1]
     np.testing.assert_array_equal(image.data, data[1])
     np.testing.assert_array_equal(image.scale, (0.25, 0.25))
@@ -539,7 +550,7 @@ def test_classes_get_their_colours(qtbot, viewer, make_napari_viewer, start, ope
 
     other = make_napari_viewer()
     saving = start(other)
-    paint(add(other, made_labels(dtype="uint8"), facts.CLASSES), 40, 60, 2)
+    paint(add(other, made_labels(dtype="uint8"), CLASSES), 40, 60, 2)
     saving.close()
     banner = open_banner()
     with qtbot.waitSignal(banner.restored, timeout=5_000):
@@ -629,7 +640,7 @@ def work():
     (image,) = viewer.open(sys.argv[2], plugin="napari")
     labels = np.zeros(image.data.shape, np.uint16)
     layer = viewer.add_labels(labels, name="cells", scale=(0.5, 0.5), metadata={
-        **facts.result_metadata("cells", facts.image_id(image), {}), facts.REVIEW: Review(labels)})
+        **result_metadata("cells", image_id(image), {}), REVIEW: Review(labels)})
     layer.paint((30, 30), 5)
     layer.paint((10, 70), 6)
     layer.undo()

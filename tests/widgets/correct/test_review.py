@@ -8,8 +8,19 @@ from qtpy.QtCore import Qt
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import RegionGrid, Review, State
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    OURS,
+    REGIONS,
+    REVIEW,
+    UNCERTAINTY,
+    is_ours,
+    result_metadata,
+)
+from napari_unet_cells.layers.selection import image_layers
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Adjusted, Finished
@@ -72,24 +83,22 @@ def doubts(planes=()):
 def add_cells(viewer, labels=None, uncertainty=True, **place):
     labels = squares() if labels is None else labels
     seen = doubts(labels.shape[:-2]) if uncertainty else None
-    metadata = facts.result_metadata(facts.CELLS, "none", {})
-    metadata[facts.REVIEW] = Review(labels, seen, GRID)
+    metadata = result_metadata(CELLS, "none", {})
+    metadata[REVIEW] = Review(labels, seen, GRID)
     return viewer.add_labels(labels, name="cells", metadata=metadata, **place)
 
 
 def review_of(layer):
-    return layer.metadata[facts.REVIEW]
+    return layer.metadata[REVIEW]
 
 
 def helpers(viewer, role):
-    return [
-        layer for layer in viewer.layers if layer.metadata.get(facts.OURS, {}).get("role") == role
-    ]
+    return [layer for layer in viewer.layers if layer.metadata.get(OURS, {}).get("role") == role]
 
 
 def colors(viewer):
     """Colours of the four regions, and that of the current one."""
-    (lines,) = helpers(viewer, facts.REGIONS)
+    (lines,) = helpers(viewer, REGIONS)
     return lines.edge_color[:16:4], lines.edge_color[-1]
 
 
@@ -113,16 +122,16 @@ def has_keyboard(form):
 def test_the_grid_is_there_while_review_is_on(qtbot, viewer, form):
     cells = add_cells(viewer)
     assert form.line.text() == "0 of 4 regions approved"
-    assert not helpers(viewer, facts.REGIONS)
+    assert not helpers(viewer, REGIONS)
 
     form.review_button.click()
 
-    (lines,) = helpers(viewer, facts.REGIONS)
+    (lines,) = helpers(viewer, REGIONS)
     assert list(viewer.layers) == [cells, lines]
     assert viewer.layers.selection.active is cells
     assert viewer.layers.selection == {cells}
     assert has_keyboard(form)
-    assert facts.is_ours(lines)
+    assert is_ours(lines)
     of_regions, current = colors(viewer)
     np.testing.assert_allclose(of_regions, [COLORS[State.UNSEEN]] * 4)
     np.testing.assert_allclose(current, CURRENT_COLOR)
@@ -135,7 +144,7 @@ def test_the_grid_is_there_while_review_is_on(qtbot, viewer, form):
 def test_the_lines_lie_within_the_regions(viewer, form):
     add_cells(viewer, **PLACE)
     form.review_button.click()
-    (lines,) = helpers(viewer, facts.REGIONS)
+    (lines,) = helpers(viewer, REGIONS)
     ends = np.stack([lines.data[:, 0], lines.data.sum(axis=1)])
     for number, region in enumerate(GRID):
         y, x = ends[:, 4 * number : 4 * number + 4].reshape(-1, 2).T
@@ -191,13 +200,13 @@ def test_buttons_name_their_keys(form):
 def test_labels_of_other_origin_get_a_review_of_what_they_are(qtbot, viewer, form):
     labels = squares().astype(np.int64)
     layer = viewer.add_labels(labels)
-    assert facts.REVIEW not in layer.metadata
+    assert REVIEW not in layer.metadata
     form.review_button.click()
     assert form.line.text() == "Looking at the labels..."
-    qtbot.waitUntil(lambda: facts.REVIEW in layer.metadata, timeout=5_000)
+    qtbot.waitUntil(lambda: REVIEW in layer.metadata, timeout=5_000)
     np.testing.assert_array_equal(review_of(layer).made(((), 0)), labels)
     assert form.line.text() == "0 of 1 regions approved"
-    assert helpers(viewer, facts.REGIONS)
+    assert helpers(viewer, REGIONS)
     assert not form.uncertainty_box.isEnabled()
     assert "segmented in this session" in form.uncertainty_box.toolTip()
 
@@ -256,7 +265,7 @@ def stack():
     layer = {"scale": (2.0, 0.5, 0.5), "translate": (10, 0, 0)}
     seen = doubts((3,))
     seen[2, :10, :10] = 255
-    metadata = {facts.REVIEW: Review(labels, seen, GRID)}
+    metadata = {REVIEW: Review(labels, seen, GRID)}
     return labels, layer | {"metadata": metadata}
 
 
@@ -267,7 +276,7 @@ def test_next_in_a_stack_turns_to_the_plane(qtbot, viewer, form):
     form.next()
     assert viewer.dims.point[0] == 14
     assert form._place() == ((2,), 0)
-    (lines,) = helpers(viewer, facts.REGIONS)
+    (lines,) = helpers(viewer, REGIONS)
     assert (lines.data[:, 0, 0] == 2).all()
     assert form.line.text() == "0 of 12 regions approved"
 
@@ -278,7 +287,7 @@ def test_next_in_a_stack_turns_to_the_plane(qtbot, viewer, form):
     viewer.dims.set_point(0, 14)
     settle(qtbot, form)
     np.testing.assert_allclose(colors(viewer)[0][0], COLORS[State.APPROVED])
-    assert (helpers(viewer, facts.REGIONS)[0].data[:, 0, 0] == 2).all()
+    assert (helpers(viewer, REGIONS)[0].data[:, 0, 0] == 2).all()
 
 
 def test_one_plane_of_a_stack_is_reviewed_where_it_lies(viewer, form):
@@ -341,7 +350,7 @@ def test_the_region_in_the_middle_of_the_view_is_approved(qtbot, viewer, form):
     form.next()
     viewer.scene.camera.center = (0, 100, 20)
     settle(qtbot, form)
-    (lines,) = helpers(viewer, facts.REGIONS)
+    (lines,) = helpers(viewer, REGIONS)
     ends = lines.data[-8:, 0]
     assert ends[:, 0].min() > 59
     assert ends[:, 1].max() < 80
@@ -373,7 +382,7 @@ def test_the_user_is_told_once_of_cells_that_a_border_cuts(viewer, form, told):
 
 def test_nobody_is_told_of_cells_where_there_are_classes(viewer, form, told):
     layer = add_cells(viewer, np.ones(SHAPE, np.uint8))
-    layer.metadata[facts.OURS]["role"] = facts.CLASSES
+    layer.metadata[OURS]["role"] = CLASSES
     form.next()
     form.approve()
     assert not told
@@ -455,13 +464,13 @@ def test_the_heat_map_lies_over_the_same_ground_below_the_labels(qtbot, viewer, 
     image = viewer.add_image(np.zeros(SHAPE), **place)
     cells = add_cells(viewer, **place)
     form.uncertainty_box.click()
-    (heat,) = helpers(viewer, facts.UNCERTAINTY)
+    (heat,) = helpers(viewer, UNCERTAINTY)
     assert list(viewer.layers) == [image, heat, cells]
     assert viewer.layers.selection.active is cells
     for corner, of_labels in (((-0.5, -0.5), (-0.5, -0.5)), ((19.5, 19.5), (119.5, 159.5))):
         np.testing.assert_allclose(heat.data_to_world(corner), cells.data_to_world(of_labels))
     assert heat.units == cells.units
-    assert facts.image_layers(viewer.layers) == [image]
+    assert image_layers(viewer.layers) == [image]
     form.review_button.click()
     form.toggle_uncertainty()
     assert heat not in viewer.layers
@@ -472,7 +481,7 @@ def test_a_large_heat_map_is_thinned_out_in_its_place(viewer, form, monkeypatch)
     monkeypatch.setattr("napari_unet_cells.widgets.correct.review_drawing.LARGEST_HEAT", 9)
     cells = add_cells(viewer, **PLACE)
     form.uncertainty_box.click()
-    (heat,) = helpers(viewer, facts.UNCERTAINTY)
+    (heat,) = helpers(viewer, UNCERTAINTY)
     assert heat.data.shape == (7, 7)  # every third of 20
     np.testing.assert_allclose(heat.data_to_world((-0.5, -0.5)), cells.data_to_world((-0.5, -0.5)))
     np.testing.assert_allclose(
@@ -484,7 +493,7 @@ def test_the_heat_map_of_a_stack_has_its_planes(viewer, form):
     labels, place = stack()
     cells = viewer.add_labels(labels, **place)
     form.uncertainty_box.click()
-    (heat,) = helpers(viewer, facts.UNCERTAINTY)
+    (heat,) = helpers(viewer, UNCERTAINTY)
     assert heat.data.shape == (3, 20, 20)
     np.testing.assert_allclose(heat.data_to_world((2, 19.5, -0.5)),
                                cells.data_to_world((2, 119.5, -0.5)))  # fmt: skip
@@ -497,7 +506,7 @@ def test_the_heat_map_of_a_stack_has_its_planes(viewer, form):
 def test_the_form_follows_the_active_labels(qtbot, viewer, form):
     first = add_cells(viewer)
     second = viewer.add_labels(squares((200, 160)), name="others")
-    second.metadata[facts.REVIEW] = Review(second.data)
+    second.metadata[REVIEW] = Review(second.data)
     viewer.layers.selection.active = first
     form.review_button.click()
     form.uncertainty_box.click()
@@ -508,11 +517,11 @@ def test_the_form_follows_the_active_labels(qtbot, viewer, form):
     viewer.layers.selection.active = second
     settle(qtbot, form)
     assert form.line.text() == "0 of 1 regions approved"
-    assert len(helpers(viewer, facts.REGIONS)) == 1
-    assert not helpers(viewer, facts.UNCERTAINTY)
+    assert len(helpers(viewer, REGIONS)) == 1
+    assert not helpers(viewer, UNCERTAINTY)
     assert viewer.layers.selection.active is second
 
-    viewer.layers.selection.active = helpers(viewer, facts.REGIONS)[0]
+    viewer.layers.selection.active = helpers(viewer, REGIONS)[0]
     settle(qtbot, form)
     assert form.line.text() == "0 of 1 regions approved"
     form.next()
@@ -521,7 +530,7 @@ def test_the_form_follows_the_active_labels(qtbot, viewer, form):
     viewer.layers.selection.active = first
     settle(qtbot, form)
     assert form.line.text() == "1 of 4 regions approved"
-    assert len(helpers(viewer, facts.UNCERTAINTY)) == 1
+    assert len(helpers(viewer, UNCERTAINTY)) == 1
 
 
 def test_lines_and_heat_map_move_with_the_labels(qtbot, viewer, form):
@@ -531,7 +540,7 @@ def test_lines_and_heat_map_move_with_the_labels(qtbot, viewer, form):
     cells.scale = (3, 2)
     cells.translate = (5, 5)
     settle(qtbot, form)
-    for role in (facts.REGIONS, facts.UNCERTAINTY):
+    for role in (REGIONS, UNCERTAINTY):
         (layer,) = helpers(viewer, role)
         np.testing.assert_allclose(
             layer.data_to_world((-0.5, -0.5)), cells.data_to_world((-0.5, -0.5))
@@ -539,15 +548,15 @@ def test_lines_and_heat_map_move_with_the_labels(qtbot, viewer, form):
     assert viewer.layers.selection.active is cells
 
 
-@pytest.mark.parametrize("role", [facts.REGIONS, facts.UNCERTAINTY])
+@pytest.mark.parametrize("role", [REGIONS, UNCERTAINTY])
 def test_a_helper_that_the_user_removes_stays_away(qtbot, viewer, form, role):
     add_cells(viewer)
     form.review_button.click()
     form.uncertainty_box.click()
     viewer.layers.remove(helpers(viewer, role)[0])
     settle(qtbot, form)
-    assert form.review_button.isChecked() == (role != facts.REGIONS)
-    assert form.uncertainty_box.isChecked() == (role != facts.UNCERTAINTY)
+    assert form.review_button.isChecked() == (role != REGIONS)
+    assert form.uncertainty_box.isChecked() == (role != UNCERTAINTY)
     assert len(viewer.layers) == 2
     form.review_button.setChecked(True)
     form.uncertainty_box.setChecked(True)
@@ -590,7 +599,7 @@ def test_labels_that_cannot_be_edited_end_the_review(qtbot, viewer, form):
     settle(qtbot, form)
     assert not form.review_button.isChecked()
     assert "cannot be edited" in form.review_button.toolTip()
-    assert not helpers(viewer, facts.REGIONS)
+    assert not helpers(viewer, REGIONS)
 
 
 @pytest.mark.parametrize("making", [False, True])
@@ -641,7 +650,7 @@ def result_layers(viewer, classes=False):
     review = Review(labels, doubts(), GRID)
     cells = None if classes else made.copy()
     result = Result(cells, (made > 0).astype(np.uint8), provenance, 2)
-    layers.finish(Finished(result, facts.digest(made), 400.0, review))
+    layers.finish(Finished(result, digest(made), 400.0, review))
     return layers, review
 
 
@@ -652,7 +661,7 @@ def test_the_layer_of_a_run_holds_its_review(viewer, form, classes):
     assert layer.name == ("image classes" if classes else "image cells")
     assert review_of(layer) is review
     assert form.review_button.isEnabled()
-    assert sum(facts.REVIEW in layer.metadata for layer in viewer.layers) == 1
+    assert sum(REVIEW in layer.metadata for layer in viewer.layers) == 1
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -665,9 +674,7 @@ def test_cells_that_are_separated_anew_have_no_approvals(qtbot, viewer, form, co
     assert form.line.text() == "1 of 4 regions approved"
     anew = squares()
     anew[anew == 2] = 0
-    event = Adjusted(
-        anew, 1, facts.digest(anew), InstanceOptions(), corrected, Review(anew, grid=GRID)
-    )
+    event = Adjusted(anew, 1, digest(anew), InstanceOptions(), corrected, Review(anew, grid=GRID))
     layers.replace(event)
     settle(qtbot, form)
 
@@ -675,7 +682,7 @@ def test_cells_that_are_separated_anew_have_no_approvals(qtbot, viewer, form, co
     assert event.review.uncertainty is old.uncertainty
     assert form.line.text() == "0 of 4 regions approved"
     assert not any(event.review.is_edited(place) for place in event.review)
-    assert len(helpers(viewer, facts.REGIONS)) == len(helpers(viewer, facts.UNCERTAINTY)) == 1
+    assert len(helpers(viewer, REGIONS)) == len(helpers(viewer, UNCERTAINTY)) == 1
     if corrected:
         assert layers.cells is not first
         assert review_of(first) is old

@@ -12,7 +12,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QSpinBox
 
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import CLASSES, result_metadata
+from napari_unet_cells.layers.transforms import PLACE
 from napari_unet_cells.widgets.correct.tools import TOOLS, ToolsForm
 
 pytestmark = pytest.mark.gui
@@ -132,7 +133,7 @@ def test_they_are_for_cells_that_can_be_changed(viewer, form, qtbot, tmp_path):
 
     viewer.add_image(np.zeros((60, 90)), name="DAPI")
     assert state(form) == (False, "'DAPI' holds no labels. Choose the cells in the layer list.")
-    classes = facts.result_metadata(facts.CLASSES, "", {})
+    classes = result_metadata(CLASSES, "", {})
     viewer.add_labels(squares(np.uint8), metadata=classes, name="kinds")
     assert "'kinds' holds classes" in state(form)[1]
     viewer.add_labels([squares(), squares()[::2, ::2]], multiscale=True, name="levels")
@@ -515,7 +516,7 @@ def test_where_ids_run_out_a_copy_takes_the_layers_place(
     assert ids(new) == [0, 1, 2, 3, full, full + 1]
     assert ids(old) == [0, 1, 2, 3, full]
     assert new.metadata["kept"] is old.metadata["kept"]
-    for name in (*facts.PLACE, "opacity", "contour", "selected_label", "visible", "blending"):
+    for name in (*PLACE, "opacity", "contour", "selected_label", "visible", "blending"):
         expected = getattr(old, name)
         if name == "affine":
             new_affine = new.affine.affine_matrix

@@ -13,7 +13,10 @@ from qtpy.QtCore import Qt
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import EXPORTERS, image_channels
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.export_source import export_source
+from napari_unet_cells.layers.image_planes import describe_source
+from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata
+from napari_unet_cells.layers.transforms import PLACE, place_of
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import heading, open_table
 
@@ -32,8 +35,8 @@ def squares():
 
 
 def result_of(image, labels, **provenance):
-    metadata = facts.result_metadata(facts.CELLS, facts.image_id(image), provenance)
-    return Labels(labels, name="cells", metadata=metadata, **facts.place_of(image))
+    metadata = result_metadata(CELLS, image_id(image), provenance)
+    return Labels(labels, name="cells", metadata=metadata, **place_of(image))
 
 
 @pytest.fixture
@@ -316,7 +319,7 @@ def test_deleted_while_it_is_measured(qtbot, viewer):
 
 def test_opened_again_it_is_the_same_table_in_the_images_of_now(qtbot, viewer, table):
     layer = viewer.layers["cells"]
-    place = {name: getattr(viewer.layers["DAPI"], name) for name in facts.PLACE}
+    place = {name: getattr(viewer.layers["DAPI"], name) for name in PLACE}
     viewer.add_image(viewer.layers["DAPI"].data * 2, name="GFP", **place)
     table.parentWidget().hide()
     assert open_table(viewer, layer) is table
@@ -423,10 +426,8 @@ def test_colours_are_channels():
 def test_one_plane_of_a_stack_is_measured_in_that_plane():
     labels, pixels = squares()
     image = Image(np.stack([pixels * 0, pixels, pixels * 2]), name="stack")
-    metadata = facts.result_metadata(
-        facts.CELLS, facts.image_id(image), {"source": facts.describe_source(image, (2,))}
-    )
-    cells = Labels(labels[None], metadata=metadata, **facts.place_of(image, (2,)))
+    metadata = result_metadata(CELLS, image_id(image), {"source": describe_source(image, (2,))})
+    cells = Labels(labels[None], metadata=metadata, **place_of(image, (2,)))
     (found,) = image_channels(cells, [image, cells]).arrays.values()
     np.testing.assert_array_equal(found, pixels * 2)
 
@@ -476,7 +477,7 @@ def test_the_button_for_the_mask_says_nothing_of_intensities(qtbot, viewer, tmp_
     qtbot.addWidget(section)
     viewer.layers.remove("DAPI")
     layer = viewer.layers["cells"]
-    source = facts.export_source(layer, viewer.layers)
+    source = export_source(layer, viewer.layers)
     channels = image_channels(layer, viewer.layers)
     section.export(source, tmp_path / "mask.tif", EXPORTERS["mask"], channels)
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)

@@ -38,7 +38,7 @@ from napari_unet_cells.corrections.autosave import (
     session_of,
 )
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import REVIEW
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Watched:
 
 def _review_of(layer: Any) -> Review | None:
     """Review of a labels layer whose corrections can be saved."""
-    review = layer.metadata.get(facts.REVIEW)
+    review = layer.metadata.get(REVIEW)
     if not isinstance(review, Review) or not isinstance(layer.data, np.ndarray):
         return None
     return review if review.fits(layer.data) else None

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.corrections.scribbles import (
     OwnClass,
     check_classes,
@@ -28,11 +27,12 @@ from napari_unet_cells.corrections.scribbles import (
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.reader import CLASS_COLORS
+from napari_unet_cells.settings import recall, remember
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-#: Key of `choices`.
+#: Key of `settings`.
 _LAST = "own_classes"
 
 #: Colour of the first class, where it is painted.

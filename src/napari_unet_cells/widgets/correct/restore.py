@@ -31,8 +31,10 @@ from napari_unet_cells.corrections.autosave import (
     when,
 )
 from napari_unet_cells.files import axes_of
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.image_planes import pixels_of
+from napari_unet_cells.layers.metadata import CLASSES, INPUT, OURS, REVIEW, file_of, image_id, tell
 from napari_unet_cells.layers.reader import class_colors
+from napari_unet_cells.layers.selection import image_layers
 from napari_unet_cells.widgets.segment.stack_form import StackChoice, split_channels
 from napari_unet_cells.widgets.worker import Worker
 
@@ -191,12 +193,12 @@ def add_restored(viewer: Viewer, restored: Restored) -> Any:
     described = restored.facts
     image, problem = _image_of(viewer, described.get("image"))
     metadata: dict[str, Any] = dict(described["metadata"])
-    ours = dict(metadata.get(facts.OURS, {}))
+    ours = dict(metadata.get(OURS, {}))
     if image is not None:
-        ours["image"] = facts.image_id(image)
-    metadata |= {facts.OURS: ours, facts.REVIEW: restored.review}
+        ours["image"] = image_id(image)
+    metadata |= {OURS: ours, REVIEW: restored.review}
     attributes: dict[str, Any] = {"name": described["name"], **described["place"]}
-    if ours.get("role") == facts.CLASSES:
+    if ours.get("role") == CLASSES:
         attributes["colormap"] = _class_colormap(ours, int(restored.labels.max()))
     restored.adopt()
     layer = viewer.add_labels(restored.labels, metadata=metadata, **attributes)
@@ -224,7 +226,7 @@ def _image_of(viewer: Viewer, described: Mapping[str, Any] | None) -> tuple[Any,
             "from no file. Open it by hand to see both."
         )
     is_it = partial(_is_image, described=described)
-    image = next(filter(is_it, facts.image_layers(viewer.layers)), None)
+    image = next(filter(is_it, image_layers(viewer.layers)), None)
     if image is not None:
         return image, ""
     if not Path(path).exists():
@@ -243,12 +245,12 @@ def _image_of(viewer: Viewer, described: Mapping[str, Any] | None) -> tuple[Any,
 
 def _is_image(layer: Any, described: Mapping[str, Any]) -> bool:
     told = described.get("told") or {}
-    same_file = facts.file_of(layer)
+    same_file = file_of(layer)
     return (
         same_file is not None
         and same_file.absolute() == Path(described["path"])
-        and list(facts.pixels_of(layer).shape) == described["shape"]
-        and layer.metadata.get(facts.INPUT, {}).get("channel") == told.get("channel")
+        and list(pixels_of(layer).shape) == described["shape"]
+        and layer.metadata.get(INPUT, {}).get("channel") == told.get("channel")
     )
 
 
@@ -261,7 +263,7 @@ def _open(viewer: Viewer, path: Path, described: Mapping[str, Any]) -> Any:
     channel = told.pop("channel", None)
     if channel is not None:
         return _open_channel(viewer, opened, described, channel, told)
-    image = next((i for i in opened if list(facts.pixels_of(i).shape) == shape), None)
+    image = next((i for i in opened if list(pixels_of(i).shape) == shape), None)
     if image is not None:
         _put(image, described, told)
     return image
@@ -288,7 +290,7 @@ def _open_channel(
 
 def _channel_axis(layer: Any, shape: list[int], path: Path) -> int | None:
     """Axis without which a layer has a shape; of several that which the file names."""
-    whole = list(facts.pixels_of(layer).shape)
+    whole = list(pixels_of(layer).shape)
     axes = [a for a in range(len(whole) - 2) if whole[:a] + whole[a + 1 :] == shape]
     letters = axes_of(path) if len(axes) > 1 else ""
     named = [axis for axis in axes if letters[axis : axis + 1] == "C"]
@@ -296,11 +298,11 @@ def _channel_axis(layer: Any, shape: list[int], path: Path) -> int | None:
 
 
 def _is_plain_image(layer: Any) -> bool:
-    return layer in facts.image_layers([layer])
+    return layer in image_layers([layer])
 
 
 def _put(image: Any, described: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     """Put an image where it lay, and let it know what the user had told of it."""
     for name, value in (described.get("place") or {}).items():
         setattr(image, name, value)
-    facts.tell(image, **told)
+    tell(image, **told)

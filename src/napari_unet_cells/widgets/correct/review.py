@@ -24,7 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells.core.regions import Place, Review, cuts_cells
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW
+from napari_unet_cells.layers.selection import labels_for, review_problem
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.correct.review_drawing import Drawing
 from napari_unet_cells.widgets.worker import Worker
@@ -153,7 +154,7 @@ class ReviewForm(QWidget):
 
     def _show_usable(self) -> None:
         """Enable what can be pressed; tooltips say why the rest cannot."""
-        problem, on = facts.review_problem(self._layer), self.review_button.isChecked()
+        problem, on = review_problem(self._layer), self.review_button.isChecked()
         known = self._review is not None and self._review.uncertainty is not None
         # Each widget, whether it can be used, why it cannot, and what it does.
         for widget, usable, reason, does in (
@@ -204,7 +205,7 @@ class ReviewForm(QWidget):
     def _follow(self, event: object = None) -> None:
         """Turn to the active labels; with other layers active stay with those so far."""
         layers = self._viewer.layers
-        layer = facts.labels_for(layers.selection.active, layers, self._layer)
+        layer = labels_for(layers.selection.active, layers, self._layer)
         if layer is not self._layer:
             self._listen_to(layer)
         self._adopt()
@@ -265,7 +266,7 @@ class ReviewForm(QWidget):
         self._making_for = None
         if layer not in self._viewer.layers or not event.fits(layer.data):
             return
-        layer.metadata[facts.REVIEW] = event
+        layer.metadata[REVIEW] = event
         self._making.cancel()  # it has nothing more to say
         self.refresh()
         if then_next and layer is self._layer:
@@ -280,7 +281,7 @@ class ReviewForm(QWidget):
 
     def next(self, *_: object) -> None:
         """Go to the most uncertain region that is not approved; switch the review on for it."""
-        problem = facts.review_problem(self._layer)
+        problem = review_problem(self._layer)
         if problem:
             show_info(problem)
             return
@@ -334,8 +335,8 @@ class ReviewForm(QWidget):
 
     def _tell_of_cut_cells(self, place: Place) -> None:
         assert self._review is not None
-        role = self._layer.metadata.get(facts.OURS, {}).get("role")
-        if ReviewForm._told_cut or role == facts.CLASSES:  # of classes every border cuts some
+        role = self._layer.metadata.get(OURS, {}).get("role")
+        if ReviewForm._told_cut or role == CLASSES:  # of classes every border cuts some
             return
         if cuts_cells(self._layer.data[place[0]], self._review.grid[place[1]]):
             ReviewForm._told_cut = True
@@ -409,7 +410,7 @@ class ReviewForm(QWidget):
     def refresh(self, *_: object) -> None:
         """Bring buttons, lines and heat map in line with the layer, its review and the view."""
         self._adopt()
-        if facts.review_problem(self._layer):
+        if review_problem(self._layer):
             self.review_button.setChecked(False)
         review, layer = self._review, self._layer
         known = review is not None and review.uncertainty is not None
@@ -492,8 +493,8 @@ class ReviewForm(QWidget):
 
 def _review_of(layer: Any) -> Review | None:
     """Review of a labels layer; None where it has none, or one of an array of another shape."""
-    review = None if layer is None else layer.metadata.get(facts.REVIEW)
-    if isinstance(review, Review) and not facts.review_problem(layer) and review.fits(layer.data):
+    review = None if layer is None else layer.metadata.get(REVIEW)
+    if isinstance(review, Review) and not review_problem(layer) and review.fits(layer.data):
         return review
     return None
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QMainWindow
 
 from napari_unet_cells.core.regions import Place, Review, State
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import REGIONS, UNCERTAINTY, helper_metadata
+from napari_unet_cells.layers.transforms import PLACE, place_resized, world_matrix
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -77,7 +78,7 @@ class Drawing:
             self._draw_heat(labels, review)
 
     def _draw_lines(self, labels: Any, review: Review, place: Place) -> None:
-        matrix = facts.world_matrix(labels)[:-1, :-1]
+        matrix = world_matrix(labels)[:-1, :-1]
         size = np.linalg.norm(matrix[:, -2:], axis=0).mean() * self._viewer.scene.camera.zoom
         width = LINE / max(float(size), 1e-9)
         if self._lines is None:
@@ -99,8 +100,8 @@ class Drawing:
             blending="additive",
             contrast_limits=(0, 255),
             opacity=0.6,
-            metadata=facts.helper_metadata(facts.UNCERTAINTY, labels),
-            **facts.place_resized(labels, shape, step),
+            metadata=helper_metadata(UNCERTAINTY, labels),
+            **place_resized(labels, shape, step),
         )
         with self._active_kept():
             self._viewer.layers.insert(self._viewer.layers.index(labels), self._heat)
@@ -181,8 +182,8 @@ class _Lines:
             edge_color=self._colors,
             vector_style="line",
             opacity=1.0,
-            metadata=facts.helper_metadata(facts.REGIONS, labels),
-            **{name: getattr(labels, name) for name in facts.PLACE},
+            metadata=helper_metadata(REGIONS, labels),
+            **{name: getattr(labels, name) for name in PLACE},
         )
 
     def draw(self, place: Place, width: float) -> None:

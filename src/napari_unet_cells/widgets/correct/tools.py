@@ -18,7 +18,8 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 from napari_unet_cells.core import edits as strokes
 from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.metadata import CELLS, OURS
+from napari_unet_cells.layers.selection import review_problem
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -344,9 +345,9 @@ class ToolsForm(QWidget):
             return "Choose the cells in the layer list first."
         if not isinstance(layer, Labels):
             return f"'{layer.name}' holds no labels. Choose the cells in the layer list."
-        if layer.metadata.get(facts.OURS, {}).get("role", facts.CELLS) != facts.CELLS:
+        if layer.metadata.get(OURS, {}).get("role", CELLS) != CELLS:
             return f"'{layer.name}' holds classes, not cells: paint with napari's brush there."
-        problem = facts.review_problem(layer)
+        problem = review_problem(layer)
         if problem:
             return problem
         if not layer.data.flags.writeable:

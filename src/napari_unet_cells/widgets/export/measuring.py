@@ -22,7 +22,7 @@ from napari_unet_cells.core.measure import (
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import ImageChannels, image_channels
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class _Features:
 class _Measurement:
     """What was measured last: the thread's own, and its labels a copy that nobody paints on."""
 
-    def __init__(self, source: facts.ExportSource, channels: ImageChannels) -> None:
+    def __init__(self, source: ExportSource, channels: ImageChannels) -> None:
         self.source, self.channels = source, channels
         self.labels: NDArray[Any] | None = None
         self.table = Table({})
 
     def all(self, stop: threading.Event) -> Generator[object, None, None]:
         """Measure all cells."""
-        size = facts.pixel_size(self.source)
+        size = pixel_size(self.source)
         labels = self.source.labels.copy()
         self.table = measure(
             labels, self.channels.arrays or None, (size.y, size.x), size.unit, self.source.axes
@@ -91,7 +91,7 @@ class _Measurement:
         yield Measured(self.table, len(ids))
         yield _Features(as_features(self.table))
 
-    def fits(self, source: facts.ExportSource) -> bool:
+    def fits(self, source: ExportSource) -> bool:
         """Whether a layer has still the array and the pixel size that were measured."""
         old = self.source
         return (
@@ -157,7 +157,7 @@ class Measuring(QObject):
         if self.gone:
             return
         try:
-            source = facts.export_source(self._layer, self._viewer.layers)
+            source = export_source(self._layer, self._viewer.layers)
             channels = image_channels(self._layer, self._viewer.layers)
         except UserError as error:
             self._failed(str(error))
@@ -180,7 +180,7 @@ class Measuring(QObject):
         if self.gone or self.worker.running:  # `_done` looks again
             return
         try:
-            source = facts.export_source(self._layer, self._viewer.layers)
+            source = export_source(self._layer, self._viewer.layers)
         except UserError as error:
             self._dirty = False
             self._failed(str(error))

@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
 from napari_unet_cells.errors import UserError
@@ -35,7 +34,15 @@ from napari_unet_cells.export.exporters import (
     image_channels,
     proposed_path,
 )
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.export_source import (
+    ExportSource,
+    export_record,
+    export_source,
+    pixel_size,
+    plane_step,
+)
+from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
+from napari_unet_cells.settings import recall, remember
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.opening import ask_and_open
@@ -47,7 +54,7 @@ if TYPE_CHECKING:
 #: Of the buttons.
 COLUMNS = 2
 
-#: Key of `choices`: the folder that regions were exported to last.
+#: Key of `settings`: the folder that regions were exported to last.
 LAST_DATASET = "retrain_dataset"
 
 
@@ -70,7 +77,7 @@ class ExportSection(QWidget):
         self._dataset: Path | None = None
         # Not a daemon: closing napari waits until the file is written.
         self.worker = Worker(self, daemon=False)
-        self.labels_box = LayerBox(viewer, facts.labels_layers, facts.labels_for)
+        self.labels_box = LayerBox(viewer, labels_layers, labels_for)
         self.labels_box.setToolTip("The labels to export. It follows the active layer.")
         self.labels_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.message = QLabel("")
@@ -136,7 +143,7 @@ class ExportSection(QWidget):
         if layer is None:
             return
         try:
-            source = facts.export_source(layer, self._viewer.layers)
+            source = export_source(layer, self._viewer.layers)
             channels = image_channels(layer, self._viewer.layers)
         except UserError as error:
             self._warn(str(error))
@@ -156,7 +163,7 @@ class ExportSection(QWidget):
 
     def export(
         self,
-        source: facts.ExportSource,
+        source: ExportSource,
         path: Path,
         exporter: Exporter,
         channels: ImageChannels | None = None,
@@ -168,14 +175,14 @@ class ExportSection(QWidget):
             return
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
-            size = facts.pixel_size(source)
+            size = pixel_size(source)
             export = Export(
                 source.labels,
                 size,
-                facts.export_record(source, size),
+                export_record(source, size),
                 source.axes,
                 {} if channels is None else channels.arrays,
-                facts.plane_step(source, size),
+                plane_step(source, size),
             )
             yield exporter.write(path, export, bool(existing))
 
@@ -193,7 +200,7 @@ class ExportSection(QWidget):
         except UserError as error:
             self._warn(str(error))
             return
-        path = facts.source_path(layer, self._viewer.layers)
+        path = source_path(layer, self._viewer.layers)
         start = recall(LAST_DATASET) or str(Path.home() if path is None else path.parent)
         folder = QFileDialog.getExistingDirectory(
             self, "Choose the folder of the dataset, or make a new one", str(start)

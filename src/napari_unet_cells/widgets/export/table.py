@@ -27,7 +27,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells.core.measure import POWERS, Table
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.files.pixel_size import SYMBOLS
+from napari_unet_cells.layers.export_source import export_source
+from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.measuring import Measured, Measuring
 from napari_unet_cells.widgets.worker import Worker
@@ -35,8 +37,6 @@ from napari_unet_cells.widgets.worker import Worker
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-#: What is shown of a unit.
-SYMBOLS = {"micrometer": "\N{MICRO SIGN}m", "nanometer": "nm", "millimeter": "mm", "pixel": "px"}
 
 #: On a click the camera comes so near that the cell takes at least, and goes so far that it
 #: takes at most, this part of the canvas.
@@ -61,8 +61,8 @@ def open_table(viewer: Viewer, layer: Any) -> TableView:
     UserError
         Where the layer cannot be measured: several levels, or too many axes.
     """
-    facts.export_source(layer, viewer.layers)
-    key = facts.image_id(layer)
+    export_source(layer, viewer.layers)
+    key = image_id(layer)
     view = _open_tables.get(key)
     if view is not None:
         # The dock is not kept: while somebody holds it, its X does not destroy it.

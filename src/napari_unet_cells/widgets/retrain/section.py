@@ -26,7 +26,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.choices import recall, remember
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.catalogue import (
@@ -35,7 +34,7 @@ from napari_unet_cells.models.catalogue import (
     installed_models,
     next_name,
 )
-from napari_unet_cells.settings import models_folder
+from napari_unet_cells.settings import models_folder, recall, remember
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
@@ -59,7 +58,7 @@ STEPS = 1000
 #: Milliseconds between two pictures of the curve.
 REDRAW = 500
 
-#: Key of `choices`.
+#: Key of `settings`.
 _DATASET = "retrain_dataset"
 
 #: What a network starts from, and how the box says it; see `retrain.RetrainOptions`.

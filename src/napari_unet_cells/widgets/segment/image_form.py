@@ -13,8 +13,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_unet_cells.files import axes_of
-from napari_unet_cells.layers import metadata as facts
-from napari_unet_cells.widgets.export.table import SYMBOLS
+from napari_unet_cells.files.pixel_size import SYMBOLS
+from napari_unet_cells.layers.metadata import file_of, tell
+from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, told_pixel_size
+from napari_unet_cells.layers.selection import image_for, image_layers
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.stack_form import StackForm
@@ -38,7 +40,7 @@ class ImageForm(QWidget):
         super().__init__()
         self._layer: Any = None
         self._looking = Worker(self)
-        self.image_box = LayerBox(viewer, facts.image_layers, facts.image_for)
+        self.image_box = LayerBox(viewer, image_layers, image_for)
         self.image_box.setToolTip("The image to segment. It follows the active layer.")
         # A long layer name must not widen the dock.
         self.image_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -78,7 +80,7 @@ class ImageForm(QWidget):
         self.pixel_size.setEnabled(False)
         self.pixel_size.setValue(0.0)
         if layer is not None:  # its file may lie on a slow disk
-            size, path = facts.image_pixel_size(layer), facts.file_of(layer)
+            size, path = image_pixel_size(layer), file_of(layer)
             self._looking.start(partial(_look, layer, size, path))
         self.changed.emit()
 
@@ -88,7 +90,7 @@ class ImageForm(QWidget):
             return
         self.stack_form.suggest(event.axes)
         known = event.size.unit != "pixel"
-        told = known and event.size == facts.told_pixel_size(event.image)
+        told = known and event.size == told_pixel_size(event.image)
         self.pixel_size.setEnabled(told or not known)
         unit = event.size.unit if known else "micrometer"
         self.pixel_size.setSuffix(f" {SYMBOLS.get(unit, unit)}")
@@ -102,7 +104,7 @@ class ImageForm(QWidget):
     def _keep_pixel_size(self) -> None:
         size = self.pixel_size.value()
         if self.layer is not None and self.pixel_size.isEnabled():
-            facts.tell(self.layer, pixel_size=(size, size, "micrometer") if size > 0 else None)
+            tell(self.layer, pixel_size=(size, size, "micrometer") if size > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ class _Looked:
     """What the file of an image says."""
 
     image: Any
-    size: facts.PixelSize
+    size: PixelSize
     axes: str
 
 
 def _look(
-    image: Any, size: Callable[[], facts.PixelSize], path: Path | None, stop: threading.Event
+    image: Any, size: Callable[[], PixelSize], path: Path | None, stop: threading.Event
 ) -> Generator[_Looked, None, None]:
     yield _Looked(image, size(), "" if path is None else axes_of(path))

@@ -18,10 +18,10 @@ from napari_unet_cells.layers.metadata import (
     OURS,
     REVIEW,
     image_id,
-    place_of,
     result_metadata,
 )
 from napari_unet_cells.layers.reader import class_colors
+from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.run import Adjusted, Finished
 

@@ -25,12 +25,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.choices import remember
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.models.catalogue import (
     DEFAULT_MODEL,
     ModelCard,
@@ -52,7 +51,7 @@ from napari_unet_cells.segmentation.run import (
     open_model,
     run,
 )
-from napari_unet_cells.settings import preferences
+from napari_unet_cells.settings import preferences, remember
 from napari_unet_cells.widgets.about import AboutDialog, tooltip
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
@@ -342,7 +341,7 @@ class SegmentSection(QWidget):
             layer = split_channels(self._viewer, layer, choice)
             stack_form.set_planes(all_planes, choice.link)
         shown = stack_form.shown(layer)
-        planes = facts.planes_for(layer, shown)
+        planes = planes_for(layer, shown)
         self._results = ResultLayers(self._viewer, layer, shown)
         self._link = choice.link
         diameter = self.diameter_box.value()
@@ -351,7 +350,7 @@ class SegmentSection(QWidget):
             link=choice.link,
             quality="high" if self.quality_box.isChecked() else "normal",
         )
-        source = facts.describe_source(layer, shown)
+        source = describe_source(layer, shown)
         name = self.model_box.currentText()
 
         def job(stop: threading.Event) -> Generator[object, None, None]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
 
-from napari_unet_cells.choices import recall
-from napari_unet_cells.layers import metadata as facts
+from napari_unet_cells.layers.image_planes import StackAxis, stack_axes
+from napari_unet_cells.layers.metadata import file_of, tell
+from napari_unet_cells.layers.transforms import place_without
+from napari_unet_cells.settings import recall
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -50,7 +52,7 @@ class StackForm(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._axes: tuple[facts.StackAxis, ...] = ()
+        self._axes: tuple[StackAxis, ...] = ()
         self.channel_box = QComboBox()
         self.channel_box.setToolTip(
             "Which axis holds channels. It is split into one layer a channel, so that labels "
@@ -84,7 +86,7 @@ class StackForm(QWidget):
 
     def show_layer(self, layer: Any) -> None:
         """Offer the axes of a layer, and what was chosen for the last one of as many axes."""
-        self._axes = () if layer is None else facts.stack_axes(layer)
+        self._axes = () if layer is None else stack_axes(layer)
         self.setVisible(bool(self._axes))
         self.channel_box.blockSignals(True)
         self.channel_box.clear()
@@ -165,7 +167,7 @@ class StackForm(QWidget):
 
     def shown(self, layer: Any) -> tuple[int, ...] | None:
         """Index of the shown plane along the axes of a layer; None for all planes."""
-        axes = facts.stack_axes(layer)
+        axes = stack_axes(layer)
         if not axes:
             return ()
         if self.planes_box.currentIndex() == 1:
@@ -174,7 +176,7 @@ class StackForm(QWidget):
         return tuple(int(min(max(0, round(float(point[a.axis]))), a.length - 1)) for a in axes)
 
 
-def _memory(axes: tuple[facts.StackAxis, ...]) -> str:
+def _memory(axes: tuple[StackAxis, ...]) -> str:
     return f"channel axis of {len(axes) + 2} axes"
 
 
@@ -184,8 +186,8 @@ def split_channels(viewer: Viewer, layer: Any, choice: StackChoice) -> Any:
     assert axis is not None
     levels = list(layer.data) if layer.multiscale else [layer.data]
     position = viewer.layers.index(layer)
-    path = facts.file_of(layer)
-    place = facts.place_without(layer, axis)
+    path = file_of(layer)
+    place = place_without(layer, axis)
     n = int(levels[0].shape[axis])
     colors = ["gray"] if n == 1 else ["magenta", "green", "cyan", "yellow", "red", "blue", "gray"]
     chosen: Any = None
@@ -200,7 +202,7 @@ def split_channels(viewer: Viewer, layer: Any, choice: StackChoice) -> Any:
             blending="additive" if channel else "translucent_no_depth",
             **place,
         )
-        facts.tell(made, path=None if path is None else str(path), channel=channel)
+        tell(made, path=None if path is None else str(path), channel=channel)
         viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
         if channel == choice.channel:
             chosen = made

@@ -1,0 +1,125 @@
+"""Everything that an export needs from a labels layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
+from napari_unet_cells.layers.image_planes import axis_letters
+from napari_unet_cells.layers.metadata import OURS
+from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, told_pixel_size
+from napari_unet_cells.layers.selection import source_image, source_path
+from napari_unet_cells.layers.transforms import describe_transform
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """All that is asked of a labels layer for an export.
+
+    It is taken at once, in the GUI thread; the rest, which takes time, needs no layer.
+
+    Attributes
+    ----------
+    labels : integer array, (y, x), or up to (t, z, y, x)
+        The layer's own, not a copy.
+    axes : str
+        One letter for each axis of the labels, of "TZYX".
+    name : str
+    made : mapping
+        What `result_metadata` says, empty for labels of other origin.
+    transform : mapping
+        See `describe_transform`.
+    image_path : Path or None
+        See `source_path`.
+    told : PixelSize or None
+        See `told_pixel_size`.
+    """
+
+    labels: NDArray[Any]
+    axes: str
+    name: str
+    made: Mapping[str, Any]
+    transform: Mapping[str, Any]
+    image_path: Path | None
+    told: PixelSize | None = None
+
+
+def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
+    """Take what an export needs from a labels layer.
+
+    Raises
+    ------
+    UserError
+        Where the layer has several levels or more than four axes.
+    """
+    if getattr(layer, "multiscale", False) or not 2 <= layer.ndim <= 4:
+        raise UserError(
+            f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "
+            "resolution of one position: File > Save Selected Layers keeps anything."
+        )
+    labels = np.asarray(layer.data)
+    single = tuple(axis for axis in range(layer.ndim - 2) if labels.shape[axis] == 1)
+    letters = axis_letters(layer.axis_labels)
+    axes = "".join(letter for axis, letter in enumerate(letters) if axis not in single)
+    return ExportSource(
+        labels.squeeze(single),
+        axes,
+        layer.name,
+        layer.metadata.get(OURS, {}),
+        describe_transform(layer),
+        source_path(layer, layers),
+        told_pixel_size(source_image(layer, layers)) or told_pixel_size(layer),
+    )
+
+
+def pixel_size(source: ExportSource) -> PixelSize:
+    """Pixel size of labels: of their layer, else of their image's file, else as told.
+
+    napari's own TIFF reader drops the pixel size of a file: its layers have a scale of 1
+    in pixels, and then the file is asked.
+    """
+    y, x = source.transform["scale"][-2:]
+    unit = source.transform["units"][-1]
+    return known_pixel_size(PixelSize(y, x, unit), source.image_path, source.told)
+
+
+def plane_step(source: ExportSource, size: PixelSize) -> float | None:
+    """Distance of the planes in the unit of the pixels; None where it is not known."""
+    z_unit, unit = (str(u).lower() for u in (source.transform["units"][-3:][0], size.unit))
+    if "Z" not in source.axes or not {z_unit, unit} <= UNIT_ALIASES.keys():
+        return None
+    step = abs(float(source.transform["scale"][-3]))
+    return step if z_unit == unit else step * _micrometers(z_unit) / _micrometers(unit)
+
+
+def _micrometers(unit: str) -> float:
+    name, factor = UNIT_ALIASES[unit]
+    return factor * MICROMETERS[name]
+
+
+def export_record(source: ExportSource, size: PixelSize) -> dict[str, Any]:
+    """Describe an exported mask for the JSON beside it.
+
+    Returns
+    -------
+    dict
+        Provenance of the run (empty for labels of other origin), whether the labels were
+        corrected since (None where that cannot be known), transform and pixel size.
+    """
+    checksum = source.made.get("digest")
+    return {
+        **source.made.get("provenance", {}),
+        **({"role": source.made["role"]} if "role" in source.made else {}),
+        "corrected_by_hand": None if checksum is None else digest(source.labels) != checksum,
+        "layer": source.name,
+        "pixel_size": asdict(size),
+        "transform": source.transform,
+    }
