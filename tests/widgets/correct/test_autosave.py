@@ -47,7 +47,7 @@ def viewer(make_napari_viewer):
 def warnings(monkeypatch):
     """Collect the sentences that the user would see."""
     said = []
-    for module in ("autosaving", "restoring"):
+    for module in ("correct.autosave", "correct.restore"):
         monkeypatch.setattr(f"napari_unet_cells.widgets.{module}.show_warning", said.append)
     return said
 
@@ -626,8 +626,8 @@ import sys
 import napari
 import numpy as np
 from qtpy.QtCore import QTimer
-from napari_unet_cells.layers import metadata as facts
 from napari_unet_cells.core.regions import Review
+from napari_unet_cells.layers.metadata import REVIEW, image_id, result_metadata
 from napari_unet_cells.widgets.correct.autosave import Autosave
 from napari_unet_cells.widgets.correct.restore import RestoreBanner
 
