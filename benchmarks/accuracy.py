@@ -34,15 +34,10 @@ from napari_unet_cells.core.metrics import (
 from napari_unet_cells.core.normalize import normalize, percentile_limits
 from napari_unet_cells.core.outlines import outlines
 from napari_unet_cells.datasets.items import Item, read_items
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import (
-    DEFAULT_MODEL,
-    SHIPPED,
-    ModelCard,
-    find_model,
-    read_card,
-)
+from napari_unet_cells.models.card import ModelCard, read_card
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, SHIPPED, find_model
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.training.evaluate import segmented
 

@@ -29,7 +29,8 @@ from typing import Any
 
 from accuracy import PAGE, replace_section
 
-from napari_unet_cells.models.catalogue import SHIPPED, ModelCard, read_card
+from napari_unet_cells.models.card import ModelCard, read_card
+from napari_unet_cells.models.catalogue import SHIPPED
 
 SIDE = 1024
 

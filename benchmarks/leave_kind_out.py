@@ -22,7 +22,7 @@ from napari_unet_cells.core.metrics import summarize
 from napari_unet_cells.datasets.index import write_index
 from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import ModelCard, read_card
+from napari_unet_cells.models.card import ModelCard, read_card
 from napari_unet_cells.training.backends import ENGINES
 from napari_unet_cells.training.crops import AugmentOptions
 from napari_unet_cells.training.train import train

@@ -32,7 +32,7 @@ from napari_unet_cells.core.regions import Place, RegionGrid, Review
 from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.corrections.dataset_writer import add
 from napari_unet_cells.datasets.items import Item, read_items
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei

@@ -19,7 +19,7 @@ from skimage.transform import resize
 from napari_unet_cells.core.metrics import compare, summarize
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.datasets.items import read_items
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import diameters_of

@@ -16,7 +16,7 @@ import numpy as np
 from napari_unet_cells.core.instances import partition
 from napari_unet_cells.core.normalize import normalize, percentile_limits
 from napari_unet_cells.core.predict import Output, predict_plane
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.crops import Cropper, annotate

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import SHIPPED, ModelCard, read_card
+from napari_unet_cells.models.card import ModelCard, read_card
+from napari_unet_cells.models.catalogue import SHIPPED
 
 #: What a training does not know of its model.
 WORDS = ("description", "license", "works_on", "fails_on", "trained_on")

@@ -13,7 +13,8 @@ _MAKE_MODEL = """
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
-from napari_unet_cells.models.catalogue import ModelCard, save_model
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import save_model
 from napari_unet_cells.models import architectures
 import keras
 keras.utils.set_random_seed(0)

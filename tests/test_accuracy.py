@@ -18,7 +18,8 @@ from ship_model import ship
 from napari_unet_cells.core.metrics import compare
 from napari_unet_cells.datasets.index import write_index
 from napari_unet_cells.datasets.items import Item, read_items
-from napari_unet_cells.models.catalogue import SHIPPED, read_card
+from napari_unet_cells.models.card import read_card
+from napari_unet_cells.models.catalogue import SHIPPED
 
 RESULTS: dict[str, Any] = json.loads(accuracy.RESULTS.read_text(encoding="utf-8"))
 GROUPS = {name: result["groups"] for name, result in RESULTS.items()}

@@ -58,7 +58,7 @@ def test_tiles_of_the_shipped_model_leave_no_seams():
     from napari_unet_cells.core.normalize import percentile_limits
     from napari_unet_cells.core.predict import Output, predict_tiles
     from napari_unet_cells.core.tiling import TileGrid
-    from napari_unet_cells.engine.engine import open_network
+    from napari_unet_cells.engine.opening import open_network
 
     card = find_model(DEFAULT_MODEL)
     network = open_network(card)

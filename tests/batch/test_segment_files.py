@@ -21,7 +21,7 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.layers.reader import open_result
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.pipeline import Settings
 

@@ -27,8 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_unet_cells.engine import engine as module
-from napari_unet_cells.engine.engine import Cancelled, ChildNetwork, Engine
+from napari_unet_cells.engine import engine as engine_module
+from napari_unet_cells.engine import opening
+from napari_unet_cells.engine import process as process_module
+from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.engine.frames import (
     HELLO,
     NO_MEMORY_EXIT,
@@ -36,8 +38,11 @@ from napari_unet_cells.engine.frames import (
     skip_to_hello,
     write_frame,
 )
+from napari_unet_cells.engine.network import IN_FLIGHT, ChildNetwork
+from napari_unet_cells.engine.opening import _LocalNetwork, _open_here
+from napari_unet_cells.engine.process import _MEMORY_FULL_EXITS, Cancelled, _start_process
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -130,7 +135,7 @@ def test_what_was_printed_before_the_first_frame_is_skipped() -> None:
 
 
 # A child with a stand-in for TensorFlow. Python runs `sitecustomize` when it starts; the one
-# below puts a module in the place of `nets.device`.
+# below puts a module in the place of `models.runtimes.tensorflow`.
 
 _STAND_IN = """
 import os, signal, sys, time, types
@@ -175,8 +180,7 @@ if "napari_unet_cells.child" in sys.orig_argv:
     device = types.ModuleType("napari_unet_cells.models.runtimes.tensorflow")
     device.open_network = open_network
     sys.modules[device.__name__] = device
-    import napari_unet_cells.models.catalogue as nets
-    nets.device = device
+    import napari_unet_cells.models.catalogue as catalogue
     import napari_unet_cells.errors as errors
 
     def find_model(path):
@@ -184,7 +188,7 @@ if "napari_unet_cells.child" in sys.orig_argv:
             raise errors.UserError("The model broken.keras is damaged.")
         return types.SimpleNamespace(name=path.stem, sha256=path.stem, path=path)
 
-    nets.find_model = find_model
+    catalogue.find_model = find_model
 """
 
 
@@ -284,7 +288,7 @@ def test_batches_are_drawn_lazily(shared: Engine) -> None:
 
     outputs = shared.open(card()).predict(batches())
     next(outputs)
-    assert len(drawn) == module.IN_FLIGHT
+    assert len(drawn) == IN_FLIGHT
 
 
 def test_two_threads_share_the_child_and_never_each_others_answers(shared: Engine) -> None:
@@ -441,7 +445,7 @@ def test_a_child_killed_while_it_opens_is_a_sentence(
 def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE_SECONDS", 0.6)
+    monkeypatch.setattr(process_module, "GRACE_SECONDS", 0.6)
     stop = threading.Event()
     network = engine.open(card(), stop)
     pid = running(engine)
@@ -461,7 +465,7 @@ def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
 def test_a_slow_tile_within_the_grace_does_not_cost_the_child(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE_SECONDS", 1.5)
+    monkeypatch.setattr(process_module, "GRACE_SECONDS", 1.5)
     monkeypatch.setenv("STAND_IN_SECONDS", "0.4")
     network = engine.open(card())
     pid = running(engine)
@@ -475,7 +479,7 @@ def test_a_slow_tile_within_the_grace_does_not_cost_the_child(
 def test_opening_is_given_longer_than_a_tile(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(process_module, "GRACE_SECONDS", 0.2)
     monkeypatch.setenv("STAND_IN_OPENING", "1.0")
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
@@ -532,14 +536,14 @@ def test_close_while_a_thread_opens_cancels_it_and_leaves_no_process(
 ) -> None:
     monkeypatch.setenv("STAND_IN_OPENING", "20")
     started: list[Any] = []
-    start = module._start_process
+    start = _start_process
 
     def record() -> Any:
         process = start()
         started.append(process)
         return process
 
-    monkeypatch.setattr(module, "_start_process", record)
+    monkeypatch.setattr(process_module, "_start_process", record)
     ends: list[BaseException] = []
     inside = threading.Event()
     living = Engine._living_child
@@ -737,9 +741,9 @@ def test_this_process_leaves_the_rest_to_a_child_where_it_was_refused_memory(
                     raise OutOfMemory
                 yield (one * 100).astype(np.uint8)
 
-    monkeypatch.setattr(module, "_shared", engine)
-    monkeypatch.setattr(module, "_refused", threading.Event())
-    network = module._LocalNetwork(card(), Here())
+    monkeypatch.setattr(engine_module, "_shared", engine)
+    monkeypatch.setattr(opening, "_refused", threading.Event())
+    network = _LocalNetwork(card(), Here())
     assert (network.device, network.max_tile) == ("here", 512)
     assert values(network, batch(1)) == [100]
     assert engine.pid is None
@@ -749,7 +753,7 @@ def test_this_process_leaves_the_rest_to_a_child_where_it_was_refused_memory(
     recovered = network.recover(cpu=False)
     assert (recovered.device, values(recovered, batch(1))) == ("stand-in", [2])
     assert values(network, batch(1)) == [2]  # and so does who holds it for many images
-    assert module._open_here(card()).device == "stand-in"
+    assert _open_here(card()).device == "stand-in"
 
 
 @posix
@@ -868,7 +872,7 @@ def test_a_child_without_memory_for_a_frame_says_so_by_its_exit_code(stand_in: N
         process.stdin.write(struct.pack("<IQ", 2, 1 << 62) + b"{}")
         process.stdin.flush()
         assert process.wait(20) == NO_MEMORY_EXIT
-    assert NO_MEMORY_EXIT in module._MEMORY_FULL_EXITS
+    assert NO_MEMORY_EXIT in _MEMORY_FULL_EXITS
 
 
 _PARENT = """
@@ -876,7 +880,7 @@ import sys, threading
 from pathlib import Path
 import numpy as np
 from napari_unet_cells.engine.engine import shared_engine
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 card = ModelCard("model2", "", (), 1, 1, 0, sha256="model2", path=Path("model2.keras"))
 network = shared_engine().open(card)
 print(shared_engine().pid, flush=True)

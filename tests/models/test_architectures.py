@@ -10,13 +10,8 @@ import pytest
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES
-from napari_unet_cells.models.catalogue import (
-    MAX_CHANNELS,
-    MAX_CLASSES,
-    ModelCard,
-    load_model,
-    save_model,
-)
+from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard
+from napari_unet_cells.models.catalogue import load_model, save_model
 
 pytestmark = pytest.mark.network
 
@@ -188,7 +183,8 @@ def test_encoder_weights_are_copied_by_name(architectures: Any, tmp_path: Path) 
 
 
 def test_a_model_that_ships_is_a_start_with_decoder_and_head(architectures: Any) -> None:
-    from napari_unet_cells.models.catalogue import SHIPPED, load_model, read_card
+    from napari_unet_cells.models.card import read_card
+    from napari_unet_cells.models.catalogue import SHIPPED, load_model
     from napari_unet_cells.models.encoders import load_encoder_weights
 
     card = read_card(SHIPPED / "cells-fast.keras")

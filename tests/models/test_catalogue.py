@@ -14,16 +14,14 @@ import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models import catalogue as nets
-from napari_unet_cells.models import model_file
+from napari_unet_cells.models import catalogue, model_file
+from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.catalogue import (
-    ModelCard,
     broken_models,
-    file_sha256,
     find_model,
     installed_models,
+    load_model,
     model_folders,
-    read_card,
 )
 
 Config = dict[str, Any]
@@ -471,7 +469,7 @@ def test_an_older_card_does_not_say_what_it_works_on(tmp_path: Path) -> None:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Make empty folders of the user and of the package."""
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(nets, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(catalogue, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert model_folders() == (tmp_path / "home" / "models", tmp_path / "shipped")
     return model_folders()
@@ -533,9 +531,9 @@ def test_a_model_that_does_not_fit_its_card_is_refused(tiny_model: Path, tmp_pat
     for change in ({"channels": 1}, {"classes": ["background", "cell"]}):
         path.with_suffix(".json").write_text(json.dumps(card | change))
         with pytest.raises(UserError, match="does not fit its card"):
-            nets.load_model(read_card(path))
+            load_model(read_card(path))
     path.with_suffix(".json").write_text(json.dumps(card))
-    assert nets.load_model(read_card(path)).count_params() > 0
+    assert load_model(read_card(path)).count_params() > 0
 
 
 @pytest.mark.network
@@ -575,7 +573,7 @@ def test_weights_that_read_other_files_are_refused(
     path = write_model(tmp_path / "m.keras", **members)
     write_card(path, stride=16)
     with pytest.raises(UserError, match=r"m\.keras cannot be loaded"):
-        nets.load_model(read_card(path))
+        load_model(read_card(path))
 
 
 def test_nothing_here_has_loaded_keras_without_the_mark(request: pytest.FixtureRequest) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from napari_unet_cells.core.metrics import ClassSummary, Summary
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.description import TIP_WIDTH, WIDTH, about, about_text
 from napari_unet_cells.training.retrain import _scores
 

@@ -16,7 +16,7 @@ from napari_unet_cells.core.normalize import SAMPLE_PIXELS, Limits
 from napari_unet_cells.core.planes import Planes, planes_of
 from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import (
     Progress,
     Separating,

@@ -11,7 +11,7 @@ import pytest
 
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import FunctionNetwork
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as module
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.result import Result

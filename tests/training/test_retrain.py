@@ -15,7 +15,8 @@ import tifffile
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model, read_card
+from napari_unet_cells.models.card import read_card
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.settings import Preferences, set_preferences
 from napari_unet_cells.training.crops import Cropper
@@ -325,7 +326,8 @@ def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
 
 def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):
     from napari_unet_cells.models.architectures import build
-    from napari_unet_cells.models.catalogue import ModelCard, load_model, save_model
+    from napari_unet_cells.models.card import ModelCard
+    from napari_unet_cells.models.catalogue import load_model, save_model
 
     classes, alpha = ("background", "cell", "boundary"), {"alpha": 0.25}
     path = tmp_path / "deep.keras"

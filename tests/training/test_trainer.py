@@ -447,7 +447,8 @@ def test_every_architecture_learns(planes: list[Any], tmp_path: Path, name: str)
 
 def teacher(folder: Path, **changes: Any) -> str:
     """Write a network that could teach the small one, and give its file."""
-    from napari_unet_cells.models.catalogue import ModelCard, save_model
+    from napari_unet_cells.models.card import ModelCard
+    from napari_unet_cells.models.catalogue import save_model
 
     own = options(build={"filters": 6})
     card = ModelCard(
@@ -487,7 +488,8 @@ def test_a_training_with_a_teacher_is_resumed(planes: list[Any], tmp_path: Path)
 
 def test_who_knows_other_things_cannot_teach(planes: list[Any], tmp_path: Path) -> None:
     from napari_unet_cells.models.architectures import build
-    from napari_unet_cells.models.catalogue import ModelCard, save_model
+    from napari_unet_cells.models.card import ModelCard
+    from napari_unet_cells.models.catalogue import save_model
 
     path = tmp_path / "old.keras"
     card = ModelCard("old", "small", options().classes, 3, 1, 0, "", path=path)

@@ -18,12 +18,12 @@ FIRST, SECOND = "cells-fast", "roots"
 @pytest.fixture
 def models(tiny_model, tmp_path, monkeypatch):
     """Install two small models, and none of the package's own."""
-    from napari_unet_cells.models import catalogue as nets
+    from napari_unet_cells.models import catalogue
 
     folder = tmp_path / "home" / "models"
     folder.mkdir(parents=True)
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(nets, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(catalogue, "SHIPPED", tmp_path / "none")
     known = json.loads(tiny_model.with_suffix(".json").read_text())
     cards = {
         FIRST: {"works_on": ["Nuclei in <b>H&E</b>."], "fails_on": ["Phase contrast."]},

@@ -13,7 +13,7 @@ import numpy as np
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.core.planes import Planes, planes_of
 from napari_unet_cells.core.predict import MemoryFull, Network
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
     FileExists,
@@ -24,7 +24,8 @@ from napari_unet_cells.files import (
     write_labels,
     write_table,
 )
-from napari_unet_cells.models.catalogue import ModelCard, find_model
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import (
     Progress,
     Settings,

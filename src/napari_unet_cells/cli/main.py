@@ -279,7 +279,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_unet_cells.datasets.items import read_items
-    from napari_unet_cells.engine.engine import open_network
+    from napari_unet_cells.engine.opening import open_network
     from napari_unet_cells.files import write_json
     from napari_unet_cells.models.catalogue import find_model
     from napari_unet_cells.segmentation.pipeline import Settings

@@ -23,7 +23,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.layers.transforms import place_of
-from napari_unet_cells.models.catalogue import MAX_CLASSES
+from napari_unet_cells.models.card import MAX_CLASSES
 
 #: Role of such a layer in its metadata, beside `layers.CELLS` and `layers.CLASSES`.
 STROKES = "strokes"

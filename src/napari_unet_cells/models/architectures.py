@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import MAX_CHANNELS, MAX_CLASSES
+from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES
 from napari_unet_cells.models.encoders import ENCODERS, load_encoder_weights
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_unet_cells.models.catalogue import ModelCard
+    from napari_unet_cells.models.card import ModelCard
 
 #: Characters in a line of plain text, and in one of a tooltip.
 WIDTH, TIP_WIDTH = 88, 60

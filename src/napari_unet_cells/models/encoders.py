@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import load_model, read_card
+from napari_unet_cells.models.card import read_card
+from napari_unet_cells.models.catalogue import load_model
 
 if TYPE_CHECKING:
     import keras

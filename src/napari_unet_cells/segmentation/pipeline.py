@@ -25,7 +25,8 @@ from napari_unet_cells.core.planes import (
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, TileDone, predict_plane
 from napari_unet_cells.core.resample import scaled_shape
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL, ModelCard, find_model
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of, make_provenance
 from napari_unet_cells.segmentation.tta import QUALITIES, FlippedNetwork
@@ -152,7 +153,7 @@ def segment(
     >>> result.cells.shape
     (256, 256)
     """
-    from napari_unet_cells.engine.engine import open_network
+    from napari_unet_cells.engine.opening import open_network
 
     planes = planes_of(image, axes, channel)
     if quality not in QUALITIES:

@@ -21,7 +21,7 @@ from napari_unet_cells.core.instances import (
 from napari_unet_cells.core.linking import link_planes
 from napari_unet_cells.core.normalize import HIGH, LOW, Limits
 from napari_unet_cells.core.resample import resize_labels
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.datasets.items import Item
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings, check_channels, segment_planes
 from napari_unet_cells.segmentation.result import Result
 

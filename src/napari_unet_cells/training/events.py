@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.models.catalogue import ModelCard, default_model, make_default, read_card
+from napari_unet_cells.models.card import ModelCard, read_card
+from napari_unet_cells.models.catalogue import default_model, make_default
 from napari_unet_cells.settings import models_folder
 
 

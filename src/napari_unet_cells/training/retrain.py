@@ -40,13 +40,8 @@ from napari_unet_cells.core.resample import resize_labels, scaled_shape
 from napari_unet_cells.datasets.items import Item, held_out, read_items
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
-from napari_unet_cells.models.catalogue import (
-    ModelCard,
-    find_model,
-    load_model,
-    next_name,
-    save_model,
-)
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
 from napari_unet_cells.segmentation.cell_diameter import zoom_for
 from napari_unet_cells.segmentation.result import Adjustable
 from napari_unet_cells.settings import models_folder

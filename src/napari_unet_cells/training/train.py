@@ -17,17 +17,12 @@ from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Network, Output, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
 from napari_unet_cells.datasets.items import Item, read_items
-from napari_unet_cells.engine.engine import open_network
+from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
-from napari_unet_cells.models.catalogue import (
-    MAX_CHANNELS,
-    MAX_CLASSES,
-    ModelCard,
-    read_card,
-    save_model,
-)
+from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard, read_card
+from napari_unet_cells.models.catalogue import save_model
 from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
 from napari_unet_cells.training.calibrate import LARGEST, Example, fit_instances
 from napari_unet_cells.training.crops import Annotated, annotate, class_weights

@@ -7,7 +7,7 @@ import html
 from qtpy.QtGui import QTextOption
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
-from napari_unet_cells.models.catalogue import ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.description import about, about_text
 
 #: Pixels: five columns of scores fit beside each other, and below a laptop's screen is room.

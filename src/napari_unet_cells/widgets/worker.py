@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet_cells.engine.engine import Cancelled
+from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.errors import UserError
 
 Job = Callable[[threading.Event], Generator[object, None, None]]

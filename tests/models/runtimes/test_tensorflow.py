@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.catalogue import ModelCard, find_model
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import tensorflow as device
 from napari_unet_cells.models.runtimes.tensorflow import (
     DeviceNetwork,

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import (
     DEFAULT_MODEL,
     default_model,
     find_model,
     installed_models,
     make_default,
-    read_card,
 )
 from napari_unet_cells.training.events import (
     Choosing,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.architectures import ARCHITECTURES
-from napari_unet_cells.models.catalogue import CardNetwork, ModelCard, load_model
+from napari_unet_cells.models.card import CardNetwork, ModelCard
+from napari_unet_cells.models.catalogue import load_model
 
 if TYPE_CHECKING:
     import keras

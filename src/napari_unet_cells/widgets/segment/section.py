@@ -30,12 +30,8 @@ from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
-from napari_unet_cells.models.catalogue import (
-    DEFAULT_MODEL,
-    ModelCard,
-    default_model,
-    installed_models,
-)
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
 from napari_unet_cells.segmentation.pipeline import Event, Progress, Separating, Settings, Started
 from napari_unet_cells.segmentation.result import Adjustable
 from napari_unet_cells.segmentation.run import (
