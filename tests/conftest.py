@@ -1,4 +1,4 @@
-"""What several tests share: a tiny model, and a home without the user's own models."""
+"""Fixtures of several tests (a tiny model, an empty home), and the refusal of a bare pytest."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ save_model(model, ModelCard(
     diameters=(10.0, 40.0), path=Path(sys.argv[1]),
 ))
 """
+
+
+_MIXED = (
+    "Tests that open a window (marker gui) and tests that load TensorFlow (marker network) end in "
+    "a segmentation fault in one process: run `make test` for all, or `pytest -m gui` and "
+    '`pytest -m "not gui"` for each kind.'
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse to run windows and TensorFlow in one process, once ``-m`` and ``-k`` have chosen."""
+    if all(any(item.get_closest_marker(name) for item in items) for name in ("gui", "network")):
+        raise pytest.UsageError(_MIXED)
 
 
 @pytest.fixture(scope="session")
