@@ -7,12 +7,13 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test check bench accuracy train-cells train-cells-fast ship screenshots setup torch lint \
+.PHONY: help run test test-fast check bench accuracy train-cells train-cells-fast ship screenshots setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
 	@echo 'make run          open napari with a sample image and the dock'
 	@echo 'make test         run all tests'
+	@echo 'make test-fast    run those without a window, a network and long waits'
 	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
@@ -28,6 +29,9 @@ run: setup
 
 test: setup
 	@$(PYTHON_IN_VENV) scripts/run_tests.py
+
+test-fast: setup
+	@$(PYTHON_IN_VENV) scripts/run_tests.py --fast
 
 check: lint layout types contracts manifest workflows
 

@@ -2,10 +2,14 @@
 
 They run as two pytest processes, because TensorFlow and Mesa's OpenGL end in a segmentation
 fault when one process loads both. Both always run; the exit code is 0 if both succeed.
+
+``--fast`` runs the quick tests only, in one process: none opens a window, loads TensorFlow or
+takes a second.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -18,17 +22,21 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 SUITES = ("not gui", "gui")
+FAST = ("not gui and not network and not slow",)
 
 #: A screen of its own keeps the windows of the tests off the user's desktop.
 XVFB = ("xvfb-run", "-a", "-s", "-screen 0 1400x900x24")
 
 
-def main() -> int:
-    """Run both suites and print the sum of their results."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suites and print the sum of their results."""
+    parser = argparse.ArgumentParser(description="Run the tests and sum them up.")
+    parser.add_argument("--fast", action="store_true", help="run the quick tests only")
+    options = parser.parse_args(arguments)
     start = time.monotonic()
     total: Counter[str] = Counter()
     codes = []
-    for suite in SUITES:
+    for suite in FAST if options.fast else SUITES:
         code, counts = run_suite(suite)
         codes.append(code)
         total += counts

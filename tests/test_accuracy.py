@@ -125,6 +125,7 @@ def test_a_kind_that_is_left_out_is_not_learned_from(tmp_path):
     assert pixels == {int(re.sub(r"\D", "", item.image.stem)) for item in train}
 
 
+@pytest.mark.slow
 def test_a_model_is_shipped_with_the_words_of_its_card(tiny_model, tmp_path):
     shipped = tmp_path / "weights"
     shipped.mkdir()

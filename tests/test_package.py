@@ -106,6 +106,7 @@ def test_every_contribution_names_a_command_that_exists() -> None:
     assert {item["command"] for item in items if "uri" not in item} <= known
 
 
+@pytest.mark.slow
 def test_every_command_can_be_imported() -> None:
     # In a process of its own: the widgets load Qt.
     names = [command["python_name"] for command in manifest()["contributions"]["commands"]]
@@ -158,6 +159,7 @@ def test_all_that_is_no_widget_loads_neither_network_nor_window() -> None:
     assert not loaded_by(modules) & (NETWORK | WINDOW)
 
 
+@pytest.mark.slow
 def test_widgets_load_no_network() -> None:
     modules = our_modules(napari_unet_cells.widgets)
     assert "napari_unet_cells.widgets.dock" in modules

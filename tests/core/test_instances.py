@@ -444,6 +444,7 @@ def nested(draw: st.DrawFn) -> NDArray[np.uint8]:
 
 @settings(max_examples=200, deadline=None)
 @given(PLANES, OPTIONS)
+@pytest.mark.slow
 def test_the_cells_are_those_of_the_reference(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:

@@ -265,6 +265,7 @@ def test_swapping_truth_and_prediction_swaps_fp_and_fn(pair: tuple[Labels, Label
 
 @settings(deadline=None)
 @given(st.lists(pairs(), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_scores_stay_in_range_and_ap_falls_with_the_threshold(
     image_pairs: list[tuple[Labels, Labels]],
 ) -> None:

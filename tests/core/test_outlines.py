@@ -84,6 +84,7 @@ def test_a_rectangle_has_four_corners_whatever_its_size() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.slow
 def test_five_thousand_cells_are_a_matter_of_seconds(dtype: Any) -> None:
     y, x = np.mgrid[:4096, :4096]
     discs = ((y % 57) - 28) ** 2 + ((x % 57) - 28) ** 2 < 25**2

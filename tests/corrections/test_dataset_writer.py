@@ -502,6 +502,7 @@ needs_sigkill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX
     "die",
     ["before 1", "after 1", "before 2", "after 3", "before 4", "before 5", "after 5", "after 8"],
 )
+@pytest.mark.slow
 def test_killed_at_any_step_the_dataset_is_valid(tmp_path: Path, die: str) -> None:
     """1 is the empty list; then image, mask, first labels and list, region by region."""
     folder = tmp_path / "d"
@@ -514,6 +515,7 @@ def test_killed_at_any_step_the_dataset_is_valid(tmp_path: Path, die: str) -> No
 
 @needs_sigkill
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.slow
 def test_killed_at_a_random_time_the_dataset_is_valid(tmp_path: Path, seed: int) -> None:
     folder = tmp_path / "d"
     process = start(folder, "cells")
@@ -540,6 +542,7 @@ def test_a_leftover_is_noted_and_not_read(tmp_path: Path, image: Image) -> None:
     assert len(read_items([folder])) == 1
 
 
+@pytest.mark.slow
 def test_two_programs_at_once_lose_nothing(tmp_path: Path) -> None:
     processes = [start(tmp_path / "d", name) for name in ("cells", "others", "cells")]
     for process in processes:

@@ -91,6 +91,7 @@ json_values = st.recursive(
     ),
     most=st.integers(1, 50),
 )
+@pytest.mark.slow
 def test_frames_survive_a_pipe_that_takes_few_bytes_at_a_time(
     frames: list[tuple[dict[str, Any], list[int] | None, str]], most: int
 ) -> None:
@@ -351,6 +352,7 @@ def endless(value: float) -> Iterator[NDArray[np.float32]]:
         yield batch(value)
 
 
+@pytest.mark.slow
 def test_cancel_comes_at_once_and_no_late_answer_mixes_in(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +380,7 @@ def test_a_generator_that_is_closed_frees_the_child(shared: Engine) -> None:
     assert values(network, batch(7)) == [14]
 
 
+@pytest.mark.slow
 def test_cancel_while_the_network_opens(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_OPENING", "1.5")
     stop = threading.Event()
@@ -442,6 +445,7 @@ def test_a_child_killed_while_it_opens_is_a_sentence(
 
 
 @posix
+@pytest.mark.slow
 def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +466,7 @@ def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_slow_tile_within_the_grace_does_not_cost_the_child(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,6 +481,7 @@ def test_a_slow_tile_within_the_grace_does_not_cost_the_child(
     assert engine.pid == pid
 
 
+@pytest.mark.slow
 def test_opening_is_given_longer_than_a_tile(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -607,6 +613,7 @@ def test_a_child_that_ends_at_once_is_a_sentence(
         engine.open(card())
 
 
+@pytest.mark.slow
 def test_a_child_that_talks_nonsense_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -659,6 +666,7 @@ def predict_strip(network: ChildNetwork, length: int, smallest: int = 64) -> lis
 
 
 @pytest.mark.parametrize("how", ["report", "MemoryError"])
+@pytest.mark.slow
 def test_memory_that_is_full_is_told_and_a_fresh_child_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -758,6 +766,7 @@ def test_this_process_leaves_the_rest_to_a_child_where_it_was_refused_memory(
 
 @posix
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGABRT", "SIGSEGV"])
+@pytest.mark.slow
 def test_a_child_that_ends_as_one_without_memory_is_followed_by_a_fresh_one(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -786,6 +795,7 @@ def test_a_child_that_crashes_in_another_way_is_not_one_without_memory(
 
 
 @pytest.mark.parametrize("how", ["report", pytest.param("SIGKILL", marks=posix)])
+@pytest.mark.slow
 def test_a_full_gpu_leaves_the_rest_to_the_cpu(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -815,6 +825,7 @@ def test_one_child_tells_its_gpu_from_its_cpu(
     assert engine.pid == pid
 
 
+@pytest.mark.slow
 def test_where_the_cpu_has_no_memory_either_the_end_is_a_sentence(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def estimate(image: Any) -> float:
 
 
 @pytest.mark.parametrize("diameter", [6, 12, 30, 80, 150])
+@pytest.mark.slow
 def test_cells_of_all_sizes_are_measured(diameter: float) -> None:
     side = 700 if diameter < 100 else 1200
     image, truth = simulate_nuclei((side, side), diameter=diameter, blur=0.5, noise=0.03, seed=2)
@@ -70,6 +71,7 @@ def test_cells_of_all_sizes_are_measured(diameter: float) -> None:
     assert estimate(image) == pytest.approx(true, rel=0.35)
 
 
+@pytest.mark.slow
 def test_the_cells_may_lie_anywhere_in_a_large_image() -> None:
     image = np.full((4000, 4000), 100, np.uint16)
     cells, truth = simulate_nuclei((500, 500), diameter=14, blur=0.5, noise=0.03, seed=2)
