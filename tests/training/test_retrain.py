@@ -48,6 +48,14 @@ def cache():
     return TunerCache()
 
 
+@pytest.fixture(scope="module")
+def encoder_cache():
+    """Keep the graphs of a fresh start from the tiny model, beside those that tune it."""
+    from napari_unet_cells.training.retrain import TunerCache
+
+    return TunerCache()
+
+
 @pytest.fixture
 def dataset(tmp_path) -> Path:
     return make_dataset(tmp_path / "mine", 6)
@@ -306,7 +314,7 @@ def test_a_killed_child_is_a_sentence_and_nothing_is_lost(home, dataset, tiny_mo
 
 
 def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
-    home, dataset, tiny_model, monkeypatch
+    home, dataset, tiny_model, cache, encoder_cache, monkeypatch
 ):
     drawn = []
 
@@ -316,11 +324,11 @@ def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
             drawn.append(self.options)
 
     monkeypatch.setattr("napari_unet_cells.training.retrain.Cropper", Recorder)
-    events_of(dataset, tiny_model, None)
+    events_of(dataset, tiny_model, cache)
     assert not read_card(tiny_model).distance
     assert {options.weights for options in drawn} == {(1.0, 1.0, 2.0, 4.0)}
     drawn.clear()
-    events_of(dataset, tiny_model, None, start="encoder", output="deep")
+    events_of(dataset, tiny_model, encoder_cache, start="encoder", output="deep")
     assert {options.weights for options in drawn} == {(1.0, 1.0, 1.0, 2.0)}
 
 
@@ -345,20 +353,22 @@ def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):
     assert load_model(done.card).output_shape[-1] == 4
 
 
-def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model):
+def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model, encoder_cache):
     from napari_unet_cells.models.catalogue import load_model
 
     assert not read_card(tiny_model).distance
-    *_, done = events_of(dataset, tiny_model, None, start="encoder")
+    *_, done = events_of(dataset, tiny_model, encoder_cache, start="encoder")
     assert done.card.distance
     assert load_model(done.card).output_shape[-1] == 4
 
 
-def test_a_fresh_start_does_not_take_limits_of_another_network(home, tmp_path, tiny_model):
+def test_a_fresh_start_does_not_take_limits_of_another_network(
+    home, tmp_path, tiny_model, cache, encoder_cache
+):
     few = make_dataset(tmp_path / "few", 1)  # nothing is held back, so nothing is fitted
     card = read_card(tiny_model)
     replace(card, instances=InstanceOptions(certainty=0.7, cell_threshold=0.7)).write()
-    *_, fresh = events_of(few, tiny_model, None, start="encoder")
+    *_, fresh = events_of(few, tiny_model, encoder_cache, start="encoder")
     assert fresh.card.instances == InstanceOptions()
-    *_, tuned = events_of(few, tiny_model, None)
+    *_, tuned = events_of(few, tiny_model, cache)
     assert tuned.card.instances.certainty == 0.7

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import tifffile
 
+from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -26,6 +27,29 @@ PLUGIN = "napari-unet-cells"
 @pytest.fixture(scope="module")
 def nuclei():
     return simulate_nuclei((300, 340), seed=3)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _another_dock():
+    """Let one child serve the tests one after another, as where another dock stays open."""
+    from napari_unet_cells.widgets.dock import _open_docks
+
+    _open_docks.add(0)
+    yield
+    _open_docks.discard(0)
+    shared_engine().close(2.0)
+
+
+@pytest.fixture
+def alone():
+    """Begin without a child, and let it end with the last dock of the test."""
+    from napari_unet_cells.widgets.dock import _open_docks
+
+    shared_engine().close(2.0)
+    _open_docks.discard(0)
+    yield
+    _open_docks.add(0)
+    shared_engine().close(2.0)
 
 
 @pytest.fixture
@@ -111,7 +135,7 @@ def test_rgb_image_of_a_few_pixels(qtbot, viewer, dock):
     assert viewer.layers["small cells"].data.shape == (5, 7)
 
 
-def test_pressed_while_warming_up_it_starts_by_itself(qtbot, viewer, dock, nuclei):
+def test_pressed_while_warming_up_it_starts_by_itself(qtbot, alone, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     dock.segment.button.click()
     assert "starts by itself" in dock.segment.message.text()
@@ -200,7 +224,7 @@ def test_cancel_keeps_the_tiles_that_are_done(qtbot, viewer, dock, nuclei):
     assert "nuclei cells" in names(viewer)
 
 
-def test_a_killed_child_is_survived(qtbot, viewer, dock, nuclei):
+def test_a_killed_child_is_survived(qtbot, alone, viewer, dock, nuclei):
     viewer.add_image(np.tile(nuclei, (9, 9)), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)
     first = dock.segment.engine.pid
@@ -387,7 +411,7 @@ def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp
     assert not box.isEnabled()
 
 
-def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):
+def test_no_child_is_left_when_the_dock_is_closed(qtbot, alone, viewer, dock):
     qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
     child = psutil.Process(dock.segment.engine.pid)
     assert child.is_running()
@@ -398,7 +422,9 @@ def test_no_child_is_left_when_the_dock_is_closed(qtbot, viewer, dock):
     qtbot.waitUntil(lambda: gone(child), timeout=5_000)
 
 
-def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(qtbot, viewer, dock, nuclei):
+def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(
+    qtbot, alone, viewer, dock, nuclei
+):
     viewer.add_image(large(nuclei), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)
     child = psutil.Process(dock.segment.engine.pid)
@@ -411,7 +437,7 @@ def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(qtbot, view
 
 
 def test_the_child_serves_every_viewer_until_the_last_dock_is_closed(
-    qtbot, viewer, dock, make_napari_viewer, nuclei
+    qtbot, alone, viewer, dock, make_napari_viewer, nuclei
 ):
     other = make_napari_viewer()
     other_dock = other.window.add_plugin_dock_widget(PLUGIN)[1]
