@@ -15,7 +15,7 @@ from napari_unet_cells.models.architectures import ARCHITECTURES
 #: Of the width of a MobileNet: a layer of 32 filters would have none.
 NARROWEST = 1 / 32
 
-#: Those of `nets.steps.ENGINES`, whose module knows networks.
+#: Those of `training.backends.ENGINES`, whose module knows networks.
 ENGINE_NAMES = ("tensorflow", "torch")
 
 if TYPE_CHECKING:

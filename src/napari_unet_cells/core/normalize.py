@@ -2,7 +2,7 @@
 
 The limits come from the whole plane and never from a tile: a tile of background would
 otherwise be stretched until its noise looks like cells, and neighbouring tiles would
-disagree (design, decision 4).
+disagree (docs/architecture.md, 4).
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def predict_plane(
     """Run a network over a plane, in the tiles that suit both; see `predict_tiles`.
 
     Where the memory of the device is full, the tiles that are missing are halved, and where
-    they are small already the CPU goes on (design, decision 6).
+    they are small already the CPU goes on (docs/architecture.md, 6).
 
     Parameters
     ----------

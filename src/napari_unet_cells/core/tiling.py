@@ -14,7 +14,7 @@ One axis of a plane that is cut into three tiles (r: read, w: written, .: padded
 All tiles read the same length, a multiple of the network's stride, and begin at multiples of
 it; the last one is shifted back inside the plane, which was padded at its end to the stride.
 A tile at the border of the plane has no halo there. So every written pixel sees exactly what
-it would see if the whole plane were one tile (design, decision 2).
+it would see if the whole plane were one tile (docs/architecture.md, 2).
 """
 
 from __future__ import annotations

@@ -36,11 +36,11 @@ class Approved:
     planes : Planes
         Of the image; either as many as the labels have, or the one that they are of.
     pixel_size : callable
-        See `layers.image_pixel_size`.
+        See `layers.pixel_size.image_pixel_size`.
     made : mapping
-        What `layers.result_metadata` says, empty for labels of other origin.
+        What `layers.metadata.result_metadata` says, empty for labels of other origin.
     source : mapping
-        See `layers.describe_source`.
+        See `layers.image_planes.describe_source`.
     labels_name : str
     """
 

@@ -25,7 +25,7 @@ from napari_unet_cells.layers.metadata import OURS, REVIEW, image_id, result_met
 from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.models.card import MAX_CLASSES
 
-#: Role of such a layer in its metadata, beside `layers.CELLS` and `layers.CLASSES`.
+#: Role of such a layer in its metadata, beside `metadata.CELLS` and `metadata.CLASSES`.
 STROKES = "strokes"
 
 
@@ -74,7 +74,7 @@ def layer_arguments(
     image : napari image layer
     classes : sequence of OwnClass
     shown : sequence of int, optional
-        See `layers.planes_for`: the plane that is painted on; None for all.
+        See `layers.image_planes.planes_for`: the plane that is painted on; None for all.
 
     Returns
     -------

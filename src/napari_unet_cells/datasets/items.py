@@ -5,15 +5,15 @@
 | two folders | ``images/NAME.png`` | ``masks/NAME.png``, also ``labels/``, ``NAME_mask`` | hand |
 | the same, divided | ``train/images/NAME.tif`` | ``train/masks/NAME.tif``; ``val/`` | StarDist |
 | side by side | ``NAME.tif``, ``NAME_img.png`` | ``NAME_masks.tif``, ``NAME_mask.tif`` | Cellpose |
-| with a list | as ``index.json`` says | as ``index.json`` says | `corrections`, and hand |
+| with a list | as ``index.json`` says | as ``index.json`` says | `dataset_writer`, and hand |
 
 Images are grey, RGB or (as TIFF) of several channels. Masks hold one integer a cell, 0 is
 background; or classes 0, 1, 2, ..., where 255 is a pixel that nobody annotated. Folders may be
 named image, imgs, img or raw, and mask, labels or label; what may follow the names stands in
-`dataset_layouts`. Cellpose's ``_seg.npy`` is not read: opening a pickle can run a program.
+`datasets.layouts`. Cellpose's ``_seg.npy`` is not read: opening a pickle can run a program.
 
 ``index.json`` is a list with a record an image: name, kind, split ("train" or "val"); those
-that `corrections` writes say much more. Without a list, and where a record has no split, an
+that `dataset_writer` writes say much more. Without a list, and where a record has no split, an
 image is learned from. In folders made by hand all pixels count as approved.
 """
 

@@ -1,6 +1,6 @@
 """Which image belongs to which mask, in folders that were made by hand.
 
-See the table in `dataset`.
+See the table in `datasets.items`.
 """
 
 from __future__ import annotations

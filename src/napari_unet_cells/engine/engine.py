@@ -156,7 +156,7 @@ class Engine:
         Yields
         ------
         dict
-            Of `retrain.event_as_dict`; the last is that of `retrain.Retrained`.
+            Of `training.events.event_as_dict`; the last is that of `training.events.Retrained`.
 
         Raises
         ------

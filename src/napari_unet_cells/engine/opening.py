@@ -48,7 +48,7 @@ def _open_here(card: ModelCard) -> Network:
 class _LocalNetwork(CardNetwork):
     """A network in this process, until it is refused memory on the CPU; then in the child."""
 
-    _network: Any  # a `nets.device.DeviceNetwork`
+    _network: Any  # a `models.runtimes.tensorflow.DeviceNetwork`
 
     @property
     def device(self) -> str:

@@ -1,7 +1,7 @@
 """The parent's side of the child process that owns TensorFlow.
 
 TensorFlow and OpenGL in one process end in a segmentation fault on common Linux systems
-(design, decision 0), so a process that has a window talks to a child over two pipes. The
+(docs/architecture.md, 0), so a process that has a window talks to a child over two pipes. The
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
 Requests:  open {model, device}, predict {model, device, shape}, forget, sync,
@@ -21,7 +21,7 @@ holds up nobody::
 
 The child ends when its input does, so none is left when this process is killed.
 
-Out of memory (design, decision 6) comes as a reply, or as the child's death: whoever predicts
+Out of memory (docs/architecture.md, 6) comes as a reply, or as the child's death: whoever predicts
 goes on with `network.ChildNetwork.recover`. A child that was refused memory on the CPU works no
 more.
 """

@@ -63,7 +63,7 @@ def write_rois(path: Path, labels: NDArray[Any], axes: str, record: Mapping[str,
         One axis per letter of `axes`, of "TZYX".
     axes : str
     record : mapping
-        See `layers.export_record`.
+        See `layers.export_source.export_record`.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for plane in _planes(labels, axes):

@@ -46,7 +46,7 @@ class ModelCard:
         Names of the channels of the logits; those with "cell" and "boundary" give cells.
     distance : bool
         Whether one more channel follows: the logit of how deep a pixel lies in its cell
-        (`augment.boundary_distance`). Seeds are its peaks; without it, those of "cell".
+        (`crops.boundary_distance`). Seeds are its peaks; without it, those of "cell".
     colors : tuple of str
         Of the classes, where the user chose them, such as "#ff8800"; else empty.
     channels, stride, halo : int
@@ -240,7 +240,7 @@ def _sentences(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _check_what_is_shown(card: ModelCard) -> None:
-    """Refuse what would fail only when the user looks at the card (see `nets.about`)."""
+    """Refuse what would fail only when the user looks at the card (see `models.description`)."""
     for name in ("name", "description", "license", "date"):
         if not isinstance(getattr(card, name), str):
             raise TypeError(f"{name} must be a text")

@@ -115,7 +115,7 @@ def _blue_green_red(image: Any, channels: int) -> Any:
 
 ENCODERS: dict[str, Encoder] = {
     # Stops at conv_pw_11: with conv_pw_13 the field of view, and with it the halo of every
-    # tile, grows from 160 to 256 pixels (design, decision 2).
+    # tile, grows from 160 to 256 pixels (docs/architecture.md, 2).
     "mobilenet": Encoder(
         construct=_mobilenet,
         skips=("conv_pw_1_relu", "conv_pw_3_relu", "conv_pw_5_relu", "conv_pw_11_relu"),

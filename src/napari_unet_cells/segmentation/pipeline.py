@@ -49,8 +49,8 @@ class Settings:
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
     quality : str
-        One of `flips.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
-        takes up to four times as long (see `flips`). Others stay as they are.
+        One of `tta.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
+        takes up to four times as long (see `segmentation.tta`). Others stay as they are.
     """
 
     diameter: float | None = None

@@ -142,7 +142,7 @@ def adjust(
         Of the run's result.
     options : InstanceOptions
     link : int, optional
-        See `segmentation.Settings`.
+        See `pipeline.Settings`.
     shown : integer array, (..., y, x)
         The cells that are shown now.
     shown_digest : int

@@ -232,7 +232,7 @@ class AugmentOptions:
         in its logarithm.
     window : (float, float) or None
         Median diameters, in pixels, into which the other half is zoomed as it will be when the
-        network is used, give or take a quarter (see `scale.zoom_for`). None leaves those
+        network is used, give or take a quarter (see `cell_diameter.zoom_for`). None leaves those
         images as they are, give or take as much.
     weights : tuple of float
         Loss weight of background, cell, boundary and of boundary between touching cells. A

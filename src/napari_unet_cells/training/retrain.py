@@ -1,4 +1,4 @@
-"""From a correction dataset to a better network, in a minute; see `nets.tuning`.
+"""From a correction dataset to a better network, in a minute; see `training.fine_tuning`.
 
 ::
 
@@ -135,7 +135,7 @@ def retrain(
     Parameters
     ----------
     dataset : path
-        See `dataset.read_items`. In a folder made by hand everything counts as approved.
+        See `datasets.items.read_items`. In a folder made by hand everything counts as approved.
     base : str or path
         Name of an installed model, or a `.keras` file.
     output : str or path, optional

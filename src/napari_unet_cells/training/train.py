@@ -72,12 +72,12 @@ def train(
 
     By default the masks hold cells. Where `options.classes` names others than background,
     cell and boundary, the masks hold these classes, as 0, 1, 2, ..., and are learned as they
-    are; rare classes weigh more, see `augment.class_weights`.
+    are; rare classes weigh more, see `crops.class_weights`.
 
     Parameters
     ----------
     folders : paths
-        As `dataset` describes them.
+        As `datasets.items` describes them.
     output : path ending in ``.keras``
         The model; card (``.json``), curve (``.csv``, ``.png``) and by default the
         checkpoint (folder ``.checkpoint``) lie beside it under its name.

@@ -44,7 +44,7 @@ VALIDATION_BATCHES = 4
 #: Of the targets, where there is a teacher; the truth has the rest.
 TEACHER_SHARE = 0.5
 
-#: What masks of cells become, see `augment.boundary_classes`.
+#: What masks of cells become, see `crops.boundary_classes`.
 CELL_CLASSES = ("background", "cell", "boundary")
 
 #: Folders that a checkpoint is written to in turn.

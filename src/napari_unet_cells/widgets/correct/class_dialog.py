@@ -123,7 +123,7 @@ def add_strokes_layer(
     image : napari image layer or None
     classes : list of OwnClass
     shown : tuple of int, optional
-        See `layers.planes_for`.
+        See `layers.image_planes.planes_for`.
     """
     from napari.utils.colormaps import DirectLabelColormap
 

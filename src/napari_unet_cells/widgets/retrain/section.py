@@ -61,7 +61,7 @@ REDRAW = 500
 #: Key of `settings`.
 _DATASET = "retrain_dataset"
 
-#: What a network starts from, and how the box says it; see `retrain.RetrainOptions`.
+#: What a network starts from, and how the box says it; see `training.events.RetrainOptions`.
 STARTS = {
     "model": "this model",
     "encoder": "this model, for other classes",
