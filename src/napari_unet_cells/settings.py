@@ -17,7 +17,7 @@ from napari_unet_cells.files import write_json
 
 @dataclass(frozen=True)
 class Preferences:
-    """What the user set in napari's preferences; elsewhere the defaults.
+    """Preferences of the user as set in napari; elsewhere the defaults.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ ALL_PLANES = "all"
 
 @dataclass(frozen=True)
 class Request:
-    """What is done with each file.
+    """Options of a batch: what is done with each file.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a stroke or a click does to the cells of a plane: merge, split, delete, fill, smooth, new.
+"""Edit whole cells of a plane: merge, split, delete, fill, smooth, draw a new one.
 
 Nothing is painted here: every function gives the pixels that become others, an `Edit`, or says
 in a sentence why there is nothing to do. Cells that are not meant never change::

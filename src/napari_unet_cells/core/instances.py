@@ -45,7 +45,7 @@ Labels = NDArray[np.uint16] | NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """What makes a cell; a model's card holds the values that were fitted for it.
+    """Thresholds of the instance separation; a model's card holds the values fitted for it.
 
     The first two shape the parts and belong to `partition`; all others are decided by
     `Partition.cells`, at once.

@@ -1,4 +1,4 @@
-"""How well a prediction agrees with the ground truth, cell by cell and pixel by pixel.
+"""Scores of a prediction against the ground truth, cell by cell and pixel by pixel.
 
 `compare` counts one image, `summarize` turns the counts of many images into scores;
 `compare_classes` and `summarize_classes` do so for class images.
@@ -266,7 +266,7 @@ def summarize(scores: Iterable[ImageScore]) -> Summary:
 def bootstrap_intervals(
     scores: Sequence[ImageScore], resamples: int = 2000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """How much the scores of a set depend on which images happen to be in it.
+    """Bootstrap confidence intervals of the scores of a set, over its images.
 
     Images are drawn with replacement, as many as there are, and the counts of each such set are
     summed before anything is divided, as `summarize` does. The limits are the percentiles 2.5

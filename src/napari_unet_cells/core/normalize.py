@@ -22,7 +22,7 @@ SAMPLE_PIXELS = 2_000_000
 
 
 class Sliceable(Protocol):
-    """What is asked of an image: numpy, dask and zarr arrays all have it."""
+    """Protocol of an image array: numpy, dask and zarr arrays all have it."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class Network(Protocol):
 
     @property
     def probabilities(self) -> int:
-        """How many probabilities (and distances) are predicted; 0 where only classes are."""
+        """Number of probabilities (and distances) predicted; 0 where only classes are."""
 
     @property
     def max_tile(self) -> int:
@@ -115,7 +115,7 @@ class FunctionNetwork:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a prediction is written.
+    """Arrays that a prediction is written into.
 
     Attributes
     ----------

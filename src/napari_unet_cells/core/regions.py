@@ -31,7 +31,7 @@ LONGEST = 512
 
 
 class State(Enum):
-    """Where the review of a region stands."""
+    """State of the review of a region."""
 
     UNSEEN = "unseen"
     EDITED = "edited"

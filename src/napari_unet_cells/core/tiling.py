@@ -59,12 +59,12 @@ class Tile:
 
     @property
     def read(self) -> tuple[slice, slice]:
-        """Where the pixels are taken from the plane."""
+        """Slices of the plane that the pixels are read from."""
         return slice(self.y.start, self.y.stop), slice(self.x.start, self.x.stop)
 
     @property
     def write(self) -> tuple[slice, slice]:
-        """Where the result goes in the plane."""
+        """Slices of the plane that the result is written to."""
         return (
             slice(self.y.write_start, self.y.write_stop),
             slice(self.x.write_start, self.x.write_stop),
@@ -72,7 +72,7 @@ class Tile:
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """What of the network's output is written."""
+        """Slices of the network's output that are written."""
         return (
             slice(self.y.write_start - self.y.start, self.y.write_stop - self.y.start),
             slice(self.x.write_start - self.x.start, self.x.write_stop - self.x.start),
@@ -85,7 +85,7 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """What the network sees, (y, x)."""
+        """Shape of the network's input, (y, x)."""
         return self.y.length, self.x.length
 
     @property

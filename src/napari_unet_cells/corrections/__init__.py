@@ -1,1 +1,1 @@
-"""What a person corrected: kept, approved, written as a dataset."""
+"""Corrections of the user: saved automatically, approved, written as a dataset."""

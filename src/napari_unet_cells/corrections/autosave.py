@@ -83,7 +83,7 @@ class NotSaved(UserError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one save holds; it is taken where the labels are painted, and written elsewhere.
+    """Content of one save, taken in the thread that paints labels and written in another.
 
     Attributes
     ----------
@@ -530,7 +530,7 @@ def _summary(folder: Path) -> Summary:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a session held.
+    """Content of a session that was restored.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a dataset holds, and what is wrong with it, before an hour of training finds out."""
+"""Summarize a dataset and find its errors, before an hour of training does."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _unlisted(folder: Path, records: Sequence[Record]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a dataset holds.
+    """Counts of the regions and images of a dataset.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which regions of a dataset are held back to measure a model on.
+"""Choose the held-out regions of a dataset, to measure a model on.
 
 One in five, and whole: never a part of a region, and where there are enough source images
 all regions of one image together, since neighbours look alike. Regions are taken in the order
@@ -21,7 +21,7 @@ FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Member:
-    """What is asked of an item to decide on it.
+    """Protocol of an item that the split decides on.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which image belongs to which mask, in folders that were made by hand.
+"""Match images with masks, in folders that were made by hand.
 
 See the table in `datasets.items`.
 """
@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds."""
+    """Images and masks found in a folder."""
 
     pairs: tuple[Pair, ...]
     findings: tuple[Finding, ...]

@@ -15,7 +15,7 @@ from napari_unet_cells.errors import UserError
 
 @dataclass(frozen=True)
 class Division:
-    """How a dataset is divided.
+    """Validation split of a dataset.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ from napari_unet_cells.settings import preferences
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported.
+    """Labels to export, and their image and metadata.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which images the paths, folders and patterns of a user stand for."""
+"""Find the images that paths, folders and patterns of the user stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of an image that was read."""
+"""Pixels and metadata of an image that was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the image in a zarr folder lies and what its axes mean, without reading a pixel.
+"""Find the image in a zarr folder and its axes, without reading a pixel.
 
 Zarr keeps its metadata as JSON files, in two formats::
 

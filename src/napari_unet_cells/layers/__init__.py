@@ -1,1 +1,1 @@
-"""What is read from and written to napari layers."""
+"""Read and write napari layers, their metadata and transforms."""

@@ -235,7 +235,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def measure_halo(model: keras.Model, stride: int) -> int:
-    """How far, in pixels, an input pixel reaches: the halo that makes tiles exact.
+    """Measure how far, in pixels, an input pixel reaches: the halo that makes tiles exact.
 
     A strip with one pixel that is not a number shows it: every output that depends on the
     pixel is not a number either, whatever the weights are.

@@ -34,7 +34,7 @@ MAX_DIAMETER = 100_000
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model, for the program and for the reader.
+    """Model card: description of a model, for the program and for the reader.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class ModelCard:
 
     @property
     def probabilities(self) -> int:
-        """How many of them `predict.Network.predict` gives: 0 for networks of classes."""
+        """Number of them that `predict.Network.predict` gives: 0 for networks of classes."""
         return 2 + self.distance if self.makes_cells else 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class CardNetwork:
-    """What a network knows of itself from its card; see `predict.Network`.
+    """Properties of a network that its card holds; see `predict.Network`.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class CardNetwork:
 
     @property
     def probabilities(self) -> int:
-        """How many probabilities (and distances) are predicted."""
+        """Number of probabilities (and distances) predicted."""
         return self.card.probabilities
 
 

@@ -45,7 +45,7 @@ def installed_models() -> dict[str, ModelCard]:
 
 
 def broken_models() -> dict[str, UserError]:
-    """Why models that lie in a model folder cannot be used, by name."""
+    """Errors of the models in a model folder that cannot be used, by name."""
     found = _installed()
     return {name: error for name, error in found.items() if isinstance(error, UserError)}
 

@@ -1,4 +1,4 @@
-"""How wide the cells of an image are, and at which zoom a network should see it.
+"""Estimate the cell diameter of an image, and the zoom at which a network should see it.
 
 The network looks at windows of the image at several zooms, as a person does who turns the
 objective revolver.  At the right one it is sure of many cells of a size it knows; where it

@@ -34,7 +34,7 @@ from napari_unet_cells.segmentation.tta import QUALITIES, FlippedNetwork
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user may choose for a run.
+    """Options of a run that the user may choose.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Settings:
     quality: str = "normal"
 
     def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
-        """How the cells of a model are separated, in pixels that its network sees."""
+        """Options of the instance separation for a model, in pixels that its network sees."""
         chosen = {
             "smallest": None if self.smallest is None else round(self.smallest * zoom**2),
             "split": self.split,

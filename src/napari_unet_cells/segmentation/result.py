@@ -1,4 +1,4 @@
-"""What a run makes: cells, classes, the record of their making, and what they can be remade of."""
+"""Result of a run: cells, classes, provenance, and the output to separate the cells again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Adjustable:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run made.
+    """Result of one run.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Who takes the steps of a training: Keras on TensorFlow, or the network's twin in PyTorch."""
+"""Backends that take the training steps: Keras on TensorFlow, or the same network in PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEIGHT_DECAY, CLIPNORM = 1e-4, 1.0
 
 @dataclass(frozen=True)
 class LossForm:
-    """What the targets are; see `loss.make_loss`."""
+    """Form of the targets and the loss; see `loss.make_loss`."""
 
     distance: bool
     soft: bool

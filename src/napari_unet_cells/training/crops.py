@@ -158,7 +158,7 @@ def boundary_classes(mask: NDArray[np.integer[Any]], width: int = 1) -> NDArray[
 
 
 def boundary_distance(mask: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """How deep each pixel lies in its cell: its distance to the boundary, as part of the largest.
+    """Distance of each pixel to the boundary of its cell, as a fraction of the largest.
 
     Every cell, small or large, has the value 1 where it is deepest, so that a seed of each
     can be found with one threshold. The border of the plane is no boundary.
@@ -217,7 +217,7 @@ _NEIGHBOURS = (
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """How crops are drawn.
+    """Options for drawing and augmenting crops.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a retraining is told, and what it tells: for this process and for others."""
+"""Options and progress events of retraining, and their JSON form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_unet_cells.settings import models_folder
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """How a network is retrained.
+    """Options of a retraining.
 
     Attributes
     ----------

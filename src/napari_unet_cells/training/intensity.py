@@ -14,7 +14,7 @@ from skimage import color
 
 @dataclass(frozen=True)
 class Light:
-    """How far the light of a crop may differ from that of its image.
+    """Limits of the intensity augmentation of a crop.
 
     Attributes
     ----------

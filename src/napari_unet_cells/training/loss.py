@@ -1,4 +1,4 @@
-"""What training makes small, and what a teacher adds to it."""
+"""Loss functions, and soft targets for distillation."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ Stop = Callable[[], bool]
 
 @dataclass(frozen=True)
 class TunerKey:
-    """What a `Tuner` was made for; another retraining of the same may use it again."""
+    """Key of a cached `Tuner`: a retraining with an equal key may use it again."""
 
     sha256: str
     start: str

@@ -53,7 +53,7 @@ _SLOTS = ("a", "b")
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is trained, and for how long.
+    """Options of a training: the network, the data and the budget.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class TrainOptions:
 
     @property
     def budget(self) -> str:
-        """How long the training is, in words."""
+        """Length of the training, in words."""
         return f"{self.minutes:g} minutes" if self.steps is None else f"{self.steps} steps"
 
     def network(self) -> keras.Model:

@@ -1,4 +1,4 @@
-"""What is known of the chosen model: a window that stays open beside the work, and tooltips."""
+"""Description of the chosen model: a window that stays open beside the work, and tooltips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user set in napari's preferences, and the shortcuts among it."""
+"""Load the plugin's preferences from napari, and bind its shortcuts."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class TorchTwin:
 
     @property
     def parameters(self) -> list[Any]:
-        """What is learned, as tensors, in the order of Keras."""
+        """Trainable weights as tensors, in the order of Keras."""
         return [self._values[slot.key] for slot in self._slots if slot.is_learned]
 
     def get_weights(self) -> list[NDArray[np.float32]]:

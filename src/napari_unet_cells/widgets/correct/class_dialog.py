@@ -90,7 +90,7 @@ class ClassesDialog(QDialog):
 
     @property
     def classes(self) -> list[OwnClass]:
-        """What is filled in; rows without a name do not count."""
+        """Classes that are filled in; rows without a name do not count."""
         return [
             OwnClass(edit.text().strip(), str(button.property("color")))
             for edit, button in self._rows

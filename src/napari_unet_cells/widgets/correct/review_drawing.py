@@ -1,4 +1,4 @@
-"""What is drawn for a review: lines around the regions, and the heat map of the uncertainty."""
+"""Layers drawn for a review: lines around the regions, and the heat map of the uncertainty."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ Stroke = Callable[[Any, Path, Callable[[], int]], Edit]
 
 @dataclass(frozen=True)
 class Tool:
-    """What a click and a drawn line do.
+    """Tool of the mouse: the actions of a click and of a drawn line.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ _EVENTS = ("paint", "labels_update", "set_data", "data", "scale", "units", "affi
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out.
+    """Table of measurements and the labels they belong to.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What can be changed after a run without running the network again."""
+"""Form of the options that can be changed after a run without running the network again."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class AdjustForm(QWidget):
 
     @property
     def options(self) -> InstanceOptions:
-        """What is chosen, in pixels that the network saw."""
+        """Chosen options, in pixels that the network saw."""
         # A slider has few steps: what was not moved stays exactly as the run had it.
         moved = {k: value for k, value in self._chosen().items() if value != self._shown.get(k)}
         return replace(self._options, **moved)

@@ -1,4 +1,4 @@
-"""Which image, what is known of it, and which of its channels and planes."""
+"""Form that chooses the image, its pixel size, cell diameter, channel and planes."""
 
 from __future__ import annotations
 

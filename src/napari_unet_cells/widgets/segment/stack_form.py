@@ -1,4 +1,4 @@
-"""Which channel and which planes of a stack are segmented."""
+"""Form that chooses the channel and the planes of a stack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_CHANNELS = 64
 
 @dataclass(frozen=True)
 class StackChoice:
-    """What the user chose.
+    """Channel and planes that the user chose.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class StackForm(QWidget):
 
     @property
     def choice(self) -> StackChoice:
-        """What is chosen now."""
+        """Channel and planes chosen now."""
         if not self._axes:
             return StackChoice()
         all_planes = self.planes_box.currentIndex() == 1
