@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from napari_unet_cells import __version__
 from napari_unet_cells.cli import dataset as cli_dataset
+from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import train as cli_train
 from napari_unet_cells.errors import UserError
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = (_add_segment, _add_models, _add_evaluate)
-    for add in (*own, cli_train.add, cli_retrain.add, cli_dataset.add):
+    for add in (*own, cli_train.add, cli_retrain.add, cli_dataset.add, cli_info.add):
         add(commands)
     return parser
 

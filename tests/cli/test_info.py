@@ -1,0 +1,53 @@
+"""The command ``info``: what a report of a problem needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_unet_cells import __version__
+from napari_unet_cells.cli.main import main
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, str]:
+    assert main(["info", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_versions_folders_and_models_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "bad.keras").write_bytes(b"x")
+    facts = printed(capsys, "--no-device")
+    assert facts["napari-unet-cells"] == __version__
+    assert facts["folder of models"] == str(tmp_path / "models")
+    assert {"cells", "cells-fast"} <= set(facts["models"].split(", "))
+    assert facts["model bad"]
+    assert "device" not in facts
+
+
+def test_a_missing_library_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "napari_unet_cells.cli.info.DISTRIBUTIONS"
+    monkeypatch.setattr(module, ("no-such-distribution",))
+    assert printed(capsys, "--no-device")["no-such-distribution"] == "not installed"
+
+
+def test_without_the_device_no_network_library_is_loaded() -> None:
+    code = (
+        "import sys; from napari_unet_cells.cli.main import main; main(['info', '--no-device']); "
+        "assert not {'tensorflow', 'keras', 'torch', 'napari'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.network
+def test_the_device_is_the_one_that_segments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "PU" in printed(capsys)["device"]  # CPU or GPU
