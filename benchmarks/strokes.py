@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import disk
 
-from napari_unet_cells.core import edits as strokes
+from napari_unet_cells.core import edits
 from napari_unet_cells.core.edits import Edit
 
 REPEATS = 15
@@ -57,18 +57,18 @@ def works(plane: NDArray[np.integer]) -> dict[str, Callable[[], Edit]]:
         return int(plane.max()) + 1
 
     return {
-        "merge two": lambda: strokes.merge(plane, [(y, x), (y, x + 2 * PITCH)]),
-        "merge 32 along a line": lambda: strokes.merge(plane, [(y, 0), (y, SIDE)]),
-        "split along a line": lambda: strokes.split_along(plane, across, new_id()),
-        "split 64 along a line": lambda: strokes.split_along(plane, [(0, x), (SIDE, x)], new_id()),
-        "split 1000 x 1000 pixels": lambda: strokes.split_along(
+        "merge two": lambda: edits.merge(plane, [(y, x), (y, x + 2 * PITCH)]),
+        "merge 32 along a line": lambda: edits.merge(plane, [(y, 0), (y, SIDE)]),
+        "split along a line": lambda: edits.split_along(plane, across, new_id()),
+        "split 64 along a line": lambda: edits.split_along(plane, [(0, x), (SIDE, x)], new_id()),
+        "split 1000 x 1000 pixels": lambda: edits.split_along(
             large, [(2000, 1400), (2000, 2600)], new_id()
         ),
-        "split at the waist": lambda: strokes.split_by_distance(plane, (y, x), new_id()),
-        "delete": lambda: strokes.delete(plane, (y, x)),
-        "fill": lambda: strokes.fill_holes(plane, (y, x)),
-        "smooth": lambda: strokes.smooth(plane, (y, x)),
-        "new": lambda: strokes.draw(plane, outline, new_id()),
+        "split at the waist": lambda: edits.split_by_distance(plane, (y, x), new_id()),
+        "delete": lambda: edits.delete(plane, (y, x)),
+        "fill": lambda: edits.fill_holes(plane, (y, x)),
+        "smooth": lambda: edits.smooth(plane, (y, x)),
+        "new": lambda: edits.draw(plane, outline, new_id()),
     }
 
 

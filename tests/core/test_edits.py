@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from napari_unet_cells.core import edits as strokes
+from napari_unet_cells.core import edits
 from napari_unet_cells.core.edits import (
     SMALLEST,
     delete,
@@ -359,7 +359,7 @@ def test_a_new_cell_is_one_piece_of_background(plane, path):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(-9, 40), st.integers(-9, 40)), min_size=1, max_size=6))
 def test_a_line_is_unbroken(path):
-    rows, columns = strokes._drawn(np.array(path) + 100, (200, 200))
+    rows, columns = edits._drawn(np.array(path) + 100, (200, 200))
     assert (np.abs(np.diff(rows)) <= 1).all()
     assert (np.abs(np.diff(columns)) <= 1).all()
     assert (rows[0], columns[0]) == (path[0][0] + 100, path[0][1] + 100)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.regions import Region, RegionGrid, Review
-from napari_unet_cells.corrections import dataset_writer as corrections
+from napari_unet_cells.corrections import dataset_writer
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
 from napari_unet_cells.datasets.check import check
@@ -609,10 +609,10 @@ def test_the_checksum_of_a_changed_file_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"one")
     stat = path.stat()
-    one = corrections._sha256(str(path), stat.st_size, stat.st_mtime_ns)
+    one = dataset_writer._sha256(str(path), stat.st_size, stat.st_mtime_ns)
     path.write_bytes(b"three")
     stat = path.stat()
-    assert corrections._sha256(str(path), stat.st_size, stat.st_mtime_ns) != one
+    assert dataset_writer._sha256(str(path), stat.st_size, stat.st_mtime_ns) != one
 
 
 @pytest.mark.gui

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
-from napari_unet_cells.training import crops as augment
-from napari_unet_cells.training import intensity as light
+from napari_unet_cells.training import crops, intensity
 from napari_unet_cells.training.crops import (
     BACKGROUND,
     BOUNDARY,
@@ -98,7 +98,7 @@ def test_image_and_mask_are_warped_alike(zoom: float, seed: int) -> None:
     mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
     plane = Annotated((mask * 255).astype(np.uint8), mask, 40.0, "discs")
     rng = np.random.default_rng(seed)
-    image, labels, *_ = augment._warp(plane, zoom, 128, seed % 2 == 1, rng)
+    image, labels, *_ = crops._warp(plane, zoom, 128, seed % 2 == 1, rng)
     assert 0.1 < labels.mean() < 0.8
     # The mask keeps the corners of its pixels, which the image loses: up to 0.3 pixels of the
     # coarser of the two, along the perimeter 2 pi r of the area pi r^2.
@@ -111,7 +111,7 @@ def test_a_shift_of_one_pixel_would_be_seen_by_the_test_above() -> None:
     mask = (((y % 60) - 30) ** 2 + ((x % 60) - 30) ** 2 < 400).astype(np.int32)
     shifted = np.roll(mask, 1, axis=1)
     plane = Annotated((shifted * 255).astype(np.uint8), mask, 40.0, "discs")
-    image, labels, *_ = augment._warp(plane, 1.0, 128, False, np.random.default_rng(0))
+    image, labels, *_ = crops._warp(plane, 1.0, 128, False, np.random.default_rng(0))
     assert np.mean((image > 127) != (labels > 0)) > 0.3 * labels.mean() * 2 / 20
 
 
@@ -121,7 +121,7 @@ def test_warps_turn_flip_and_scale(nuclei: Annotated) -> None:
     plane = Annotated(ramp, np.ones((256, 256), np.int32), 20.0, "ramp")
     signs = set()
     for seed in range(60):
-        image, *_ = augment._warp(plane, 1.0, 32, seed % 3 == 0, np.random.default_rng(seed))
+        image, *_ = crops._warp(plane, 1.0, 32, seed % 3 == 0, np.random.default_rng(seed))
         gy, gx = (float(np.median(np.diff(image.astype(int), axis=a))) for a in (0, 1))
         signs.add((np.sign(gy), np.sign(gx)))
     assert {(0, 1), (0, -1), (1, 0), (-1, 0)} <= signs  # quarter turns
@@ -176,7 +176,7 @@ def test_images_of_several_channels_keep_them_in_order(channels: int, zoom: floa
     levels = np.linspace(0, 255, channels).astype(np.uint8)  # each channel its own
     plane = annotate((mask[..., None] * levels).astype(np.uint8), mask)
     assert plane.image.shape == (300, 300, channels)
-    image, labels, *_ = augment._warp(plane, zoom, 64, True, np.random.default_rng(1))
+    image, labels, *_ = crops._warp(plane, zoom, 64, True, np.random.default_rng(1))
     assert image.shape == (64, 64, channels)
     inside = image[labels > 0].mean(axis=0)
     np.testing.assert_allclose(inside, levels, atol=0.2 * 255)
@@ -302,7 +302,7 @@ def test_other_dyes_take_the_place_of_haematoxylin_and_eosin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nuclei in haematoxylin on tissue in eosin; nuclei become darker or paler, never invisible."""
-    haematoxylin, eosin = light.COUNTERSTAINS[0][:2]
+    haematoxylin, eosin = intensity.COUNTERSTAINS[0][:2]
     nucleus, tissue, glass = 1.2 * haematoxylin + 0.2 * eosin, 0.3 * eosin, np.zeros(3)
     density = np.stack([nucleus, tissue, glass])[np.newaxis]
     image = (np.exp(-density) * 255).astype(np.uint8)
@@ -313,17 +313,19 @@ def test_other_dyes_take_the_place_of_haematoxylin_and_eosin(
     assert (darkness[:, 0] > darkness[:, 1] + 10).all()
     assert (stained[:, 0].std(axis=0) > 10).all()
 
-    monkeypatch.setattr(light, "COUNTERSTAINS", light.COUNTERSTAINS[1:2])  # with DAB
+    monkeypatch.setattr(intensity, "COUNTERSTAINS", intensity.COUNTERSTAINS[1:2])  # with DAB
     still = Mock()
     still.integers.return_value, still.random.return_value = 0, 1.0
     still.normal.side_effect = lambda mean, _, size: np.full(size, mean)
     tissue = restained(image, still)[0, 1].astype(float)
-    dab = light.COUNTERSTAINS[0][1]
+    dab = intensity.COUNTERSTAINS[0][1]
     np.testing.assert_allclose(-np.log(tissue / 255), 0.3 * dab, atol=0.02)
 
 
 def test_haze_brightens_what_is_dark_and_only_where_a_light_has_it(nuclei: Annotated) -> None:
-    still = replace(light.SAME_LIGHT, blurred=0.0, noisy=0.0, relit=0.0, hazy=1.0, most_haze=0.4)
+    still = replace(
+        intensity.SAME_LIGHT, blurred=0.0, noisy=0.0, relit=0.0, hazy=1.0, most_haze=0.4
+    )
     cropper = Cropper([nuclei], AugmentOptions(size=128))
     square = np.full((128, 128), 51, np.uint8)
     square[:64] = 255
@@ -334,7 +336,7 @@ def test_haze_brightens_what_is_dark_and_only_where_a_light_has_it(nuclei: Annot
         assert pixels[64:].min() > 0.2
     clear = cropper._intensity(square, replace(still, hazy=0.0), np.random.default_rng(0))
     np.testing.assert_allclose(clear, square / 255, atol=1e-6)
-    assert light.SAME_LIGHT.hazy == light.CALM_LIGHT.hazy == 0
+    assert intensity.SAME_LIGHT.hazy == intensity.CALM_LIGHT.hazy == 0
 
 
 def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None:
@@ -350,10 +352,10 @@ def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None
 
 
 def test_classes_that_nobody_painted_have_no_weight() -> None:
-    mask = np.full((120, 120), augment.UNKNOWN, np.int32)
+    mask = np.full((120, 120), UNKNOWN, np.int32)
     mask[40:60], mask[60:80] = 0, 1
     plane = Annotated(np.zeros((120, 120), np.uint8), mask, 0.0, "strokes")
-    weights = augment.class_weights([plane], 2)
+    weights = crops.class_weights([plane], 2)
     assert weights == pytest.approx((1.0, 1.0))
     options = AugmentOptions(size=64, instances=False, zooms=(1.0, 1.0), class_weights=weights)
     _, classes, loss_weights = Cropper([plane], options).batch(8, (0,))
@@ -368,7 +370,7 @@ def test_the_distance_is_one_where_a_cell_is_deepest_whatever_its_size() -> None
     mask[5:34, 15:44] = 2  # 29 pixels wide
     mask[5:34, 44:58] = 3  # touches it
     mask[38, 3] = 4  # a single pixel
-    depth = augment.boundary_distance(mask)
+    depth = crops.boundary_distance(mask)
     assert depth.dtype == np.uint8
     assert (depth[mask == 0] == 0).all()
     for cell in range(1, 5):
@@ -387,10 +389,10 @@ def test_the_distance_is_one_where_a_cell_is_deepest_whatever_its_size() -> None
 def test_the_distance_ignores_the_border_of_the_plane() -> None:
     mask = np.zeros((30, 30), np.int32)
     mask[:10, 5:25] = 1
-    depth = augment.boundary_distance(mask)
+    depth = crops.boundary_distance(mask)
     assert depth[0, 15] == 255
-    assert (augment.boundary_distance(np.ones((5, 5), np.int32)) == 255).all()
-    assert not augment.boundary_distance(np.zeros((5, 5), np.int32)).any()
+    assert (crops.boundary_distance(np.ones((5, 5), np.int32)) == 255).all()
+    assert not crops.boundary_distance(np.zeros((5, 5), np.int32)).any()
 
 
 def test_calm_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
@@ -437,8 +439,8 @@ def test_half_of_the_crops_lie_in_the_window_and_half_anywhere(
 ) -> None:
     options = AugmentOptions(window=(18.0, 36.0), diameters=(8.0, 90.0))
     rng = np.random.default_rng(0)
-    seen = diameter * np.array([augment._draw_zoom(diameter, options, rng) for _ in range(8000)])
-    low, high = np.array(augment.ZOOMS) * diameter  # what a zoom can do
+    seen = diameter * np.array([crops._draw_zoom(diameter, options, rng) for _ in range(8000)])
+    low, high = np.array(crops.ZOOMS) * diameter  # what a zoom can do
     assert seen.min() >= low * (1 - 1e-9)
     assert seen.max() <= high * (1 + 1e-9)
     for below in np.geomspace(10.0, 85.0, 12):

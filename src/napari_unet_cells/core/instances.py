@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from napari_unet_cells.core import flooding as flood
+from napari_unet_cells.core import flooding
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING, smooth
 
 #: napari redraws 32-bit labels twenty times slower, so 16 bits serve as long as they can.
@@ -131,12 +131,12 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     Partition
     """
     level = _levels(probabilities, options)
-    base, peaks, areas = flood.flood(level)
-    n_holes = flood.number_holes(base, len(peaks))
-    borders = flood.borders(base)
-    saddles = flood.saddles(base, level, borders, len(peaks))
+    base, peaks, areas = flooding.flood(level)
+    n_holes = flooding.number_holes(base, len(peaks))
+    borders = flooding.borders(base)
+    saddles = flooding.saddles(base, level, borders, len(peaks))
     links, depths = _spanning_tree(saddles, peaks)
-    rims, is_open = flood.rims(base, borders, len(peaks))
+    rims, is_open = flooding.rims(base, borders, len(peaks))
     base = np.ascontiguousarray(base[1:-1, 1:-1])
     sums = np.bincount(base.ravel(), _foreground(probabilities).ravel(), len(peaks))
     at_border = np.zeros(len(peaks), bool)

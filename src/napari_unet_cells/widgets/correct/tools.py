@@ -15,7 +15,7 @@ from qtpy.QtCore import QPointF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
-from napari_unet_cells.core import edits as strokes
+from napari_unet_cells.core import edits
 from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
@@ -63,19 +63,19 @@ TOOLS = {
     "merge": Tool(
         "Click the cells that belong together one after another, or draw a line through them; "
         "they get the id of the first",
-        line=lambda plane, path, new_id: strokes.merge(plane, path),
+        line=lambda plane, path, new_id: edits.merge(plane, path),
     ),
     "split": Tool(
         "Draw a line across a cell, or click it to have it cut at its waist",
-        click=lambda plane, path, new_id: strokes.split_by_distance(plane, path[0], new_id()),
-        line=lambda plane, path, new_id: strokes.split_along(plane, path, new_id()),
+        click=lambda plane, path, new_id: edits.split_by_distance(plane, path[0], new_id()),
+        line=lambda plane, path, new_id: edits.split_along(plane, path, new_id()),
     ),
-    "delete": Tool("Click a cell to make it background", click=_at(strokes.delete)),
-    "fill": Tool("Click a cell to fill the holes in it", click=_at(strokes.fill_holes)),
-    "smooth": Tool("Click a cell to smooth its outline", click=_at(strokes.smooth)),
+    "delete": Tool("Click a cell to make it background", click=_at(edits.delete)),
+    "fill": Tool("Click a cell to fill the holes in it", click=_at(edits.fill_holes)),
+    "smooth": Tool("Click a cell to smooth its outline", click=_at(edits.smooth)),
     "new": Tool(
         "Draw around a cell that was missed; other cells are not painted over",
-        line=lambda plane, path, new_id: strokes.draw(plane, path, new_id()),
+        line=lambda plane, path, new_id: edits.draw(plane, path, new_id()),
     ),
 }
 
@@ -482,11 +482,11 @@ class ToolsForm(QWidget):
 
     def _merge(self, plane: _Plane, path: Path) -> None:
         """Merge the cell that is clicked into the first one, if there is one still."""
-        clicked = strokes.id_at(plane.labels, path[0])
+        clicked = edits.id_at(plane.labels, path[0])
         first = self._first
         if first is not None and (
             plane.index != first[0].index
-            or strokes.id_at(plane.labels, first[1][0]) != first[2]  # undone, or painted over
+            or edits.id_at(plane.labels, first[1][0]) != first[2]  # undone, or painted over
         ):
             first = self._first = None
         if not clicked:
@@ -497,7 +497,7 @@ class ToolsForm(QWidget):
             self.message.emit("Now click the cells that belong to it; Escape begins anew.")
         else:
             both = np.concatenate([first[1], path])
-            self._stroke(plane, both, lambda p, at, new_id: strokes.merge(p, at, joined=False))
+            self._stroke(plane, both, lambda p, at, new_id: edits.merge(p, at, joined=False))
 
     # ---------------------------------------------------------------------------- the labels
 
