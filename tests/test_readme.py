@@ -23,6 +23,19 @@ def test_both_languages_give_the_same_commands() -> None:
     assert chinese == english
 
 
+def test_both_languages_give_the_same_figures() -> None:
+    english, chinese = (
+        [
+            re.findall(r"-?\d+\.\d+", line)
+            for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+            if line.startswith("|")
+        ]
+        for name in READMES
+    )
+    assert ["0.836", "0.612", "0.885", "0.812"] in [row[-4:] for row in english]
+    assert chinese == english
+
+
 @pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md", "docs/architecture.md"])
 def test_links_lead_to_files(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
