@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_versions_folders_and_models_are_printed(
     assert facts["napari-unet-cells"] == __version__
     assert facts["folder of models"] == str(tmp_path / "models")
     assert {"cells", "cells-fast"} <= set(facts["models"].split(", "))
-    assert facts["model bad"]
+    assert facts["damaged models"].startswith("bad: ")
     assert "device" not in facts
 
 
@@ -38,6 +39,42 @@ def test_a_missing_library_is_said(
     module = "napari_unet_cells.cli.info.DISTRIBUTIONS"
     monkeypatch.setattr(module, ("no-such-distribution",))
     assert printed(capsys, "--no-device")["no-such-distribution"] == "not installed"
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("no libcudart\nand more"), TypeError("Descriptors"), MemoryError()]
+)
+def test_what_is_broken_is_said_and_the_rest_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(card: object) -> None:
+        raise error
+
+    monkeypatch.setattr("napari_unet_cells.engine.opening.open_network", fail)
+    facts = printed(capsys)
+    assert facts["device"].startswith(f"cannot be told ({type(error).__name__}")
+    assert "cells" in facts["models"]
+
+
+def test_a_home_that_cannot_be_found_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", "~nobody-of-this-name/x")
+    assert "cannot be told" in printed(capsys, "--no-device")["folder of models"]
+
+
+def test_a_console_without_the_letters_gets_all_lines(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_unet_cells.cli", "info", "--no-device"],
+        env=os.environ
+        | {"PYTHONIOENCODING": "ascii", "NAPARI_UNET_CELLS_HOME": str(tmp_path / "\xe9")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "damaged models: none" in done.stdout
+    assert r"\xe9" in done.stdout
 
 
 def test_without_the_device_no_network_library_is_loaded() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_unet_cells import __version__
-from napari_unet_cells.errors import UserError
 
 #: Distributions whose versions matter where something goes wrong.
 DISTRIBUTIONS = ("numpy", "tensorflow", "keras", "torch", "napari", "PyQt6", "PySide6", "PyQt5")
@@ -30,7 +30,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a line ``name: value`` for each fact."""
     for name, value in facts(device=not arguments.no_device):
-        print(f"{name}: {value}", flush=True)
+        line = f"{name}: {' '.join(value.split())}"
+        # A console that lacks a letter of a folder's name must not end the report.
+        encoding = sys.stdout.encoding or "utf-8"
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     return 0
 
 
@@ -42,7 +45,7 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
     device : bool
         Whether to load the network's library, which takes seconds, and ask for its device.
     """
-    from napari_unet_cells.models.catalogue import broken_models, installed_models
+    from napari_unet_cells.models.catalogue import installed_models
     from napari_unet_cells.settings import models_folder, user_folder
 
     yield "napari-unet-cells", __version__
@@ -50,13 +53,12 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
     yield "system", platform.platform()
     for name in DISTRIBUTIONS:
         yield name, _version(name)
+    yield "folder of sessions", _said(lambda: str(user_folder()))
+    yield "folder of models", _said(lambda: str(models_folder()))
+    yield "models", _said(lambda: ", ".join(installed_models()) or "none")
+    yield "damaged models", _said(_damaged)
     if device:
-        yield "device", _device()
-    yield "folder of sessions", str(user_folder())
-    yield "folder of models", str(models_folder())
-    yield "models", ", ".join(installed_models()) or "none"
-    for name, error in broken_models().items():
-        yield f"model {name}", str(error)
+        yield "device", _said(_device)
 
 
 def _version(distribution: str) -> str:
@@ -66,11 +68,22 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
+def _said(ask: Callable[[], str]) -> str:
+    """Give an answer, or why there is none: a report is asked for where something is broken."""
+    try:
+        return ask()
+    except Exception as error:  # whatever a library raises that is only half installed
+        return f"cannot be told ({type(error).__name__}: {error})"
+
+
+def _damaged() -> str:
+    from napari_unet_cells.models.catalogue import broken_models
+
+    return "; ".join(f"{name}: {error}" for name, error in broken_models().items()) or "none"
+
+
 def _device() -> str:
     from napari_unet_cells.engine.opening import open_network
     from napari_unet_cells.models.catalogue import default_model, find_model
 
-    try:
-        return str(open_network(find_model(default_model())).device)
-    except (UserError, ImportError, OSError) as error:  # also a library that cannot be loaded
-        return f"cannot be asked for ({error})"
+    return str(open_network(find_model(default_model())).device)
