@@ -78,7 +78,7 @@ def recall(key: str) -> Any:
 
 
 def remember(key: str, value: Any) -> None:
-    """Keep a last-used value that JSON can hold; on a full disk it is lost without harm."""
+    """Keep a last-used value that JSON can hold; where the disk refuses, it is lost."""
     values = _last_used()
     if values.get(key) == value:
         return

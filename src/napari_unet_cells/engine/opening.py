@@ -27,7 +27,6 @@ def open_network(card: ModelCard) -> Network:
 #: The network that was opened last in this process, by the sha256 of its file.
 _opened_here: dict[str, Network] = {}
 
-
 #: Set where this process was refused memory on the CPU: see `ChildNetwork`.
 _refused = threading.Event()
 

@@ -50,13 +50,10 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 #: How long a cancelled child may take to finish its tile before it is replaced.
 GRACE_SECONDS = 5.0
 
-
 #: The same while it loads TensorFlow and a model, which nothing can interrupt.
 OPENING_SECONDS = 60.0
 
-
 POLL_SECONDS = 0.05
-
 
 #: Exit codes of a child whose memory was full. Seldom is there a reply: where memory is promised
 #: and then missing, as on Linux and macOS, the system kills the process; where it is refused

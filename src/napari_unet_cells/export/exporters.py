@@ -96,8 +96,8 @@ class ImageChannels:
     Attributes
     ----------
     arrays : mapping of str to array
-        Of the shape of the labels, as `layers.export_source` gives them; not copied, not
-        read. Colours are three channels.
+        Of the shape of the labels, as `layers.export_source.export_source` gives them; not
+        copied, not read. Colours are three channels.
     problem : str
         Where there are none, the sentence that says why; else empty.
     """

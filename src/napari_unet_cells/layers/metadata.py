@@ -12,10 +12,8 @@ from typing import Any
 #: Key of `layer.metadata` under which our result layers say what they are.
 OURS = "napari_unet_cells"
 
-
 #: Key under which an image layer keeps what its user told about it: pixel size, channel, file.
 INPUT = "napari_unet_cells_input"
-
 
 #: Key under which a labels layer keeps its `regions.Review`.
 REVIEW = "napari_unet_cells_review"

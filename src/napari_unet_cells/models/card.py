@@ -10,23 +10,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 from napari_unet_cells.models.model_file import check_model_file
 
-if TYPE_CHECKING:
-    pass
-
-
 #: A class image is 8 bit, and the value 255 stays free.
 MAX_CLASSES = 255
 
-
 MAX_CHANNELS = 16
-
 
 #: Pixels; no cell is wider.
 MAX_DIAMETER = 100_000

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
+from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
 
 if TYPE_CHECKING:
     import keras
-from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 
 #: Models that come with the package.
 SHIPPED = Path(__file__).parent / "weights"
 
-
 DEFAULT_MODEL = "cells"
-
 
 #: Key of `settings` under which the default model is remembered.
 _DEFAULT = "default_model"

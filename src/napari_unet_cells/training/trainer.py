@@ -82,7 +82,7 @@ class TrainOptions:
     teacher : str or None
         Name or file of a model that gives the same classes: its doubts are learned as well.
     engine : str
-        A name of `steps.ENGINES`, which takes the steps.
+        A name of `backends.ENGINES`, which takes the steps.
     """
 
     architecture: str = "mobilenet_unet"

@@ -143,7 +143,7 @@ class TorchTwin:
 
 
 class TorchSteps:
-    """Training steps of a Keras model, taken by its twin; see `steps.Steps`.
+    """Training steps of a Keras model, taken by its twin; see `training.backends.Steps`.
 
     Parameters
     ----------
