@@ -27,7 +27,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_a_card_is_read_with_its_thresholds(written: Path) -> None:
     card = read_card(written / "model" / "old.keras")
-    expected = InstanceOptions(smallest=33, certainty=0.25, split=0.6)
+    expected = InstanceOptions(min_size=33, min_probability=0.25, split=0.6)
     assert card.instances == expected != InstanceOptions()
     assert card.classes == ("background", "cell", "boundary")
     assert (card.diameters, card.diameter_window) == ((10.0, 40.0), (18.0, 36.0))

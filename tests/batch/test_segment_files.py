@@ -307,7 +307,7 @@ def test_a_pixel_size_is_taken_from_the_user_where_the_file_has_none(
 
 def test_choices_of_the_user_reach_the_cells(nuclei: Path, tmp_path: Path) -> None:
     (plain,) = run([nuclei], tmp_path / "a")
-    (chosen,) = run([nuclei], tmp_path / "b", settings=Settings(smallest=10**5))
+    (chosen,) = run([nuclei], tmp_path / "b", settings=Settings(min_size=10**5))
     assert read_image(plain.written[0]).data.any()
     assert not read_image(chosen.written[0]).data.any()
 

@@ -210,13 +210,14 @@ def test_a_diameter_that_is_no_number_is_named(
     assert "--diameter must be above 0, not nan" in sentence(capsys)
 
 
-@pytest.mark.parametrize("name", ["split", "certainty"])
+@pytest.mark.parametrize("name", ["split", "min-probability", "certainty"])
 @pytest.mark.parametrize("value", ["-0.1", "1.2", "nan"])
 def test_a_limit_out_of_range_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     assert main(["segment", "a.tif", "-o", str(tmp_path), f"--{name}={value}"]) == BAD_INPUT
-    assert f"--{name} must lie between 0 and 1, not {value}" in sentence(capsys)
+    option = "min-probability" if name == "certainty" else name  # the old name still works
+    assert f"--{option} must lie between 0 and 1, not {value}" in sentence(capsys)
 
 
 @pytest.mark.parametrize(

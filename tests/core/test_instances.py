@@ -125,7 +125,7 @@ def test_specks_are_dropped_and_ids_stay_consecutive() -> None:
         probabilities[0, 10 : 10 + side, 15 * i : 15 * i + side] = 255
     cells = label_cells(probabilities)
     assert np.bincount(cells.ravel())[1:].tolist() == [36, 64, 49]
-    everything = label_cells(probabilities, InstanceOptions(smallest=0))
+    everything = label_cells(probabilities, InstanceOptions(min_size=0))
     assert np.bincount(everything.ravel())[1:].tolist() == [36, 4, 9, 64, 1, 49]
 
 
@@ -143,7 +143,7 @@ def test_ids_of_more_cells_than_16_bits_hold_get_32() -> None:
     for y in (0, 1):
         for x in (0, 1):
             dots[0, y::3, x::3] = 255
-    options = InstanceOptions(smallest=1, smoothing=0)
+    options = InstanceOptions(min_size=1, smoothing=0)
     cells = label_cells(dots, options)
     assert cells.dtype == np.uint32
     assert cells.max() == 256 * 257 == len(np.unique(cells)) - 1
@@ -162,8 +162,8 @@ def test_nothing_gives_no_cells(shape: tuple[int, int]) -> None:
 
 def test_a_single_pixel_may_be_a_cell() -> None:
     one = np.full((2, 1, 1), 200, np.uint8)
-    assert label_cells(one, InstanceOptions(smallest=1)).tolist() == [[1]]
-    assert label_cells(one, InstanceOptions(smallest=2)).tolist() == [[0]]
+    assert label_cells(one, InstanceOptions(min_size=1)).tolist() == [[1]]
+    assert label_cells(one, InstanceOptions(min_size=2)).tolist() == [[0]]
 
 
 def test_a_plane_that_is_all_cell_is_one_cell() -> None:
@@ -184,7 +184,7 @@ def test_simulated_nuclei_are_recovered(diameter: float, n: int | None, width: i
         assert summary.iou > 0.95
 
 
-@pytest.mark.parametrize("name", ["split", "certainty"])
+@pytest.mark.parametrize("name", ["split", "min_probability"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_part_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
@@ -204,20 +204,24 @@ def test_the_options_of_an_old_card_are_read() -> None:
         "smoothing": 1.5,
         "smallest": 20,
         "fill_holes": False,
+        "certainty": 0.4,
     }
-    options = InstanceOptions(**old)
+    options = InstanceOptions.from_dict(old)
     assert options == InstanceOptions(
-        cell_threshold=0.7, smoothing=1.5, smallest=20, fill_holes=False
+        cell_threshold=0.7, smoothing=1.5, min_size=20, fill_holes=False, min_probability=0.4
     )
-    assert replace(options, split=0.3).smoothing == 1.5
-    assert list(asdict(options)) == [*list(old)[1:], "split", "certainty", "drop_border"]
+    assert InstanceOptions.from_dict(asdict(options)) == options
 
 
-@pytest.mark.parametrize("name", ["seed_threshold", "cell_threshold"])
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="largest"):
+        InstanceOptions.from_dict({"largest": 3})
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 7.0])
-def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
-        InstanceOptions(**{name: value})
+def test_a_threshold_out_of_range_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"cell_threshold must lie between 0 and 1, not {value}"):
+        InstanceOptions(cell_threshold=value)
 
 
 @settings(max_examples=60, deadline=None)
@@ -226,15 +230,15 @@ def test_thresholds_out_of_range_are_refused(name: str, value: float) -> None:
     st.integers(0, 8),
 )
 def test_whatever_the_network_says_the_labels_are_sound(
-    probabilities: NDArray[np.uint8], smallest: int
+    probabilities: NDArray[np.uint8], min_size: int
 ) -> None:
     before = probabilities.copy()
-    cells = label_cells(probabilities, InstanceOptions(smallest=smallest, smoothing=0.7))
+    cells = label_cells(probabilities, InstanceOptions(min_size=min_size, smoothing=0.7))
     np.testing.assert_array_equal(probabilities, before)
     assert cells.shape == probabilities.shape[1:]
     ids, areas = np.unique(cells[cells > 0], return_counts=True)
     assert ids.tolist() == list(range(1, len(ids) + 1))
-    assert (areas >= max(1, smallest)).all()
+    assert (areas >= max(1, min_size)).all()
     for i in ids:
         assert ndimage.label(cells == i, np.ones((3, 3)))[1] == 1
 
@@ -246,10 +250,10 @@ def test_a_second_seed_in_a_textured_cell_leaves_no_hole() -> None:
     probabilities[0, 28:33, 28:33] = 100
     probabilities[1, 28:33, 28:33] = 150
     probabilities[0, 29:32, 29:32] = 250
-    options = InstanceOptions(smoothing=0.3, smallest=20)
+    options = InstanceOptions(smoothing=0.3, min_size=20)
     seeds, n = ndimage.label(probabilities[0] > 153)
     assert (n, np.bincount(seeds.ravel())[2]) == (2, 9)  # there is such a seed
-    assert label_cells(probabilities, replace(options, smallest=0)).max() == 2
+    assert label_cells(probabilities, replace(options, min_size=0)).max() == 2
     labels = label_cells(probabilities, options)
     assert labels.max() == 1
     assert (labels[5:55, 5:55] == 1).all()
@@ -260,8 +264,8 @@ def test_a_doubted_part_within_a_cell_leaves_no_hole() -> None:
     probabilities[0] = 240
     probabilities[0, 2:5, 2:5], probabilities[1, 2:5, 2:5] = 20, 130
     probabilities[0, 3, 3], probabilities[1, 3, 3] = 150, 0
-    options = InstanceOptions(smoothing=0, smallest=0, split=1, certainty=0.7)
-    assert label_cells(probabilities, replace(options, certainty=0)).max() == 2
+    options = InstanceOptions(smoothing=0, min_size=0, split=1, min_probability=0.7)
+    assert label_cells(probabilities, replace(options, min_probability=0)).max() == 2
     assert (label_cells(probabilities, options) == 1).all()
 
 
@@ -272,8 +276,8 @@ def test_a_doubted_part_between_two_cells_is_given_to_neither() -> None:
     probabilities[0, 7:21, 7:21], probabilities[1, 7:21, 7:21] = 10, 140
     probabilities[0, 9:19, 9:19], probabilities[1, 9:19, 9:19] = 90, 60
     probabilities[:, 6:10, 12:16] = 0  # a hole between the upper cell and the doubted part
-    options = InstanceOptions(smoothing=0, smallest=0, split=0.95, certainty=0.7)
-    assert label_cells(probabilities, replace(options, certainty=0)).max() == 3
+    options = InstanceOptions(smoothing=0, min_size=0, split=0.95, min_probability=0.7)
+    assert label_cells(probabilities, replace(options, min_probability=0)).max() == 3
     cells = label_cells(probabilities, options)
     assert cells.max() == 2
     assert not cells[9:19, 9:19].any()
@@ -284,8 +288,8 @@ def test_small_parts_that_touch_make_one_cell_if_that_is_large_enough() -> None:
     probabilities[0, 5:9, 4:8] = 250
     probabilities[0, 5:9, 9:13] = 250
     probabilities[1, 5:9, 8] = 250
-    options = InstanceOptions(smoothing=0.3, smallest=30)
-    assert label_cells(probabilities, InstanceOptions(smoothing=0.3, smallest=5)).max() == 2
+    options = InstanceOptions(smoothing=0.3, min_size=30)
+    assert label_cells(probabilities, InstanceOptions(smoothing=0.3, min_size=5)).max() == 2
     labels = label_cells(probabilities, options)
     assert labels.max() == 1
     assert np.count_nonzero(labels) == 36
@@ -296,9 +300,9 @@ def test_a_speck_in_a_ring_is_filled_with_it_and_a_cell_is_not() -> None:
     ring[0, 5:35, 5:35] = 255
     ring[0, 10:30, 10:30] = 0
     ring[0, 18:22, 18:22] = 255
-    options = InstanceOptions(smoothing=0, smallest=17)
+    options = InstanceOptions(smoothing=0, min_size=17)
     assert (label_cells(ring, options)[5:35, 5:35] == 1).all()
-    kept = label_cells(ring, replace(options, smallest=16))
+    kept = label_cells(ring, replace(options, min_size=16))
     assert (kept[20, 20], kept[12, 12], kept.max()) == (2, 0, 2)
 
 
@@ -318,8 +322,13 @@ def test_cells_that_the_network_doubts_are_dropped_on_request() -> None:
     for left, (cell, boundary) in {5: (204, 0), 20: (102, 51), 35: (102, 102)}.items():
         plane[0, 5:15, left : left + 10] = cell
         plane[1, 5:15, left : left + 10] = boundary
-    for certainty, kept in ((0, [5, 20, 35]), (0.6, [5, 20, 35]), (0.61, [5, 35]), (0.81, [])):
-        cells = label_cells(plane, InstanceOptions(smoothing=0, certainty=certainty))
+    for min_probability, kept in (
+        (0, [5, 20, 35]),
+        (0.6, [5, 20, 35]),
+        (0.61, [5, 35]),
+        (0.81, []),
+    ):
+        cells = label_cells(plane, InstanceOptions(smoothing=0, min_probability=min_probability))
         assert [left for left in (5, 20, 35) if cells[10, left + 5]] == kept
         assert cells.max() == len(kept)
 
@@ -330,14 +339,14 @@ def test_doubt_is_that_of_the_whole_cell() -> None:
     plane[0, 5:15, 5:25] = 240
     plane[0, 5:15, 25] = 140  # the valley, which belongs to the higher side
     plane[0, 5:15, 26:30] = 150
-    options = InstanceOptions(smoothing=0, split=1, certainty=0.8)
+    options = InstanceOptions(smoothing=0, split=1, min_probability=0.8)
     assert np.count_nonzero(label_cells(plane, options)) == 210
     assert np.count_nonzero(label_cells(plane, replace(options, split=0))) == 250
 
 
 def test_parts_made_with_other_limits_are_refused() -> None:
     parts = partition(np.full((2, 8, 8), 200, np.uint8), InstanceOptions())
-    assert parts.cells(InstanceOptions(split=0.3, smallest=3, drop_border=True)).max() == 0
+    assert parts.cells(InstanceOptions(split=0.3, min_size=3, drop_border=True)).max() == 0
     for name, value in (("smoothing", 2.0), ("cell_threshold", 0.25)):
         with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call partition\(\)"):
             parts.cells(replace(InstanceOptions(), **{name: value}))
@@ -375,7 +384,7 @@ def slow_cells(
     downwards = sorted(saddles, key=lambda pair: (-saddles[pair], pair))
     for together in (
         lambda a, b, saddle: min(peaks[a], peaks[b]) - saddle <= round(255 * (1 - options.split)),
-        lambda a, b, _: min((labels == a).sum(), (labels == b).sum()) < options.smallest,
+        lambda a, b, _: min((labels == a).sum(), (labels == b).sum()) < options.min_size,
     ):
         for one, other in downwards:
             a, b = int(labels[base == one][0]), int(labels[base == other][0])
@@ -385,7 +394,7 @@ def slow_cells(
     certain = probabilities[0].astype(float) + probabilities[1]
     for i in np.unique(labels):
         cell = labels == i
-        if cell.sum() < options.smallest or certain[cell].mean() < options.certainty * 255:
+        if cell.sum() < options.min_size or certain[cell].mean() < options.min_probability * 255:
             labels[cell] = 0
     if options.fill_holes:
         fill(labels)
@@ -418,11 +427,11 @@ OPTIONS = st.builds(
     InstanceOptions,
     cell_threshold=st.sampled_from([0.2, 0.5]),
     smoothing=st.sampled_from([0.0, 0.0, 0.6]),
-    smallest=st.integers(0, 20),
+    min_size=st.integers(0, 20),
     fill_holes=st.booleans(),
     # Also exactly as deep as the valleys between the few values.
     split=st.floats(0, 1) | st.sampled_from([20, 140, 160]).map(lambda depth: 1 - depth / 255),
-    certainty=st.sampled_from([0.0, 0.0, 0.5, 0.7]),
+    min_probability=st.sampled_from([0.0, 0.0, 0.5, 0.7]),
     drop_border=st.booleans(),
 )
 
@@ -460,10 +469,10 @@ def test_the_cells_are_those_of_the_reference(
 DOUBTING = st.builds(
     InstanceOptions,
     smoothing=st.just(0.0),
-    smallest=st.integers(0, 8),
+    min_size=st.integers(0, 8),
     fill_holes=st.sampled_from([True, True, False]),
     split=st.sampled_from([0.7, 1.0]),
-    certainty=st.sampled_from([0.6, 0.7, 0.9]),
+    min_probability=st.sampled_from([0.6, 0.7, 0.9]),
 )
 
 
@@ -513,7 +522,7 @@ def test_without_any_split_cells_are_what_touches(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
     options = replace(
-        options, split=0, smallest=0, certainty=0, fill_holes=False, drop_border=False
+        options, split=0, min_size=0, min_probability=0, fill_holes=False, drop_border=False
     )
     foreground = _levels(probabilities, options)[1:-1, 1:-1] > 0
     np.testing.assert_array_equal(label_cells(probabilities, options), ndimage.label(foreground)[0])
@@ -528,14 +537,14 @@ def cut(finer: NDArray[Any], coarser: NDArray[Any]) -> bool:
 @settings(max_examples=100, deadline=None)
 @given(PLANES, OPTIONS, st.integers(0, 40), st.floats(0, 1))
 def test_a_larger_smallest_cell_only_joins_or_drops_and_a_lower_split_only_joins(
-    probabilities: NDArray[np.uint8], options: InstanceOptions, smallest: int, split: float
+    probabilities: NDArray[np.uint8], options: InstanceOptions, min_size: int, split: float
 ) -> None:
-    options = replace(options, fill_holes=False, certainty=0, drop_border=False)
+    options = replace(options, fill_holes=False, min_probability=0, drop_border=False)
     parts = partition(probabilities, options)
-    low, high = (replace(options, smallest=s) for s in sorted((options.smallest, smallest)))
+    low, high = (replace(options, min_size=s) for s in sorted((options.min_size, min_size)))
     assert not cut(parts.cells(low), parts.cells(high))
     assert not (parts.cells(high)[parts.cells(low) == 0] > 0).any()
-    options = replace(options, smallest=0)
+    options = replace(options, min_size=0)
     low, high = (replace(options, split=s) for s in sorted((options.split, split)))
     assert not cut(parts.cells(high), parts.cells(low))
     np.testing.assert_array_equal(parts.cells(high) > 0, parts.cells(low) > 0)

@@ -104,7 +104,7 @@ def write_card(path: Path, **values: Any) -> None:
         halo=48,
         sha256=file_sha256(path),
         trained_on=({"name": "dsb2018", "images": 5},),
-        instances=InstanceOptions(smallest=20),
+        instances=InstanceOptions(min_size=20),
     ).as_dict()
     path.with_suffix(".json").write_text(json.dumps(card | values))
 
@@ -114,7 +114,7 @@ def test_a_good_model_is_read_with_its_card(tmp_path: Path) -> None:
     card = read_card(path)
     assert (card.name, card.path, card.makes_cells) == ("mine", path, True)
     assert card.classes == ("background", "cell", "boundary")
-    assert card.instances == InstanceOptions(smallest=20)
+    assert card.instances == InstanceOptions(min_size=20)
     assert find_model(path) == find_model(str(path)) == card
 
 
@@ -397,7 +397,9 @@ def test_a_damaged_card(tmp_path: Path, text: str) -> None:
         {"classes": [str(i) for i in range(256)]},
         {"classes": [1, 2]},
         {"classes": None},
-        {"instances": {"seed_threshold": 7}},
+        {"instances": {"cell_threshold": 7}},
+        {"instances": {"certainty": 7}},
+        {"instances": []},
         {"instances": {"run": "rm"}},
         {"unknown": 1},
         {"name": 3},

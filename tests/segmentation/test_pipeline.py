@@ -301,7 +301,7 @@ def test_cells_are_separated_anew_without_the_network() -> None:
     image[0:6, 100:106] = 100
     result = result_of(image)
     assert result.n_cells == 7
-    options = replace(CARD.instances, smallest=50)
+    options = replace(CARD.instances, min_size=50)
     cells, n = cells_of(result.adjustable, options, image.shape)
     assert n == 6
     assert not cells[0:6, 100:106].any()
@@ -312,11 +312,11 @@ def test_cells_are_separated_anew_without_the_network() -> None:
 
 def test_settings_are_in_pixels_of_the_image() -> None:
     settings = Settings(
-        diameter=40, smallest=100, certainty=0.6, fill_holes=False, drop_border=True
+        diameter=40, min_size=100, min_probability=0.6, fill_holes=False, drop_border=True
     )
     options = settings.instances(CARD, zoom=0.5)
-    assert (options.smallest, options.fill_holes, options.drop_border) == (25, False, True)
-    assert (options.certainty, options.split) == (0.6, CARD.instances.split)
+    assert (options.min_size, options.fill_holes, options.drop_border) == (25, False, True)
+    assert (options.min_probability, options.split) == (0.6, CARD.instances.split)
     assert Settings().instances(CARD, zoom=0.5) == CARD.instances
 
 
@@ -429,7 +429,7 @@ def test_ids_stay_consecutive_where_specks_are_lost_between_pixels(side: int) ->
     rng = np.random.default_rng(0)
     probabilities = np.zeros((2, 100, 100), np.uint8)
     probabilities[0] = np.where(rng.random((100, 100)) < 0.2, rng.integers(128, 255), 0)
-    options = InstanceOptions(smallest=1, smoothing=0.0, fill_holes=False)
+    options = InstanceOptions(min_size=1, smoothing=0.0, fill_holes=False)
     plane = Adjustable.of(probabilities, options, (side, side), 100 / side)
     cells = plane.cells(options)
     assert cells.shape == (side, side)

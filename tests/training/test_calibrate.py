@@ -64,20 +64,20 @@ def squares(*cells: tuple[int, int, int]):
     return probabilities, truth
 
 
-def test_a_certainty_is_found_that_drops_debris():
+def test_a_probability_threshold_is_found_that_drops_debris():
     examples = [squares((240, 20, 20), (190, 20, 0), (235, 20, 20))]
     start = InstanceOptions(smoothing=0)
     assert score(examples, start) < 1
     fitted = fit_instances(examples, start)
     assert score(examples, fitted) == 1
-    assert fitted.certainty > 190 / 255
+    assert fitted.min_probability > 190 / 255
 
 
 def test_roughly_outlined_cells_are_not_dropped():
     """Without them AP at IoU 0.75 would rise, for nothing would be predicted that is none."""
     rough = squares((240, 20, 20), (190, 12, 20))
     start = InstanceOptions(smoothing=0)
-    dropped = replace(start, certainty=0.8)
+    dropped = replace(start, min_probability=0.8)
     kept_75, dropped_75 = (
         summarize([compare(rough[1], label_cells(rough[0], options))]).ap75
         for options in (start, dropped)

@@ -367,8 +367,8 @@ def test_a_fresh_start_does_not_take_limits_of_another_network(
 ):
     few = make_dataset(tmp_path / "few", 1)  # nothing is held back, so nothing is fitted
     card = read_card(tiny_model)
-    replace(card, instances=InstanceOptions(certainty=0.7, cell_threshold=0.7)).write()
+    replace(card, instances=InstanceOptions(min_probability=0.7, cell_threshold=0.7)).write()
     *_, fresh = events_of(few, tiny_model, encoder_cache, start="encoder")
     assert fresh.card.instances == InstanceOptions()
     *_, tuned = events_of(few, tiny_model, cache)
-    assert tuned.card.instances.certainty == 0.7
+    assert tuned.card.instances.min_probability == 0.7

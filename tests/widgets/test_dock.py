@@ -310,7 +310,7 @@ def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, d
     assert box.text() == "auto"
 
 
-@pytest.mark.parametrize("name", ["smallest", "certainty"])
+@pytest.mark.parametrize("name", ["min_size", "min_probability"])
 def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei, name):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)

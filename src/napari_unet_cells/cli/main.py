@@ -19,6 +19,7 @@ from napari_unet_cells.cli import dataset as cli_dataset
 from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import train as cli_train
+from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.segmentation.tta import QUALITIES
@@ -91,19 +92,24 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--link", choices=("z", "t"), help="cells keep their id along this axis of a stack"
     )
-    parser.add_argument("--smallest", type=int, metavar="PIXELS", help="drop cells of fewer pixels")
+    min_size = parser.add_argument(
+        "--min-size", type=int, metavar="PIXELS", help="drop cells of fewer pixels"
+    )
+    keep_old_name("--smallest", min_size, parser)
     parser.add_argument(
         "--split",
         type=float,
         metavar="0..1",
         help="how readily touching cells are separated (default: the model's own)",
     )
-    parser.add_argument(
-        "--certainty",
+    min_probability = parser.add_argument(
+        "--min-probability",
         type=float,
         metavar="0..1",
-        help="drop cells that the network is less sure of (default: the model's own; 0 keeps all)",
+        help="probability threshold: drop cells whose mean probability is lower (default: the "
+        "model's own; 0 keeps all)",
     )
+    keep_old_name("--certainty", min_probability, parser)
     parser.add_argument(
         "--keep-holes", action="store_true", help="do not fill background inside of a cell"
     )
@@ -142,17 +148,17 @@ def _request(options: argparse.Namespace) -> Request:
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
-    for name in ("split", "certainty"):
+    for name in ("split", "min_probability"):
         value = getattr(options, name)
         if value is not None and not 0 <= value <= 1:
-            raise UserError(f"--{name} must lie between 0 and 1, not {value:g}.")
+            raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1, not {value:g}.")
     if options.link and options.plane != "all":
         raise UserError("--link needs --plane all: cells are linked from plane to plane.")
     settings = Settings(
         diameter=options.diameter,
-        smallest=options.smallest,
+        min_size=options.min_size,
         split=options.split,
-        certainty=options.certainty,
+        min_probability=options.min_probability,
         fill_holes=False if options.keep_holes else None,
         drop_border=True if options.drop_border else None,
         quality=options.quality,

@@ -27,7 +27,9 @@ References
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,12 @@ from napari_unet_cells.core.smoothing import MAX_SMOOTHING, smooth
 MAX_UINT16 = np.iinfo(np.uint16).max
 
 Labels = NDArray[np.uint16] | NDArray[np.uint32]
+
+#: Names of options in cards and records of version 0.1.0, with today's.
+OLD_NAMES = {"smallest": "min_size", "certainty": "min_probability"}
+
+#: Option of the first cards of version 0.1.0, whose method needed it; it changes nothing.
+DROPPED_NAME = "seed_threshold"
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class InstanceOptions:
         Probability of "cell" or "boundary", 0 to 1, above which a pixel belongs to a cell.
     smoothing : float
         Standard deviation in pixels of the smoothing before peaks are looked for.
-    smallest : int
+    min_size : int
         Area in pixels. A smaller part joins the neighbour it is least separated from;
         without any neighbour it is dropped.
     fill_holes : bool
@@ -65,37 +73,48 @@ class InstanceOptions:
         Touching parts stay two cells where the valley between them is deeper than
         ``1 - split``, in units of the height. 0 makes one cell of everything that touches,
         1 keeps every part.
-    certainty : float
+    min_probability : float
         Mean probability of "cell" or "boundary" over the pixels of a cell, 0 to 1, below which
         it is dropped: debris and blur that the network doubts. 0 keeps every cell.
     drop_border : bool
         Drop the cells that the border of the plane cuts.
-    seed_threshold : float, not kept
-        Read from cards of version 0.1.0, whose method had it, checked and ignored.
     """
 
     cell_threshold: float = 0.5
     smoothing: float = 1.0
-    smallest: int = 12
+    min_size: int = 12
     fill_holes: bool = True
     split: float = 0.8
-    certainty: float = 0.0
+    min_probability: float = 0.0
     drop_border: bool = False
-    seed_threshold: InitVar[float] = 0.5
 
-    def __post_init__(self, seed_threshold: float) -> None:
+    def __post_init__(self) -> None:
         """Check the ranges."""
-        thresholds = {"seed_threshold": seed_threshold, "cell_threshold": self.cell_threshold}
-        for name, value in thresholds.items():
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {value}")
-        for name, value in {"split": self.split, "certainty": self.certainty}.items():
+        if not 0 < self.cell_threshold < 1:
+            raise ValueError(f"cell_threshold must lie between 0 and 1, not {self.cell_threshold}")
+        for name, value in {"split": self.split, "min_probability": self.min_probability}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {value}")
         if not 0 <= self.smoothing <= MAX_SMOOTHING:
             raise ValueError(
                 f"smoothing must lie between 0 and {MAX_SMOOTHING} pixels, not {self.smoothing}"
             )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InstanceOptions:
+        """Read options from a card or a record, under the names of any version.
+
+        Parameters
+        ----------
+        values : mapping
+            As `dataclasses.asdict` gives it, or with names of `OLD_NAMES`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An unknown name, or a value out of range.
+        """
+        return cls(**{OLD_NAMES.get(k, k): v for k, v in {**values}.items() if k != DROPPED_NAME})
 
 
 def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | None = None) -> Labels:
@@ -260,10 +279,10 @@ class Partition:
                     f"The parts were made with {name} {getattr(self, name)}, not "
                     f"{getattr(options, name)}: call partition() again."
                 )
-        group = self._join_small(self._merge(options.split), options.smallest)
+        group = self._join_small(self._merge(options.split), options.min_size)
         areas = np.bincount(group, self.areas, minlength=len(group))
         sums = np.bincount(group, self.sums, minlength=len(group))
-        kept = (areas >= max(1, options.smallest)) & (sums >= options.certainty * 255 * areas)
+        kept = (areas >= max(1, options.min_size)) & (sums >= options.min_probability * 255 * areas)
         kept = kept[group]
         kept[0] = False
         owner = np.zeros(len(group) + self.n_holes, np.intp)
@@ -281,7 +300,7 @@ class Partition:
         shallow = self.links[self.depths <= round((1 - split) * 255)]
         return _components(shallow, len(self.areas))
 
-    def _join_small(self, group: NDArray[np.intp], smallest: int) -> NDArray[np.intp]:
+    def _join_small(self, group: NDArray[np.intp], min_size: int) -> NDArray[np.intp]:
         """Join every group that is too small to the one it shares its highest saddle with.
 
         Walking down the links in their order does just that: at the first link that leads
@@ -293,11 +312,11 @@ class Partition:
         # Only what hangs together with a small group can change; mostly that is very little.
         patch = _components(pairs, len(group))
         concerned = np.zeros(len(group), bool)
-        concerned[patch[group[areas[group] < smallest]]] = True
+        concerned[patch[group[areas[group] < min_size]]] = True
         joined = _Groups(areas.tolist())
         for one, other in pairs[concerned[patch[pairs[:, 0]]]].tolist():
             a, b = joined.find(one), joined.find(other)
-            if joined.size[a] < smallest or joined.size[b] < smallest:
+            if joined.size[a] < min_size or joined.size[b] < min_size:
                 joined.join(min(a, b), max(a, b))
         return joined.all()[group]
 

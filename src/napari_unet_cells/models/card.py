@@ -206,7 +206,7 @@ def _card(values: Mapping[str, Any], path: Path) -> ModelCard:
             "works_on": _sentences(values, "works_on"),
             "fails_on": _sentences(values, "fails_on"),
             "trained_on": tuple(values["trained_on"]),
-            "instances": InstanceOptions(**values["instances"]),
+            "instances": InstanceOptions.from_dict(values["instances"]),
             "path": path,
         }
     )

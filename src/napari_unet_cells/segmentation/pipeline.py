@@ -43,9 +43,9 @@ class Settings:
     link : int or None
         Axis of the labels along which cells keep their id from plane to plane; None
         numbers every plane on its own.
-    smallest : int or None
-        Smallest cell, in pixels of the image.
-    split, certainty : float or None
+    min_size : int or None
+        Area below which a cell is dropped, in pixels of the image.
+    split, min_probability : float or None
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
     quality : str
@@ -55,9 +55,9 @@ class Settings:
 
     diameter: float | None = None
     link: int | None = None
-    smallest: int | None = None
+    min_size: int | None = None
     split: float | None = None
-    certainty: float | None = None
+    min_probability: float | None = None
     fill_holes: bool | None = None
     drop_border: bool | None = None
     quality: str = "normal"
@@ -65,9 +65,9 @@ class Settings:
     def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
         """Options of the instance separation for a model, in pixels that its network sees."""
         chosen = {
-            "smallest": None if self.smallest is None else round(self.smallest * zoom**2),
+            "min_size": None if self.min_size is None else round(self.min_size * zoom**2),
             "split": self.split,
-            "certainty": self.certainty,
+            "min_probability": self.min_probability,
             "fill_holes": self.fill_holes,
             "drop_border": self.drop_border,
         }

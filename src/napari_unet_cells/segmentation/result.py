@@ -63,7 +63,7 @@ class Adjustable:
     def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Cells (y, x) for other limits, see `instances.Partition`.
 
-        `options.smallest` is in pixels that the network saw.
+        `options.min_size` is in pixels that the network saw.
         """
         lut: NDArray[Any] = self.partition.lut(options)
         if len(self.left) < len(lut):

@@ -16,15 +16,15 @@ from napari_unet_cells.core.metrics import compare, summarize
 #: belongs to an image and not to a network.
 GRID: dict[str, Sequence[float]] = {
     "split": (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.95),
-    "smallest": (6, 12, 20),
-    "certainty": (0.0, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.78, 0.8, 0.82, 0.84, 0.87, 0.9),
+    "min_size": (6, 12, 20),
+    "min_probability": (0.0, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.78, 0.8, 0.82, 0.84, 0.87, 0.9),
     "cell_threshold": (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8),
     "smoothing": (0.5, 1.0, 1.25, 1.5, 2.0, 2.5),
 }
 
 #: Options that drop cells are judged by AP at IoU 0.5 alone: that at 0.75 rises where cells that
 #: are there, but roughly outlined, are dropped. All others are judged by the mean of both.
-DROPS = ("smallest", "certainty")
+DROPS = ("min_size", "min_probability")
 
 #: Pixels a side that are looked at of each image; enough to see touching cells.
 LARGEST = 512

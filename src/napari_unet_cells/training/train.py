@@ -36,7 +36,7 @@ from napari_unet_cells.training.trainer import (
 )
 
 #: Training images on which the limits of the watershed are fitted; more take longer
-#: and hardly move them; with 60 the certainty was fitted to a few images.
+#: and hardly move them; with 60 `min_probability` was fitted to a few images.
 FIT_IMAGES = 240
 
 

@@ -31,27 +31,29 @@ class AdjustForm(QWidget):
         self._shown: dict[str, Any] = {}
         self._pixels = 1.0  # of the network, for one of the image
         self._largest = 1
-        self.smallest = QSlider(Qt.Orientation.Horizontal)
+        self.min_size = QSlider(Qt.Orientation.Horizontal)
         self.split = QSlider(Qt.Orientation.Horizontal)
-        self.certainty = QSlider(Qt.Orientation.Horizontal)
-        sliders = (self.smallest, self.split, self.certainty)
+        self.min_probability = QSlider(Qt.Orientation.Horizontal)
+        sliders = (self.min_size, self.split, self.min_probability)
         for slider in sliders:
             slider.setRange(0, STEPS)
-        self._smallest_label, self._split_label, self._certainty_label = (QLabel() for _ in sliders)
+        self._min_size_label, self._split_label, self._min_probability_label = (
+            QLabel() for _ in sliders
+        )
         self.fill_holes = QCheckBox("fill holes")
         self.drop_border = QCheckBox("drop cut cells")
-        self.smallest.setToolTip("Cells of fewer pixels are dropped")
+        self.min_size.setToolTip("Cells of fewer pixels are dropped")
         self.split.setToolTip("To the right touching parts are separate cells, to the left one")
-        self.certainty.setToolTip(
+        self.min_probability.setToolTip(
             "Cells that the network is less sure of are dropped; all the way to the left, none"
         )
         self.fill_holes.setToolTip("Give background that one cell encloses to the cell")
         self.drop_border.setToolTip("Leave out cells that touch the border of the image")
         self.form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Smallest cell", _row(self.smallest, self._smallest_label))
+        form.addRow("Smallest cell", _row(self.min_size, self._min_size_label))
         form.addRow("Split", _row(self.split, self._split_label))
-        form.addRow("Certainty", _row(self.certainty, self._certainty_label))
+        form.addRow("Certainty", _row(self.min_probability, self._min_probability_label))
         form.addRow(_row(self.fill_holes, self.drop_border))
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -74,15 +76,21 @@ class AdjustForm(QWidget):
             Of the cells, in pixels of the image; the slider reaches to four times of it.
         """
         self._options, self._pixels = options, zoom**2
-        smallest = options.smallest / self._pixels
-        self._largest = max(1, round(4 * median_area), round(2 * smallest))
-        widgets = (self.smallest, self.split, self.certainty, self.fill_holes, self.drop_border)
+        min_size = options.min_size / self._pixels
+        self._largest = max(1, round(4 * median_area), round(2 * min_size))
+        widgets = (
+            self.min_size,
+            self.split,
+            self.min_probability,
+            self.fill_holes,
+            self.drop_border,
+        )
         for widget in widgets:
             widget.blockSignals(True)
         # A square root, since small areas matter most.
-        self.smallest.setValue(round(STEPS * (smallest / self._largest) ** 0.5))
+        self.min_size.setValue(round(STEPS * (min_size / self._largest) ** 0.5))
         self.split.setValue(round(STEPS * options.split))
-        self.certainty.setValue(round(STEPS * options.certainty))
+        self.min_probability.setValue(round(STEPS * options.min_probability))
         self.fill_holes.setChecked(options.fill_holes)
         self.drop_border.setChecked(options.drop_border)
         for widget in widgets:
@@ -91,9 +99,9 @@ class AdjustForm(QWidget):
         self._show_values()
 
     @property
-    def smallest_area(self) -> int:
+    def min_area(self) -> int:
         """Smallest cell, in pixels of the image."""
-        return round(self._largest * (int(self.smallest.value()) / STEPS) ** 2)
+        return round(self._largest * (int(self.min_size.value()) / STEPS) ** 2)
 
     @property
     def options(self) -> InstanceOptions:
@@ -104,9 +112,9 @@ class AdjustForm(QWidget):
 
     def _chosen(self) -> dict[str, Any]:
         return {
-            "smallest": round(self.smallest_area * self._pixels),
+            "min_size": round(self.min_area * self._pixels),
             "split": self.split.value() / STEPS,
-            "certainty": self.certainty.value() / STEPS,
+            "min_probability": self.min_probability.value() / STEPS,
             "fill_holes": self.fill_holes.isChecked(),
             "drop_border": self.drop_border.isChecked(),
         }
@@ -116,9 +124,9 @@ class AdjustForm(QWidget):
         self._timer.start()
 
     def _show_values(self) -> None:
-        self._smallest_label.setText(f"{self.smallest_area} px")
+        self._min_size_label.setText(f"{self.min_area} px")
         self._split_label.setText(f"{self.split.value()} %")
-        self._certainty_label.setText(f"{self.certainty.value()} %")
+        self._min_probability_label.setText(f"{self.min_probability.value()} %")
 
 
 def _row(*widgets: QWidget) -> QWidget:
