@@ -13,7 +13,7 @@ from itertools import cycle
 
 import numpy as np
 
-from napari_unet_cells.core.instances import partition
+from napari_unet_cells.core.instances import oversegment
 from napari_unet_cells.core.normalize import normalize, percentile_limits
 from napari_unet_cells.core.predict import Output, predict_plane
 from napari_unet_cells.engine.opening import open_network
@@ -51,7 +51,7 @@ def main() -> None:
 
     predicting = seconds(predict)
     options = card.instances
-    parts = partition(out.probabilities, options)
+    fragments = oversegment(out.probabilities, options)
     positions = cycle(replace(options, split=i / 10) for i in range(11))
     network_alone = "network alone (1024 x 1024)"
     times = {
@@ -59,10 +59,12 @@ def main() -> None:
         "normalise": seconds(lambda: normalize(plane, limits)) / megapixels,
         network_alone: seconds(lambda: list(network.predict([tile]))) / 1.048576,
         "predict, tiles and halo included": predicting / megapixels,
-        "separate (partition)": seconds(lambda: partition(out.probabilities, options)) / megapixels,
-        "adjust (cells)": seconds(lambda: parts.cells(next(positions))) / megapixels,
+        "separate (oversegment)": seconds(lambda: oversegment(out.probabilities, options))
+        / megapixels,
+        "adjust (cells)": seconds(lambda: fragments.cells(next(positions))) / megapixels,
     }
-    print(f"{parts.n_parts} parts, {parts.cells(options).max()} cells, {megapixels:.1f} megapixels")
+    n_cells = fragments.cells(options).max()
+    print(f"{fragments.n_fragments} fragments, {n_cells} cells, {megapixels:.1f} megapixels")
     print(f"{'':36s} {'ms a megapixel':>16s} {'of the network':>16s}")
     for name, value in times.items():
         print(f"{name:36s} {1000 * value:16.1f} {value / times[network_alone]:16.3f}")

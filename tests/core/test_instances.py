@@ -17,10 +17,10 @@ from skimage.segmentation import clear_border
 
 from napari_unet_cells.core.instances import (
     InstanceOptions,
-    Partition,
+    Oversegmentation,
     _levels,
     label_cells,
-    partition,
+    oversegment,
 )
 from napari_unet_cells.core.metrics import compare, summarize
 from napari_unet_cells.core.smoothing import smooth
@@ -244,7 +244,7 @@ def test_whatever_the_network_says_the_labels_are_sound(
 
 
 def test_a_second_seed_in_a_textured_cell_leaves_no_hole() -> None:
-    """A dark ring around a bright spot makes a part of its own, too small for a cell."""
+    """A dark ring around a bright spot makes a fragment of its own, too small for a cell."""
     probabilities = np.zeros((2, 60, 60), np.uint8)
     probabilities[0, 5:55, 5:55] = 250
     probabilities[0, 28:33, 28:33] = 100
@@ -275,7 +275,7 @@ def test_a_doubted_part_between_two_cells_is_given_to_neither() -> None:
     probabilities[0, 13:15, 2:26], probabilities[1, 13:15, 2:26] = 60, 190
     probabilities[0, 7:21, 7:21], probabilities[1, 7:21, 7:21] = 10, 140
     probabilities[0, 9:19, 9:19], probabilities[1, 9:19, 9:19] = 90, 60
-    probabilities[:, 6:10, 12:16] = 0  # a hole between the upper cell and the doubted part
+    probabilities[:, 6:10, 12:16] = 0  # a hole between the upper cell and the doubted fragment
     options = InstanceOptions(smoothing=0, min_size=0, split=0.95, min_probability=0.7)
     assert label_cells(probabilities, replace(options, min_probability=0)).max() == 3
     cells = label_cells(probabilities, options)
@@ -334,7 +334,7 @@ def test_cells_that_the_network_doubts_are_dropped_on_request() -> None:
 
 
 def test_doubt_is_that_of_the_whole_cell() -> None:
-    """Two parts that are one cell are kept or dropped as one."""
+    """Two fragments that are one cell are kept or dropped as one."""
     plane = np.zeros((2, 20, 40), np.uint8)
     plane[0, 5:15, 5:25] = 240
     plane[0, 5:15, 25] = 140  # the valley, which belongs to the higher side
@@ -345,11 +345,11 @@ def test_doubt_is_that_of_the_whole_cell() -> None:
 
 
 def test_parts_made_with_other_limits_are_refused() -> None:
-    parts = partition(np.full((2, 8, 8), 200, np.uint8), InstanceOptions())
-    assert parts.cells(InstanceOptions(split=0.3, min_size=3, drop_border=True)).max() == 0
+    fragments = oversegment(np.full((2, 8, 8), 200, np.uint8), InstanceOptions())
+    assert fragments.cells(InstanceOptions(split=0.3, min_size=3, drop_border=True)).max() == 0
     for name, value in (("smoothing", 2.0), ("cell_threshold", 0.25)):
-        with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call partition\(\)"):
-            parts.cells(replace(InstanceOptions(), **{name: value}))
+        with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call oversegment\(\)"):
+            fragments.cells(replace(InstanceOptions(), **{name: value}))
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5, 3.0, 6.0, 12.0])
@@ -364,15 +364,15 @@ def test_smoothing_is_gaussian(shape: tuple[int, int], sigma: float) -> None:
 
 
 def slow_cells(
-    parts: Partition,
+    fragments: Oversegmentation,
     probabilities: NDArray[np.uint8],
     level: NDArray[Any],
     options: InstanceOptions,
 ) -> NDArray[Any]:
-    """Cells of parts, written for the eye: no trees, no tables."""
-    base = np.where(parts.base <= parts.n_parts, parts.base, 0)
+    """Cells of fragments, written for the eye: no trees, no tables."""
+    base = np.where(fragments.base <= fragments.n_fragments, fragments.base, 0)
     labels = base.copy()
-    peaks = {i: int(level[base == i].max()) for i in range(1, parts.n_parts + 1)}
+    peaks = {i: int(level[base == i].max()) for i in range(1, fragments.n_fragments + 1)}
     saddles: dict[tuple[int, int], int] = {}
     for y, x in np.ndindex(base.shape):
         for other in ((y + 1, x), (y, x + 1)):
@@ -457,15 +457,15 @@ def nested(draw: st.DrawFn) -> NDArray[np.uint8]:
 def test_the_cells_are_those_of_the_reference(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
-    parts = partition(probabilities, options)
+    fragments = oversegment(probabilities, options)
     level = _levels(probabilities, options)[1:-1, 1:-1]
-    cells = parts.cells(options)
-    np.testing.assert_array_equal(cells, slow_cells(parts, probabilities, level, options))
-    np.testing.assert_array_equal(cells, parts.lut(options)[parts.base])
+    cells = fragments.cells(options)
+    np.testing.assert_array_equal(cells, slow_cells(fragments, probabilities, level, options))
+    np.testing.assert_array_equal(cells, fragments.lut(options)[fragments.base])
     np.testing.assert_array_equal(cells, label_cells(probabilities, options))
 
 
-#: That keep most parts apart and doubt some of them.
+#: That keep most fragments apart and doubt some of them.
 DOUBTING = st.builds(
     InstanceOptions,
     smoothing=st.just(0.0),
@@ -481,10 +481,10 @@ DOUBTING = st.builds(
 def test_doubted_parts_leave_what_the_reference_leaves(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
-    parts = partition(probabilities, options)
+    fragments = oversegment(probabilities, options)
     level = _levels(probabilities, options)[1:-1, 1:-1]
-    cells = parts.cells(options)
-    np.testing.assert_array_equal(cells, slow_cells(parts, probabilities, level, options))
+    cells = fragments.cells(options)
+    np.testing.assert_array_equal(cells, slow_cells(fragments, probabilities, level, options))
 
 
 @settings(max_examples=100, deadline=None)
@@ -492,14 +492,14 @@ def test_doubted_parts_leave_what_the_reference_leaves(
 def test_every_part_is_one_region_that_falls_from_one_peak(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
-    parts = partition(probabilities, options)
+    fragments = oversegment(probabilities, options)
     level = _levels(probabilities, options)
-    base = np.pad(parts.base, 1)
+    base = np.pad(fragments.base, 1)
     peaks = ndimage.label(local_maxima(level, connectivity=1))[0]
     assert (base[level > 0] > 0).all()
-    assert parts.n_parts == peaks.max()
-    np.testing.assert_array_equal(parts.areas[1:], np.bincount(base[level > 0])[1:])
-    for i in range(1, parts.n_parts + 1):
+    assert fragments.n_fragments == peaks.max()
+    np.testing.assert_array_equal(fragments.areas[1:], np.bincount(base[level > 0])[1:])
+    for i in range(1, fragments.n_fragments + 1):
         assert len(np.unique(peaks[(base == i) & (peaks > 0)])) == 1
         heights = np.where(base == i, level, 0)
         assert ndimage.label(local_maxima(heights, connectivity=1))[1] == 1
@@ -540,11 +540,11 @@ def test_a_larger_smallest_cell_only_joins_or_drops_and_a_lower_split_only_joins
     probabilities: NDArray[np.uint8], options: InstanceOptions, min_size: int, split: float
 ) -> None:
     options = replace(options, fill_holes=False, min_probability=0, drop_border=False)
-    parts = partition(probabilities, options)
+    fragments = oversegment(probabilities, options)
     low, high = (replace(options, min_size=s) for s in sorted((options.min_size, min_size)))
-    assert not cut(parts.cells(low), parts.cells(high))
-    assert not (parts.cells(high)[parts.cells(low) == 0] > 0).any()
+    assert not cut(fragments.cells(low), fragments.cells(high))
+    assert not (fragments.cells(high)[fragments.cells(low) == 0] > 0).any()
     options = replace(options, min_size=0)
     low, high = (replace(options, split=s) for s in sorted((options.split, split)))
-    assert not cut(parts.cells(high), parts.cells(low))
-    np.testing.assert_array_equal(parts.cells(high) > 0, parts.cells(low) > 0)
+    assert not cut(fragments.cells(high), fragments.cells(low))
+    np.testing.assert_array_equal(fragments.cells(high) > 0, fragments.cells(low) > 0)

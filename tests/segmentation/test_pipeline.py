@@ -434,5 +434,5 @@ def test_ids_stay_consecutive_where_specks_are_lost_between_pixels(side: int) ->
     cells = plane.cells(options)
     assert cells.shape == (side, side)
     assert np.unique(cells).tolist() == list(range(int(cells.max()) + 1))
-    assert 0 < cells.max() <= plane.partition.n_parts
-    assert (cells.max() == plane.partition.n_parts) == (side == 100)
+    assert 0 < cells.max() <= plane.partition.n_fragments
+    assert (cells.max() == plane.partition.n_fragments) == (side == 100)

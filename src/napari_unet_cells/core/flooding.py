@@ -1,4 +1,4 @@
-"""The finest parts of a plane: every pixel flows up to a peak (steepest ascent, no heap).
+"""Oversegment a plane: every pixel flows up to a peak (steepest ascent, no heap).
 
 All planes here have a margin of one pixel of background, so that every pixel of a cell has
 four neighbours, and all background that reaches the border of the plane is one region.
@@ -31,27 +31,27 @@ def flood(
     Returns
     -------
     base : int32 array, the shape of `level`
-        0 is background, the parts are 1 to n.
+        0 is background, the fragments are 1 to n.
     peaks : uint8 array, (n + 1,)
-        The highest level of each part.
+        The highest level of each fragment.
     areas : int64 array, (n + 1,)
     """
     pixels = np.flatnonzero(level)
     step = _steps(level, pixels)
     peak_of, n = ndimage.label(step == 0)
     ends = _follow(step, pixels)
-    parts = peak_of.ravel()[pixels][ends]
-    # Numbered by their topmost pixels; written backwards, the first of a part is what stays.
+    fragments = peak_of.ravel()[pixels][ends]
+    # Numbered by their topmost pixels; written backwards, the first of a fragment is what stays.
     first = np.zeros(n + 1, np.intp)
-    first[parts[::-1]] = pixels[::-1]
+    first[fragments[::-1]] = pixels[::-1]
     rank = np.zeros(n + 1, np.int32)
     rank[np.argsort(first)] = np.arange(n + 1)
-    parts = rank[parts]
+    fragments = rank[fragments]
     base = np.zeros(level.shape, np.int32)
-    base.ravel()[pixels] = parts
+    base.ravel()[pixels] = fragments
     peaks = np.zeros(n + 1, np.uint8)
-    peaks[parts] = level.ravel()[pixels][ends]
-    return base, peaks, np.bincount(parts, minlength=n + 1)
+    peaks[fragments] = level.ravel()[pixels][ends]
+    return base, peaks, np.bincount(fragments, minlength=n + 1)
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -128,7 +128,7 @@ def number_holes(base: NDArray[np.int32], first: int) -> int:
 
 
 def borders(base: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Find the pairs of neighbouring pixels of different parts, as flat indices."""
+    """Find the pairs of neighbouring pixels of different fragments, as flat indices."""
     flat, width = base.ravel(), base.shape[1]
     right = np.flatnonzero(flat[1:] != flat[:-1])
     down = np.flatnonzero(flat[width:] != flat[:-width])
@@ -141,12 +141,12 @@ def saddles(
     borders: tuple[NDArray[np.intp], NDArray[np.intp]],
     n: int,
 ) -> NDArray[np.int64]:
-    """Find the parts (below n) that touch and the highest level at which they do.
+    """Find the fragments (below n) that touch and the highest level at which they do.
 
     Returns
     -------
     int64 array, (m, 3)
-        Part, part of a higher number, saddle.
+        Fragment, fragment of a higher number, saddle.
     """
     here, there = borders
     pairs = np.sort(base.ravel()[np.column_stack([here, there])], axis=1)
@@ -163,7 +163,7 @@ def saddles(
 def rims(
     base: NDArray[np.int32], borders: tuple[NDArray[np.intp], NDArray[np.intp]], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Find the pairs of holes (n and above) and parts that touch, and the open parts."""
+    """Find the pairs of holes (n and above) and fragments that touch, and the open fragments."""
     here, there = base.ravel()[borders[0]], base.ravel()[borders[1]]
     is_open = np.zeros(n, bool)
     is_open[here[there == 0]] = True

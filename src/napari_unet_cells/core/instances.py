@@ -1,18 +1,18 @@
-r"""From class probabilities to one label per cell, in two steps.
+r"""Instance segmentation: from class probabilities to one label per cell, in two steps.
 
-`partition` floods once per run: it cuts the foreground into its finest parts, one for every
-peak of the smoothed height: how deep the network says that a pixel lies in its cell, or, where
-it does not say so, the probability of "cell". `Partition.cells` decides which parts make one
-cell; that reads a table of a few numbers per part, so it may follow a slider::
+`oversegment` floods once per run: it cuts the foreground into fragments, one for every peak of the
+smoothed height: how deep the network says that a pixel lies in its cell, or, where it does not
+say so, the probability of "cell". `Oversegmentation.cells` decides which fragments make one cell;
+that reads a table of a few numbers per fragment, so it may follow a slider::
 
-    height        peak 0.9                 parts   1 1 1 1 2 2 2 3 3 3 3
+    height        peak 0.9                 fragments   1 1 1 1 2 2 2 3 3 3 3
                    _     0.7  peak 0.8
-                  / \_ __/\   _            1 | 2   depth 0.7 - 0.6 = 0.1: one cell
-                 /    v    \ / \           2 | 3   depth 0.8 - 0.3 = 0.5: two cells
+                  / \_ __/\   _            1 | 2       depth 0.7 - 0.6 = 0.1: one cell
+                 /    v    \ / \           2 | 3       depth 0.8 - 0.3 = 0.5: two cells
                     0.6     v   \
                            0.3
 
-The depth of the valley between two parts is the lower of the two peaks less the saddle, which
+The depth of the valley between two fragments is the lower of the two peaks less the saddle, which
 is the highest point of their common border; a peak that was merged counts with the highest
 peak it was merged with. Cutting at a depth is the extinction by dynamics of Grimaud 1992, done
 on the maximum spanning tree of the saddles (Najman and Schmitt 1996), where it is the choice
@@ -55,8 +55,8 @@ DROPPED_NAME = "seed_threshold"
 class InstanceOptions:
     """Thresholds of the instance separation; a model's card holds the values fitted for it.
 
-    The first two shape the parts and belong to `partition`; all others are decided by
-    `Partition.cells`, at once.
+    The first two shape the fragments and belong to `oversegment`; all others are decided by
+    `Oversegmentation.cells`, at once.
 
     Attributes
     ----------
@@ -65,14 +65,14 @@ class InstanceOptions:
     smoothing : float
         Standard deviation in pixels of the smoothing before peaks are looked for.
     min_size : int
-        Area in pixels. A smaller part joins the neighbour it is least separated from;
+        Area in pixels. A smaller fragment joins the neighbour it is least separated from;
         without any neighbour it is dropped.
     fill_holes : bool
         Fill background that one cell encloses.
     split : float
-        Touching parts stay two cells where the valley between them is deeper than
+        Touching fragments stay two cells where the valley between them is deeper than
         ``1 - split``, in units of the height. 0 makes one cell of everything that touches,
-        1 keeps every part.
+        1 keeps every fragment.
     min_probability : float
         Mean probability of "cell" or "boundary" over the pixels of a cell, 0 to 1, below which
         it is dropped: debris and blur that the network doubts. 0 keeps every cell.
@@ -118,7 +118,7 @@ class InstanceOptions:
 
 
 def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | None = None) -> Labels:
-    """Separate the cells: `partition` and `Partition.cells` with the same options.
+    """Separate the cells: `oversegment` and `Oversegmentation.cells` with the same options.
 
     Parameters
     ----------
@@ -129,14 +129,14 @@ def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | Non
     Returns
     -------
     uint16 array, (y, x); uint32 where there are more than 65,535 cells
-        As `Partition.cells` gives it.
+        As `Oversegmentation.cells` gives it.
     """
     options = options or InstanceOptions()
-    return partition(probabilities, options).cells(options)
+    return oversegment(probabilities, options).cells(options)
 
 
-def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Partition:
-    """Cut the foreground into its finest parts.
+def oversegment(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Oversegmentation:
+    """Cut the foreground into fragments, one for each peak.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
 
     Returns
     -------
-    Partition
+    Oversegmentation
     """
     level = _levels(probabilities, options)
     base, peaks, areas = flooding.flood(level)
@@ -161,7 +161,7 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
     at_border = np.zeros(len(peaks), bool)
     for edge in (base[:1], base[-1:], base[:, :1], base[:, -1:]):
         at_border[edge] = True
-    return Partition(
+    return Oversegmentation(
         base=base,
         areas=areas,
         sums=sums[: len(peaks)].astype(float, copy=False),
@@ -178,12 +178,12 @@ def partition(probabilities: NDArray[np.uint8], options: InstanceOptions) -> Par
 
 
 @dataclass(frozen=True, eq=False)
-class Partition:
-    """The finest parts of one plane, and what must be known of them to make cells.
+class Oversegmentation:
+    """Fragments of one plane, and the table from which cells are made of them.
 
     ::
 
-        base   0 0 0 0 0 0 0      0 outside; 1, 2 parts; 3 a hole in part 1
+        base   0 0 0 0 0 0 0      0 outside; 1, 2 fragments; 3 a hole in fragment 1
                0 1 1 1 2 2 0
                0 1 3 1 2 2 0      links (1, 2), rims (3, 1)
                0 1 1 1 2 2 0
@@ -191,30 +191,30 @@ class Partition:
     Attributes
     ----------
     base : int32 array, (y, x)
-        0 is background that reaches the border of the plane; then come the parts, 1 to n,
+        0 is background that reaches the border of the plane; then come the fragments, 1 to n,
         from top to bottom by their first pixels, each one 4-connected region; then the holes,
         n + 1 to n + n_holes.
     areas : int64 array, (n + 1,)
-        Pixels of each part.
+        Pixels of each fragment.
     sums : float64 array, (n + 1,)
-        Of the probability of "cell" or "boundary" over the pixels of each part, in 1/255.
+        Of the probability of "cell" or "boundary" over the pixels of each fragment, in 1/255.
     links : int32 array, (m, 2)
-        Pairs of touching parts, from the highest saddle to the lowest: the maximum spanning
+        Pairs of touching fragments, from the highest saddle to the lowest: the maximum spanning
         forest of all saddles.
     depths : uint8 array, (m,)
         Of each link: the lower of the peaks of the two sides less the saddle, in 1/255 of
         probability. A side is all that links of higher saddles join.
     contacts : int32 array, (c, 2)
-        All pairs of touching parts.
+        All pairs of touching fragments.
     n_holes : int
     rims : int32 array, (k, 2)
-        Pairs of a hole and a part that it touches.
+        Pairs of a hole and a fragment that it touches.
     is_open : bool array, (n + 1,)
-        Parts that touch background 0 or the border of the plane.
+        Fragments that touch background 0 or the border of the plane.
     at_border : bool array, (n + 1,)
-        Parts that touch the border of the plane.
+        Fragments that touch the border of the plane.
     cell_threshold, smoothing : float
-        The options that the parts were made with.
+        The options that the fragments were made with.
     """
 
     base: NDArray[np.int32]
@@ -231,12 +231,12 @@ class Partition:
     smoothing: float
 
     @property
-    def n_parts(self) -> int:
-        """Number of parts, n."""
+    def n_fragments(self) -> int:
+        """Number of fragments, n."""
         return len(self.areas) - 1
 
     def cells(self, options: InstanceOptions) -> Labels:
-        """Make cells of the parts: `lut` looked up in `base`.
+        """Make cells of the fragments: `lut` looked up in `base`.
 
         Parameters
         ----------
@@ -262,7 +262,7 @@ class Partition:
         Parameters
         ----------
         options : InstanceOptions
-            `cell_threshold` and `smoothing` must be those of the parts.
+            `cell_threshold` and `smoothing` must be those of the fragments.
 
         Returns
         -------
@@ -271,13 +271,13 @@ class Partition:
         Raises
         ------
         ValueError
-            Where the parts were made with another `cell_threshold` or `smoothing`.
+            Where the fragments were made with another `cell_threshold` or `smoothing`.
         """
         for name in ("cell_threshold", "smoothing"):
             if getattr(options, name) != getattr(self, name):
                 raise ValueError(
-                    f"The parts were made with {name} {getattr(self, name)}, not "
-                    f"{getattr(options, name)}: call partition() again."
+                    f"The fragments were made with {name} {getattr(self, name)}, not "
+                    f"{getattr(options, name)}: call oversegment() again."
                 )
         group = self._join_small(self._merge(options.split), options.min_size)
         areas = np.bincount(group, self.areas, minlength=len(group))
@@ -296,7 +296,7 @@ class Partition:
         return _consecutive(owner)
 
     def _merge(self, split: float) -> NDArray[np.intp]:
-        """Give the group of each part: the smallest of its numbers. Background is group 0."""
+        """Give the group of each fragment: the smallest of its numbers. Background is group 0."""
         shallow = self.links[self.depths <= round((1 - split) * 255)]
         return _components(shallow, len(self.areas))
 
@@ -325,7 +325,7 @@ class Partition:
     ) -> None:
         """Give background that touches one cell only, and not the border, to that cell.
 
-        A part that is dropped is background too and joins the holes and the dropped parts
+        A fragment that is dropped is background too and joins the holes and the dropped fragments
         that it touches, so a ring with a speck in it becomes a disc.
         """
         node = np.arange(len(owner))
@@ -404,12 +404,12 @@ def _consecutive(owner: NDArray[np.intp]) -> Labels:
 def inside(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.int16]:
     """Probability of "cell" or "boundary" less `InstanceOptions.cell_threshold`.
 
-    0 or more in the parts of a `Partition` and below 0 elsewhere, also in its holes.
+    0 or more in the fragments of an `Oversegmentation` and below 0 elsewhere, also in its holes.
 
     Parameters
     ----------
     probabilities : uint8 array, (2 or 3, y, x)
-        As `partition` takes them.
+        As `oversegment` takes them.
     options : InstanceOptions
 
     Returns
@@ -441,7 +441,7 @@ def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArr
 def _spanning_tree(
     saddles: NDArray[np.int64], peaks: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Give links and depths of `Partition`: Kruskal's algorithm, from the highest saddle."""
+    """Give links and depths of `Oversegmentation`: Kruskal's algorithm, from the highest saddle."""
     top = peaks.tolist()
     sides = _Groups([0.0] * len(top))
     links, depths = [], []

@@ -14,9 +14,9 @@ from napari_unet_cells import __version__
 from napari_unet_cells.core.instances import (
     MAX_UINT16,
     InstanceOptions,
-    Partition,
+    Oversegmentation,
     inside,
-    partition,
+    oversegment,
 )
 from napari_unet_cells.core.linking import link_planes
 from napari_unet_cells.core.normalize import HIGH, LOW, Limits
@@ -30,7 +30,7 @@ class Adjustable:
 
     Attributes
     ----------
-    partition : Partition
+    partition : Oversegmentation
         At the size that the network saw.
     base : int32 array, (y, x)
         Its parts, at the size of the plane.
@@ -40,7 +40,7 @@ class Adjustable:
         Size that the network saw by the size of the plane.
     """
 
-    partition: Partition
+    partition: Oversegmentation
     base: NDArray[np.int32]
     left: NDArray[np.intp]
     zoom: float
@@ -54,14 +54,14 @@ class Adjustable:
         zoom: float,
     ) -> Adjustable:
         """Divide what the network saw into parts, outlined at the size (y, x) of the plane."""
-        parts = partition(probabilities, options)
+        parts = oversegment(probabilities, options)
         base = resize_labels(parts.base, shape, inside(probabilities, options))
-        left = np.zeros(parts.n_parts + parts.n_holes + 1, bool)
+        left = np.zeros(parts.n_fragments + parts.n_holes + 1, bool)
         left[base] = True
         return cls(parts, base, np.flatnonzero(left), zoom)
 
     def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        """Cells (y, x) for other limits, see `instances.Partition`.
+        """Cells (y, x) for other limits, see `instances.Oversegmentation`.
 
         `options.min_size` is in pixels that the network saw.
         """

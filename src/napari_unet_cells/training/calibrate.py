@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.instances import InstanceOptions, Partition, partition
+from napari_unet_cells.core.instances import InstanceOptions, Oversegmentation, oversegment
 from napari_unet_cells.core.metrics import compare, summarize
 
 #: What is tried for each option. The smallest cell stays small: it is the one limit that
@@ -40,7 +40,7 @@ def fit_instances(
     Parameters
     ----------
     examples : iterable of (probabilities, truth)
-        uint8 (2, y, x) as `partition` takes them, and instance labels (y, x).
+        uint8 (2, y, x) as `oversegment` takes them, and instance labels (y, x).
     start : InstanceOptions, optional
     rounds : int
         How often each option is gone through.
@@ -72,12 +72,12 @@ class _Trials:
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples
         self.made_with: tuple[float, float] | None = None
-        self.partitions: list[Partition] = []
+        self.partitions: list[Oversegmentation] = []
 
     def score(self, options: InstanceOptions, weight: float) -> float:
         """Give the mean of AP at IoU 0.5 and, with this weight, at 0.75."""
         if self.made_with != (options.cell_threshold, options.smoothing):
-            self.partitions = [partition(p, options) for p, _ in self.examples]
+            self.partitions = [oversegment(p, options) for p, _ in self.examples]
             self.made_with = (options.cell_threshold, options.smoothing)
         pairs = zip(self.examples, self.partitions, strict=True)
         summary = summarize(compare(truth, parts.cells(options)) for (_, truth), parts in pairs)
