@@ -120,9 +120,9 @@ def groups_of(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
     for one in measured:
         groups.setdefault(f"{one.item.folder} val", []).append(one)
     for name, members in list(groups.items()):
-        kinds = sorted({one.item.kind for one in members})
+        kinds = sorted({one.item.modality for one in members})
         for kind in kinds if len(kinds) > 1 else []:
-            groups[f"{name}, {kind}"] = [one for one in members if one.item.kind == kind]
+            groups[f"{name}, {kind}"] = [one for one in members if one.item.modality == kind]
     return dict(sorted(groups.items()))
 
 
@@ -298,7 +298,7 @@ def worst_section(worst: Sequence[Measured], name: str) -> str:
         name = one.item.image.stem[:8]
         indent = " " * len(f"{number}. ")
         lines += [
-            f"{number}. {one.item.kind} `{name}`, cells about {width:.0f} pixels wide:",
+            f"{number}. {one.item.modality} `{name}`, cells about {width:.0f} pixels wide:",
             f"{indent}{tp} found, {fn} missed{f' ({seen})' if seen else ''}, {fp} predicted that "
             f"are none; AP {one.ap50:.2f}.",
             *([f"{indent}Nothing was predicted: {one.problem}"] if one.problem else []),
@@ -332,7 +332,7 @@ def result_of(
         score = one.score
         found = {"n_true": score.n_true, "tp": score.tp[0], "fp": score.fp[0], "fn": score.fn[0]}
         name = f"{one.item.folder}/{one.item.image.stem}"
-        images.append({"name": name, "kind": one.item.kind, "problem": one.problem, **found})
+        images.append({"name": name, "kind": one.item.modality, "problem": one.problem, **found})
         images[-1]["ap50"] = one.ap50
     return {"sha256": card.sha256, "version": __version__, "groups": groups, "images": images}
 

@@ -40,8 +40,8 @@ CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), calm=0.5)
 
 def kinds_of(items: Sequence[Item]) -> list[str]:
     """Kinds of image that are worth leaving out."""
-    kinds = [item.kind for item in items if item.split == "train"]
-    measured = {item.kind for item in items if item.split == "val"}
+    kinds = [item.modality for item in items if item.split == "train"]
+    measured = {item.modality for item in items if item.split == "val"}
     return sorted(kind for kind in measured if kinds.count(kind) >= FEWEST)
 
 
@@ -53,7 +53,7 @@ def write_dataset(folder: Path, items: Sequence[Item]) -> None:
         for part, source in (("images", item.image), ("masks", item.mask)):
             (folder / part).mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / part / name)
-        records.append({"name": name, "kind": item.kind, "split": item.split})
+        records.append({"name": name, "kind": item.modality, "split": item.split})
     write_index(folder, records)
 
 
@@ -107,14 +107,14 @@ def main() -> None:
     )
 
     def measured(kind: str | None) -> dict[str, list[Measured]]:
-        rest = [item for item in items if item.kind != kind]
+        rest = [item for item in items if item.modality != kind]
         name = f"without-{kind}" if kind else "all"
         path = options.work / f"{name}-{options.engine}-{options.steps}-steps.keras"
         card = trained(rest, path, training)
         by_kind: dict[str, list[Measured]] = {}
-        chosen = [item for item in items if item.split == "val" and kind in (None, item.kind)]
+        chosen = [item for item in items if item.split == "val" and kind in (None, item.modality)]
         for one in measure(chosen, card):
-            by_kind.setdefault(one.item.kind, []).append(one)
+            by_kind.setdefault(one.item.modality, []).append(one)
         return by_kind
 
     everything = measured(None)

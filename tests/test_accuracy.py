@@ -113,12 +113,12 @@ def test_a_kind_that_is_left_out_is_not_learned_from(tmp_path):
     write_index(mine, records)
     items = read_items([mine])
     assert kinds_of(items) == []  # 28 of each are too few to be worth it
-    train = [item for item in items if item.kind != "light" and item.split == "train"]
+    train = [item for item in items if item.modality != "light" and item.split == "train"]
 
     write_dataset(tmp_path / "rest", train)
 
     written = read_items([tmp_path / "rest"])
-    assert {item.kind for item in written} == {"dark", "rare"}
+    assert {item.modality for item in written} == {"dark", "rare"}
     assert {item.split for item in written} == {"train"}
     assert len(written) == len(train)
     pixels = {int(item.read()[0].max()) for item in written}

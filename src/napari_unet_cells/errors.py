@@ -1,8 +1,8 @@
 """The one exception that carries a sentence for the user.
 
-Everything a biologist can do wrong, and everything her machine can do to her, ends
-here: the widgets show the sentence as a notification, the command line prints it on
-stderr and exits with code 2. Anything else that is raised is a defect of ours.
+Wrong input and failures of the machine (a full disk, no memory, an unreadable file) end here:
+the widgets show the sentence as a notification, the command line prints it on stderr and exits
+with code 2. Anything else that is raised is a defect of ours.
 """
 
 

@@ -1,4 +1,4 @@
-"""Folders, preferences and last-used values of the user."""
+"""Folders, preferences and last-used dialog values of the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Preferences:
     default_model : str
         Name of the model that is chosen when the dock opens; empty for the shipped one.
     models_folder : str
-        Where her own models lie; empty for the folder ``models`` in `user_folder`.
+        Where the user's own models lie; empty for the folder ``models`` in `user_folder`.
     results_folder : str
         Where exports are proposed; empty for the folder of the image.
     segment_key, cancel_key, table_key, next_key, approve_key : str
@@ -45,12 +45,12 @@ _preferences = Preferences()
 
 
 def preferences() -> Preferences:
-    """Give what the user prefers."""
+    """Return the preferences in use."""
     return _preferences
 
 
 def set_preferences(new: Preferences) -> None:
-    """Use other preferences from now on."""
+    """Replace the preferences in use."""
     global _preferences
     _preferences = new
 

@@ -53,7 +53,7 @@ def test_without_an_index_every_image_with_a_mask_is_for_training(plate: Path) -
     items = read_items([plate])
 
     assert [item.name for item in items] == ["plate/a", "plate/b"]
-    assert {(item.kind, item.split) for item in items} == {("unknown", "train")}
+    assert {(item.modality, item.split) for item in items} == {("unknown", "train")}
     image, mask = items[1].read()
     assert image.shape == (20, 30, 3)
     np.testing.assert_array_equal(mask, MASK)
@@ -69,7 +69,7 @@ def test_an_image_and_its_mask_may_have_different_endings(plate: Path) -> None:
 def test_the_index_decides_on_kind_and_split(plate: Path) -> None:
     records = [{"name": "b.png", "kind": "brightfield", "split": "val"}, {"name": "a.png"}]
     (plate / "index.json").write_text(json.dumps(records))
-    assert [(i.name, i.kind, i.split) for i in read_items([plate])] == [
+    assert [(i.name, i.modality, i.split) for i in read_items([plate])] == [
         ("plate/b", "brightfield", "val"),
         ("plate/a", "unknown", "train"),
     ]
@@ -197,7 +197,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
     "raw and labels": ({"raw/a.tif": "labels/a.tif"}, "train"),
     "names that say what they are": ({"image/a_img.tif": "mask/a_mask.png"}, "train"),
     "StarDist": ({"train/images/a.tif": "train/masks/a.tif"}, "train"),
-    "held back": ({"val/images/a.tif": "val/masks/a.tif"}, "val"),
+    "held out": ({"val/images/a.tif": "val/masks/a.tif"}, "val"),
     "test for val": ({"test/images/a.tif": "test/masks/a.tif"}, "val"),
     "Cellpose": ({"a.tif": "a_masks.tif"}, "train"),
     "Cellpose from the command line": ({"a.png": "a_cp_masks.png"}, "train"),
@@ -423,7 +423,7 @@ def test_classes_that_do_not_go_together_and_a_first_of_another_size(plate: Path
     assert any("b.png holds the value 300" in sentence for _, sentence in found)
 
 
-# --- what is held back ------------------------------------------------------------------
+# --- what is held out ------------------------------------------------------------------
 
 
 def items(*sources: int, kinds: str = "") -> list[Item]:
@@ -453,7 +453,7 @@ def test_from_five_sources_on_they_are_not_cut() -> None:
 
 def test_every_kind_is_held_back_in_proportion() -> None:
     _, held = held_out(items(*[1] * 20, kinds="a" * 10 + "b" * 10))
-    assert sorted(item.kind for item in held) == ["a", "a", "b", "b"]
+    assert sorted(item.modality for item in held) == ["a", "a", "b", "b"]
 
 
 def test_what_the_index_holds_back_is_held_back(plate: Path) -> None:
@@ -530,7 +530,7 @@ def test_split_of_other_layouts_writes_a_list_that_is_read(tmp_path: Path, seed:
 
 
 def test_too_few_to_split_and_impossible_parts(plate: Path) -> None:
-    with pytest.raises(UserError, match="has 2 images or regions, and from 5 on"):
+    with pytest.raises(UserError, match="has 2 images or regions, and validation needs at least 5"):
         split(plate)
     with pytest.raises(UserError, match="must lie between 0 and 1, not 1"):
         split(plate, 1.0)

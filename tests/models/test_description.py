@@ -129,9 +129,9 @@ def test_the_scores_that_our_own_programs_write_are_shown() -> None:
     assert "AP50" not in words(trained)
 
     retrained = replace(CARD, scores=_scores(0.7, 0.81, 3, cells=True))
-    assert "images AP50 before images held back 3 0.81 0.70 AP50:" in words(retrained)
+    assert "images AP50 before held-out images 3 0.81 0.70 AP50:" in words(retrained)
     retrained = replace(CARD, scores=_scores(None, 0.81, 3, cells=False))
-    assert "images mean IoU images held back 3 0.81 Mean IoU:" in words(retrained)
+    assert "images mean IoU held-out images 3 0.81 Mean IoU:" in words(retrained)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_what_was_said_of_the_parent_is_not_said_of_the_retrained_model() -> Non
 
 def test_classes_and_channels_are_named_where_they_are_others() -> None:
     text = words(replace(BARE, classes=("soil", "root"), channels=4))
-    assert "Each pixel gets one of soil, root; single cells are not told." in text
+    assert "Each pixel gets one of soil, root; cells are not separated." in text
     assert "Its images have 4 channels." in text
     text = words(replace(CARD, classes=("background", "cell", "boundary", "debris")))
     assert "Besides single cells, each pixel gets one of background, cell, boundary, debris" in text

@@ -1,4 +1,4 @@
-"""Review regions: where the user has looked, what she changed, what she approved.
+"""Review regions of labels: which the user looked at, edited and approved.
 
 A plane is divided into equal rectangles, about as large as a view::
 

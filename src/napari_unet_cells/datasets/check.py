@@ -58,9 +58,9 @@ def _in_items(folder: Path, items: Sequence[Item]) -> Iterator[Finding]:
         sentence = f"{folder} holds no image with a mask. Approve regions and export them into it."
         yield Finding("error", folder, sentence)
         return
-    kinds = {item.classes for item in items if item.classes}
-    if len(kinds) > 1:
-        listed = "; ".join(", ".join(names) for names in sorted(kinds))
+    class_lists = {item.classes for item in items if item.classes}
+    if len(class_lists) > 1:
+        listed = "; ".join(", ".join(names) for names in sorted(class_lists))
         sentence = (
             f"{folder} mixes masks of different classes ({listed}), and one model cannot learn "
             "all. Export them to a dataset each."
@@ -122,7 +122,7 @@ class Summary:
         Older versions.
     n_sources : int
         Images that they were cut from.
-    splits, kinds : mapping of str to int
+    splits, modalities : mapping of str to int
         Numbers of regions; those that are undecided count under "undecided".
     classes : tuple of str
         Of the first that names any.
@@ -132,7 +132,7 @@ class Summary:
     n_replaced: int
     n_sources: int
     splits: dict[str, int]
-    kinds: dict[str, int]
+    modalities: dict[str, int]
     classes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
             len(records) - len(newest),
             len({item.source for item in items}),
             dict(sorted(Counter(r.get("split") or "undecided" for r in newest).items())),
-            dict(sorted(Counter(item.kind for item in items).items())),
+            dict(sorted(Counter(item.modality for item in items).items())),
             next((item.classes for item in items if item.classes), ()),
         ),
         newest,

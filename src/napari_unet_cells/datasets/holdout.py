@@ -1,8 +1,8 @@
-"""Choose the held-out regions of a dataset, to measure a model on.
+"""Choose the regions of a dataset that are held out for validation.
 
 One in five, and whole: never a part of a region, and where there are enough source images
 all regions of one image together, since neighbours look alike. Regions are taken in the order
-of a hash of their names, kind by kind: adding others moves none that was decided.
+of a hash of their names, modality by modality: adding others moves none that was decided.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Below so many regions nothing is held back; from so many source images on, they are not cut.
+#: Below so many regions nothing is held out; from so many source images on, all regions of one
+#: image stay together.
 FEWEST = 5
 
-#: Part that is held back.
+#: Fraction held out for validation.
 FRACTION = 0.2
 
 
 @dataclass(frozen=True)
 class Member:
-    """Protocol of an item that the split decides on.
+    """Image as the split sees it: its source, its modality, and its split so far.
 
     Attributes
     ----------
@@ -29,33 +30,33 @@ class Member:
         Names the image that it was cut from.
     region : str
         Names the region within the dataset; its versions share it.
-    kind : str
+    modality : str
     split : str
         "train", "val", or empty where it is to be decided.
     """
 
     source: str
     region: str
-    kind: str = "unknown"
+    modality: str = "unknown"
     split: str = ""
 
 
 def enough(members: Sequence[Member]) -> bool:
-    """Whether any are held back."""
+    """Tell whether there are enough regions to hold some out."""
     return len({member.region for member in members}) >= FEWEST
 
 
 def decide(members: Sequence[Member], fraction: float = FRACTION, seed: int = 0) -> list[str]:
-    """Divide items into "train" and "val"; what is decided stays.
+    """Assign "train" or "val" to every item that has no split yet.
 
     Parameters
     ----------
     members : sequence of Member
         `enough` of them.
     fraction : float
-        Part that is held back, 0 to 1; at least one group is, and never all.
+        Fraction held out, 0 to 1; at least one group is, and never all.
     seed : int
-        Another one holds others back.
+        Random seed of the split.
 
     Returns
     -------
@@ -67,16 +68,15 @@ def decide(members: Sequence[Member], fraction: float = FRACTION, seed: int = 0)
     for member in members:
         groups.setdefault(_group(member, by_source), []).append(member)
     decided = {name: _decided(group) for name, group in groups.items()}
-    kinds = Counter(group[0].kind for group in groups.values())
-    quotas = _quotas(kinds, fraction)
+    modalities = Counter(group[0].modality for group in groups.values())
+    quotas = _quotas(modalities, fraction)
     for name in sorted(groups, key=lambda name: _hash(name, seed)):
-        kind = groups[name][0].kind
+        modality = groups[name][0].modality
         if decided[name]:
             continue
-        held = sum(
-            decided[other] == "val" for other, group in groups.items() if group[0].kind == kind
-        )
-        decided[name] = "val" if held < quotas[kind] else "train"
+        alike = (other for other, group in groups.items() if group[0].modality == modality)
+        held = sum(decided[other] == "val" for other in alike)
+        decided[name] = "val" if held < quotas[modality] else "train"
     return [member.split or decided[_group(member, by_source)] for member in members]
 
 
@@ -90,14 +90,14 @@ def _decided(group: Sequence[Member]) -> str:
     return "" if not splits else "val" if splits == {"val"} else "train"
 
 
-def _quotas(kinds: Counter[str], fraction: float) -> dict[str, int]:
-    """Count the groups to hold back of each kind, in proportion to those that there are."""
-    n = sum(kinds.values())
+def _quotas(modalities: Counter[str], fraction: float) -> dict[str, int]:
+    """Count the groups to hold out of each modality, in proportion to those that there are."""
+    n = sum(modalities.values())
     total = min(max(1, int(n * fraction + 1e-9)), n - 1)
     quotas, seen = {}, 0
-    for kind in sorted(kinds):
-        before, seen = seen, seen + kinds[kind]
-        quotas[kind] = round(total * seen / n) - round(total * before / n)
+    for modality in sorted(modalities):
+        before, seen = seen, seen + modalities[modality]
+        quotas[modality] = round(total * seen / n) - round(total * before / n)
     return quotas
 
 

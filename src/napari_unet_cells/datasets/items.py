@@ -1,4 +1,4 @@
-"""Annotated images on disk, as training and evaluation read them.
+"""Read annotated images from disk, for training and evaluation.
 
 | layout | images | masks | made by |
 |---|---|---|---|
@@ -12,9 +12,9 @@ background; or classes 0, 1, 2, ..., where 255 is a pixel that nobody annotated.
 named image, imgs, img or raw, and mask, labels or label; what may follow the names stands in
 `datasets.layouts`. Cellpose's ``_seg.npy`` is not read: opening a pickle can run a program.
 
-``index.json`` is a list with a record an image: name, kind, split ("train" or "val"); those
-that `dataset_writer` writes say much more. Without a list, and where a record has no split, an
-image is learned from. In folders made by hand all pixels count as approved.
+``index.json`` is a list with a record an image: name, kind (the modality), split ("train" or
+"val"); those that `dataset_writer` writes say much more. Without a list, and where a record has
+no split, an image is trained on. In folders made by hand all pixels count as approved.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Item:
     Attributes
     ----------
     image, mask : Path
-    kind : str
-        What the data set calls this kind of image.
+    modality : str
+        Microscopy and object, such as "fluorescence nuclei"; as the data set calls it.
     split : "train" or "val"
     limits : Limits or None
         Of the plane that the image was cut out of; None where its own are to be taken.
@@ -67,7 +67,7 @@ class Item:
     classes : tuple of str
         Names of the model's classes; empty where the data set does not say it.
     colors : tuple of str
-        Colours that the user gave to her own classes, such as "#ff8800"; else empty.
+        Colours of classes that the user defined, such as "#ff8800"; else empty.
     source : str
         Names the image that it was cut from, the same for all its regions.
     region : str
@@ -78,7 +78,7 @@ class Item:
 
     image: Path
     mask: Path
-    kind: str
+    modality: str
     split: str
     limits: Limits | None = None
     inside: Region | None = None
@@ -247,7 +247,7 @@ def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[
 def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Divide items into those to learn from, and those to measure on.
 
-    Where any is of the split "val", these are held back. Else one in five is, as
+    Where any is of the split "val", these are held out. Else one in five is, as
     `holdout` says, and of fewer than five regions none.
 
     Parameters
@@ -271,8 +271,8 @@ def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def member_of(item: Item, split: str = "") -> Member:
-    """Give what decides whether an item is held back; `split` where it is decided already."""
-    return Member(item.source, f"{item.source}/{item.region}", item.kind, split)
+    """Give what decides whether an item is held out; `split` where it is decided already."""
+    return Member(item.source, f"{item.source}/{item.region}", item.modality, split)
 
 
 def _folder_items(folder: Path) -> list[Item]:
@@ -311,7 +311,7 @@ def record_item(folder: Path, record: Mapping[str, Any]) -> Item:
     return Item(
         image=image_path(folder, record),
         mask=mask_path(folder, record),
-        kind=str(record.get("kind", "unknown")),
+        modality=str(record.get("kind", "unknown")),
         split=str(record.get("split") or "train"),
         limits=part("limits", lambda ends: Limits(*map(float, ends)), None),
         inside=part("inside", lambda sides: Region(**{k: int(v) for k, v in sides.items()}), None),

@@ -23,7 +23,7 @@ MASK_ENDS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_gt")
 #: What may follow a name in that of the image only, as in Cellpose's own data sets.
 IMAGE_ENDS = ("_img", "_image", "_raw")
 
-#: Folder -> split. "test" is held back where there is no "val".
+#: Folder -> split. "test" serves as validation where there is no "val".
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -105,7 +105,7 @@ def _in_split_folders(folder: Path) -> Found | None:
     notes = []
     if "test" in splits and list(splits.values()).count("val") > 1:
         del splits["test"]
-        sentence = f"{folder / 'test'} is left out: what is held back lies in another folder."
+        sentence = f"{folder / 'test'} is left out: validation images are in another folder."
         notes.append(Finding("note", folder / "test", sentence))
     parts = []
     for name, split in splits.items():

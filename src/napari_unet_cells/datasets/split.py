@@ -1,4 +1,4 @@
-"""Decide which regions of a dataset are held back, and write it into its list."""
+"""Choose the validation split of a dataset and write it into its index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Division:
     Attributes
     ----------
     train, val : tuple of str
-        Names of the images to learn from, and of those held back.
+        Names of the images to train on, and of those held out.
     decided : int
         How many of them were undecided until now.
     """
@@ -31,17 +31,17 @@ class Division:
 
 
 def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Division:
-    """Hold back a part of a dataset to measure models on; what is decided stays.
+    """Hold out a part of a dataset for validation; earlier decisions stay.
 
-    A folder without a list gets one.
+    A folder without an index gets one.
 
     Parameters
     ----------
     folder : path
     fraction : float
-        Part that is held back, between 0 and 1.
+        Fraction held out, between 0 and 1.
     seed : int
-        Another one holds others back.
+        Random seed of the split.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Divi
     """
     folder = Path(folder)
     if not 0 < fraction < 1:
-        raise UserError(f"The part to hold back must lie between 0 and 1, not {fraction:g}.")
-    records_of(folder)  # a folder of another kind is refused before a lock is left in it
+        raise UserError(f"The validation fraction must lie between 0 and 1, not {fraction:g}.")
+    records_of(folder)  # any other folder is refused before a lock is left in it
     with locked(folder):
         records = records_of(folder)
         newest = current(records)
@@ -61,8 +61,8 @@ def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Divi
         ]
         if not enough(members):
             raise UserError(
-                f"{folder} has {len(members)} images or regions, and from {FEWEST} on some are "
-                "held back. Approve and export more of them."
+                f"{folder} has {len(members)} images or regions, and validation needs at least "
+                f"{FEWEST}. Approve and export more of them."
             )
         splits = decide(members, fraction, seed)
         for record, chosen in zip(newest, splits, strict=True):

@@ -30,7 +30,7 @@ def find_images(paths: Iterable[PathLike]) -> list[Path]:
     Parameters
     ----------
     paths : iterable of str or os.PathLike
-        What the user named, in her order.
+        As the user named them, in this order.
 
     Returns
     -------

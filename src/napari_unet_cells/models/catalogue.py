@@ -62,7 +62,7 @@ def _installed() -> dict[str, ModelCard | UserError]:
 def default_model() -> str:
     """Name of the model that is chosen where the user chooses none.
 
-    The one she prefers in napari's preferences; else the last that retraining made better
+    The one chosen in napari's preferences; else the last that retraining made better
     (see `make_default`); else the one that ships.
     """
     folders = model_folders()

@@ -210,7 +210,7 @@ def _fails_on(card: ModelCard) -> Part:
 def _classes(card: ModelCard) -> Part:
     named = ", ".join(map(_clean, card.classes))
     if not card.makes_cells:
-        return Part("Classes", (f"Each pixel gets one of {named}; single cells are not told.",))
+        return Part("Classes", (f"Each pixel gets one of {named}; cells are not separated.",))
     if set(card.classes) - {"background", "cell", "boundary"}:
         return Part("Classes", (f"Besides single cells, each pixel gets one of {named}.",))
     return Part("Classes")
@@ -241,11 +241,11 @@ def _scores(scores: Mapping[str, Any]) -> Part:
     if "validation" in names:
         said.append("Validation images belong to the same data sets; it did not learn from them.")
     if _HELD_BACK in names:
-        said.append("Images held back belong to the data set; it did not learn from them.")
+        said.append("Held-out images belong to the data set; the model was not trained on them.")
     return Part("Scores", rows=(header, *rows), after=(" ".join(said),))
 
 
-_HELD_BACK = "images held back"
+_HELD_BACK = "held-out images"
 
 
 def _score_rows(

@@ -95,8 +95,8 @@ def _compared(
 
 def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary | ClassSummary]:
     """Summaries of each kind of image, and of all of them under "all"."""
-    kinds = sorted({item.item.kind for item in scored})
-    summaries = {kind: _summary([s for s in scored if s.item.kind == kind]) for kind in kinds}
+    kinds = sorted({item.item.modality for item in scored})
+    summaries = {kind: _summary([s for s in scored if s.item.modality == kind]) for kind in kinds}
     return {"all": _summary(scored), **summaries}
 
 
@@ -115,7 +115,7 @@ def report(scored: Sequence[ItemScored], card: ModelCard) -> dict[str, Any]:
         "images": [
             {
                 "name": s.item.name,
-                "kind": s.item.kind,
+                "kind": s.item.modality,
                 "problem": s.problem,
                 **_summary([s]).as_dict(),
             }

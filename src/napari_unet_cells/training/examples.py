@@ -93,7 +93,7 @@ class Case:
             weight[self.edited & (weight > 0)] = EDITED_WEIGHT
         if cells:
             weight[self._cut_cells()] = 0
-        return annotate(self.image, self.truth, self.item.kind, cells, self.limits, weight)
+        return annotate(self.image, self.truth, self.item.modality, cells, self.limits, weight)
 
     def diameters(self) -> NDArray[np.float64]:
         """Diameters, in pixels, of the cells that lie whole within the window."""

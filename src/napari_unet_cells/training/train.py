@@ -222,7 +222,7 @@ def _annotated(item: Item, options: TrainOptions, instances: bool) -> Annotated:
             f"{item.image} has {channels} channels, and the network is to have "
             f"{options.channels}. Choose --channels {channels}, or leave this image out."
         )
-    return annotate(image, mask, item.kind, instances)
+    return annotate(image, mask, item.modality, instances)
 
 
 def _save(
