@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.core.planes import Planes, planes_of
 from napari_unet_cells.core.predict import MemoryFull, Network
@@ -304,11 +305,12 @@ def _at(planes: Planes, number: int) -> dict[int, int]:
     return fixed
 
 
-def _channels(planes: Planes) -> Any:
+def _channels(planes: Planes) -> ImageArray | dict[str, ImageArray]:
     """Pixels of the planes for the table: an array like the labels, or one for each colour."""
     key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(planes.data.shape)))
     if not planes.color:
-        return planes.data[key]
+        pixels: ImageArray = planes.data[key]
+        return pixels
     names = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
     return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(names)}
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 
 #: Power of the unit of length in which a column is given; the others have no unit.
@@ -89,7 +90,7 @@ class Table:
 
 def measure(
     labels: ArrayLike,
-    image: Any = None,
+    image: ImageArray | ArrayLike | Mapping[str, ImageArray] | None = None,
     pixel_size: tuple[float, float] = (1.0, 1.0),
     unit: str = "pixel",
     axes: str = "",
@@ -133,7 +134,7 @@ def measure(
 def update(
     table: Table,
     labels: ArrayLike,
-    image: Any,
+    image: ImageArray | ArrayLike | Mapping[str, ImageArray] | None,
     ids: ArrayLike,
     window: Window | None = None,
 ) -> Table:
@@ -284,16 +285,18 @@ def _stack_names(n: int, axes: str) -> tuple[str, ...]:
     return ("plane",) if n == 1 else tuple(f"plane_{index + 1}" for index in range(n))
 
 
-def _channels(image: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+def _channels(
+    image: ImageArray | ArrayLike | Mapping[str, ImageArray] | None, shape: tuple[int, ...]
+) -> dict[str, ImageArray]:
     """Give an image as suffix of its columns -> lazy array of the labels' shape."""
     if image is None:
         return {}
     if isinstance(image, Mapping):
         named = {str(name): channel for name, channel in image.items()}
     else:
-        array = image if hasattr(image, "ndim") else np.asarray(image)
+        array = image if isinstance(image, ImageArray) else np.asarray(image)
         named = {"": array}
-        if array.ndim == len(shape) + 1:
+        if len(array.shape) == len(shape) + 1:
             named = {str(index + 1): array[..., index] for index in range(array.shape[-1])}
     for name, channel in named.items():
         _check_channel(name, channel, shape)
@@ -302,7 +305,7 @@ def _channels(image: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     return {f"_{'_'.join(name.split())}": channel for name, channel in named.items()}
 
 
-def _check_channel(name: str, channel: Any, shape: tuple[int, ...]) -> None:
+def _check_channel(name: str, channel: ImageArray, shape: tuple[int, ...]) -> None:
     what = f"The channel {name}" if name else "The image"
     if channel.shape != shape:
         sizes = [" x ".join(map(str, one)) for one in (channel.shape, shape)]
@@ -356,7 +359,7 @@ def _around(window: Window, table: Table, rows: NDArray[np.bool_]) -> Window:
 
 def _measure_planes(
     labels: NDArray[Any],
-    channels: Mapping[str, Any],
+    channels: Mapping[str, ImageArray],
     table: Table,
     window: Window | None,
     ids: NDArray[Any] | None,
@@ -385,7 +388,7 @@ def _concatenate(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _no_runs(labels: NDArray[Any], channels: Mapping[str, Any]) -> Columns:
+def _no_runs(labels: NDArray[Any], channels: Mapping[str, ImageArray]) -> Columns:
     none = np.empty(0, np.int64)
     runs: Columns = {"label": labels.ravel()[:0], "y": none, "start": none, "stop": none}
     for name, image in channels.items():
@@ -397,7 +400,7 @@ def _no_runs(labels: NDArray[Any], channels: Mapping[str, Any]) -> Columns:
 
 def _runs(
     labels: NDArray[Any],
-    channels: Mapping[str, Any],
+    channels: Mapping[str, ImageArray],
     block: tuple[Any, ...],
     ids: NDArray[Any] | None,
 ) -> Columns:

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_unet_cells.core.arrays import ImageArray
 
 #: Percentiles of the plane that become 0 and 1.
 LOW, HIGH = 1.0, 99.8
 
 #: About as many pixels are looked at; more would cost time and not move a percentile.
 SAMPLE_PIXELS = 2_000_000
-
-
-class Sliceable(Protocol):
-    """Protocol of an image array: numpy, dask and zarr arrays all have it."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes, (y, x) or (y, x, channel)."""
-
-    def __getitem__(self, key: Any, /) -> Any:
-        """Return the part of the array at `key`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class Limits:
             raise ValueError(f"limits must rise, got {self.low} to {self.high}")
 
 
-def percentile_limits(plane: Sliceable, low: float = LOW, high: float = HIGH) -> Limits | None:
+def percentile_limits(plane: ImageArray, low: float = LOW, high: float = HIGH) -> Limits | None:
     """Percentiles of one plane, from a regular sample of at most about two megapixels.
 
     Parameters

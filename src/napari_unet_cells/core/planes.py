@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.errors import UserError
 
@@ -42,7 +43,7 @@ class Plane:
         0 for grey, else how many channels of the last axis are used; an alpha channel is not.
     """
 
-    data: Any
+    data: ImageArray
     index: tuple[int, ...]
     channels: int
 
@@ -87,7 +88,7 @@ class Planes:
         Where the image is empty, not of real numbers, or has no planes.
     """
 
-    data: Any
+    data: ImageArray
     color: bool = False
     fixed: Mapping[int, int] = field(default_factory=dict)
 
@@ -149,7 +150,9 @@ class Planes:
         return not isinstance(self.data, np.ndarray)
 
 
-def planes_of(image: ArrayLike, axes: str | None = None, channel: int | None = None) -> Planes:
+def planes_of(
+    image: ArrayLike | ImageArray, axes: str | None = None, channel: int | None = None
+) -> Planes:
     """Find the planes of an array.
 
     Parameters
@@ -167,7 +170,7 @@ def planes_of(image: ArrayLike, axes: str | None = None, channel: int | None = N
     UserError
         Where the axes do not fit the image, or do not say enough.
     """
-    data: Any = image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
+    data = image if isinstance(image, ImageArray) else np.asarray(image)
     if axes is None:
         return _guessed(data)
     axes = axes.upper()
@@ -194,7 +197,7 @@ def planes_of(image: ArrayLike, axes: str | None = None, channel: int | None = N
     return Planes(data, color, fixed)
 
 
-def _guessed(data: Any) -> Planes:
+def _guessed(data: ImageArray) -> Planes:
     shape = tuple(data.shape)
     if len(shape) == 3 and shape[2] in (3, 4):
         return Planes(data, color=True)

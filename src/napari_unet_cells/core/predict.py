@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.normalize import Limits, Sliceable
+from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.resample import NormalizedPlane, covered, resize_classes
 from napari_unet_cells.core.tiling import Tile, TileGrid
 from napari_unet_cells.errors import OutOfMemory
@@ -186,7 +187,7 @@ class MemoryFull:
 
 
 def predict_tiles(
-    plane: Sliceable, network: Network, limits: Limits, grid: TileGrid, out: Output
+    plane: ImageArray, network: Network, limits: Limits, grid: TileGrid, out: Output
 ) -> Iterator[TileDone]:
     """Run a network over a plane, tile by tile.
 
@@ -227,7 +228,7 @@ def predict_tiles(
 
 
 def predict_plane(
-    plane: Sliceable,
+    plane: ImageArray,
     network: Network,
     limits: Limits,
     out: Output,

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_unet_cells.core.normalize import Limits, Sliceable, normalize
+from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.normalize import Limits, normalize
 
 Box = tuple[slice, slice]
 
@@ -46,7 +47,7 @@ class NormalizedPlane:
         Height and width at which the plane is shown; its own for no resampling.
     """
 
-    plane: Sliceable
+    plane: ImageArray
     limits: Limits
     scaled: tuple[int, int]
 

@@ -315,8 +315,8 @@ def _write_files(folder: Path, crop: _Crop, record: Record) -> None:
 def _is_same(folder: Path, record: Record, crop: _Crop) -> bool:
     """Whether image and mask of a record hold the same pixels; damaged ones do not."""
     try:
-        image = read_image(image_path(folder, record)).data
-        mask = read_image(mask_path(folder, record)).data
+        image = np.asarray(read_image(image_path(folder, record)).data)
+        mask = np.asarray(read_image(mask_path(folder, record)).data)
     except UserError:
         return False
     pixels = crop.pixels[0] if crop.pixels.shape[0] == 1 and crop.axes == "CYX" else crop.pixels

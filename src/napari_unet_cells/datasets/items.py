@@ -118,8 +118,8 @@ class Item:
                 "are single planes, grey, RGB or of several channels, with a grey mask: save one "
                 "plane of each."
             )
-        pixels = np.moveaxis(image.data, 0, -1) if image.axes == "CYX" else image.data
-        labels = np.asarray(mask.data)
+        pixels, labels = np.asarray(image.data), np.asarray(mask.data)
+        pixels = np.moveaxis(pixels, 0, -1) if image.axes == "CYX" else pixels
         if pixels.shape[:2] != labels.shape:
             raise UserError(
                 f"{self.mask} is {_size(labels)} pixels and its image "
@@ -129,7 +129,7 @@ class Item:
         _check_labels(self.mask, labels)
         if classes:
             _check_values(self.mask, labels, classes, strokes=bool(self.classes))
-        return np.asarray(pixels), self._renumbered(labels)
+        return pixels, self._renumbered(labels)
 
     def read_first(self) -> NDArray[np.int32] | None:
         """Read the labels (y, x) as the run first made them, with ids as `read` gives them.
@@ -155,7 +155,8 @@ class Item:
         files = [path for path in (self.mask, self.first) if path is not None]
         if len(files) == 1 and labels.max(initial=0) <= _HIGHEST_ID:
             return labels.astype(np.int32)
-        ids = np.unique(np.concatenate([np.unique(read_image(path).data) for path in files]))
+        used = [np.unique(np.asarray(read_image(path).data)) for path in files]
+        ids = np.unique(np.concatenate(used))
         if ids[-1] <= _HIGHEST_ID:
             return labels.astype(np.int32)
         ranks = np.searchsorted(ids, labels).astype(np.int32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
@@ -102,7 +103,7 @@ class ImageChannels:
         Where there are none, the sentence that says why; else empty.
     """
 
-    arrays: Mapping[str, Any]
+    arrays: Mapping[str, ImageArray]
     problem: str = ""
 
 
@@ -132,7 +133,7 @@ def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
     else:
         same, plane = [image for image in images if _lie_alike(image, layer)], ()
         problem = "No image lies pixel on pixel with the labels, so intensities are missing."
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, ImageArray] = {}
     for image in same:
         pixels = _pixels_at(image, layer.data.shape, plane)
         if pixels is not None:

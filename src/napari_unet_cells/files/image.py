@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from napari_unet_cells.core.arrays import ImageArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +14,7 @@ class Image:
 
     Attributes
     ----------
-    data : NDArray or LazyArray
+    data : array, in memory or `files.lazy.LazyArray`
         Pixels in native byte order, shape ``tuple(length of each axis)``; the dtype is
         the file's, except that 1-bit images become uint8 of 0 and 255. Of a zarr, and of
         a TIFF of more than a quarter of the free memory, they stay on the disk until
@@ -36,7 +37,7 @@ class Image:
         One for each channel; empty where the file does not say.
     """
 
-    data: Any
+    data: ImageArray
     axes: str
     pixel_size: tuple[float, float] | None
     unit: str

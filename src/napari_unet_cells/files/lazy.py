@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged
 
@@ -30,7 +31,7 @@ class LazyArray:
     Attributes
     ----------
     stored : array
-        Anything that has a shape and a dtype and can be sliced.
+        Such as one of zarr, or mapped into memory.
     dropped : tuple of int
         Axes of length 1 in `stored` that are not seen.
     path, kind : Path, str
@@ -39,7 +40,7 @@ class LazyArray:
         What must live as long as the pixels are read, such as an open file.
     """
 
-    stored: Any
+    stored: ImageArray
     dropped: tuple[int, ...]
     path: Path
     kind: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged
 from napari_unet_cells.files.image import Image
@@ -42,7 +42,7 @@ def read_zarr(path: Path) -> Image:
     )
 
 
-def _open(folder: Path, path: Path) -> Any:
+def _open(folder: Path, path: Path) -> ImageArray:
     import zarr  # takes half a second
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def read_image(path: PathLike) -> Image:
 
 
 def _with_pixels(image: Image) -> Image:
-    if image.data.size == 0:
+    if math.prod(image.data.shape) == 0:
         raise UserError(f"{image.path.name} holds no pixels. Save the image again.")
     return image
 

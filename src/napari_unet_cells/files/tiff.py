@@ -12,6 +12,7 @@ import psutil
 import tifffile
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.complete import check_complete, structure_end
 from napari_unet_cells.files.failures import cut_off, damaged, read_failure
@@ -44,7 +45,7 @@ def read_tiff(path: Path, header: bytes) -> Image:
             lazy = _lazy_pixels(path, tif, series)
             if lazy is not None:
                 stack.pop_all()  # the file stays open as long as the pixels may be read
-            data: Any
+            data: ImageArray
             data, axes = lazy or _plain_axes(series)
             scale = scale_of(tif)
             n_images = len(tif.series)
@@ -74,13 +75,14 @@ def _lazy_pixels(
         return None
     if series.dataoffset is not None:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-        stored: Any = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+        stored: ImageArray = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
     else:
         import zarr  # takes half a second
 
-        stored = zarr.open_array(series.aszarr(), mode="r")
-        if np.prod(stored.chunks) * stored.dtype.itemsize > _LARGEST_CHUNK:
+        chunked = zarr.open_array(series.aszarr(), mode="r")
+        if np.prod(chunked.chunks) * chunked.dtype.itemsize > _LARGEST_CHUNK:
             return None
+        stored = chunked
     dropped = tuple(
         axis
         for axis, (name, length) in enumerate(zip(axes, series.shape, strict=True))

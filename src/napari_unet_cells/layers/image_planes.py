@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.layers.metadata import INPUT, file_of
 
@@ -35,9 +36,10 @@ def stack_axes(layer: Any) -> tuple[StackAxis, ...]:
     )
 
 
-def pixels_of(layer: Any) -> Any:
+def pixels_of(layer: Any) -> ImageArray:
     """Array of an image layer at full resolution; it may be lazy."""
-    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    pixels: ImageArray = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    return pixels
 
 
 def planes_for(layer: Any, shown: Sequence[int] | None) -> Planes:

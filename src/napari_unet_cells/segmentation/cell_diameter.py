@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
-from napari_unet_cells.core.normalize import Limits, Sliceable
+from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
 from napari_unet_cells.core.resample import NormalizedPlane, scaled_shape
 
@@ -86,7 +87,7 @@ def zoom_for(diameter: float, window: tuple[float, float]) -> float:
 
 
 def estimate_diameter(
-    plane: Sliceable, network: Network, limits: Limits, options: InstanceOptions
+    plane: ImageArray, network: Network, limits: Limits, options: InstanceOptions
 ) -> float:
     """Estimate the median diameter of the cells of a plane.
 
