@@ -80,8 +80,7 @@ def main() -> None:
                 result = run(pixels, settings)
                 counts.append((result.n_cells, n))
                 scores.append(compare(labels, result.cells))
-                found = result.provenance["parameters"]["scale"]["diameter"]
-                right.append(abs(np.log2(max(found, 0.1) / true)) < 0.5)
+                right.append(abs(np.log2(max(result.diameter, 0.1) / true)) < 0.5)
             found, expected = np.sum(counts, axis=0)
             median = np.median([abs(a / b - 1) for a, b in counts])
             print(

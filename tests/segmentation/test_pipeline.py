@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_unet_cells import __version__
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import SAMPLE_PIXELS, Limits
 from napari_unet_cells.core.planes import Planes, planes_of
@@ -156,7 +154,7 @@ def test_a_closed_generator_leaves_the_tiles_so_far() -> None:
     events = segment_planes(planes_of(squares()), NETWORK, CARD)
     started = next(events)
     assert isinstance(started, Started)
-    assert started.provenance["complete"] is False
+    assert started.details.seconds is None
     assert not started.classes.any()
     for _ in range(3):
         next(events)
@@ -172,7 +170,7 @@ def test_a_model_without_boundary_makes_classes_only() -> None:
     assert result.cells is None
     assert result.n_cells == 0
     assert {type(event) for event in events} == {Started, Progress}
-    assert result.provenance["parameters"]["instances"] is None
+    assert result.options is None
     assert result.uncertainty is None
 
 
@@ -225,7 +223,7 @@ def test_planes_of_a_stack_are_numbered_each_on_its_own() -> None:
     assert result.cells.shape == result.classes.shape == (3, 150, 130)
     assert [plane.max() for plane in result.cells] == [6, 0, 6]  # noise is not stretched
     assert result.n_cells == 12
-    assert result.provenance["parameters"]["normalization"]["limits"] is None
+    assert result.limits is None
 
 
 def test_linked_planes_keep_the_id_of_a_cell() -> None:
@@ -292,8 +290,8 @@ def test_the_network_sees_cells_of_a_size_it_knows(diameter: float, seen: Any) -
     for made in (result.cells > 0, result.classes > 0):
         assert np.count_nonzero(made & truth) / np.count_nonzero(made | truth) > 0.8
     np.testing.assert_array_equal(np.unique(result.cells), np.arange(7))
-    scale = result.provenance["parameters"]["scale"]
-    assert (scale["diameter"], scale["estimated"]) == (diameter, False)
+    assert (result.diameter, result.details.diameter_given) == (diameter, True)
+    assert result.zoom == pytest.approx(seen[1] / 130)
 
 
 def test_cells_are_separated_anew_without_the_network() -> None:
@@ -344,27 +342,22 @@ def test_an_image_of_other_channels_than_the_model_is_a_sentence(channels: int, 
 
 
 def test_the_result_knows_its_maker() -> None:
-    provenance = result_of(squares(), source={"path": "a.tif"}).provenance
-    assert json.loads(json.dumps(provenance, allow_nan=False)) == provenance
-    assert provenance["version"] == __version__
-    assert provenance["model"] == {
-        "name": "stand-in",
-        "sha256": "0" * 64,
-        "architecture": "none",
-    }
-    assert provenance["classes"] == ["background", "cell", "boundary"]
-    assert provenance["parameters"]["normalization"]["percentiles"] == [1.0, 99.8]
-    assert provenance["parameters"]["normalization"]["limits"] == [0.0, 100.0]
-    assert provenance["parameters"]["instances"]["cell_threshold"] == 0.5
-    assert provenance["source"] == {"path": "a.tif"}
-    assert provenance["seconds"] >= 0
+    options = replace(CARD.instances, min_size=25)
+    result = result_of(squares(), source={"path": "a.tif"}, settings=Settings(min_size=25))
+    assert (result.options, result.zoom, result.limits) == (options, 1.0, Limits(0.0, 100.0))
+    assert result.device == NETWORK.device != ""
+    assert result.seconds > 0
+    assert result.details.card is CARD
+    assert result.details.source == {"path": "a.tif"}
+    assert result.provenance == result.details.provenance()
 
 
 def test_the_recorded_limits_are_those_that_were_used() -> None:
     image = squares(np.float64) * 1e-3 + 5
-    low, high = result_of(image).provenance["parameters"]["normalization"]["limits"]
-    assert Limits(low, high).low == pytest.approx(5.0)
-    assert high == pytest.approx(5.1)
+    limits = result_of(image).limits
+    assert limits is not None
+    assert limits.low == pytest.approx(5.0)
+    assert limits.high == pytest.approx(5.1)
 
 
 def test_high_quality_looks_four_times_and_says_so() -> None:
@@ -379,8 +372,8 @@ def test_high_quality_looks_four_times_and_says_so() -> None:
     normal = len(calls)
     high = result_of(squares(), network, settings=Settings(quality="high"))
     assert len(calls) == 5 * normal
-    assert plain.provenance["parameters"]["quality"] == "normal"
-    assert high.provenance["parameters"]["quality"] == "high"
+    assert plain.details.quality == "normal"
+    assert high.details.quality == "high"
     np.testing.assert_array_equal(high.cells, plain.cells)  # squares look the same in any flip
 
 

@@ -13,6 +13,7 @@ from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as module
+from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Finished, adjust, describe_progress, describe_result
@@ -34,9 +35,10 @@ def test_progress(done, total, seconds, words):
 
 
 def made(cells):
-    provenance = {"seconds": 1.94, "device": "CPU, 2 threads", "classes": ["a", "b"]}
+    card = replace(CARD, classes=("a", "b"))
+    details = RunDetails(card=card, options=None, device="CPU, 2 threads", seconds=1.94)
     n = 0 if cells is None else int(cells.max())
-    return Result(cells, np.zeros((1, 1), np.uint8), provenance, n)
+    return Result(cells, np.zeros((1, 1), np.uint8), details, n)
 
 
 @pytest.mark.parametrize(

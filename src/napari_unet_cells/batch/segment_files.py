@@ -320,7 +320,7 @@ def _summary(result: Result, notes: Sequence[str]) -> str:
     n_planes = prod(result.classes.shape[:-2])
     if n_planes > 1:
         made += f" in {n_planes} planes"
-    made += f" in {result.provenance['seconds']:.1f} s"
+    made += f" in {result.seconds:.1f} s"
     return f"{made} ({'; '.join(notes)})" if notes else made
 
 

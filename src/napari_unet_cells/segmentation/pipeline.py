@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
-from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of, make_provenance
+from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
 from napari_unet_cells.segmentation.tta import QUALITIES, FlippedNetwork
 
 
@@ -82,12 +83,12 @@ class Started:
     Attributes
     ----------
     classes : uint8 array, (..., y, x)
-    provenance : dict
-        As known so far, with ``"complete": False``: the run may be cancelled.
+    details : RunDetails
+        As known so far; the run may be cancelled.
     """
 
     classes: NDArray[np.uint8]
-    provenance: dict[str, Any]
+    details: RunDetails
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class _Run:
             self._network = FlippedNetwork(self._network, self._card.columns)
         shape = (self._planes.shape[-2], self._planes.shape[-1])
         self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
-        yield Started(self._classes, self._provenance() | {"complete": False})
+        yield Started(self._classes, self._details())
         if self._keeps_uncertainty:
             self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
         pixels = self._scaled[0] * self._scaled[1]
@@ -327,26 +328,23 @@ class _Run:
         self._adjustable.append(plane)
 
     def result(self, seconds: float) -> Result:
-        provenance = self._provenance()
-        provenance["device"] = self._network.device
-        provenance["seconds"] = round(seconds, 3)
+        details = self._details().ended(self._network.device, seconds)
         if not self._card.makes_cells:
-            return Result(None, self._classes, provenance, uncertainty=self._uncertainty)
+            return Result(None, self._classes, details, uncertainty=self._uncertainty)
         adjustable = tuple(self._adjustable)
         cells, n = cells_of(adjustable, self._options, self._planes.shape, self._settings.link)
-        return Result(cells, self._classes, provenance, n, adjustable, self._uncertainty)
+        return Result(cells, self._classes, details, n, adjustable, self._uncertainty)
 
-    def _provenance(self) -> dict[str, Any]:
-        provenance = make_provenance(self._card, self._limits, self._source)
-        parameters = provenance["parameters"]
-        if self._card.makes_cells:
-            parameters["instances"] = asdict(self._options)
-            parameters["quality"] = "high" if self._flips else "normal"
-        parameters["scale"] = {
-            "diameter": round(self._diameter, 1),
-            "estimated": self._settings.diameter is None,
-            "zoom": round(self._zoom, 4),
-        }
-        if len(self._planes) > 1:
-            parameters["linked_along_axis"] = self._settings.link
-        return provenance
+    def _details(self) -> RunDetails:
+        return RunDetails(
+            card=self._card,
+            options=self._options if self._card.makes_cells else None,
+            diameter=self._diameter,
+            diameter_given=self._settings.diameter is not None,
+            zoom=self._zoom,
+            quality="high" if self._flips else "normal",
+            limits=self._limits,
+            is_stack=len(self._planes) > 1,
+            link=self._settings.link,
+            source=self._source,
+        )

@@ -1,16 +1,13 @@
-"""Result of a run: cells, classes, provenance, and the output to separate the cells again."""
+"""Result of a run: cells, classes, how they were made, and what separates the cells anew."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells import __version__
 from napari_unet_cells.core.instances import (
     MAX_UINT16,
     InstanceOptions,
@@ -19,9 +16,9 @@ from napari_unet_cells.core.instances import (
     oversegment,
 )
 from napari_unet_cells.core.linking import link_planes
-from napari_unet_cells.core.normalize import HIGH, LOW, Limits
+from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.resample import resize_labels
-from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.details import RunDetails
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,8 @@ class Result:
         where the model has no boundary class.
     classes : uint8 array, (..., y, x)
         Argmax of the logits; for the shipped models 0 background, 1 cell, 2 boundary.
-    provenance : mapping
-        Model, parameters, version, source and date; ready for JSON.
+    details : RunDetails
+        How it was made; `options`, `diameter`, `zoom`, `limits`, `device` and `seconds` are its.
     n_cells : int
         Cells, in a stack that was not linked those of all planes; 0 without cells.
     adjustable : tuple of Adjustable
@@ -98,10 +95,45 @@ class Result:
 
     cells: NDArray[np.uint16] | NDArray[np.uint32] | None
     classes: NDArray[np.uint8]
-    provenance: Mapping[str, Any]
+    details: RunDetails
     n_cells: int = 0
     adjustable: tuple[Adjustable, ...] = ()
     uncertainty: NDArray[np.uint8] | None = None
+
+    @property
+    def options(self) -> InstanceOptions | None:
+        """Thresholds that the cells were separated with; None where there are no cells."""
+        return self.details.options
+
+    @property
+    def diameter(self) -> float:
+        """Median cell diameter in pixels, as given or estimated; 0 where it is not known."""
+        return self.details.diameter
+
+    @property
+    def zoom(self) -> float:
+        """Size that the network saw by the size of the image."""
+        return self.details.zoom
+
+    @property
+    def limits(self) -> Limits | None:
+        """Intensities that became 0 and 1; None where they differ from plane to plane."""
+        return self.details.limits
+
+    @property
+    def device(self) -> str:
+        """Device that the network ran on."""
+        return self.details.device
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the run."""
+        return self.details.seconds or 0.0
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Record of how it was made, ready for JSON; see `RunDetails.provenance`."""
+        return self.details.provenance()
 
 
 def cells_of(
@@ -142,43 +174,3 @@ def _linked(cells: NDArray[Any], axis: int) -> NDArray[Any]:
     dtype = np.result_type(*(stack.dtype for stack in stacks))
     joined = np.stack([stack.astype(dtype, copy=False) for stack in stacks])
     return np.moveaxis(joined.reshape(along.shape), -3, axis)
-
-
-def make_provenance(
-    card: ModelCard, limits: Limits | None, source: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Describe how a result was made, so that it can be made again.
-
-    Parameters
-    ----------
-    card : ModelCard
-    limits : Limits or None
-        None where they are not known yet, or differ from plane to plane.
-    source : mapping
-
-    Returns
-    -------
-    dict
-        Ready for JSON: program, version, model (name, sha256, architecture), classes,
-        parameters, source and date (ISO 8601 with the offset to UTC).
-    """
-    return {
-        "program": "napari-unet-cells",
-        "version": __version__,
-        "model": {
-            "name": card.name,
-            "sha256": card.sha256,
-            "architecture": card.architecture,
-        },
-        "classes": list(card.classes),
-        **({"colors": list(card.colors)} if card.colors else {}),
-        "parameters": {
-            "normalization": {
-                "percentiles": [LOW, HIGH],
-                "limits": None if limits is None else [limits.low, limits.high],
-            },
-            "instances": asdict(card.instances) if card.makes_cells else None,
-        },
-        "source": dict(source),
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }

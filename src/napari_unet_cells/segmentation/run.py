@@ -189,9 +189,8 @@ def describe_memory(event: MemoryFull) -> str:
 
 def describe_result(result: Result) -> str:
     """Say what a run made, such as "214 cells in 1.9 s on CPU, 2 threads"."""
-    seconds, device = result.provenance["seconds"], result.provenance["device"]
     planes = "" if result.classes.ndim == 2 else f", {len(_flat(result.classes))} planes,"
-    made = f"{_made(result)}{planes} in {_duration(seconds, digits=1)} on {device}"
+    made = f"{_made(result)}{planes} in {_duration(result.seconds, digits=1)} on {result.device}"
     if result.cells is not None and result.n_cells == 0:
         return f"{made}. Is the right channel chosen, and are cells visible in it?"
     if result.cells is not None and result.cells.dtype == np.uint32:
@@ -219,7 +218,7 @@ def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
 
 def _made(result: Result) -> str:
     if result.cells is None:
-        return f"{len(result.provenance['classes'])} classes"
+        return f"{len(result.details.card.classes)} classes"
     return describe_count(result.n_cells)
 
 

@@ -21,6 +21,8 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.selection import image_layers
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Adjusted, Finished
@@ -642,14 +644,14 @@ def result_layers(viewer, classes=False):
     image = viewer.add_image(np.zeros(SHAPE), name="image")
     layers = ResultLayers(viewer, image, ())
     made = squares()
-    names = ["background", "cell", "boundary"]
-    provenance = {"classes": names, "parameters": {}}
-    layers.begin(Started((made > 0).astype(np.uint8), provenance))
+    card = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
+    details = RunDetails(card=card, options=None if classes else card.instances)
+    layers.begin(Started((made > 0).astype(np.uint8), details))
     layers.refresh()
     labels = (made > 0).astype(np.uint8) if classes else made
     review = Review(labels, doubts(), GRID)
     cells = None if classes else made.copy()
-    result = Result(cells, (made > 0).astype(np.uint8), provenance, 2)
+    result = Result(cells, (made > 0).astype(np.uint8), details, 2)
     layers.finish(Finished(result, digest(made), 400.0, review))
     return layers, review
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_unet_cells.layers.metadata import (
 )
 from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.transforms import place_of
+from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.run import Adjusted, Finished
 
@@ -58,7 +59,7 @@ class ResultLayers:
         told = image.metadata.get(INPUT, {}).get("pixel_size")
         self._told = {} if told is None else {INPUT: {"pixel_size": told}}
         self._single = len(shown or ())
-        self._provenance: dict[str, Any] = {}
+        self._details: RunDetails
         self._review: Review
         self._array: NDArray[Any] | None = None
         self._classes: Any = None
@@ -66,7 +67,7 @@ class ResultLayers:
 
     def begin(self, event: Started) -> None:
         """Remember where the tiles will be written; the layer comes with the first of them."""
-        self._array, self._provenance = self._placed(event.classes), event.provenance
+        self._array, self._details = self._placed(event.classes), event.details
 
     def _placed(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Give labels of one plane of a stack its other axes, with a length of 1."""
@@ -102,10 +103,10 @@ class ResultLayers:
     def finish(self, event: Finished) -> None:
         """Add the cells, editable and active; the classes stay below them, hidden."""
         result, self._review = event.result, event.review
-        self._provenance = dict(result.provenance)
+        self._details = result.details
         if self._classes is None:  # a stack of planes without contrast has no tiles
             self._add_classes()
-        self._classes.metadata.update(result_metadata(CLASSES, self._image, result.provenance))
+        self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
             self._classes.metadata[REVIEW] = event.review
             self._classes.editable = True  # the classes are what she corrects
@@ -116,8 +117,7 @@ class ResultLayers:
 
     def replace(self, event: Adjusted) -> None:
         """Show cells that were separated anew; what was corrected by hand stays as it is."""
-        parameters = self._provenance["parameters"] | {"instances": asdict(event.options)}
-        self._provenance = self._provenance | {"parameters": parameters}
+        self._details = replace(self._details, options=event.options)
         event.review.take_uncertainty(self._review)
         if event.corrected or event.cells.dtype != self.cells.data.dtype:
             self.cells.visible = False
@@ -125,19 +125,17 @@ class ResultLayers:
             return
         # In place: a new array would leave the undo history with the old one.
         np.copyto(self.cells.data, event.cells)
-        self.cells.metadata.update(
-            result_metadata(CELLS, self._image, self._provenance, event.cells_digest)
-            | {REVIEW: event.review}
-        )
+        self.cells.metadata.update(self._made(CELLS, event.cells_digest) | {REVIEW: event.review})
         self.cells.refresh(extent=False)
+
+    def _made(self, role: str, checksum: int | None = None) -> dict[str, Any]:
+        return result_metadata(role, self._image, self._details.provenance(), checksum)
 
     def _add_cells(self, cells: NDArray[Any], checksum: int, review: Review) -> None:
         self.cells = self._viewer.add_labels(
             self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
-            metadata=self._told
-            | result_metadata(CELLS, self._image, self._provenance, checksum)
-            | {REVIEW: review},
+            metadata=self._told | self._made(CELLS, checksum) | {REVIEW: review},
             **self._place,
         )
         self._viewer.layers.selection.active = self.cells
@@ -146,16 +144,12 @@ class ResultLayers:
         from napari.utils.colormaps import DirectLabelColormap
 
         assert self._array is not None
-        active = self._viewer.layers.selection.active
+        active, card = self._viewer.layers.selection.active, self._details.card
         self._classes = self._viewer.add_labels(
             self._array,
             name=f"{self._name} classes",
-            metadata=self._told | result_metadata(CLASSES, self._image, self._provenance),
-            colormap=DirectLabelColormap(
-                color_dict=class_colors(
-                    len(self._provenance["classes"]), self._provenance.get("colors", ())
-                )
-            ),
+            metadata=self._told | self._made(CLASSES),
+            colormap=DirectLabelColormap(color_dict=class_colors(len(card.classes), card.colors)),
             **self._place,
         )
         # A fresh layer without history: nothing is lost by taking its tools away.

@@ -366,9 +366,8 @@ class SegmentSection(QWidget):
             self._started = time.monotonic()
             self.message.setText("")
             self._results.begin(event)
-            scale = event.provenance["parameters"]["scale"]
-            if scale["estimated"]:
-                self._show_diameter(scale["diameter"])
+            if not event.details.diameter_given:
+                self._show_diameter(event.details.diameter)
         elif isinstance(event, Progress):
             self._show_progress(event)
         elif isinstance(event, MemoryFull):
@@ -395,14 +394,9 @@ class SegmentSection(QWidget):
 
     def _offer_adjustment(self, event: Finished) -> None:
         self._adjustable = event.result.adjustable
-        if not self._adjustable:
-            return
-        parameters = event.result.provenance["parameters"]
-        self.adjust_form.show_options(
-            InstanceOptions(**parameters["instances"]),
-            self._adjustable[0].zoom,
-            event.median_area,
-        )
+        options = event.result.options
+        if options is not None:
+            self.adjust_form.show_options(options, self._adjustable[0].zoom, event.median_area)
 
     def _adjust(self) -> None:
         """Separate the cells anew with what the sliders say."""
