@@ -36,8 +36,7 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.segmentation.pipeline import segment_planes
-from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
 from napari_unet_cells.training.events import Retrained, RetrainOptions, TuneStep
 from napari_unet_cells.training.retrain import TunerCache, retrain
@@ -93,9 +92,7 @@ def segmented(items: list[Item], base: str, work: Path) -> Iterator[Annotated]:
         image, truth = item.read()
         path = kept / f"{item.image.stem}.npz"
         if not path.exists():
-            network = open_network(card)
-            *_, result = segment_planes(planes_of(image), network, card, uncertainty=True)
-            assert isinstance(result, Result)
+            result = Segmenter(card, open_network).result(planes_of(image), uncertainty=True)
             np.savez_compressed(path, cells=result.cells, uncertainty=result.uncertainty)
         with np.load(path) as arrays:
             first, uncertainty = arrays["cells"], arrays["uncertainty"]

@@ -23,8 +23,9 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
-from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
+from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.segment import Segmenter
 
 ZOOMS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -60,13 +61,11 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     card = find_model(options.model)
-    network = open_network(card)
+    segmenter = Segmenter(card, open_network)
     pairs = list(images(options.data))
 
     def run(image: Any, settings: Settings) -> Result:
-        *_, result = segment_planes(planes_of(image), network, card, settings)
-        assert isinstance(result, Result)
-        return result
+        return segmenter.result(planes_of(image), settings)
 
     for name, settings in (("estimated", Settings()), ("as it is", Settings(diameter=0.0))):
         own = [run(image, settings).n_cells for image, _ in pairs]

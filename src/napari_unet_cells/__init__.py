@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_unet_cells.errors import UserError
-    from napari_unet_cells.segmentation.pipeline import segment
     from napari_unet_cells.segmentation.result import Result
+    from napari_unet_cells.segmentation.segment import segment
 
 try:
     __version__ = version("napari-unet-cells")
@@ -20,7 +20,7 @@ __all__ = ["Result", "UserError", "__version__", "segment"]
 _HOMES = {
     "Result": "segmentation.result",
     "UserError": "errors",
-    "segment": "segmentation.pipeline",
+    "segment": "segmentation.segment",
 }
 
 

@@ -24,6 +24,7 @@ from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.segmentation.segment import Segmenter
 
 CARD = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
 CLASSES_ONLY = ModelCard("bright", "none", ("background", "cell"), 1, 16, 32, "ab" * 32)
@@ -221,14 +222,14 @@ def test_one_file_too_large_for_the_memory_does_not_stop_the_others(
 ) -> None:
     other = nuclei.with_name("other.tif")
     other.write_bytes(nuclei.read_bytes())
-    original = batch.segment_planes
+    original = Segmenter.events
 
-    def segment_planes(*args: Any) -> Any:
-        if args[-1]["path"] == str(nuclei):
+    def events(self: Segmenter, planes: Any, settings: Any, source: Any) -> Any:
+        if source["path"] == str(nuclei):
             raise MemoryError
-        return original(*args)
+        return original(self, planes, settings, source)
 
-    monkeypatch.setattr(batch, "segment_planes", segment_planes)
+    monkeypatch.setattr(Segmenter, "events", events)
     first, second = run([nuclei, other], tmp_path)
     assert "too large for this computer's memory" in first.problem
     assert second.problem == ""

@@ -20,8 +20,6 @@ from napari_unet_cells.segmentation.pipeline import (
     Separating,
     Settings,
     Started,
-    check_channels,
-    link_axis,
     segment_planes,
 )
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
@@ -228,16 +226,12 @@ def test_planes_of_a_stack_are_numbered_each_on_its_own() -> None:
 
 def test_linked_planes_keep_the_id_of_a_cell() -> None:
     planes = planes_of(np.stack([squares(), np.roll(squares(), 3, axis=1)])[None], "TZYX")
-    result = result_of(planes, settings=Settings(link=link_axis(planes, "TZYX", "z")))
+    result = result_of(planes, settings=Settings(link=1))
     assert result.cells is not None
     assert result.cells.shape == (1, 2, 150, 130)
     assert result.n_cells == 6
     first, second = result.cells[0]
     assert (first[15, 30], first[65, 80]) == (second[15, 30], second[65, 80])
-    with pytest.raises(UserError, match="cannot be linked along 'c'; the planes follow T or Z"):
-        link_axis(planes, "TZYX", "c")
-    with pytest.raises(UserError, match="none: it is a single plane"):
-        link_axis(planes_of(squares()), None, "z")
 
 
 @pytest.mark.parametrize(("dtype", "axes"), [("u1", "CYX"), ("f8", "YX")])
@@ -332,15 +326,6 @@ def test_a_full_memory_is_said_and_survived() -> None:
     np.testing.assert_array_equal(events[-1].classes, result_of(image).classes)
 
 
-@pytest.mark.parametrize(("channels", "shape"), [(2, (9, 9)), (2, (9, 9, 3)), (3, (9, 9, 5))])
-def test_an_image_of_other_channels_than_the_model_is_a_sentence(channels: int, shape: Any) -> None:
-    card = ModelCard("multi", "none", CARD.classes, channels, 4, 4, sha256="")
-    planes = Planes(np.zeros(shape), color=len(shape) == 3)
-    with pytest.raises(UserError, match=f"multi was trained on images of {channels} channels"):
-        check_channels(planes, card)
-    check_channels(Planes(np.zeros((9, 9, channels)), color=True), card)
-
-
 def test_the_result_knows_its_maker() -> None:
     options = replace(CARD.instances, min_size=25)
     result = result_of(squares(), source={"path": "a.tif"}, settings=Settings(min_size=25))
@@ -391,13 +376,6 @@ def test_memory_that_is_full_keeps_the_quality() -> None:
     assert any(isinstance(event, MemoryFull) for event in events)
     assert len(calls) % 4 == 1  # the one that failed
     assert events[-1].n_cells == 6
-
-
-def test_there_are_two_qualities() -> None:
-    from napari_unet_cells import segment
-
-    with pytest.raises(UserError, match="normal or high, not 'best'"):
-        segment(squares(), quality="best")
 
 
 def test_the_distance_separates_what_the_probability_does_not() -> None:

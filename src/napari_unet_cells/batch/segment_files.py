@@ -13,7 +13,7 @@ import numpy as np
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.core.planes import Planes, planes_of
-from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
@@ -27,14 +27,9 @@ from napari_unet_cells.files import (
 )
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
-from napari_unet_cells.segmentation.pipeline import (
-    Progress,
-    Settings,
-    check_channels,
-    link_axis,
-    segment_planes,
-)
+from napari_unet_cells.segmentation.pipeline import Progress, Settings
 from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.segment import Segmenter, link_axis
 
 #: For `Request.plane`: every plane of a stack.
 ALL_PLANES = "all"
@@ -135,11 +130,11 @@ def segment_files(
         paths, [name for path in paths for name in _result_paths(output / stems[path], card)]
     )
     make_folder(output)
-    network = open_network(card)
+    segmenter = Segmenter.of(card, open_network(card))
     for path in paths:
         file = _File(path, output / stems[path], card, request or Request())
         try:
-            yield from file.segment(network)
+            yield from file.segment(segmenter)
         except FileExists as error:
             yield FileDone(
                 path, problem=f"{error.path} exists and was kept; --overwrite replaces it."
@@ -188,13 +183,12 @@ class _File:
     card: ModelCard
     request: Request
 
-    def segment(self, network: Network) -> Iterator[PixelsDone | FileDone]:
+    def segment(self, segmenter: Segmenter) -> Iterator[PixelsDone | FileDone]:
         if not self.request.overwrite:
             for existing in filter(Path.exists, _result_paths(self.target, self.card)):
                 raise FileExists(existing)  # before the network runs for nothing
         image = read_image(self.path)
         planes, axes = self._planes(image)
-        check_channels(planes, self.card)
         source: dict[str, Any] = {
             "path": str(self.path.resolve()),
             "shape": image.data.shape,
@@ -205,7 +199,7 @@ class _File:
         link = link_axis(planes, image.axes, self.request.link)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
-        for event in segment_planes(planes, network, self.card, settings, source):
+        for event in segmenter.events(planes, settings, source):
             if isinstance(event, Progress):
                 yield PixelsDone(self.path, event.done / event.total)
             elif isinstance(event, MemoryFull):

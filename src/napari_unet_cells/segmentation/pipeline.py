@@ -1,15 +1,14 @@
-"""The composition: limits, scale, network, cells; every result knows how it was made."""
+"""The steps of a run on planes: intensity limits, scale, network, cells."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import Limits
@@ -18,19 +17,16 @@ from napari_unet_cells.core.planes import (
     Planes,
     check_pixels,
     limits_of,
-    planes_of,
     typical_plane,
     usual_contrast,
 )
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, TileDone, predict_plane
 from napari_unet_cells.core.resample import scaled_shape
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
-from napari_unet_cells.segmentation.tta import QUALITIES, FlippedNetwork
+from napari_unet_cells.segmentation.tta import FlippedNetwork
 
 
 @dataclass(frozen=True)
@@ -105,100 +101,6 @@ class Separating:
 
 
 Event = Started | Progress | MemoryFull | Separating | Result
-
-
-def segment(
-    image: ArrayLike,
-    model: str | Path = DEFAULT_MODEL,
-    *,
-    axes: str | None = None,
-    channel: int | None = None,
-    diameter: float | None = None,
-    link: str | None = None,
-    quality: str = "normal",
-) -> Result:
-    """Segment an image.
-
-    Parameters
-    ----------
-    image : array, (y, x) grey or (y, x, 3) RGB or (y, x, 4) RGBA, any real dtype
-        With `axes` also a stack or channels; numpy, dask or zarr.
-    model : str or Path
-        Name of an installed model, or a `.keras` file with its card beside it.
-    axes : str, optional
-        One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
-    channel : int, optional
-        Of the axis "C".
-    diameter : float, optional
-        How wide the cells are, in pixels; estimated by default.
-    link : str, optional
-        Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
-    quality : str
-        "normal", or "high", which takes up to four times as long; see `Settings`.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    UserError
-        Where the image or the model cannot be used; the sentence says why.
-
-    Examples
-    --------
-    >>> from napari_unet_cells import segment
-    >>> from napari_unet_cells.sample_data import simulate_nuclei
-    >>> image, truth = simulate_nuclei((256, 256), seed=1)
-    >>> result = segment(image)
-    >>> result.cells.shape
-    (256, 256)
-    """
-    from napari_unet_cells.engine.opening import open_network
-
-    planes = planes_of(image, axes, channel)
-    if quality not in QUALITIES:
-        raise UserError(f"The quality is {' or '.join(QUALITIES)}, not '{quality}'.")
-    settings = Settings(diameter, link=link_axis(planes, axes, link), quality=quality)
-    card = find_model(model)
-    check_channels(planes, card)
-    for event in segment_planes(planes, open_network(card), card, settings, uncertainty=True):
-        if isinstance(event, Result):
-            return event
-    raise AssertionError("segment_planes ends with a Result")
-
-
-def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:
-    """Axis of the labels that a letter stands for.
-
-    Raises
-    ------
-    UserError
-        Where the planes do not follow each other along this axis.
-    """
-    if link is None:
-        return None
-    letters = "".join((axes or "").upper()[axis] for axis in planes.free)
-    if link.upper() not in letters or len(link) != 1:
-        known = " or ".join(letters) or "none: it is a single plane"
-        raise UserError(f"Cells cannot be linked along '{link}'; the planes follow {known}.")
-    return letters.index(link.upper())
-
-
-def check_channels(planes: Planes, card: ModelCard) -> None:
-    """Refuse an image of other channels than the model was trained on.
-
-    Raises
-    ------
-    UserError
-    """
-    if planes.channels in (0, 3) and card.channels in (1, 3):
-        return
-    if planes.channels != card.channels:
-        raise UserError(
-            f"The model {card.name} was trained on images of {card.channels} channels, and this "
-            f"one has {planes.channels or 1}. Choose another model or image."
-        )
 
 
 def segment_planes(

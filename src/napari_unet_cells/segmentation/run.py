@@ -1,4 +1,4 @@
-"""One press of the Segment button as a generator, and the words that go with it."""
+"""One press of the Segment button as a generator, and the cells separated anew by its sliders."""
 
 from __future__ import annotations
 
@@ -12,21 +12,13 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
-from napari_unet_cells.core.metrics import THRESHOLDS, compare
 from napari_unet_cells.core.planes import Planes
-from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.models.catalogue import find_model
-from napari_unet_cells.segmentation.pipeline import Event, Settings, check_channels, segment_planes
+from napari_unet_cells.segmentation.pipeline import Event, Settings
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The network is ready; `device` is for the user."""
-
-    device: str
+from napari_unet_cells.segmentation.segment import Opened, Segmenter
 
 
 @dataclass(frozen=True)
@@ -109,11 +101,8 @@ def run(
     ------
     UserError, Cancelled
     """
-    card = find_model(name)
-    check_channels(planes, card)
-    network = engine.open(card, stop)
-    yield Opened(network.device)
-    for event in segment_planes(planes, network, card, settings, source, uncertainty=True):
+    segmenter = Segmenter(find_model(name), lambda card: engine.open(card, stop))
+    for event in segmenter.events(planes, settings, source, uncertainty=True):
         yield _finished(event, len(planes.fixed)) if isinstance(event, Result) else event
 
 
@@ -160,79 +149,3 @@ def _median_area(cells: NDArray[Any]) -> float:
     plane = cells.reshape(-1, *cells.shape[-2:])[0]  # the sliders need no more than a guess
     areas = np.bincount(plane.ravel())[1:]
     return float(np.median(areas[areas > 0])) if areas.any() else 0.0
-
-
-def describe_progress(done: int, total: int, seconds: float) -> str:
-    """Say how much is done and how long the rest takes, such as "37 % - 4 s left".
-
-    Parameters
-    ----------
-    done, total : int
-        Pixels.
-    seconds : float
-        Since the first tile was sent.
-    """
-    percent = f"{100 * done // total} %"
-    if not 0 < done < total:
-        return percent
-    left = seconds * (total - done) / done
-    return f"{percent} - {_duration(left)} left"
-
-
-def describe_memory(event: MemoryFull) -> str:
-    """Say how a run goes on after the memory was full."""
-    return (
-        f"The memory was full; the run went on in tiles of {event.tile} pixels on "
-        f"{event.network.device}."
-    )
-
-
-def describe_result(result: Result) -> str:
-    """Say what a run made, such as "214 cells in 1.9 s on CPU, 2 threads"."""
-    planes = "" if result.classes.ndim == 2 else f", {len(_flat(result.classes))} planes,"
-    made = f"{_made(result)}{planes} in {_duration(result.seconds, digits=1)} on {result.device}"
-    if result.cells is not None and result.n_cells == 0:
-        return f"{made}. Is the right channel chosen, and are cells visible in it?"
-    if result.cells is not None and result.cells.dtype == np.uint32:
-        return f"{made}. So many ids need 32 bits, which napari redraws more slowly."
-    return made
-
-
-def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
-    """Say how many cells differ between two runs on one image.
-
-    Parameters
-    ----------
-    before, after : integer arrays, (..., y, x)
-        A cell that has a counterpart of IoU 0.9 or more counts as the same.
-    """
-    planes = zip(_flat(before), _flat(after), strict=True)
-    scores = [compare(old, new) for old, new in planes]
-    same = sum(score.tp[THRESHOLDS.index(0.9)] for score in scores)
-    old, new = (sum(getattr(s, name) for s in scores) for name in ("n_true", "n_predicted"))
-    return (
-        f"{describe_count(new)}, {old} before: {new - same} are new or changed, {old - same} of "
-        "before are gone or changed."
-    )
-
-
-def _made(result: Result) -> str:
-    if result.cells is None:
-        return f"{len(result.details.card.classes)} classes"
-    return describe_count(result.n_cells)
-
-
-def describe_count(n: int) -> str:
-    """Say a number of cells."""
-    return "1 cell" if n == 1 else f"{n} cells"
-
-
-def _flat(classes: NDArray[Any]) -> NDArray[Any]:
-    return classes.reshape(-1, *classes.shape[-2:])
-
-
-def _duration(seconds: float, digits: int = 0) -> str:
-    if seconds < 60:
-        return f"{max(seconds, 10**-digits):.{digits}f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"

@@ -25,8 +25,9 @@ from napari_unet_cells.core.predict import Network
 from napari_unet_cells.datasets.items import Item
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.segmentation.pipeline import Settings, check_channels, segment_planes
+from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.segment import Segmenter
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,7 @@ def segmented(
         Where the image is constant, holds values that are not finite, or has other channels.
     """
     planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
-    check_channels(planes, card)
-    *_, result = segment_planes(planes, network, card, settings)
-    assert isinstance(result, Result)
-    return result
+    return Segmenter.of(card, network).result(planes, settings)
 
 
 def _compared(

@@ -32,21 +32,17 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
-from napari_unet_cells.segmentation.pipeline import Event, Progress, Separating, Settings, Started
-from napari_unet_cells.segmentation.result import Adjustable
-from napari_unet_cells.segmentation.run import (
-    Adjusted,
-    Finished,
-    Opened,
-    adjust,
+from napari_unet_cells.segmentation.messages import (
     describe_change,
     describe_count,
     describe_memory,
     describe_progress,
     describe_result,
-    open_model,
-    run,
 )
+from napari_unet_cells.segmentation.pipeline import Event, Progress, Separating, Settings, Started
+from napari_unet_cells.segmentation.result import Adjustable
+from napari_unet_cells.segmentation.run import Adjusted, Finished, adjust, open_model, run
+from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import preferences, remember
 from napari_unet_cells.widgets.about import AboutDialog, tooltip
 from napari_unet_cells.widgets.section import align_labels

@@ -1,0 +1,168 @@
+"""Segment images with a model: the one way in for the dock, Python, batches and `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from napari_unet_cells.core.planes import Planes, planes_of
+from napari_unet_cells.core.predict import Network
+from napari_unet_cells.engine.opening import open_network
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
+from napari_unet_cells.segmentation.pipeline import Event, Settings, segment_planes
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.tta import QUALITIES
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The network is ready; `device` is for the user."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model, and how its network is opened: segments any number of images.
+
+    Attributes
+    ----------
+    card : ModelCard
+    open : callable (card) -> Network
+        Called for each image once it is known to fit the model; it may wait for a child process.
+    """
+
+    card: ModelCard
+    open: Callable[[ModelCard], Network]
+
+    @classmethod
+    def of(cls, card: ModelCard, network: Network) -> Segmenter:
+        """Make one of a network that is open already."""
+        return cls(card, lambda _: network)
+
+    def events(
+        self,
+        planes: Planes,
+        settings: Settings | None = None,
+        source: Mapping[str, Any] | None = None,
+        uncertainty: bool = False,
+    ) -> Iterator[Opened | Event]:
+        """Segment planes step by step; parameters as in `pipeline.segment_planes`.
+
+        Yields
+        ------
+        Opened
+            First; then the events of `pipeline.segment_planes`, a `Result` last.
+
+        Raises
+        ------
+        UserError
+            Where the image and the model do not fit, the model cannot be opened, or the image is
+            constant or holds values that are not finite.
+        """
+        check_channels(planes, self.card)
+        network = self.open(self.card)
+        yield Opened(network.device)
+        yield from segment_planes(planes, network, self.card, settings, source, uncertainty)
+
+    def result(
+        self, planes: Planes, settings: Settings | None = None, *, uncertainty: bool = False
+    ) -> Result:
+        """Segment planes and return the result; see `events`."""
+        for event in self.events(planes, settings, uncertainty=uncertainty):
+            if isinstance(event, Result):
+                return event
+        raise AssertionError("the last event is a Result")
+
+
+def segment(
+    image: ArrayLike,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    diameter: float | None = None,
+    link: str | None = None,
+    quality: str = "normal",
+) -> Result:
+    """Segment an image.
+
+    Parameters
+    ----------
+    image : array, (y, x) grey or (y, x, 3) RGB or (y, x, 4) RGBA, any real dtype
+        With `axes` also a stack or channels; numpy, dask or zarr.
+    model : str or Path
+        Name of an installed model, or a `.keras` file with its card beside it.
+    axes : str, optional
+        One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
+    channel : int, optional
+        Of the axis "C".
+    diameter : float, optional
+        How wide the cells are, in pixels; estimated by default.
+    link : str, optional
+        Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
+    quality : str
+        "normal", or "high", which takes up to four times as long; see `Settings`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    UserError
+        Where the image or the model cannot be used; the sentence says why.
+
+    Examples
+    --------
+    >>> from napari_unet_cells import segment
+    >>> from napari_unet_cells.sample_data import simulate_nuclei
+    >>> image, truth = simulate_nuclei((256, 256), seed=1)
+    >>> result = segment(image)
+    >>> result.cells.shape
+    (256, 256)
+    """
+    planes = planes_of(image, axes, channel)
+    if quality not in QUALITIES:
+        raise UserError(f"The quality is {' or '.join(QUALITIES)}, not '{quality}'.")
+    settings = Settings(diameter, link=link_axis(planes, axes, link), quality=quality)
+    return Segmenter(find_model(model), open_network).result(planes, settings, uncertainty=True)
+
+
+def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:
+    """Axis of the labels that a letter stands for.
+
+    Raises
+    ------
+    UserError
+        Where the planes do not follow each other along this axis.
+    """
+    if link is None:
+        return None
+    letters = "".join((axes or "").upper()[axis] for axis in planes.free)
+    if link.upper() not in letters or len(link) != 1:
+        known = " or ".join(letters) or "none: it is a single plane"
+        raise UserError(f"Cells cannot be linked along '{link}'; the planes follow {known}.")
+    return letters.index(link.upper())
+
+
+def check_channels(planes: Planes, card: ModelCard) -> None:
+    """Refuse an image of other channels than the model was trained on.
+
+    Raises
+    ------
+    UserError
+    """
+    if planes.channels in (0, 3) and card.channels in (1, 3):
+        return
+    if planes.channels != card.channels:
+        raise UserError(
+            f"The model {card.name} was trained on images of {card.channels} channels, and this "
+            f"one has {planes.channels or 1}. Choose another model or image."
+        )

@@ -1,0 +1,75 @@
+"""The words of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.messages import (
+    describe_change,
+    describe_memory,
+    describe_progress,
+    describe_result,
+)
+from napari_unet_cells.segmentation.result import Result
+
+CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [
+        (0, 100, 0.0, "0 %"),
+        (25, 100, 2.0, "25 % - 6 s left"),
+        (1, 100, 2.0, "1 % - 3 min 18 s left"),
+        (99, 100, 1.0, "99 % - 1 s left"),
+        (100, 100, 9.0, "100 %"),
+        (3 * 10**9, 6 * 10**9, 7.0, "50 % - 7 s left"),
+    ],
+)
+def test_progress(done, total, seconds, words):
+    assert describe_progress(done, total, seconds) == words
+
+
+def made(cells):
+    card = replace(CARD, classes=("a", "b"))
+    details = RunDetails(card=card, options=None, device="CPU, 2 threads", seconds=1.94)
+    n = 0 if cells is None else int(cells.max())
+    return Result(cells, np.zeros((1, 1), np.uint8), details, n)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (np.array([[0, 214]], np.uint16), "214 cells in 1.9 s on CPU, 2 threads"),
+        (np.array([[0, 1]], np.uint16), "1 cell in 1.9 s on CPU, 2 threads"),
+        (np.array([[0, 0]], np.uint16), "0 cells in 1.9 s on CPU, 2 threads. Is the right channel"),
+        (np.array([[0, 70_000]], np.uint32), "70000 cells in 1.9 s on CPU, 2 threads. So many ids"),
+        (None, "2 classes in 1.9 s on CPU, 2 threads"),
+    ],
+)
+def test_result(cells, words):
+    assert describe_result(made(cells)).startswith(words)
+
+
+def test_full_memory():
+    network = FunctionNetwork(lambda batch: batch)
+    said = describe_memory(MemoryFull(256, network))
+    assert (
+        said == f"The memory was full; the run went on in tiles of 256 pixels on {network.device}."
+    )
+
+
+def test_a_second_run():
+    before, after = np.zeros((2, 20, 40), np.uint16)
+    before[2:10, 2:10], before[2:10, 20:30] = 1, 2
+    after[2:10, 2:10], after[12:18, 20:30] = 7, 8
+    after[12:18, 2:10] = 9
+    assert describe_change(before, after) == (
+        "3 cells, 2 before: 2 are new or changed, 1 of before are gone or changed."
+    )
