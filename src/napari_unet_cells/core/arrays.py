@@ -1,4 +1,4 @@
-"""What the program asks of an array of pixels, in memory or on the disk."""
+"""Protocol of an array of pixels, in memory or on the disk."""
 
 from __future__ import annotations
 
