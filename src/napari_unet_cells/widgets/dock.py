@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -20,7 +19,7 @@ from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
 from napari_unet_cells.widgets.retrain.section import RetrainSection
 from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment.section import SegmentSection
-from napari_unet_cells.widgets.worker import Worker
+from napari_unet_cells.widgets.wiring import Wired
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -53,7 +52,7 @@ class _ColumnArea(QScrollArea):
         return handled
 
 
-class UNetCellsDock(QWidget):
+class UNetCellsDock(Wired, QWidget):
     """Segment, correct, export, retrain.
 
     Parameters
@@ -150,22 +149,16 @@ class UNetCellsDock(QWidget):
         """
         key = id(self)
         _open_docks.add(key)
-        working = (self.segment, self.retrain)
-        workers = [weakref.ref(w) for s in working for w in (s.worker, s.warming)]
-        shortcuts = self._shortcuts
-
-        def close(*_: object) -> None:  # must not touch the dock, which is gone
-            for reference in workers:
-                _stop(reference())
-            shortcuts.unbind()
-            _open_docks.discard(key)
-            if not _open_docks:
-                for engine in engines:
-                    engine.close()
-
-        self.destroyed.connect(close)
+        self.wiring.at_end(_close, key, engines)
+        self.wiring.at_end(self._shortcuts.unbind)
+        for section in (self.segment, self.retrain):
+            for worker in (section.worker, section.warming):
+                self.wiring.at_end(worker.stop)
 
 
-def _stop(worker: Worker | None) -> None:
-    if worker is not None and worker.stop_event is not None:
-        worker.stop_event.set()
+def _close(key: int, engines: tuple[Engine, ...]) -> None:
+    """End the child processes with the last dock."""
+    _open_docks.discard(key)
+    if not _open_docks:
+        for engine in engines:
+            engine.close()

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_unet_cells.widgets.wiring import Wired
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-class LayerBox(QComboBox):
+class LayerBox(Wired, QComboBox):
     """Shows the layers that `accepts` names and selects the one that `choose` names.
 
     Parameters
@@ -32,12 +34,11 @@ class LayerBox(QComboBox):
         super().__init__(parent)
         self._viewer, self._accepts, self._choose = viewer, accepts, choose
         self._layers: list[Any] = []
+        self._of_layers = self.wiring.part()
         events = viewer.layers.events
-        for emitter in (events.inserted, events.removed, events.reordered):
-            emitter.connect(self._refill)
-        viewer.layers.selection.events.active.connect(self._follow)
+        self.wiring.connect(self._refill, events.inserted, events.removed, events.reordered)
+        self.wiring.connect(self._follow, viewer.layers.selection.events.active)
         self._refill()
-        self.destroyed.connect(self._disconnected())
 
     @property
     def layer(self) -> Any:
@@ -53,11 +54,9 @@ class LayerBox(QComboBox):
 
     def _refill(self, event: object = None) -> None:
         current = self.layer
-        for layer in self._layers:
-            layer.events.name.disconnect(self._rename)
+        self._of_layers.release()
         self._layers = self._accepts(self._viewer.layers)
-        for layer in self._layers:
-            layer.events.name.connect(self._rename)
+        self._of_layers.connect(self._rename, *(layer.events.name for layer in self._layers))
         # One signal, at the end: for a moment no layer is chosen, which nobody should see.
         self.blockSignals(True)
         self.clear()
@@ -80,22 +79,3 @@ class LayerBox(QComboBox):
     def _rename(self, event: object = None) -> None:
         for index, layer in enumerate(self._layers):
             self.setItemText(index, layer.name)
-
-    def _disconnected(self) -> Callable[[], None]:
-        """Give a function that cuts the box off the viewer, which lives longer.
-
-        It must not need the widget itself, which is gone when Qt calls it.
-        """
-        events = self._viewer.layers.events
-        active = self._viewer.layers.selection.events.active
-        refill, follow, rename = self._refill, self._follow, self._rename
-        layers = self._viewer.layers
-
-        def disconnect(*_: object) -> None:
-            for emitter in (events.inserted, events.removed, events.reordered):
-                emitter.disconnect(refill)
-            active.disconnect(follow)
-            for layer in layers:
-                layer.events.name.disconnect(rename)
-
-        return disconnect

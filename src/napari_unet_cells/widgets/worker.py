@@ -57,8 +57,7 @@ class Worker(QObject):
 
     def start(self, job: Job) -> None:
         """Start a job; one that still runs is stopped, and what it still says is dropped."""
-        if self._stop is not None:
-            self._stop.set()
+        self.stop()
         self._stop, self._events = threading.Event(), SimpleQueue()
         threading.Thread(
             target=_work, args=(job, self._stop, self._events), daemon=self._daemon
@@ -72,6 +71,11 @@ class Worker(QObject):
         self._stop.set()
         self._end()
         self.cancelled.emit()
+
+    def stop(self) -> None:
+        """Ask the job to stop and hear no more of it; works when the Qt object is gone."""
+        if self._stop is not None:
+            self._stop.set()
 
     def _receive(self) -> None:
         """Emit what is in the queue, at most one event a turn so that the window can paint."""

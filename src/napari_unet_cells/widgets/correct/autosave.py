@@ -39,6 +39,7 @@ from napari_unet_cells.corrections.autosave import (
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import REVIEW
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, Wiring, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -57,10 +58,6 @@ LAST = 3.0
 #: they were not looked at for so many seconds.
 RARELY, LATEST = 20, 60
 
-#: Events of a labels layer after which its pixels may be others. None says reliably which:
-#: some come before the change, undo and redo only set the data.
-_EVENTS = ("paint", "labels_update", "set_data", "data")
-
 
 class _Watched:
     """One labels layer that is corrected, and what of it may differ from the last save."""
@@ -78,16 +75,8 @@ class _Watched:
         self.next_look = 0.0
         self.pending = False
         self._approved: dict[Place, str] = {}
-        for emitter in self._emitters():
-            emitter.connect(self.mark)
-
-    def disconnect(self) -> None:
-        for emitter in self._emitters():
-            emitter.disconnect(self.mark)
-
-    def _emitters(self) -> list[Any]:
-        events = self.layer.events
-        return [getattr(events, name) for name in _EVENTS if hasattr(events, name)]
+        self.wiring = Wiring()
+        self.wiring.connect(self.mark, *emitters(layer, PIXEL_EVENTS))
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -176,8 +165,9 @@ class _Watch:
         self._viewer = viewer
         self.watched: list[_Watched] = []
         self._warned = self.closed = False
-        viewer.layers.events.inserted.connect(self.find)
-        viewer.layers.events.removed.connect(self._remove)
+        self._wiring = Wiring()
+        self._wiring.connect(self.find, viewer.layers.events.inserted)
+        self._wiring.connect(self._remove, viewer.layers.events.removed)
         # at the end of napari it is not certain that any object of Qt says so
         atexit.register(self.close)
         self.find()
@@ -216,7 +206,7 @@ class _Watch:
         gone = next((w for w in self.watched if w.layer is event.value and not w.removed), None)
         if gone is None:
             return
-        gone.disconnect()
+        gone.wiring.release()
         heirs = [w for w in self.watched if w.review is gone.review and w.session.folder is None]
         heir = next((w for w in heirs if w is not gone), None)
         if heir is not None and session_of(gone.review) is gone.session:
@@ -231,7 +221,7 @@ class _Watch:
         watched.session.release()
 
     def _forget(self, watched: _Watched) -> None:
-        watched.disconnect()
+        watched.wiring.release()
         self.watched.remove(watched)
 
     def flush(self, seconds: float) -> None:
@@ -274,9 +264,7 @@ class _Watch:
             return
         self.closed = True
         atexit.unregister(self.close)
-        events = self._viewer.layers.events
-        events.inserted.disconnect(self.find)
-        events.removed.disconnect(self._remove)
+        self._wiring.release()
         self.flush(LAST)
         for watched in self.watched[:]:
             self.leave(watched)
@@ -333,7 +321,7 @@ def _write(
             yield _Wrote(watched)
 
 
-class Autosave(QObject):
+class Autosave(Wired, QObject):
     """Saves the corrections of all our labels layers of a viewer every `INTERVAL` seconds.
 
     It ends by itself with its parent, with napari, or with `close`; what was corrected since
@@ -366,7 +354,8 @@ class Autosave(QObject):
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._done)
         self.worker.failed.connect(self._failed)
-        self.destroyed.connect(partial(_close, self._watch, self.worker))
+        self.wiring.at_end(self._watch.close)
+        self.wiring.at_end(self.worker.stop)
         self.timer.start()
 
     @property
@@ -467,10 +456,3 @@ class Autosave(QObject):
         copies, self._copies = self._copies, {}
         snapshots = [(w, w.snapshot(c, w.labels.dtype)) for w, c in copies.items() if w.fits]
         self.worker.start(partial(_write, snapshots))
-
-
-def _close(watch: _Watch, worker: Worker, *_: object) -> None:
-    """Save and end; it must not need the objects of Qt, which may be gone."""
-    if worker.stop_event is not None:
-        worker.stop_event.set()
-    watch.close()

@@ -28,6 +28,7 @@ from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW
 from napari_unet_cells.layers.selection import labels_for, review_problem
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.correct.review_drawing import Drawing
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, PLACE_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -43,14 +44,8 @@ QUIET, PAUSE, SOON = 100, 10, 30
 #: Seconds that one slice of that work may take.
 SLICE = 0.005
 
-#: Events of a labels layer after which its pixels may be others; none is sure, see `_mark`.
-_PIXEL_EVENTS = ("paint", "set_data", "data")
 
-#: Events after which it lies elsewhere in the world.
-_PLACE_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
-
-
-class ReviewForm(QWidget):
+class ReviewForm(Wired, QWidget):
     """Goes from region to region of the labels at hand, and keeps which are approved.
 
     The review itself, a `regions.Review`, lies in the metadata of the layer.
@@ -133,24 +128,17 @@ class ReviewForm(QWidget):
         self._making.progressed.connect(self._made)
         self._making.done.connect(self.refresh)  # also where what was made fits no more
         self._making.failed.connect(self._not_made)
-        events, camera = self._viewer.layers.events, self._viewer.scene.camera.events
+        layers, camera = self._viewer.layers, self._viewer.scene.camera.events
         dims = self._viewer.dims.events
-        of_viewer: list[tuple[Any, Callable[..., None]]] = [
-            (events.inserted, self._follow),
-            (events.removed, self._removed),
-            (self._viewer.layers.selection.events.active, self._follow),
-        ]
-        of_viewer += [(e, self._later) for e in (camera.center, camera.zoom)]
-        of_viewer += [(e, self._later) for e in (dims.current_step, dims.ndisplay, dims.order)]
-        for emitter, action in of_viewer:
-            emitter.connect(action)
-        self._of_viewer = [emitter for emitter, _ in of_viewer]
-        self._of_layer: list[Any] = []
-        # The viewer and the layers live longer. What is called then must not need the widget
-        # itself, which is gone.
-        self.destroyed.connect(
-            partial(_close, self._of_viewer, self._of_layer, self, self._making, self._drawing)
-        )
+        connect = self.wiring.connect
+        connect(self._follow, layers.events.inserted, layers.selection.events.active)
+        connect(self._removed, layers.events.removed)
+        connect(self._later, camera.center, camera.zoom)
+        connect(self._later, dims.current_step, dims.ndisplay, dims.order)
+        self._of_layer = self.wiring.part()
+        # Not now: where the window goes too, its canvas is half gone.
+        self.wiring.at_end(QTimer.singleShot, 0, self._drawing.clear_up)
+        self.wiring.at_end(self._making.stop)
 
     def _show_usable(self) -> None:
         """Enable what can be pressed; tooltips say why the rest cannot."""
@@ -212,23 +200,13 @@ class ReviewForm(QWidget):
         self._later()
 
     def _listen_to(self, layer: Any) -> None:
-        for emitter in self._of_layer:
-            emitter.disconnect(self)
-        self._of_layer.clear()
+        self._of_layer.release()
         self._layer, self._sliced = layer, self._hidden_point()
         if layer is None:
             return
-        actions: list[tuple[tuple[str, ...], Callable[..., None]]] = [
-            (_PIXEL_EVENTS, self._mark),
-            (_PLACE_EVENTS, self._moved),
-            (("editable",), self._later),
-        ]
-        for names, action in actions:
-            for name in names:
-                if hasattr(layer.events, name):
-                    emitter = getattr(layer.events, name)
-                    emitter.connect(action)
-                    self._of_layer.append(emitter)
+        self._of_layer.connect(self._mark, *emitters(layer, PIXEL_EVENTS))
+        self._of_layer.connect(self._moved, *emitters(layer, PLACE_EVENTS))
+        self._of_layer.connect(self._later, layer.events.editable)
 
     def _adopt(self) -> None:
         """Take the review that the layer has now; a run or the sliders may have changed it."""
@@ -517,19 +495,3 @@ def _main_window(widget: QWidget) -> QMainWindow | None:
     ):
         parent = parent.parentWidget()
     return parent
-
-
-def _close(
-    of_viewer: list[Any],
-    of_layer: list[Any],
-    owner: ReviewForm,
-    worker: Worker,
-    drawing: Drawing,
-    *_: object,
-) -> None:
-    for emitter in of_viewer + of_layer:
-        emitter.disconnect(owner)  # all of its methods; they cannot be asked for any more
-    if worker.stop_event is not None:
-        worker.stop_event.set()
-    # Not now: where the window goes too, its canvas is half gone.
-    QTimer.singleShot(0, drawing.clear_up)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.widgets.wiring import Wired
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -204,7 +204,7 @@ class _Trace(QWidget):
             painter.drawPolyline(self._line)
 
 
-class ToolsForm(QWidget):
+class ToolsForm(Wired, QWidget):
     """A button for each tool; the one that is chosen takes the mouse in the active cells layer.
 
     Every stroke is one step of napari's own undo and redo. In a stack it changes the plane that
@@ -232,23 +232,15 @@ class ToolsForm(QWidget):
         self._trace: _Trace | None = None
         #: Plane, point and id of the cell that clicked ones are merged into.
         self._first: tuple[_Plane, Path, int] | None = None
-        self._followed, self._held = ExitStack(), ExitStack()
+        self._followed, self._held = self.wiring.part(), self.wiring.part()
         self._build()
         # napari makes other layers active for a moment when layers come and go.
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
         self._soon.timeout.connect(self._look)
-        emitters = [
-            viewer.layers.selection.events.active,
-            viewer.dims.events.ndisplay,
-            viewer.dims.events.order,
-        ]
-        for emitter in emitters:
-            emitter.connect(self._look_soon)
-        self.destroyed.connect(
-            partial(_let_go, emitters, self._look_soon, (self._held, self._followed))
-        )
+        active, dims = viewer.layers.selection.events.active, viewer.dims.events
+        self.wiring.connect(self._look_soon, active, dims.ndisplay, dims.order)
         self._look()
 
     def _build(self) -> None:
@@ -318,23 +310,17 @@ class ToolsForm(QWidget):
 
     def _follow(self, layer: Any) -> None:
         self._end_stroke()
-        self._held.close()
-        self._followed.close()
+        self._held.release()
+        self._followed.release()
         self._layer, self._free, self._first = layer, None, None
         if not isinstance(layer, Labels):
             return
         self._free = _FreeId(layer)
-        for name, callback in (
-            ("mode", self._mode_changed),
-            ("editable", self._look_soon),
-            ("visible", self._look_soon),
-            ("data", self._look_soon),
-            ("data", self._free.forget),
-            ("paint", self._free.note),
-        ):
-            emitter = getattr(layer.events, name)
-            emitter.connect(callback)
-            self._followed.callback(emitter.disconnect, callback)
+        events = layer.events
+        self._followed.connect(self._mode_changed, events.mode)
+        self._followed.connect(self._look_soon, events.editable, events.visible, events.data)
+        self._followed.connect(self._free.forget, events.data)
+        self._followed.connect(self._free.note, events.paint)
         if self._tool and not self._problem() and layer.mode == "pan_zoom":
             self._hold()
 
@@ -381,7 +367,7 @@ class ToolsForm(QWidget):
         assert self._free is not None
         if layer.ndim > 2:
             self._free.known()  # searched for now, and not in the first stroke
-        layer.mouse_drag_callbacks.append(self._drag)
+        self._held.append(layer.mouse_drag_callbacks, self._drag)
         keys = {
             key: layer.bind_key(key, pressed, overwrite=True)
             for key, pressed in (("Escape", self._escape), ("Space", self._space))
@@ -394,13 +380,13 @@ class ToolsForm(QWidget):
         layer.mouse_pan = tool.line is None
         layer.cursor = "cross"
         layer.help = f"{tool.how}; hold <space> to move the image"
-        self._held.callback(clicks.extend, zooming)
-        self._held.callback(_give_back, layer, self._drag, keys)
+        self._held.at_end(clicks.extend, zooming)
+        self._held.at_end(_give_back, layer, keys)
 
     def _put_away(self) -> None:
         self._tool, self._first = "", None
         self._end_stroke()
-        self._held.close()
+        self._held.release()
 
     def _escape(self, layer: Any = None) -> None:
         """Give up the stroke, else the cell that others would be merged into, else the tool."""
@@ -575,22 +561,10 @@ def _copy_of(layer: Any, data: NDArray[Any]) -> Any:
     return copy
 
 
-def _give_back(layer: Any, drag: Callable[..., Any], keys: dict[str, Any]) -> None:
-    """Give a layer its mouse and its keys back."""
-    if drag in layer.mouse_drag_callbacks:
-        layer.mouse_drag_callbacks.remove(drag)
+def _give_back(layer: Any, keys: dict[str, Any]) -> None:
+    """Give a layer its keys and its cursor back."""
     for key, before in keys.items():
         layer.bind_key(key, before, overwrite=True)
     layer.help = ""
     if layer.mode == "pan_zoom":  # the other modes have set these themselves
         layer.mouse_pan, layer.cursor = True, "standard"
-
-
-def _let_go(
-    emitters: list[Any], look: Callable[..., Any], stacks: tuple[ExitStack, ...], *_: object
-) -> None:
-    """Cut the form off what lives longer; it needs no widget, which is gone by now."""
-    for emitter in emitters:
-        emitter.disconnect(look)
-    for stack in stacks:
-        stack.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from napari_unet_cells.core.measure import (
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import ImageChannels, image_channels
 from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, SCALE_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 #: Milliseconds without an edit before the edited cells are measured.
 QUIET = 300
-
-#: Events of a labels layer after which its pixels or their place may be others. None of them
-#: says which pixels: some come before the change, undo and redo only set the data.
-_EVENTS = ("paint", "labels_update", "set_data", "data", "scale", "units", "affine")
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class _Measurement:
         )
 
 
-class Measuring(QObject):
+class Measuring(Wired, QObject):
     """Keeps the table and the features of a labels layer up to date.
 
     Parameters
@@ -142,10 +138,9 @@ class Measuring(QObject):
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._done)
         self.worker.failed.connect(self._failed)
-        for emitter in self._emitters():
-            emitter.connect(self._mark)
-        viewer.layers.events.removed.connect(self._removed)
-        self.destroyed.connect(self._disconnected())
+        self.wiring.connect(self._mark, *emitters(layer, PIXEL_EVENTS + SCALE_EVENTS))
+        self.wiring.connect(self._removed, viewer.layers.events.removed)
+        self.wiring.at_end(self.worker.stop)
 
     @property
     def busy(self) -> bool:
@@ -225,25 +220,6 @@ class Measuring(QObject):
         self._quiet.stop()
         self.worker.cancel()
         self.deleted.emit()
-
-    def _emitters(self) -> list[Any]:
-        events = self._layer.events
-        return [getattr(events, name) for name in _EVENTS if hasattr(events, name)]
-
-    def _disconnected(self) -> Callable[[], None]:
-        """Give a function that cuts us off the viewer and the layer, which live longer.
-
-        It must not need the object itself, which is gone when Qt calls it.
-        """
-        emitters = [*self._emitters(), self._viewer.layers.events.removed]
-        return partial(_disconnect, emitters, self, self.worker)
-
-
-def _disconnect(emitters: list[Any], owner: Measuring, worker: Worker, *_: object) -> None:
-    for emitter in emitters:
-        emitter.disconnect(owner)  # all of its methods; they cannot be asked for any more
-    if worker.stop_event is not None:
-        worker.stop_event.set()
 
 
 def _lengthened(name: str, column: NDArray[Any], n: int) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.measuring import Measured, Measuring
+from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class TableModel(QAbstractTableModel):
         return np.argsort(values, kind="stable")
 
 
-class TableView(QWidget):
+class TableView(Wired, QWidget):
     """Table and histogram of the cells of a labels layer.
 
     Parameters
@@ -257,15 +258,9 @@ class TableView(QWidget):
         self.view.horizontalHeader().sectionClicked.connect(self.column_box.setCurrentIndex)
         self.view.clicked.connect(self._clicked)
         self.view.selectionModel().currentRowChanged.connect(self._moved)
-        self._viewer.events.theme.connect(self._colour)
-        self.layer.events.selected_label.connect(self._follow)
-        self.layer.mouse_drag_callbacks.append(self._pressed)
-        self.destroyed.connect(self._disconnected())
-
-    def _disconnected(self) -> Callable[..., None]:
-        """Give a function that cuts the table off what lives longer; it needs no widget."""
-        emitters = [self._viewer.events.theme, self.layer.events.selected_label]
-        return partial(_disconnect, emitters, self, self.layer.mouse_drag_callbacks, self._pressed)
+        self.wiring.connect(self._colour, self._viewer.events.theme)
+        self.wiring.connect(self._follow, self.layer.events.selected_label)
+        self.wiring.append(self.layer.mouse_drag_callbacks, self._pressed)
 
     # ------------------------------------------------------------------- what was measured
 
@@ -463,19 +458,6 @@ class TableView(QWidget):
 def _preload(stop: threading.Event) -> Generator[object, None, None]:
     histogram.preload()
     yield from ()
-
-
-def _disconnect(
-    emitters: list[Any],
-    owner: TableView,
-    callbacks: list[Any],
-    pressed: Callable[..., Any],
-    *_: object,
-) -> None:
-    for emitter in emitters:
-        emitter.disconnect(owner)  # all of its methods; they cannot be asked for any more
-    if pressed in callbacks:
-        callbacks.remove(pressed)
 
 
 def _as_text(value: Any) -> str:

@@ -50,6 +50,7 @@ from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.results import ResultLayers, preload
 from napari_unet_cells.widgets.segment.stack_form import split_channels
+from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ ABOUT_SIZE = 22
 LARGEST_DIAMETER = 999
 
 
-class SegmentSection(QWidget):
+class SegmentSection(Wired, QWidget):
     """Image and model in, labels out.
 
     Parameters
@@ -172,8 +173,7 @@ class SegmentSection(QWidget):
         self.about_button.clicked.connect(self._open_about)
         self.image_form.changed.connect(self._show_diameter)
         self.adjust_form.changed.connect(self._adjust)
-        self._viewer.layers.events.removed.connect(self._layer_removed)
-        self.destroyed.connect(partial(_disconnect, self._viewer, self._layer_removed))
+        self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._run_done)
         self.worker.failed.connect(self._run_failed)
@@ -472,7 +472,3 @@ def _compared(
     before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], stop: threading.Event
 ) -> Generator[str, None, None]:
     yield describe_change(before, after)
-
-
-def _disconnect(viewer: Viewer, callback: Any, *_: object) -> None:
-    viewer.layers.events.removed.disconnect(callback)

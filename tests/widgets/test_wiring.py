@@ -1,0 +1,283 @@
+"""Wiring, and every widget that listens to a viewer: when it dies, nothing of it is left there."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import pkgutil
+import re
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.utils.events import EmitterGroup, Event
+from qtpy.QtWidgets import QWidget
+
+from napari_unet_cells import widgets
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.layers.metadata import CELLS, REVIEW, result_metadata
+from napari_unet_cells.layers.selection import labels_for, labels_layers
+from napari_unet_cells.models import catalogue
+from napari_unet_cells.widgets.wiring import Wired, Wiring, emitters
+
+FOLDER = Path(widgets.__file__).parent
+
+
+class Listener:
+    """Owner of callbacks that counts their events."""
+
+    def __init__(self, emitters) -> None:
+        self.wiring = Wiring()
+        self.heard: list[str] = []
+        self.wiring.connect(self.hear, emitters.one, emitters.two)
+
+    def hear(self, event):
+        self.heard.append(event.type)
+
+
+@pytest.fixture
+def events():
+    return EmitterGroup(one=Event, two=Event, three=Event)
+
+
+def test_events_are_heard_until_the_release(events):
+    listener = Listener(events)
+    events.one()
+    events.two()
+    events.three()
+    assert listener.heard == ["one", "two"]
+    listener.wiring.release()
+    events.one()
+    assert listener.heard == ["one", "two"]
+    assert not events.one.callbacks
+    assert not events.two.callbacks
+    listener.wiring.release()  # again does nothing
+    listener.wiring.connect(listener.hear, events.three)
+    events.three()
+    assert listener.heard == ["one", "two", "three"]
+    listener.wiring.release()
+    assert not events.three.callbacks
+
+
+def test_a_part_ends_before_or_with_the_whole(events):
+    listener = Listener(events)
+    part = listener.wiring.part()
+    part.connect(listener.hear, events.three)
+    part.release()
+    events.three()
+    events.one()
+    assert listener.heard == ["one"]
+    part.connect(listener.hear, events.three)
+    listener.wiring.release()
+    events.three()
+    assert listener.heard == ["one"]
+
+
+def test_the_end_is_heard_once_the_last_one_first():
+    wiring, ended, callbacks = Wiring(), [], [print]
+    wiring.at_end(ended.append, 1)
+    wiring.at_end(ended.append, 2)
+    wiring.append(callbacks, repr)
+    assert callbacks == [print, repr]
+    callbacks.remove(repr)  # as napari does with the callbacks of a layer that is removed
+    wiring.release()
+    wiring.release()
+    assert ended == [2, 1]
+    assert callbacks == [print]
+
+
+def test_an_owner_is_not_kept_alive(events):
+    listener = Listener(events)
+    reference = weakref.ref(listener)
+    del listener
+    gc.collect()
+    assert reference() is None
+    events.one()  # reaches nobody, and fails for nobody
+
+
+def test_emitters_that_a_layer_lacks_are_left_out(events):
+    class Layer:
+        pass
+
+    layer = Layer()
+    layer.events = events
+    assert emitters(layer, ("one", "four", "three")) == [events.one, events.three]
+
+
+def test_nobody_connects_to_napari_but_by_a_wiring():
+    by_hand = re.compile(r"(events\.\w+|emitter)\.(dis)?connect\(|callbacks\.(append|remove)\(")
+    found = {
+        path.relative_to(FOLDER).as_posix()
+        for path in FOLDER.rglob("*.py")
+        if by_hand.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"wiring.py"}
+
+
+# --- every widget ------------------------------------------------------------------------
+
+
+class NoEngine:
+    """Engine of a section that starts no run."""
+
+    pid = None
+
+
+def _layer_box(viewer, layer):
+    from napari_unet_cells.widgets.layer_box import LayerBox
+
+    return LayerBox(viewer, labels_layers, labels_for)
+
+
+def _measuring(viewer, layer):
+    from napari_unet_cells.widgets.export.measuring import Measuring
+
+    return Measuring(viewer, layer)
+
+
+def _table(viewer, layer):
+    from napari_unet_cells.widgets.export.table import TableView
+
+    return TableView(viewer, layer)
+
+
+def _tools(viewer, layer):
+    from napari_unet_cells.widgets.correct.tools import ToolsForm
+
+    form = ToolsForm(viewer)
+    form.choose("merge")
+    return form
+
+
+def _review(viewer, layer):
+    from napari_unet_cells.widgets.correct.review import ReviewForm
+
+    form = ReviewForm(viewer)
+    form.review_button.click()
+    form.review_button.click()
+    return form
+
+
+def _autosave(viewer, layer):
+    from napari_unet_cells.widgets.correct.autosave import Autosave
+
+    return Autosave(viewer)
+
+
+def _correct(viewer, layer):
+    from napari_unet_cells.widgets.correct.section import CorrectSection
+
+    return CorrectSection(viewer)
+
+
+def _segment(viewer, layer):
+    from napari_unet_cells.widgets.segment.section import SegmentSection
+
+    return SegmentSection(viewer, NoEngine())
+
+
+def _export(viewer, layer):
+    from napari_unet_cells.widgets.export.section import ExportSection
+
+    return ExportSection(viewer)
+
+
+def _dock(viewer, layer):
+    from napari_unet_cells.widgets.dock import UNetCellsDock
+
+    return UNetCellsDock(viewer)
+
+
+MAKERS = {
+    "LayerBox": _layer_box,
+    "Measuring": _measuring,
+    "TableView": _table,
+    "ToolsForm": _tools,
+    "ReviewForm": _review,
+    "Autosave": _autosave,
+    "SegmentSection": _segment,
+    "UNetCellsDock": _dock,
+    # These hold some of them.
+    "CorrectSection": _correct,
+    "ExportSection": _export,
+}
+
+
+def _subclasses(cls):
+    found = set()
+    for child in cls.__subclasses__():
+        if child.__module__.startswith("napari_unet_cells"):
+            found |= {child.__name__} | _subclasses(child)
+    return found
+
+
+@pytest.mark.gui
+def test_every_one_is_tested():
+    for module in pkgutil.walk_packages(widgets.__path__, f"{widgets.__name__}."):
+        importlib.import_module(module.name)
+    assert {"ToolsForm", "LayerBox"} <= _subclasses(Wired)
+    assert _subclasses(Wired) <= set(MAKERS)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, monkeypatch, tmp_path):
+    """Open a viewer with cells; without a model, no section warms one up."""
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(catalogue, "SHIPPED", tmp_path / "none")
+    viewer = make_napari_viewer()
+    labels = np.zeros((40, 50), np.uint16)
+    labels[5:20, 5:20] = 1
+    metadata = result_metadata(CELLS, "none", {}) | {REVIEW: Review(labels)}
+    viewer.add_labels(labels, name="cells", metadata=metadata)
+    return viewer
+
+
+def listeners(viewer):
+    """Everything that the viewer and its layers would call."""
+    model = (
+        viewer, viewer.layers, viewer.layers.selection, viewer.dims, viewer.scene.camera,
+        viewer.cursor, *viewer.layers,
+    )  # fmt: skip
+    found = {
+        (number, name): list(emitter.callbacks)
+        for number, thing in enumerate(model)
+        for name, emitter in thing.events.emitters.items()
+    }
+    for number, thing in enumerate((viewer, *viewer.layers)):
+        found[number, "keys"] = list(thing.keymap)
+        for name in ("drag", "move", "wheel", "double_click"):
+            found[number, name] = list(getattr(thing, f"mouse_{name}_callbacks"))
+    return found
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("name", MAKERS)
+def test_one_that_dies_leaves_no_callback(viewer, qtbot, name):
+    before = listeners(viewer)
+    widget = MAKERS[name](viewer, viewer.layers["cells"])
+    assert type(widget).__name__ == name
+    assert listeners(viewer) != before
+    reference, gone = weakref.ref(widget), []
+    widget.destroyed.connect(lambda: gone.append(True))
+    widget.deleteLater()
+    del widget
+    qtbot.waitUntil(lambda: bool(gone))
+    left = {key: now for key, now in listeners(viewer).items() if now != before[key]}
+    assert left == {}
+    viewer.layers["cells"].data_setitem((np.array([0]), np.array([0])), 1)
+    viewer.add_labels(np.zeros((40, 50), np.uint8))
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and reference() is None)
+
+
+@pytest.mark.gui
+def test_a_widget_that_connects_by_hand_would_be_found(viewer, qtbot):
+    class Careless(QWidget):
+        def hear(self, event=None):
+            """Do nothing."""
+
+    before, careless = listeners(viewer), Careless()
+    qtbot.addWidget(careless)
+    viewer.layers["cells"].events.paint.connect(careless.hear)
+    assert listeners(viewer) != before
