@@ -656,7 +656,7 @@ def layer(kind: type[Any], **kwargs: Any) -> Any:
         "units": ("micrometer", "micrometer"),
         "axis_labels": ("y", "x"),
     }
-    return kind(**(place | {"metadata": {}, "data": run()} | kwargs))
+    return kind(**(place | {"metadata": {}, "data": run(), "multiscale": False} | kwargs))
 
 
 def test_a_description_survives_json_and_the_loss_of_the_image(tmp_path: Path) -> None:

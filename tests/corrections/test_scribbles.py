@@ -100,8 +100,9 @@ def test_a_plane_of_a_stack_gets_strokes_in_its_own_place():
     image = SimpleNamespace(
         data=np.zeros((3, 40, 50)), name="stack", unique_id="1", metadata={}, ndim=3,
         scale=(1, 1, 1), translate=(0, 0, 0), rotate=0, shear=0, units=("pixel",) * 3,
-        affine=SimpleNamespace(linear_matrix=np.eye(3)), axis_labels=("z", "y", "x"),
-        source=SimpleNamespace(path=None), data_to_world=lambda point: np.asarray(point),
+        affine=SimpleNamespace(affine_matrix=np.eye(4)), axis_labels=("z", "y", "x"),
+        source=SimpleNamespace(path=None), multiscale=False,
+        data_to_world=lambda point: np.asarray(point),
     )  # fmt: skip
     arguments = layer_arguments(image, TWO, (2,))
     assert arguments["data"].shape == (1, 40, 50)

@@ -17,6 +17,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW, is_ours
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size
+from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer
 from napari_unet_cells.layers.selection import image_layers, source_image
 
 
@@ -69,7 +70,7 @@ class Approved:
         return self.planes.plane(place[0] if self.planes.free else ())
 
 
-def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
+def approved_of(layer: LabelsLayer, layers: Iterable[Layer]) -> Approved:
     """Take the approved regions of a labels layer.
 
     Parameters
@@ -91,7 +92,7 @@ def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
             f"No region of '{layer.name}' is approved yet. In Correct, look at a region, put right "
             "what is wrong in it, and press Approve and next."
         )
-    approved = _taken(layer, list(layers), layer.data, review)
+    approved = _taken(layer, list(layers), np.asarray(layer.data), review)
     if approved.made.get("role") == CLASSES and makes_cells(approved.classes):
         raise UserError(
             f"'{layer.name}' holds the classes that the cells were made of. Correct and approve "
@@ -100,7 +101,7 @@ def approved_of(layer: Any, layers: Iterable[Any]) -> Approved:
     return approved
 
 
-def _painted(layer: Any, layers: Sequence[Any]) -> Approved:
+def _painted(layer: LabelsLayer, layers: Sequence[Layer]) -> Approved:
     """Take the regions that hold strokes: who paints a stroke approves it."""
     labels = np.asarray(layer.data)
     review = Review(np.full(labels.shape, UNKNOWN, np.uint8))
@@ -115,7 +116,9 @@ def _painted(layer: Any, layers: Sequence[Any]) -> Approved:
     return _taken(layer, layers, as_masks(labels), review)
 
 
-def _taken(layer: Any, layers: Sequence[Any], labels: NDArray[Any], review: Review) -> Approved:
+def _taken(
+    layer: LabelsLayer, layers: Sequence[Layer], labels: NDArray[Any], review: Review
+) -> Approved:
     """Take what was approved of labels, with their image."""
     made = layer.metadata.get(OURS, {})
     image = _image_of(layer, layers)
@@ -145,7 +148,7 @@ def makes_cells(classes: Sequence[str]) -> bool:
     return not classes or {"cell", "boundary"} <= set(classes)
 
 
-def _image_of(layer: Any, layers: Sequence[Any]) -> Any:
+def _image_of(layer: LabelsLayer, layers: Sequence[Layer]) -> ImageLayer:
     if is_ours(layer):
         image = source_image(layer, layers)
     else:  # hers, or opened from a file: the image that she painted it on has its size
@@ -160,8 +163,8 @@ def _image_of(layer: Any, layers: Sequence[Any]) -> Any:
     return image
 
 
-def _check_sizes(layer: Any, image: Any, planes: Planes, review: Review) -> None:
-    shape = tuple(layer.data.shape) if not getattr(layer, "multiscale", False) else ()
+def _check_sizes(layer: LabelsLayer, image: ImageLayer, planes: Planes, review: Review) -> None:
+    shape = () if layer.multiscale else tuple(layer.data.shape)
     leading = shape[:-2] if planes.free else shape[len(planes.shape) - 2 : -2]
     one_plane = not planes.free and all(n == 1 for n in leading)
     if shape[-2:] != planes.shape[-2:] or not (one_plane or shape == planes.shape):

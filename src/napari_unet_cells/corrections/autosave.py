@@ -64,6 +64,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import INPUT, OURS, file_of
+from napari_unet_cells.layers.protocols import ImageLayer, Layer, SavedLayer
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.layers.transforms import describe_transform
 
@@ -331,7 +332,7 @@ class Session:
         return True
 
 
-def _window(grid: RegionGrid, place: Place) -> tuple[Any, ...]:
+def _window(grid: RegionGrid, place: Place) -> tuple[int | slice, ...]:
     """Index of a region in labels (..., y, x)."""
     return (*place[0], *grid[place[1]].slices)
 
@@ -361,7 +362,7 @@ def session_of(review: Review) -> Session:
 
 
 def describe(
-    layer: Any, layers: Iterable[Any], before: Mapping[str, Any] | None = None
+    layer: SavedLayer, layers: Iterable[Layer], before: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Describe a labels layer so that it can be made again.
 
@@ -395,7 +396,7 @@ def describe(
     return described | {"image": known or _image_in_provenance(layer)}
 
 
-def _describe_image(image: Any) -> dict[str, Any]:
+def _describe_image(image: ImageLayer) -> dict[str, Any]:
     path = file_of(image)
     pixels = pixels_of(image)
     described: dict[str, Any] = jsonable(
@@ -412,7 +413,7 @@ def _describe_image(image: Any) -> dict[str, Any]:
     return described
 
 
-def _image_in_provenance(layer: Any) -> dict[str, Any] | None:
+def _image_in_provenance(layer: SavedLayer) -> dict[str, Any] | None:
     source = layer.metadata.get(OURS, {}).get("provenance", {}).get("source", {})
     if "layer" not in source:
         return None

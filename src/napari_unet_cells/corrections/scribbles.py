@@ -22,6 +22,7 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import OURS, REVIEW, image_id, result_metadata
+from napari_unet_cells.layers.protocols import ImageLayer, SavedLayer
 from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.models.card import MAX_CLASSES
 
@@ -65,7 +66,7 @@ def check_classes(classes: Sequence[OwnClass]) -> None:
 
 
 def layer_arguments(
-    image: Any, classes: Sequence[OwnClass], shown: Sequence[int] | None = None
+    image: ImageLayer, classes: Sequence[OwnClass], shown: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """Arguments of `viewer.add_labels` for a layer to paint classes in.
 
@@ -112,7 +113,7 @@ def stroke_colors(made: Mapping[str, Any]) -> dict[int | None, str]:
     return colors
 
 
-def is_strokes(layer: Any) -> bool:
+def is_strokes(layer: SavedLayer) -> bool:
     """Whether the user paints classes of her own in this layer."""
     return bool(layer.metadata.get(OURS, {}).get("role") == STROKES)
 

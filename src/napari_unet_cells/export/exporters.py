@@ -29,6 +29,7 @@ from napari_unet_cells.files.tiff import TIFF_SUFFIXES
 from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.layers.pixel_size import PixelSize
+from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer
 from napari_unet_cells.layers.selection import image_layers, source_image
 from napari_unet_cells.layers.transforms import describe_transform
 from napari_unet_cells.settings import preferences
@@ -107,7 +108,7 @@ class ImageChannels:
     problem: str = ""
 
 
-def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
+def image_channels(layer: LabelsLayer, layers: Iterable[Layer]) -> ImageChannels:
     """Find the image of a labels layer, and others that lie pixel on pixel with it.
 
     Those are the other channels of a microscope, which napari shows as a layer each. For
@@ -141,19 +142,21 @@ def image_channels(layer: Any, layers: Iterable[Any]) -> ImageChannels:
     return ImageChannels(arrays, "" if arrays else problem)
 
 
-def _lie_alike(one: Any, other: Any) -> bool:
+def _lie_alike(one: Layer, other: Layer) -> bool:
     """Whether two layers have the same planes in the same place of the world."""
     places = [describe_transform(layer) for layer in (one, other)]
     keys = ("scale", "translate", "rotate", "shear", "affine")
     return _grid(one) == _grid(other) and all(places[0][k] == places[1][k] for k in keys)
 
 
-def _grid(layer: Any) -> tuple[int, ...]:
+def _grid(layer: Layer) -> tuple[int, ...]:
     shape = tuple(pixels_of(layer).shape)
     return shape[:-1] if getattr(layer, "rgb", False) else shape
 
 
-def _pixels_at(image: Any, shape: tuple[int, ...], plane: tuple[int, ...]) -> Any:
+def _pixels_at(
+    image: ImageLayer, shape: tuple[int, ...], plane: tuple[int, ...]
+) -> ImageArray | None:
     """Give an image in the shape of squeezed labels, None where it has another."""
     pixels, grid = pixels_of(image), _grid(image)
     if plane and len(plane) == len(grid) - 2:
@@ -166,9 +169,11 @@ def _pixels_at(image: Any, shape: tuple[int, ...], plane: tuple[int, ...]) -> An
     return pixels[at] if single else pixels
 
 
-def _add_channels(arrays: dict[str, Any], image: Any, pixels: Any, alone: bool) -> None:
+def _add_channels(
+    arrays: dict[str, ImageArray], image: ImageLayer, pixels: ImageArray, alone: bool
+) -> None:
     """Name the channels of an image; napari sees to it that no two layers have one name."""
-    if getattr(image, "rgb", False):
+    if image.rgb:
         prefix = "" if alone else f"{image.name} "
         for index, colour in enumerate(("red", "green", "blue")):
             arrays[prefix + colour] = pixels[..., index]

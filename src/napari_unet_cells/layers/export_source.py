@@ -16,6 +16,7 @@ from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
 from napari_unet_cells.layers.image_planes import axis_letters
 from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, told_pixel_size
+from napari_unet_cells.layers.protocols import Layer, SavedLayer
 from napari_unet_cells.layers.selection import source_image, source_path
 from napari_unet_cells.layers.transforms import describe_transform
 
@@ -52,7 +53,7 @@ class ExportSource:
     told: PixelSize | None = None
 
 
-def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
+def export_source(layer: SavedLayer, layers: Iterable[Layer]) -> ExportSource:
     """Take what an export needs from a labels layer.
 
     Raises
@@ -60,7 +61,7 @@ def export_source(layer: Any, layers: Iterable[Any]) -> ExportSource:
     UserError
         Where the layer has several levels or more than four axes.
     """
-    if getattr(layer, "multiscale", False) or not 2 <= layer.ndim <= 4:
+    if layer.multiscale or not 2 <= layer.ndim <= 4:
         raise UserError(
             f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "
             "resolution of one position: File > Save Selected Layers keeps anything."

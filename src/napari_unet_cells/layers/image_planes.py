@@ -9,6 +9,7 @@ from typing import Any
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.layers.metadata import INPUT, file_of
+from napari_unet_cells.layers.protocols import Layer
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class StackAxis:
         return self.label.lower() in ("c", "channel", "channels")
 
 
-def stack_axes(layer: Any) -> tuple[StackAxis, ...]:
+def stack_axes(layer: Layer) -> tuple[StackAxis, ...]:
     """Axes of a layer besides (y, x) and colour, in order."""
     data = pixels_of(layer)
     n = len(data.shape) - 2 - bool(getattr(layer, "rgb", False))
@@ -36,13 +37,13 @@ def stack_axes(layer: Any) -> tuple[StackAxis, ...]:
     )
 
 
-def pixels_of(layer: Any) -> ImageArray:
+def pixels_of(layer: Layer) -> ImageArray:
     """Array of an image layer at full resolution; it may be lazy."""
-    pixels: ImageArray = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    pixels: ImageArray = layer.data[0] if layer.multiscale else layer.data
     return pixels
 
 
-def planes_for(layer: Any, shown: Sequence[int] | None) -> Planes:
+def planes_for(layer: Layer, shown: Sequence[int] | None) -> Planes:
     """Planes of an image layer.
 
     Parameters
@@ -61,7 +62,7 @@ def planes_for(layer: Any, shown: Sequence[int] | None) -> Planes:
     return Planes(pixels_of(layer), bool(getattr(layer, "rgb", False)), fixed)
 
 
-def describe_source(layer: Any, shown: Sequence[int] | None = None) -> dict[str, Any]:
+def describe_source(layer: Layer, shown: Sequence[int] | None = None) -> dict[str, Any]:
     """Describe the image for the provenance.
 
     Parameters

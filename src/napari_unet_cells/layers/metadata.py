@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_unet_cells.layers.protocols import Layer, SavedLayer
+
 #: Key of `layer.metadata` under which our result layers say what they are.
 OURS = "napari_unet_cells"
 
@@ -22,23 +24,23 @@ REVIEW = "napari_unet_cells_review"
 CELLS, CLASSES = "cells", "classes"
 
 
-def is_ours(layer: Any) -> bool:
+def is_ours(layer: SavedLayer) -> bool:
     """Whether we made this layer; such layers are never offered as input."""
     return OURS in layer.metadata
 
 
-def image_id(layer: Any) -> str:
+def image_id(layer: Layer) -> str:
     """Identify a layer within its session."""
     return str(layer.unique_id)
 
 
-def file_of(layer: Any) -> Path | None:
+def file_of(layer: Layer) -> Path | None:
     """File that a layer was read from, also where its channels were split since."""
     path = layer.source.path or layer.metadata.get(INPUT, {}).get("path")
     return None if path is None else Path(path)
 
 
-def tell(image: Any, **facts: Any) -> None:
+def tell(image: Layer, **facts: Any) -> None:
     """Keep with an image what the user told about it; None forgets it."""
     known = {**image.metadata.get(INPUT, {}), **facts}
     image.metadata[INPUT] = {key: value for key, value in known.items() if value is not None}
@@ -68,7 +70,7 @@ def result_metadata(
 REGIONS, UNCERTAINTY = "regions", "uncertainty"
 
 
-def helper_metadata(role: str, labels: Any) -> dict[str, Any]:
+def helper_metadata(role: str, labels: SavedLayer) -> dict[str, Any]:
     """Metadata of a layer that helps to review labels: it is ours, and of the same image.
 
     Parameters

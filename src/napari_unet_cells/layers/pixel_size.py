@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from napari_unet_cells.files import pixel_size_of
 from napari_unet_cells.layers.metadata import INPUT, file_of
+from napari_unet_cells.layers.protocols import ImageLayer, SavedLayer
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class PixelSize:
     unit: str
 
 
-def told_pixel_size(image: Any) -> PixelSize | None:
+def told_pixel_size(image: SavedLayer | None) -> PixelSize | None:
     """Pixel size that the user typed for an image, None where she did not."""
     told = None if image is None else image.metadata.get(INPUT, {}).get("pixel_size")
     return None if told is None else PixelSize(*told)
 
 
-def image_pixel_size(image: Any) -> Callable[[], PixelSize]:
+def image_pixel_size(image: ImageLayer) -> Callable[[], PixelSize]:
     """Pixel size of an image layer: its own, else of its file, else as told.
 
     Returns

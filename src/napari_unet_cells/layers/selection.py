@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
 from napari_unet_cells.layers.metadata import OURS, file_of, image_id, is_ours
+from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer, SavedLayer
+
+_L = TypeVar("_L", bound=Layer)
 
 
-def image_layers(layers: Iterable[Any]) -> list[Any]:
+def image_layers(layers: Iterable[Layer]) -> list[ImageLayer]:
     """Layers that can be segmented: images that are not results of ours."""
-    return [layer for layer in layers if _kind(layer) == "image" and not is_ours(layer)]
+    return [layer for layer in layers if _is_image(layer) and not is_ours(layer)]
 
 
-def labels_layers(layers: Iterable[Any]) -> list[Any]:
+def labels_layers(layers: Iterable[Layer]) -> list[LabelsLayer]:
     """Layers that can be exported: all labels."""
-    return [layer for layer in layers if _kind(layer) == "labels"]
+    return [layer for layer in layers if _is_labels(layer)]
 
 
-def image_for(active: Any, layers: Iterable[Any], current: Any = None) -> Any:
+def image_for(
+    active: Layer | None, layers: Iterable[Layer], current: Layer | None = None
+) -> ImageLayer | None:
     """Choose the image that the dock should show.
 
     Parameters
@@ -40,35 +45,31 @@ def image_for(active: Any, layers: Iterable[Any], current: Any = None) -> Any:
         far, as long as it exists; else the topmost image.
     """
     images = image_layers(layers)
-    if active in images:
-        return active
-    if active is not None and is_ours(active):
-        source = active.metadata[OURS].get("image")
-        for image in images:
-            if image_id(image) == source:
-                return image
-    if current in images:
-        return current
-    return images[-1] if images else None
+    source = None if active is None else source_image(active, images)
+    return _first_of((active, source, current), images)
 
 
-def labels_for(active: Any, layers: Iterable[Any], current: Any = None) -> Any:
+def labels_for(
+    active: Layer | None, layers: Iterable[Layer], current: Layer | None = None
+) -> LabelsLayer | None:
     """Choose the labels to export: the active ones, else those shown so far, else the top."""
     labels = labels_layers(layers)
-    if active in labels:
-        return active
-    if current in labels:
-        return current
-    return labels[-1] if labels else None
+    return _first_of((active, current), labels)
 
 
-def source_image(layer: Any, layers: Iterable[Any]) -> Any:
+def _first_of(wanted: Iterable[Layer | None], offered: Sequence[_L]) -> _L | None:
+    """Choose the first wanted layer that is offered, else the topmost one."""
+    found = (layer for one in wanted for layer in offered if layer is one)
+    return next(found, offered[-1] if offered else None)
+
+
+def source_image(layer: SavedLayer, layers: Iterable[Layer]) -> ImageLayer | None:
     """Image layer that a result was made of; None where it is not there any more."""
     made = layer.metadata.get(OURS, {})
     return next((i for i in image_layers(layers) if image_id(i) == made.get("image")), None)
 
 
-def source_path(layer: Any, layers: Iterable[Any]) -> Path | None:
+def source_path(layer: SavedLayer, layers: Iterable[Layer]) -> Path | None:
     """File that the image of a result was read from; None where it is not known.
 
     Only the very image counts, never another one that happens to be open: its pixel size
@@ -81,7 +82,15 @@ def source_path(layer: Any, layers: Iterable[Any]) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _kind(layer: Any) -> str:
+def _is_image(layer: Layer) -> TypeGuard[ImageLayer]:
+    return _kind(layer) == "image"
+
+
+def _is_labels(layer: Layer) -> TypeGuard[LabelsLayer]:
+    return _kind(layer) == "labels"
+
+
+def _kind(layer: Layer) -> str:
     """Name of the layer's class; napari itself is not imported to compare it."""
     return next(
         (name for cls in type(layer).__mro__ if (name := cls.__name__.lower()) in _KINDS), ""
@@ -91,7 +100,7 @@ def _kind(layer: Any) -> str:
 _KINDS = ("image", "labels")
 
 
-def review_problem(layer: Any) -> str:
+def review_problem(layer: LabelsLayer | None) -> str:
     """Say why labels cannot be reviewed; empty where they can.
 
     Parameters
@@ -100,7 +109,7 @@ def review_problem(layer: Any) -> str:
     """
     if layer is None:
         return "There are no labels yet. Press Segment, or open a result."
-    if getattr(layer, "multiscale", False) or not isinstance(layer.data, np.ndarray):
+    if layer.multiscale or not isinstance(layer.data, np.ndarray):
         return (
             f"'{layer.name}' lies in a file and cannot be corrected here. Open a part of it as "
             "labels in memory."

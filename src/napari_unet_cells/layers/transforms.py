@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from napari_unet_cells.layers.protocols import Layer, SavedLayer
 
 #: What places a layer in the world; the arguments of the same names of every napari layer.
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
-def place_of(layer: Any, shown: Sequence[int] | None = None) -> dict[str, Any]:
+def place_of(layer: Layer, shown: Sequence[int] | None = None) -> dict[str, Any]:
     """Arguments that put labels where an image layer lies.
 
     Nothing is inherited by `viewer.add_labels`: without these the labels of an image with
@@ -31,12 +33,12 @@ def place_of(layer: Any, shown: Sequence[int] | None = None) -> dict[str, Any]:
         index[: len(shown)] = shown
         moved = np.subtract(layer.data_to_world(index), layer.data_to_world(np.zeros(layer.ndim)))
         # The affine comes after the translation, so the way is taken back through it.
-        linear = np.asarray(layer.affine.linear_matrix)
+        linear = np.asarray(layer.affine.affine_matrix)[:-1, :-1]
         place["translate"] = np.asarray(layer.translate) + np.linalg.solve(linear, moved)
     return place
 
 
-def place_without(layer: Any, axis: int) -> dict[str, Any]:
+def place_without(layer: Layer, axis: int) -> dict[str, Any]:
     """Arguments that put one channel of a layer where the layer lies.
 
     Parameters
@@ -64,7 +66,7 @@ def place_without(layer: Any, axis: int) -> dict[str, Any]:
     return place | {"affine": affine}
 
 
-def describe_transform(layer: Any) -> dict[str, Any]:
+def describe_transform(layer: SavedLayer) -> dict[str, Any]:
     """Give what places a layer in the world, as JSON can hold it."""
     return {
         "scale": _plain(layer.scale),
@@ -77,11 +79,12 @@ def describe_transform(layer: Any) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    return np.asarray(value, dtype=float).tolist()
+def _plain(value: ArrayLike) -> list[Any]:
+    plain: list[Any] = np.asarray(value, dtype=float).tolist()
+    return plain
 
 
-def world_matrix(layer: Any) -> NDArray[np.float64]:
+def world_matrix(layer: Layer) -> NDArray[np.float64]:
     """Matrix (n + 1, n + 1) that takes homogeneous pixels of a layer into the world."""
     zero = np.zeros(layer.ndim)
     origin = np.asarray(layer.data_to_world(zero))
@@ -92,7 +95,7 @@ def world_matrix(layer: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def place_resized(layer: Any, shape: tuple[int, int], step: int = 1) -> dict[str, Any]:
+def place_resized(layer: Layer, shape: tuple[int, int], step: int = 1) -> dict[str, Any]:
     """Arguments that put an image of another pixel grid over the same ground as labels.
 
     Parameters

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json, write_labels
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
@@ -30,9 +31,10 @@ from napari_unet_cells.layers.export_source import (
     plane_step,
 )
 from napari_unet_cells.layers.pixel_size import PixelSize
+from napari_unet_cells.layers.protocols import SavedLayer
 
 
-def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> list[str]:
     """Write one labels layer as a TIFF, and what places it as a JSON of the same name.
 
     Parameters
@@ -79,15 +81,15 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     return [str(mask), str(beside)]
 
 
-def _layer(data: Any, attributes: Mapping[str, Any]) -> SimpleNamespace:
-    """Make an object with the attributes of a layer that `layers` asks for."""
+def _layer(data: ImageArray, attributes: Mapping[str, Any]) -> SavedLayer:
+    """Make a layer of pixels and attributes; what is not among them has napari's default."""
     name = attributes.get("name", "labels")
     if attributes.get("multiscale", False):
         raise UserError(
             f"'{name}' was not saved: it has several levels of resolution. Save a layer of its "
             "full resolution."
         )
-    n = data.ndim
+    n = len(data.shape)
     if not 2 <= n <= 4:
         raise UserError(
             f"'{name}' was not saved: it has {n} axes, and a TIFF of labels holds (y, x) up to "
@@ -102,6 +104,7 @@ def _layer(data: Any, attributes: Mapping[str, Any]) -> SimpleNamespace:
         "units": ("pixel",) * n,
         "axis_labels": tuple(str(axis) for axis in range(-n, 0)),
         "metadata": {},
+        "multiscale": False,
         **attributes,
         "name": name,
     }
