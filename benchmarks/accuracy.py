@@ -224,7 +224,7 @@ def picture_of(one: Measured) -> bytes:
     part = _most_mistaken(one)
     limits = percentile_limits(one.image)
     pixels = one.image[part]
-    values = np.zeros(pixels.shape) if limits is None else normalize(pixels, limits)
+    values: NDArray[Any] = np.zeros(pixels.shape) if limits is None else normalize(pixels, limits)
     values = values[..., :3] if values.ndim == 3 else np.repeat(values[..., np.newaxis], 3, axis=2)
     image = Image.fromarray((values * 255).astype(np.uint8))
     scale = max(1, PICTURE_SIDE // max(image.size))
@@ -259,7 +259,7 @@ def _draw(image: Image.Image, labels: NDArray[Any], scale: int, colour: int, wid
 
 def _most_mistaken(one: Measured) -> tuple[slice, slice]:
     """Find the window in which most cells of either have no partner in the other."""
-    missed = np.zeros(one.truth.shape, np.int64)
+    missed: NDArray[np.int64] = np.zeros(one.truth.shape, np.int64)
     for labels, other in ((one.truth, one.cells), (one.cells, one.truth)):
         ids = np.unique(labels[labels > 0])
         for label in ids[~found_cells(labels, other)] if ids.size else ids:
@@ -267,15 +267,15 @@ def _most_mistaken(one: Measured) -> tuple[slice, slice]:
             missed[int(y.mean()), int(x.mean())] += 1
     wanted = CELLS_ACROSS * float(np.median(diameters_of(one.truth)))
     side = int(min(max(wanted, SHORTEST_SIDE), LONGEST_SIDE))
-    height, width = (min(side, length) for length in missed.shape)
+    height, width = min(side, missed.shape[0]), min(side, missed.shape[1])
     # Sums over windows are differences of sums from the corner on.
     sums = np.pad(missed, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     counts = sums[height:] - sums[:-height]
     counts = counts[:, width:] - counts[:, :-width]
     # Of the windows with the most, the middle one leaves the least at its edges.
     best = np.argwhere(counts == counts.max())
-    y, x = (int(start) for start in best[len(best) // 2])
-    return slice(y, y + height), slice(x, x + width)
+    top, left = (int(start) for start in best[len(best) // 2])
+    return slice(top, top + height), slice(left, left + width)
 
 
 def worst_section(worst: Sequence[Measured], name: str) -> str:

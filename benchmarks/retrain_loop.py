@@ -93,6 +93,8 @@ def segmented(items: list[Item], base: str, work: Path) -> Iterator[Annotated]:
         path = kept / f"{item.image.stem}.npz"
         if not path.exists():
             result = Segmenter(card, open_network).result(planes_of(image), uncertainty=True)
+            if result.cells is None or result.uncertainty is None:
+                raise SystemExit(f"{base} makes classes. Name a model that makes cells.")
             np.savez_compressed(path, cells=result.cells, uncertainty=result.uncertainty)
         with np.load(path) as arrays:
             first, uncertainty = arrays["cells"], arrays["uncertainty"]

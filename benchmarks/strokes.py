@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def milliseconds(work: Callable[[], object]) -> float:
     return 1000 * statistics.median(times)
 
 
-def works(plane: NDArray[np.integer]) -> dict[str, Callable[[], Edit]]:
+def works(plane: NDArray[np.unsignedinteger[Any]]) -> dict[str, Callable[[], Edit]]:
     """Give the strokes, with the search for a free id where they take one."""
     y, x = 31 * PITCH + PITCH // 2, 15 * 2 * PITCH + PITCH
     large = plane.copy()
@@ -74,8 +75,8 @@ def works(plane: NDArray[np.integer]) -> dict[str, Callable[[], Edit]]:
 
 def main() -> None:
     """Print the times for labels of 16 and of 32 bits."""
-    for dtype in (np.uint16, np.uint32):
-        plane = cells(SIDE).astype(dtype)
+    labels = cells(SIDE)
+    for plane in (labels.astype(np.uint16), labels.astype(np.uint32)):
         print(f"{SIDE} x {SIDE}, {plane.dtype}, {plane.max()} cells")
         for name, work in works(plane).items():
             print(f"  {name:<26} {milliseconds(work):6.1f} ms, {len(work().rows):6d} pixels")

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import napari
 import numpy as np
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.widgets.dock import UNetCellsDock
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
@@ -72,7 +72,7 @@ def clear(viewer: napari.Viewer) -> None:
     wait(lambda: False, timeout=0.3)
 
 
-def pictures_of_the_loop(viewer: napari.Viewer, dock: Any) -> None:
+def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     """Review, export what was approved, retrain."""
     image = simulate_nuclei((1200, 1400), seed=4)[0]
     viewer.add_image(image, name="nuclei")
@@ -104,13 +104,13 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: Any) -> None:
     fold(dock, "Segment", "Export", "Retrain")
 
 
-def fold(dock: Any, *names: str) -> None:
+def fold(dock: UNetCellsDock, *names: str) -> None:
     """Fold or unfold sections of the dock."""
     for name in names:
         dock.sections[name].title.click()
 
 
-def picture_of_table(viewer: napari.Viewer, dock: Any) -> None:
+def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     """Show the table of the cells. It stays open: it would be in the next pictures."""
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
     dock.segment.button.click()
@@ -120,7 +120,7 @@ def picture_of_table(viewer: napari.Viewer, dock: Any) -> None:
     picture(viewer, "table")
 
 
-def picture_of_stack(viewer: napari.Viewer, dock: Any) -> None:
+def picture_of_stack(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     """Show what is asked for a stack with channels."""
     planes = [simulate_nuclei((256, 256), seed=seed)[0] for seed in range(8)]
     stack = np.stack(planes).reshape(4, 2, 256, 256)
@@ -129,7 +129,7 @@ def picture_of_stack(viewer: napari.Viewer, dock: Any) -> None:
     picture(viewer, "stack")
 
 
-def picture_of_export(viewer: napari.Viewer, dock: object, folder: Path) -> None:
+def picture_of_export(viewer: napari.Viewer, dock: UNetCellsDock, folder: Path) -> None:
     """Press the export button, draw the dialog as it proposes a name, and accept it."""
 
     def look(dialog: QFileDialog) -> None:
