@@ -132,7 +132,11 @@ def test_a_model_is_shipped_with_the_words_of_its_card(tiny_model, tmp_path):
     for suffix in (".keras", ".json"):
         (shipped / f"tiny{suffix}").write_bytes(tiny_model.with_suffix(suffix).read_bytes())
     before = read_card(shipped / "tiny.keras")
-    words = {"description": "Of old.", "works_on": ("nuclei",), "license": "BSD-3-Clause"}
+    words: dict[str, Any] = {
+        "description": "Of old.",
+        "works_on": ("nuclei",),
+        "license": "BSD-3-Clause",
+    }
     replace(before, **words, scores={"val": {"ap50": 0.9}}).write()
     replace(read_card(tiny_model), date="2026-01-02").write()
 

@@ -188,7 +188,7 @@ def test_simulated_nuclei_are_recovered(diameter: float, n: int | None, width: i
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_part_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must lie between 0 and 1, not {value}"):
-        InstanceOptions(**{name: value})
+        InstanceOptions(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("smoothing", [-1.0, 21.0, float("nan")])
@@ -349,7 +349,7 @@ def test_parts_made_with_other_limits_are_refused() -> None:
     assert fragments.cells(InstanceOptions(split=0.3, min_size=3, drop_border=True)).max() == 0
     for name, value in (("smoothing", 2.0), ("cell_threshold", 0.25)):
         with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call oversegment\(\)"):
-            fragments.cells(replace(InstanceOptions(), **{name: value}))
+            fragments.cells(replace(InstanceOptions(), **{name: value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5, 3.0, 6.0, 12.0])
@@ -386,9 +386,9 @@ def slow_cells(
         lambda a, b, saddle: min(peaks[a], peaks[b]) - saddle <= round(255 * (1 - options.split)),
         lambda a, b, _: min((labels == a).sum(), (labels == b).sum()) < options.min_size,
     ):
-        for one, other in downwards:
-            a, b = int(labels[base == one][0]), int(labels[base == other][0])
-            if a != b and together(a, b, saddles[one, other]):
+        for one, two in downwards:
+            a, b = int(labels[base == one][0]), int(labels[base == two][0])
+            if a != b and together(a, b, saddles[one, two]):
                 labels[labels == b] = a
                 peaks[a] = max(peaks[a], peaks[b])
     certain = probabilities[0].astype(float) + probabilities[1]

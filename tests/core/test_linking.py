@@ -86,7 +86,7 @@ def test_ids_widen_only_when_they_must() -> None:
     apart[0, :, :200] = apart[1, :, 200:] = plane
     wide = link_planes(apart, out=apart)
     assert wide is not apart
-    assert (wide.dtype, wide.max()) == (np.uint32, 80_000)
+    assert (wide.dtype, wide.max()) == (np.dtype(np.uint32), 80_000)
     assert apart.max() == 40_000  # left as it was
 
 
@@ -107,7 +107,7 @@ def test_thresholds_out_of_range_are_refused(threshold: float) -> None:
 def test_what_is_no_labels_is_refused() -> None:
     good = np.zeros((4, 4), np.uint16)
     with pytest.raises(UserError, match=r"Plane 1 holds no labels.*float64"):
-        link_planes([good, np.zeros((4, 4))])
+        link_planes([good, np.zeros((4, 4))])  # type: ignore[list-item]
     with pytest.raises(UserError, match=r"Plane 1 holds no labels.*from -1 on"):
         link_planes([good, np.full((4, 4), -1)])
     with pytest.raises(UserError, match=r"Plane 1 has the size \(4, 5\)"):

@@ -92,7 +92,7 @@ class Recorder:
     """A lazy image that remembers what was asked of it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
+        self.shape, self.dtype = shape, np.dtype(np.float64)
         self.keys: list[Any] = []
         self.pixels = 0
 

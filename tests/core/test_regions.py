@@ -118,7 +118,8 @@ def test_what_the_run_made_is_kept(dtype: str, order: Any) -> None:
         region = review.grid[number]
         made = review.made((plane, number))
         assert made.dtype == before.dtype
-        np.testing.assert_array_equal(made, before[(*plane, *region.slices)])
+        at: tuple[int | slice, ...] = (*plane, *region.slices)
+        np.testing.assert_array_equal(made, before[at])
 
 
 @settings(deadline=None)

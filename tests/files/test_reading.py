@@ -176,7 +176,7 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "film.webp", save_all=True, append_images=frames[1:], lossless=True)
     image = read_image(tmp_path / "film.webp")
     assert (image.axes, image.data.shape) == ("YXC", (30, 20, 3))
-    assert (image.data == 10).all()
+    assert np.all(image.data[...] == 10)
 
 
 def test_the_content_decides_not_the_ending(tmp_path: Path) -> None:

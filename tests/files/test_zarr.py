@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import LazyArray, find_images, pixel_size_of, read_image
 
-FORMATS = {"0.4": 2, "0.5": 3}
+FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 SIZES = {"t": 1.0, "c": 1.0, "z": 0.75, "y": 0.5, "x": 0.25}
 

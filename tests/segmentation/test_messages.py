@@ -58,7 +58,7 @@ def test_result(cells, words):
 
 
 def test_full_memory():
-    network = FunctionNetwork(lambda batch: batch)
+    network = FunctionNetwork(lambda batch: batch.astype(np.uint8))
     said = describe_memory(MemoryFull(256, network))
     assert (
         said == f"The memory was full; the run went on in tiles of 256 pixels on {network.device}."

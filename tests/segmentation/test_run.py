@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def finished(monkeypatch, image, fixed, classes=CARD.classes):
     """Run on an image with a function as the network."""
     card = replace(CARD, classes=classes)
     function = squares_are_cells if card.makes_cells else squares_are_classes
-    engine = SimpleNamespace(open=lambda card, stop: FunctionNetwork(function))
+    engine: Any = SimpleNamespace(open=lambda card, stop: FunctionNetwork(function))
     monkeypatch.setattr(module, "find_model", lambda name: card)
     planes = Planes(image, fixed=fixed)
     stop = threading.Event()

@@ -44,11 +44,13 @@ def test_events_begin_with_the_device_and_end_with_the_result() -> None:
     segmenter = Segmenter.of(CARD, NETWORK)
     events = list(segmenter.events(planes_of(squares()), source={"path": "a.tif"}))
     assert events[0] == Opened(NETWORK.device)
+    last = events[-1]
+    assert isinstance(last, Result)
     assert [type(event) for event in events[1:]] == [Started, Progress, Separating, Result]
-    assert events[-1].details.source == {"path": "a.tif"}
-    assert events[-1].uncertainty is None
+    assert last.details.source == {"path": "a.tif"}
+    assert last.uncertainty is None
     result = segmenter.result(planes_of(squares()), Settings(min_size=150), uncertainty=True)
-    assert (events[-1].n_cells, result.n_cells) == (2, 1)
+    assert (last.n_cells, result.n_cells) == (2, 1)
     assert result.uncertainty is not None
 
 
