@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import RegionGrid, Review, State
+from napari_unet_cells.core.regions import Place, RegionGrid, Review, State
 from napari_unet_cells.corrections import autosave
 from napari_unet_cells.corrections.autosave import (
     NotSaved,
@@ -38,7 +38,13 @@ from napari_unet_cells.corrections.autosave import (
     too_much,
     when,
 )
-from napari_unet_cells.corrections.session_files import MADE, is_free, saves_in, sessions_folder
+from napari_unet_cells.corrections.session_files import (
+    MADE,
+    is_free,
+    read_header,
+    saves_in,
+    sessions_folder,
+)
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import INPUT, OURS
 
@@ -108,9 +114,10 @@ def test_what_is_restored_is_what_was_saved(dtype: str, shape: tuple[int, ...]) 
     assert back.review.approved == review.approved
     assert back.facts == FACTS
     assert back.problem == ""
+    windows: dict[Place, tuple[int | slice, ...]]
+    windows = {p: (*p[0], *review.grid[p[1]].slices) for p in review}
     assert [back.review.is_edited(p) for p in review] == [
-        not np.array_equal(review.made(p), labels[(*p[0], *review.grid[p[1]].slices)])
-        for p in review
+        not np.array_equal(review.made(p), labels[window]) for p, window in windows.items()
     ]
 
 
@@ -119,8 +126,8 @@ def test_a_save_holds_only_what_changed_since_the_last() -> None:
     labels[35, 55] = 8
     session.save(labels, review, facts=FACTS)
 
-    newest, first = saves_in(session.folder).values()  # type: ignore[arg-type]
-    tables = [autosave.read_header(path)["table"] for path in (first, newest)]
+    newest, first = saves_in(session.folder).values()
+    tables = [read_header(path)["table"] for path in (first, newest)]
 
     assert [[entry[1] for entry in table] for table in tables] == [[0], [5]]
     assert_is(restored(session), labels, review)
@@ -195,7 +202,7 @@ def test_old_files_are_deleted_and_two_bases_stay(monkeypatch: pytest.MonkeyPatc
 
 
 def _is_base(path: Path) -> bool:
-    header = autosave.read_header(path)
+    header = read_header(path)
     return len(header["table"]) == len(header["state"])
 
 
@@ -319,7 +326,7 @@ def assert_last_state_comes_back(reported: list[str]) -> None:
     assert back.problem == ""
     is_one = [np.array_equal(back.labels, state(n)) for n in (last, last + 1)]
     assert sum(is_one) == 1
-    assert not list(back.session.folder.glob(".*"))  # type: ignore[union-attr]
+    assert not list(back.session.folder.glob(".*"))
 
 
 STOPS = [
@@ -380,10 +387,10 @@ def three_saves() -> tuple[list[NDArray[Any]], Review, Session]:
 @pytest.mark.parametrize("keep", [0.0, 0.05, 0.5, 0.99])
 def test_a_truncated_save_gives_the_one_before(keep: float) -> None:
     states, review, session = three_saves()
-    newest = session.folder / "save-000003.labels"  # type: ignore[operator]
+    newest = session.folder / "save-000003.labels"
     newest.write_bytes(newest.read_bytes()[: int(keep * newest.stat().st_size)])
 
-    back = restore(session.folder)  # type: ignore[arg-type]
+    back = restore(session.folder)
 
     assert_is(back, states[1], review)
     assert "newest file of these corrections is damaged" in back.problem
@@ -397,11 +404,11 @@ def test_a_truncated_save_gives_the_one_before(keep: float) -> None:
 @pytest.mark.parametrize("position", range(0, 500, 7))
 def test_a_flipped_byte_never_gives_a_mixture(position: int) -> None:
     states, _, session = three_saves()
-    newest = session.folder / "save-000003.labels"  # type: ignore[operator]
+    newest = session.folder / "save-000003.labels"
     content = bytearray(newest.read_bytes())
     content[position % len(content)] ^= 0x55
     newest.write_bytes(content)
-    np.testing.assert_array_equal(restore(session.folder).labels, states[1])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(restore(session.folder).labels, states[1])
 
 
 def test_a_damaged_older_save_does_no_harm_to_what_does_not_need_it() -> None:
@@ -409,8 +416,8 @@ def test_a_damaged_older_save_does_no_harm_to_what_does_not_need_it() -> None:
     labels[0, 1] = 9  # the same region again
     session.save(labels, review, facts=FACTS)
     session.release()
-    (session.folder / "save-000001.labels").write_bytes(b"")  # type: ignore[operator]
-    assert_is(restore(session.folder), labels, review)  # type: ignore[arg-type]
+    (session.folder / "save-000001.labels").write_bytes(b"")
+    assert_is(restore(session.folder), labels, review)
 
 
 def test_a_file_of_another_session_is_not_mixed_in() -> None:
@@ -422,9 +429,9 @@ def test_a_file_of_another_session_is_not_mixed_in() -> None:
     labels[0, 0] = 99
     other.save(labels, review, facts=FACTS)
     first = "save-000001.labels"
-    (other.folder / first).replace(session.folder / first)  # type: ignore[operator]
+    (other.folder / first).replace(session.folder / first)
 
-    back = restore(session.folder)  # type: ignore[arg-type]
+    back = restore(session.folder)
 
     assert "newest file of these corrections is damaged" in back.problem
     assert_is(back, labels, review)  # as that session was, and nothing of the other
@@ -435,9 +442,9 @@ def test_of_a_single_damaged_save_what_is_whole_comes_back() -> None:
     labels[39, 59] = 9
     session.save(labels, review, facts=FACTS)
     session.release()
-    (session.folder / "save-000001.labels").unlink()  # type: ignore[operator]
+    (session.folder / "save-000001.labels").unlink()
 
-    back = restore(session.folder)  # type: ignore[arg-type]
+    back = restore(session.folder)
 
     expected = run()
     expected[39, 59] = 9
@@ -448,8 +455,8 @@ def test_of_a_single_damaged_save_what_is_whole_comes_back() -> None:
 def test_corrections_survive_the_loss_of_what_the_run_made() -> None:
     labels, _, session = corrected()
     session.release()
-    (session.folder / MADE).write_bytes(b"gone")  # type: ignore[operator]
-    back = restore(session.folder)  # type: ignore[arg-type]
+    (session.folder / MADE).write_bytes(b"gone")
+    back = restore(session.folder)
     assert back.labels[0, 0] == 7
     assert not back.labels[:, 20:].any()
     np.testing.assert_array_equal(back.labels[:20, :20], labels[:20, :20])
@@ -524,15 +531,15 @@ def test_a_read_only_folder_is_named(home: Path) -> None:
 
 def test_a_folder_that_was_taken_away_is_made_again() -> None:
     labels, review, session = corrected()
-    discard(session.folder)  # type: ignore[arg-type]
+    discard(session.folder)
     assert session.save(labels, review, [], FACTS)
     assert_is(restored(session), labels, review)
 
 
 def test_a_file_that_was_taken_away_is_made_up_for() -> None:
     labels, review, session = corrected()
-    (session.folder / "save-000001.labels").unlink()  # type: ignore[operator]
-    (session.folder / MADE).unlink()  # type: ignore[operator]
+    (session.folder / "save-000001.labels").unlink()
+    (session.folder / MADE).unlink()
     labels[39, 59] = 5
     session.save(labels, review, facts=FACTS)
     assert_is(restored(session), labels, review)
@@ -555,7 +562,7 @@ def test_nothing_is_written_once_somebody_else_saves_a_newer_state() -> None:
 
 def test_the_session_of_a_running_process_is_not_offered() -> None:
     _, _, session = corrected()
-    assert not is_free(session.folder)  # type: ignore[arg-type]
+    assert not is_free(session.folder)
     assert sessions() == []
     session.release()
     (summary,) = sessions()
@@ -590,7 +597,7 @@ def test_only_one_process_can_restore_a_session() -> None:
 def test_who_lost_a_session_to_another_goes_on_in_a_new_one() -> None:
     labels, review, session = corrected()
     session.release()
-    other = restore(session.folder)  # type: ignore[arg-type]
+    other = restore(session.folder)
     session.claim()
     session.save(labels, review, [], FACTS)
     assert session.folder != other.session.folder
@@ -608,7 +615,7 @@ def test_sessions_are_listed_by_date_and_leftovers_deleted() -> None:
         folder.mkdir()
     found = sessions()
     assert len(found) == 3
-    assert sorted(found, key=lambda s: s.date, reverse=True) == found  # type: ignore[arg-type,return-value]
+    assert sorted(found, key=lambda s: s.date, reverse=True) == found
     assert [empty.exists(), half.exists(), foreign.exists()] == [False, False, True]
     discard(found[0].folder)
     assert sessions() == found[1:]
@@ -630,8 +637,8 @@ def test_sentences() -> None:
 def test_an_old_session_is_kept() -> None:
     _, _, session = corrected()
     session.release()
-    for path in (session.folder, *session.folder.iterdir()):  # type: ignore[union-attr]
-        os.utime(path, (0, 0))  # type: ignore[arg-type]
+    for path in (session.folder, *session.folder.iterdir()):
+        os.utime(path, (0, 0))
     assert len(sessions()) == 1
 
 

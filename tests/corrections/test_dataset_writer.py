@@ -29,7 +29,7 @@ from napari_unet_cells.datasets.items import held_out, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.layers import metadata
-from napari_unet_cells.layers.metadata import CELLS, INPUT, OURS, REVIEW, image_id, result_metadata
+from napari_unet_cells.layers.metadata import CELLS, INPUT, OURS, REVIEW, result_metadata
 from napari_unet_cells.layers.transforms import place_of
 
 RNG = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def reviewed(
         "model": {"name": "cells", "sha256": "ab" * 32, "architecture": "mobilenet_unet"},
         "parameters": {"diameter": 24.0},
     }
-    metadata = result_metadata(role, image_id(image), provenance)
+    metadata = result_metadata(role, str(image.unique_id), provenance)
     metadata[REVIEW] = review
     return Labels(labels, f"{image.name} {role}", metadata), review
 
@@ -97,8 +97,13 @@ def pixels(*shape: int) -> NDArray[np.uint16]:
     return RNG.integers(100, 4000, shape, np.uint16)
 
 
+def approved_among(labels: Any, *layers: Any) -> Approved:
+    """Call `approved_of` with layers that have only what it asks for."""
+    return approved_of(labels, layers)
+
+
 def taken(image: Image, labels: Labels) -> Approved:
-    return approved_of(labels, [image, labels])
+    return approved_among(labels, image, labels)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -249,7 +254,7 @@ def test_labels_of_other_origin_lie_on_the_image_of_their_size(tmp_path: Path) -
     labels, review = reviewed(image, (100, 120))
     del labels.metadata[OURS]
     review.approve(((), 0))
-    list(add(tmp_path / "d", approved_of(labels, [image, other, labels])))
+    list(add(tmp_path / "d", approved_among(labels, image, other, labels)))
     assert records(tmp_path / "d")[0]["classes"] == []
 
 
@@ -271,7 +276,7 @@ def test_an_image_that_is_gone_or_of_another_size(image: Image) -> None:
     labels, review = reviewed(image, (100, 120))
     review.approve(((), 0))
     with pytest.raises(UserError, match="image of 'nuclei cells' is not open any more"):
-        approved_of(labels, [labels])
+        approved_among(labels, labels)
     image.data = pixels(90, 120)
     with pytest.raises(UserError, match="differ in size: 100 x 120 and 90 x 120 pixels"):
         taken(image, labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from napari_unet_cells.layers.transforms import describe_transform
 
 PROVENANCE = {"program": "napari-unet-cells", "classes": ["background", "cell", "boundary"]}
 
-TURNED = {
+TURNED: dict[str, Any] = {
     "scale": [0.5, 0.25], "translate": [3.0, 4.0], "rotate": [[0.8, -0.6], [0.6, 0.8]],
     "shear": [0.2], "affine": [[1.0, 0.1, 5.0], [0.0, 1.0, 6.0], [0.0, 0.0, 1.0]],
     "units": ["micrometer", "micrometer"], "axis_labels": ["y", "x"],

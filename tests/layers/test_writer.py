@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,8 +163,9 @@ def test_no_half_is_left_where_the_disk_refuses(tmp_path, cells, monkeypatch):
 
 
 def test_levels_and_five_axes_are_refused(tmp_path, cells):
+    levels: Any = [cells, cells[::2]]
     with pytest.raises(UserError, match="'a' was not saved: it has several levels"):
-        write_layer(str(tmp_path / "a"), [cells, cells[::2]], {"name": "a", "multiscale": True})
+        write_layer(str(tmp_path / "a"), levels, {"name": "a", "multiscale": True})
     with pytest.raises(UserError, match="'a' was not saved: it has 5 axes"):
         write_layer(str(tmp_path / "a"), np.zeros((1, 1, 1, 2, 2), int), {"name": "a"})
     assert content(tmp_path) == {}

@@ -22,7 +22,7 @@ a program that is killed leaves a valid dataset, and at most files that no recor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -100,7 +100,7 @@ class Unchanged:
 
 def add(
     folder: str | Path, approved: Approved, context: int = CONTEXT
-) -> Iterator[Added | Unchanged]:
+) -> Generator[Added | Unchanged, None, None]:
     """Add approved regions to a dataset, which is made where there is none.
 
     Parameters
