@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.predict import Network
 from napari_unet_cells.engine import engine as engine_module
 from napari_unet_cells.engine import opening
 from napari_unet_cells.engine import process as process_module
@@ -235,7 +236,7 @@ def batch(value: float, side: int = 4) -> NDArray[np.float32]:
     return np.full((1, side, side, 1), value, np.float32)
 
 
-def values(network: ChildNetwork, *batches: NDArray[np.float32]) -> list[int]:
+def values(network: Network, *batches: NDArray[np.float32]) -> list[int]:
     return [int(output.flat[0]) for output in network.predict(iter(batches))]
 
 

@@ -89,8 +89,10 @@ def test_alpha_widens_the_network(architectures: Any, alpha: float) -> None:
     assert model.get_layer("decoder_0b").filters == 192 * alpha
 
 
-POINTWISE = ("Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "Flip", "ReLU")
-POINTWISE += ("Rescaling",)
+POINTWISE = (
+    "Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "Flip", "ReLU",
+    "Rescaling",
+)  # fmt: skip
 
 
 def needed(tensor: Any, low: int, high: int) -> tuple[int, int]:
@@ -176,7 +178,8 @@ def test_encoder_weights_are_copied_by_name(architectures: Any, tmp_path: Path) 
 
     model = architectures.build("mobilenet_unet", 3, 3)
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
-    np.savez(tmp_path / "w.npz", **{"conv1/kernel": kernel, "of_another/kernel": kernel})
+    members: dict[str, Any] = {"conv1/kernel": kernel, "of_another/kernel": kernel}
+    np.savez(tmp_path / "w.npz", **members)
     assert (np.asarray(model.get_layer("conv1").kernel) != kernel).any()
     assert load_encoder_weights(model, tmp_path / "w.npz") == 1
     np.testing.assert_array_equal(np.asarray(model.get_layer("conv1").kernel), kernel)
@@ -203,7 +206,8 @@ def test_encoder_weights_that_do_not_fit_are_a_sentence(architectures: Any, tmp_
 
     model = architectures.build("mobilenet_unet", 3, 3)
     path = tmp_path / "w.npz"
-    np.savez(path, **{"conv1/kernel": np.zeros((3, 3, 3, 32), np.float32)})
+    members: dict[str, Any] = {"conv1/kernel": np.zeros((3, 3, 3, 32), np.float32)}
+    np.savez(path, **members)
     with pytest.raises(UserError, match=r"conv1/kernel is \(3, 3, 3, 32\) in the file.*same alpha"):
         load_encoder_weights(model, path)
     np.savez(path, something=np.zeros(3))
@@ -228,7 +232,8 @@ def test_for_other_channels_the_first_kernel_is_averaged(
     from napari_unet_cells.models.encoders import load_encoder_weights
 
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
-    np.savez(tmp_path / "w.npz", **{"conv1/kernel": kernel})
+    members: dict[str, Any] = {"conv1/kernel": kernel}
+    np.savez(tmp_path / "w.npz", **members)
     for channels in (1, 2, 5):
         model = architectures.build("mobilenet_unet", 3, channels)
         assert load_encoder_weights(model, tmp_path / "w.npz") == 1

@@ -257,7 +257,8 @@ def test_the_network_itself_must_be_an_object_of_ours(tmp_path: Path) -> None:
 
 def test_a_thousandfold_nested_configuration_is_refused_not_followed(tmp_path: Path) -> None:
     deep = "[" * 200_000 + "]" * 200_000
-    path = write_model(tmp_path / "m.keras", **{"config.json": deep})
+    members: dict[str, Any] = {"config.json": deep}
+    path = write_model(tmp_path / "m.keras", **members)
     with pytest.raises(UserError, match="damaged"):
         read_card(path)
 
@@ -276,7 +277,8 @@ def test_a_thousandfold_nested_configuration_is_refused_not_followed(tmp_path: P
     ],
 )
 def test_other_members_are_refused(tmp_path: Path, member: str) -> None:
-    path = write_model(tmp_path / "m.keras", **{member: "x"})
+    members: dict[str, Any] = {member: "x"}
+    path = write_model(tmp_path / "m.keras", **members)
     with pytest.raises(UserError, match=f"contains {member}"):
         read_card(path)
 
@@ -298,7 +300,8 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(UserError, match=r"compressed config\.json"):
         read_card(path)
-    write_model(path, **{"config.json": " " * (model_file.MAX_CONFIG_BYTES + 1)})
+    members: dict[str, Any] = {"config.json": " " * (model_file.MAX_CONFIG_BYTES + 1)}
+    write_model(path, **members)
     with pytest.raises(UserError, match="more than 10 MB"):
         read_card(path)
 
@@ -351,7 +354,8 @@ def test_a_cut_off_model_is_damaged(tmp_path: Path, percent: int) -> None:
 
 
 def test_a_flipped_byte_in_the_weights_is_noticed(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "m.keras", **{"model.weights.h5": "0123456789"})
+    members: dict[str, Any] = {"model.weights.h5": "0123456789"}
+    path = write_model(tmp_path / "m.keras", **members)
     path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123456780"))
     with pytest.raises(UserError, match=r"damaged \(model\.weights\.h5\)"):
         read_card(path)
@@ -547,7 +551,7 @@ def test_weights_that_read_other_files_are_refused(
     import h5py
 
     with zipfile.ZipFile(tiny_model) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+        members: dict[str, Any] = {name: archive.read(name) for name in archive.namelist()}
     weights = tmp_path / "w.h5"
     weights.write_bytes(members["model.weights.h5"])
     secret = tmp_path / "secret.h5"

@@ -56,7 +56,7 @@ def test_a_teacher_without_a_share_changes_nothing(distance: bool) -> None:
     from napari_unet_cells.training.loss import make_loss, soften
 
     targets, logits = (TARGETS, LOGITS) if distance else (CLASSES, LOGITS[..., :3])
-    soft = soften(targets, RNG.normal(size=logits.shape), distance, share=0.0)
+    soft = soften(targets, RNG.normal(size=logits.shape).astype(np.float32), distance, share=0.0)
     assert soft.shape == logits.shape
     hard = np.asarray(make_loss(distance)(targets, logits))
     np.testing.assert_allclose(

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def test_crops_that_the_memory_has_no_room_for_are_not_asked_for_again():
             raise OutOfMemory
         return 0.5
 
-    work = SimpleNamespace(tuner=SimpleNamespace(step=step), most=8)
+    work: Any = SimpleNamespace(tuner=SimpleNamespace(step=step), most=8)
     batch = (np.zeros((8, 4, 4, 1)), np.zeros((8, 4, 4)), np.ones((8, 4, 4)))
     assert [_Retraining._step(work, batch, 0.0) for _ in range(2)] == [0.5, 0.5]
     assert asked == [8, 4, 2, 2]

@@ -137,7 +137,7 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
     gpu: None, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little = SimpleNamespace(available=0)
-    monkeypatch.setattr(device.psutil, "virtual_memory", lambda: little)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: little)
     network = open_network(find_model(tiny_model))
     assert network.device == "GPU, Imaginary 9000"
     assert not network.on_cpu
@@ -232,7 +232,7 @@ def test_tiles_on_the_cpu_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -
         found = []
         for gigabytes in (0, 1, 2, 64):
             free = SimpleNamespace(available=gigabytes << 30)
-            monkeypatch.setattr(device.psutil, "virtual_memory", lambda free=free: free)
+            monkeypatch.setattr("psutil.virtual_memory", lambda free=free: free)
             found.append(device._max_tile(card))
         return found
 

@@ -108,7 +108,7 @@ def test_the_loss_is_that_of_keras(torch: Any, distance: bool, soft: bool) -> No
         targets = targets[..., 0]
     logits = rng.normal(0, 2, (2, 48, 80, 3 + distance)).astype(np.float32)
     if soft:
-        targets = soften(targets, rng.normal(0, 2, logits.shape), distance, 0.5).astype(np.float32)
+        targets = soften(targets, rng.normal(0, 2, logits.shape).astype(np.float32), distance, 0.5)
     expected = np.asarray(make_loss(distance, soft)(targets, logits))
 
     loss = make_torch_loss(torch, distance, soft)(torch.tensor(targets), torch.tensor(logits))
@@ -148,7 +148,7 @@ def test_a_training_resumes_with_its_optimizer_and_makes_a_keras_model(
     from napari_unet_cells.training.trainer import Trainer
 
     first = Trainer([plane()], [plane()], options(minutes=5), tmp_path)
-    run = first.run(checkpoint_every=1e9)
+    run: Any = first.run(checkpoint_every=1e9)
     taken = list(itertools.islice(run, 3))
     run.close()
     assert [event.step for event in taken] == [1, 2, 3]
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_the_other_engine_is_refused_with_a_sentence(tmp_path: P
     from napari_unet_cells.training.trainer import Trainer
 
     ours = replace(options(minutes=5), engine="tensorflow")
-    run = Trainer([plane()], [], ours, tmp_path).run(checkpoint_every=1e9)
+    run: Any = Trainer([plane()], [], ours, tmp_path).run(checkpoint_every=1e9)
     next(run)
     run.close()
     state = json.loads((tmp_path / "state.json").read_text())

@@ -14,7 +14,8 @@ import pytest
 import tifffile
 
 from napari_unet_cells.core.regions import RegionGrid, Review
-from napari_unet_cells.corrections.autosave import restore, session_of, sessions, sessions_folder
+from napari_unet_cells.corrections.autosave import restore, session_of, sessions
+from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,

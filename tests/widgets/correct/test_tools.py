@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,7 +296,7 @@ def test_a_line_is_seen_while_it_is_drawn_and_escape_gives_it_up(form, cells, ha
     assert form._trace is None
     hand.move(cells, (20, 20))
     hand.move(cells, (35, 20))
-    trace = form._trace
+    trace: Any = form._trace
     assert trace.isVisible()
     assert trace.geometry() == hand.canvas.native.rect()
     picture = trace.grab().toImage()

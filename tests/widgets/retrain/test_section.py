@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ class PretendedEngine:
     def __init__(self, made: Path | None = None, problem: str = "") -> None:
         self.made, self.problem = made, problem
         self.prepared: list[str] = []
-        self.requests: list[dict] = []
+        self.requests: list[dict[str, Any]] = []
         self.scores: tuple[float | None, float | None] = (0.4, 0.6)
 
     def prepare(self, base: str, stop: threading.Event) -> None:
@@ -75,7 +76,7 @@ def section(make_napari_viewer, home, qtbot):
     from napari_unet_cells.widgets.retrain.section import RetrainSection
 
     viewer = make_napari_viewer(show=True)
-    engine = PretendedEngine(home / "models" / "tiny-2.keras")
+    engine: Any = PretendedEngine(home / "models" / "tiny-2.keras")
     section = RetrainSection(viewer, engine)
     viewer.window.add_dock_widget(section, name="retrain")
     return section
