@@ -16,8 +16,6 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_unet_cells.core.metrics import (
     THRESHOLDS,
-    ImageScore,
-    bootstrap_intervals,
     compare,
     compare_classes,
     found_cells,
@@ -367,48 +365,6 @@ def test_classes_against_brute_force(truth: Labels, prediction: Labels) -> None:
         either = ((truth == value) | (prediction == value)).sum()
         both = ((truth == value) & (prediction == value)).sum()
         assert iou[name] == (both / either if either else None)
-
-
-def image_score(n_true: int, n_predicted: int, tp: int, both: int, either: int) -> ImageScore:
-    return ImageScore(n_true, n_predicted, (tp,) * len(THRESHOLDS), 0.0, both, either, both)
-
-
-def test_intervals_hold_the_score_and_come_again_with_the_seed() -> None:
-    rng = np.random.default_rng(0)
-    images = [
-        image_score(20, 18, int(tp), int(both), 500)
-        for tp, both in zip(rng.integers(8, 18, 30), rng.integers(300, 480, 30), strict=True)
-    ]
-    summary, intervals = summarize(images), bootstrap_intervals(images)
-    for name, score in (("ap50", summary.ap50), ("ap75", summary.ap75), ("iou", summary.iou)):
-        low, high = intervals[name]
-        assert low < score < high
-        assert high - low < 0.2
-    assert bootstrap_intervals(images) == intervals
-    assert bootstrap_intervals(images, seed=1) != intervals
-    # Four times as many images of the same kind halve the interval.
-    low, high = bootstrap_intervals(images * 4)["ap50"]
-    assert (high - low) / np.subtract(*intervals["ap50"][::-1]) == pytest.approx(0.5, abs=0.1)
-
-
-def test_intervals_of_a_good_and_a_bad_image() -> None:
-    # Drawn are both the good one, both the bad one (a quarter of the sets each) or one of each.
-    images = [image_score(10, 10, 10, 100, 100), image_score(10, 10, 0, 0, 100)]
-    assert summarize(images).ap50 == pytest.approx(1 / 3)
-    assert bootstrap_intervals(images) == dict.fromkeys(("ap50", "ap75", "iou"), (0.0, 1.0))
-    # A bad image with few cells counts for little, because counts are summed before dividing.
-    images = [image_score(1000, 1000, 1000, 100, 100)] * 9 + [image_score(1, 1, 0, 0, 100)]
-    assert bootstrap_intervals(images)["ap50"][0] > 0.99
-    assert bootstrap_intervals(images)["iou"][0] < 0.8
-
-
-def test_intervals_of_one_image_and_of_none() -> None:
-    one = image_score(4, 4, 3, 60, 100)
-    assert bootstrap_intervals([one])["ap50"] == (0.6, 0.6)
-    assert bootstrap_intervals([one])["iou"] == (0.6, 0.6)
-    assert bootstrap_intervals([image_score(0, 0, 0, 0, 0)])["ap50"] == (1.0, 1.0)
-    with pytest.raises(UserError, match="no image was scored"):
-        bootstrap_intervals([])
 
 
 def test_cells_that_were_found_are_told_in_the_order_of_their_ids() -> None:

@@ -31,9 +31,6 @@ from napari_unet_cells.segmentation.pipeline import Progress, Settings
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Segmenter, link_axis
 
-#: For `Request.plane`: every plane of a stack.
-ALL_PLANES = "all"
-
 
 @dataclass(frozen=True)
 class Request:

@@ -263,54 +263,6 @@ def summarize(scores: Iterable[ImageScore]) -> Summary:
     )
 
 
-def bootstrap_intervals(
-    scores: Sequence[ImageScore], resamples: int = 2000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Bootstrap confidence intervals of the scores of a set, over its images.
-
-    Images are drawn with replacement, as many as there are, and the counts of each such set are
-    summed before anything is divided, as `summarize` does. The limits are the percentiles 2.5
-    and 97.5 of what comes out (Efron, "Bootstrap methods", Annals of Statistics 7, 1979); of one
-    image both are its score. `scipy.stats.bootstrap` gives the same and refuses one image.
-
-    Parameters
-    ----------
-    scores : sequence of ImageScore
-    resamples : int
-        How many sets are drawn.
-    seed : int
-        The same one gives the same limits.
-
-    Returns
-    -------
-    dict
-        Keys "ap50", "ap75" and "iou"; each a lower and an upper limit.
-
-    Raises
-    ------
-    UserError
-        If there is no image at all.
-    """
-    if not scores:
-        raise UserError("There is nothing to summarize: no image was scored.")
-    at50, at75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
-    counts = np.array(
-        [
-            (s.tp[at50], s.tp[at75], s.n_true + s.n_predicted, s.pixels_both, s.pixels_either)
-            for s in scores
-        ]
-    )
-    drawn = np.random.default_rng(seed).integers(0, len(scores), (resamples, len(scores)))
-    tp50, tp75, cells, both, either = counts[drawn].sum(axis=1).T
-    parts = {"ap50": (tp50, cells - tp50), "ap75": (tp75, cells - tp75), "iou": (both, either)}
-    intervals = {}
-    for name, (good, whole) in parts.items():
-        values = np.where(whole > 0, good / np.maximum(whole, 1), 1.0)
-        low, high = np.percentile(values, (2.5, 97.5))
-        intervals[name] = (float(low), float(high))
-    return intervals
-
-
 def found_cells(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.bool_]:
     """Tell which cells of the truth have a partner of IoU >= 0.5.
 
