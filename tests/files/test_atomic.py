@@ -16,7 +16,14 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, atomic_write, write_json, write_labels
+from napari_unet_cells.files import (
+    FileExists,
+    atomic_write,
+    refuse_existing,
+    write_json,
+    write_labels,
+    write_together,
+)
 
 
 def disks(n: int, dtype: str = "uint16") -> NDArray[Any]:
@@ -183,3 +190,42 @@ def test_a_link_stays_a_link_and_rights_stay(old: Path) -> None:
     assert link.is_symlink()
     assert old.read_text() == "new"
     assert stat.S_IMODE(old.stat().st_mode) == 0o640
+
+
+def test_existing_files_are_refused_before_the_work(tmp_path: Path) -> None:
+    there = tmp_path / "a.csv"
+    refuse_existing([there, tmp_path / "b.csv"])
+    there.write_bytes(b"old")
+    with pytest.raises(FileExists, match=r"a\.csv exists already") as caught:
+        refuse_existing([tmp_path / "b.csv", str(there)])
+    assert caught.value.path == there
+    refuse_existing([there], overwrite=True)
+
+
+@pytest.mark.parametrize("error", [UserError("full"), MemoryError(), KeyboardInterrupt()])
+def test_files_that_belong_together_appear_together(tmp_path: Path, error: BaseException) -> None:
+    first, second = tmp_path / "a.tif", tmp_path / "a.json"
+    with write_together((first, second)) as written:
+        for path in (first, second):
+            path.write_bytes(b"1")
+            written.append(path)
+    assert written == [first, second]
+    entered = False
+    with pytest.raises(FileExists), write_together((tmp_path / "c", second)):
+        entered = True
+    assert not entered
+
+    first.unlink()
+    other = tmp_path / "b.tif"
+    with (  # noqa: PT012
+        pytest.raises(type(error)),
+        write_together((first, second, other), overwrite=True) as written,
+    ):
+        for path in (first, second):
+            path.write_bytes(b"2")
+            written.append(path)
+        other.write_bytes(b"of another program")
+        raise error
+    assert not first.exists()
+    assert second.read_bytes() == b"2"  # it was there before
+    assert other.exists()  # nobody said that it was written here

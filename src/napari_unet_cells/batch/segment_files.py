@@ -21,9 +21,11 @@ from napari_unet_cells.files import (
     Image,
     make_folder,
     read_image,
+    refuse_existing,
     write_json,
     write_labels,
     write_table,
+    write_together,
 )
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -181,9 +183,8 @@ class _File:
     request: Request
 
     def segment(self, segmenter: Segmenter) -> Iterator[PixelsDone | FileDone]:
-        if not self.request.overwrite:
-            for existing in filter(Path.exists, _result_paths(self.target, self.card)):
-                raise FileExists(existing)  # before the network runs for nothing
+        # Before the network runs for nothing.
+        refuse_existing(_result_paths(self.target, self.card), self.request.overwrite)
         image = read_image(self.path)
         planes, axes = self._planes(image)
         source: dict[str, Any] = {
@@ -225,8 +226,7 @@ class _File:
         size, unit = image.pixel_size, image.unit
         if size is None and self.request.pixel_size is not None:
             size, unit = (self.request.pixel_size,) * 2, "micrometer"
-        written: list[Path] = []
-        try:
+        with write_together(_result_paths(self.target, self.card), overwrite) as written:
             for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
                 if labels is None:
                     continue
@@ -252,11 +252,6 @@ class _File:
                 "files": [path.name for path in written],
             }
             written.append(write_json(f"{self.target}.json", record, overwrite=overwrite))
-        except UserError:
-            if not overwrite:  # a half would be in the way of the next run
-                for path in written:
-                    path.unlink(missing_ok=True)
-            raise
         return tuple(written)
 
     def _place(self, axes: str) -> dict[str, Any]:

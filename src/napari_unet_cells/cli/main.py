@@ -21,6 +21,7 @@ from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import train as cli_train
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.atomic import FileExists
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.segmentation.tta import QUALITIES
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
+    except FileExists as error:
+        print(f"{error.path} exists and was kept; --overwrite replaces it.", file=sys.stderr)
+        return BAD_INPUT
     except UserError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -287,14 +291,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from napari_unet_cells.datasets.items import read_items
     from napari_unet_cells.engine.opening import open_network
-    from napari_unet_cells.files import write_json
+    from napari_unet_cells.files import refuse_existing, write_json
+    from napari_unet_cells.files.records import json_path
     from napari_unet_cells.models.catalogue import find_model
     from napari_unet_cells.segmentation.pipeline import Settings
     from napari_unet_cells.training.evaluate import evaluate, report, summarize_by_kind
 
     card = find_model(options.model)
-    if options.output is not None and options.output.exists() and not options.overwrite:
-        raise UserError(f"{options.output} exists and was kept; --overwrite replaces it.")
+    if options.output is not None:
+        refuse_existing([json_path(options.output)], options.overwrite)
     items = read_items(options.data, None if options.split == "all" else options.split)
     settings = Settings(quality=options.quality)
     events = evaluate(items, open_network(card), card, settings)

@@ -16,11 +16,12 @@ from napari_unet_cells.core.measure import measure
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
 from napari_unet_cells.files import (
-    FileExists,
     atomic_write,
+    refuse_existing,
     write_json,
     write_labels,
     write_table,
+    write_together,
 )
 from napari_unet_cells.files.atomic import with_ending
 from napari_unet_cells.files.pixels import write_pixels
@@ -212,27 +213,21 @@ def _mask_targets(path: Path) -> tuple[Path, ...]:
 def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
     """Write the mask as TIFF, and a JSON with transform and provenance beside it."""
     mask, record = _mask_targets(path)
-    if not overwrite:
-        for existing in filter(Path.exists, (mask, record)):
-            raise FileExists(existing)  # before one of the two is written
-    was_there = mask.exists()
-    write_labels(
-        mask,
-        export.labels,
-        axes=export.axes,
-        pixel_size=(export.size.y, export.size.x),
-        unit=export.size.unit,
-        z_step=export.z_step,
-        provenance=export.record,
-        overwrite=overwrite,
-    )
-    try:
-        write_json(record, export.record, overwrite=overwrite)
-    except UserError:
-        if not was_there:
-            mask.unlink(missing_ok=True)  # a mask without its record is half an export
-        raise
-    return mask, record
+    with write_together((mask, record), overwrite) as written:
+        written.append(
+            write_labels(
+                mask,
+                export.labels,
+                axes=export.axes,
+                pixel_size=(export.size.y, export.size.x),
+                unit=export.size.unit,
+                z_step=export.z_step,
+                provenance=export.record,
+                overwrite=overwrite,
+            )
+        )
+        written.append(write_json(record, export.record, overwrite=overwrite))
+    return tuple(written)
 
 
 def _table_targets(path: Path) -> tuple[Path, ...]:
@@ -241,8 +236,7 @@ def _table_targets(path: Path) -> tuple[Path, ...]:
 
 def _write_table(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
     """Measure the cells and write one row for each."""
-    if not overwrite and table_path(path).exists():
-        raise FileExists(table_path(path))  # before all is measured
+    refuse_existing(_table_targets(path), overwrite)  # before all is measured
     size = export.size
     table = measure(
         export.labels, export.channels or None, (size.y, size.x), size.unit, export.axes
@@ -264,26 +258,19 @@ def _write_pair(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]
             "the mask alone."
         )
     image, mask = _pair_targets(path)
-    if not overwrite:
-        for existing in filter(Path.exists, (image, mask)):
-            raise FileExists(existing)  # before one of the two is written
-    was_there = image.exists()
-    size = (export.size.y, export.size.x)
-    pixels, axes = _stacked(export)
     place: dict[str, Any] = {
-        "pixel_size": size,
+        "pixel_size": (export.size.y, export.size.x),
         "unit": export.size.unit,
         "z_step": export.z_step,
         "overwrite": overwrite,
     }
-    write_pixels(image, pixels, axes=axes, **place)
-    try:
-        write_labels(mask, export.labels, axes=export.axes, provenance=export.record, **place)
-    except UserError:
-        if not was_there:
-            image.unlink(missing_ok=True)  # an image without its mask is half an export
-        raise
-    return image, mask
+    with write_together((image, mask), overwrite) as written:
+        pixels, axes = _stacked(export)
+        written.append(write_pixels(image, pixels, axes=axes, **place))
+        written.append(
+            write_labels(mask, export.labels, axes=export.axes, provenance=export.record, **place)
+        )
+    return tuple(written)
 
 
 def _stacked(export: Export) -> tuple[NDArray[Any], str]:

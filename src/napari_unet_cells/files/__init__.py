@@ -13,7 +13,13 @@ Every mistake of the user and every refusal of the disk becomes a `UserError`: a
 sentence that names the file, what is wrong with it, and the way out.
 """
 
-from napari_unet_cells.files.atomic import FileExists, atomic_write, make_folder
+from napari_unet_cells.files.atomic import (
+    FileExists,
+    atomic_write,
+    make_folder,
+    refuse_existing,
+    write_together,
+)
 from napari_unet_cells.files.find import find_images
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.labels import read_provenance, write_labels
@@ -35,7 +41,9 @@ __all__ = [
     "pixel_size_of",
     "read_image",
     "read_provenance",
+    "refuse_existing",
     "write_json",
     "write_labels",
     "write_table",
+    "write_together",
 ]

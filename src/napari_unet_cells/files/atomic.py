@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,6 +37,56 @@ class FileExists(UserError):
             f"{self.path.name} exists already in {self.path.absolute().parent} and was left "
             "as it is. Choose another name, or allow it to be replaced."
         )
+
+
+def refuse_existing(targets: Iterable[PathLike], overwrite: bool = False) -> None:
+    """Refuse to replace files, before time is spent on what would replace them.
+
+    Parameters
+    ----------
+    targets : iterable of str or os.PathLike
+        With their endings.
+    overwrite : bool
+        They may be replaced.
+
+    Raises
+    ------
+    FileExists
+        For the first target that exists, unless `overwrite`.
+    """
+    if overwrite:
+        return
+    for target in targets:
+        if os.path.exists(target):
+            raise FileExists(target)
+
+
+@contextlib.contextmanager
+def write_together(targets: Iterable[PathLike], overwrite: bool = False) -> Iterator[list[Path]]:
+    """Write files that belong together: all of them, or none that was not there before.
+
+    Yields a list to which the block adds each file once it is whole. If the block raises, those
+    among them that are new are removed: half a result would be in the way of the next one::
+
+        with write_together((mask, record)) as written:
+            written.append(write_labels(mask, labels, provenance=made))
+            written.append(write_json(record, made))
+
+    Raises
+    ------
+    FileExists
+        Where a target exists and `overwrite` is False; nothing is written then.
+    """
+    paths = [Path(target) for target in targets]
+    refuse_existing(paths, overwrite)
+    before = {path for path in paths if path.exists()}
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in set(written) - before:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

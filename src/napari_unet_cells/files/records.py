@@ -40,11 +40,16 @@ def write_json(path: PathLike, mapping: Mapping[str, Any], overwrite: bool = Fal
     UserError
         If it cannot be written; an older file stays whole.
     """
-    target = with_ending(path, frozenset({".json"}), ".json")
+    target = json_path(path)
     text = json.dumps(jsonable(mapping), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(target, overwrite) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return target
+
+
+def json_path(path: PathLike) -> Path:
+    """Path that `write_json` writes to: with ``.json`` where it is missing."""
+    return with_ending(path, frozenset({".json"}), ".json")
 
 
 def jsonable(value: Any) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import write_json, write_labels
+from napari_unet_cells.files import write_json, write_labels, write_together
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
 from napari_unet_cells.layers.export_source import (
     export_record,
@@ -62,23 +62,21 @@ def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> l
     size = PixelSize(abs(size.y), abs(size.x), size.unit)  # a mirrored layer
     record = export_record(source, size)
     mask, replaces = _target(Path(path))
-    write_labels(
-        mask,
-        source.labels,
-        axes=source.axes,
-        pixel_size=(size.y, size.x),
-        unit=size.unit,
-        z_step=plane_step(source, size),
-        provenance=record,
-        overwrite=replaces,
-    )
-    try:
-        beside = write_json(mask.with_suffix(".json"), record, overwrite=replaces)
-    except UserError:
-        if not replaces:
-            mask.unlink(missing_ok=True)  # a mask without its record is half a save
-        raise
-    return [str(mask), str(beside)]
+    with write_together((mask, mask.with_suffix(".json")), replaces) as written:
+        written.append(
+            write_labels(
+                mask,
+                source.labels,
+                axes=source.axes,
+                pixel_size=(size.y, size.x),
+                unit=size.unit,
+                z_step=plane_step(source, size),
+                provenance=record,
+                overwrite=replaces,
+            )
+        )
+        written.append(write_json(mask.with_suffix(".json"), record, overwrite=replaces))
+    return [str(path) for path in written]
 
 
 def _layer(data: ImageArray, attributes: Mapping[str, Any]) -> SavedLayer:

@@ -19,7 +19,7 @@ from napari_unet_cells.core.resample import resize_labels, scaled_shape
 from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, make_folder
+from napari_unet_cells.files import make_folder, refuse_existing
 from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard, read_card
 from napari_unet_cells.models.catalogue import save_model
@@ -137,11 +137,8 @@ def _check_output(
     if not output.parent.is_dir():
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
     folder = Path(checkpoint or output.with_suffix(".checkpoint"))
-    if not replace_old:
-        ours = [output.with_suffix(end) for end in (".keras", ".json", ".csv", ".png")]
-        ours.append(folder / "state.json")
-        for existing in filter(Path.exists, ours):
-            raise FileExists(existing)  # before the training, not after
+    ours = [output.with_suffix(end) for end in (".keras", ".json", ".csv", ".png")]
+    refuse_existing([*ours, folder / "state.json"], replace_old)  # before the training, not after
     make_folder(output.parent)
     return output, folder
 
