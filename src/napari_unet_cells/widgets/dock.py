@@ -18,6 +18,7 @@ from napari_unet_cells.widgets.opening import open_drops
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
 from napari_unet_cells.widgets.retrain.section import RetrainSection
 from napari_unet_cells.widgets.section import Section
+from napari_unet_cells.widgets.segment.channels import chosen_plane
 from napari_unet_cells.widgets.segment.section import SegmentSection
 from napari_unet_cells.widgets.wiring import Wired
 
@@ -124,9 +125,10 @@ class UNetCellsDock(Wired, QWidget):
     def _paint_classes(self) -> None:
         dialog = ClassesDialog(self)
         if dialog.exec():
-            form = self.segment.image_form
-            shown = None if form.layer is None else form.stack_form.shown(form.layer)
-            add_strokes_layer(self._viewer, form.layer, dialog.classes, shown)
+            values = self.segment.values
+            image, all_planes = values.image, values.stack.all_planes
+            shown = None if image is None else chosen_plane(self._viewer, image, all_planes)
+            add_strokes_layer(self._viewer, image, dialog.classes, shown)
 
     def _warm_up(self, folded: bool) -> None:
         """Make the network ready for retraining while the user fills in the form."""

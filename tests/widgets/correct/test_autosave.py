@@ -519,7 +519,7 @@ def test_another_image_in_its_place_is_said(qtbot, viewer, kept, banner, warning
 def test_a_channel_is_split_off_again(
     qtbot, viewer, make_napari_viewer, start, tmp_path, open_banner, warnings
 ):
-    from napari_unet_cells.widgets.segment.stack_form import StackChoice, split_channels
+    from napari_unet_cells.widgets.segment.channels import split_channels
 
     path = tmp_path / "two.tif"
     data = np.arange(2 * 60 * 90, dtype=np.uint16).reshape(2, 60, 90)
@@ -527,7 +527,7 @@ def test_a_channel_is_split_off_again(
     other = make_napari_viewer()
     saving = start(other)
     (image,) = other.open(str(path), plugin="napari")
-    channel = split_channels(other, image, StackChoice(0, 1))
+    channel = split_channels(other, image, 0, 1)
     channel.scale = (0.25, 0.25)
     paint(add(other, image=channel, **place_of(channel)), 40, 60)
     saving.close()

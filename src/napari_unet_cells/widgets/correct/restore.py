@@ -35,7 +35,7 @@ from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import CLASSES, INPUT, OURS, REVIEW, file_of, image_id, tell
 from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.selection import image_layers
-from napari_unet_cells.widgets.segment.stack_form import StackChoice, split_channels
+from napari_unet_cells.widgets.segment.channels import split_channels
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def _open_channel(
         if axis is None:
             continue
         before = set(viewer.layers)
-        image = split_channels(viewer, layer, StackChoice(axis, channel))
+        image = split_channels(viewer, layer, axis, channel)
         for made in set(viewer.layers) - before:
             _put(made, described, told)
         return image

@@ -50,7 +50,7 @@ class ImageForm(QWidget):
         self.pixel_size.setRange(0.0, 1000.0)
         self.pixel_size.setSpecialValueText("unknown")
         self.pixel_size.setEnabled(False)
-        self.stack_form = StackForm(viewer)
+        self.stack_form = StackForm()
         form = QFormLayout()
         form.addRow("Image", self.image_box)
         form.addRow("Pixel size", self.pixel_size)

@@ -28,7 +28,6 @@ from qtpy.QtWidgets import (
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.engine.engine import Engine
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
@@ -39,7 +38,7 @@ from napari_unet_cells.segmentation.messages import (
     describe_progress,
     describe_result,
 )
-from napari_unet_cells.segmentation.pipeline import Event, Progress, Separating, Settings, Started
+from napari_unet_cells.segmentation.pipeline import Event, Progress, Separating, Started
 from napari_unet_cells.segmentation.result import Adjustable
 from napari_unet_cells.segmentation.run import Adjusted, Finished, adjust, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
@@ -47,11 +46,12 @@ from napari_unet_cells.settings import preferences, remember
 from napari_unet_cells.widgets.about import AboutDialog, tooltip
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
+from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.results import ResultLayers, preload
-from napari_unet_cells.widgets.segment.stack_form import split_channels
+from napari_unet_cells.widgets.segment.values import SegmentValues
 from napari_unet_cells.widgets.wiring import Wired
-from napari_unet_cells.widgets.worker import Worker
+from napari_unet_cells.widgets.worker import Job, Worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -304,11 +304,12 @@ class SegmentSection(Wired, QWidget):
         self._before = None
         if compare and self._results is not None and self._results.adjustable:
             self._before = self._results.cells.data
-        try:
-            job = self._job()
-        except UserError as error:
-            self._warn(str(error))
+        values = self.values
+        problem = values.problem()
+        if problem is not None:
+            self._warn(problem)
             return
+        job = self._job(values, self._split(values))
         self._adjustable, self._remark = (), ""
         self.progress.setValue(0)
         self.progress.setFormat("")
@@ -318,37 +319,39 @@ class SegmentSection(Wired, QWidget):
         self.worker.start(job)
         self._show_running(True)
 
-    def _job(self) -> Any:
-        layer, stack_form = self.image_form.layer, self.image_form.stack_form
-        if layer is None:
-            raise UserError(
-                "There is no image to segment. Open one: File > Open Files, or drop a file on "
-                "the window."
-            )
-        if not self.model_box.currentText():
-            raise UserError("No model is installed. Install the package again.")
-        choice, memory = stack_form.choice, stack_form.memory
-        if choice.channel_axis is not None:
-            all_planes = choice.all_planes
-            layer = split_channels(self._viewer, layer, choice)
-            stack_form.set_planes(all_planes, choice.link)
-        shown = stack_form.shown(layer)
-        planes = planes_for(layer, shown)
-        self._results = ResultLayers(self._viewer, layer, shown)
-        self._link = choice.link
-        diameter = self.diameter_box.value()
-        settings = Settings(
-            diameter=float(diameter) if diameter else None,
-            link=choice.link,
-            quality="high" if self.quality_box.isChecked() else "normal",
+    @property
+    def values(self) -> SegmentValues:
+        """Image, model and options that a press of the button would take now."""
+        return SegmentValues(
+            self.image_form.layer,
+            self.image_form.stack_form.values,
+            self.model_box.currentText(),
+            self.diameter_box.value(),
+            self.quality_box.isChecked(),
         )
-        source = describe_source(layer, shown)
-        name = self.model_box.currentText()
+
+    def _split(self, values: SegmentValues) -> Any:
+        """Split the channels where the user chose one, and give its layer; else the image."""
+        axis = values.stack.channel_axis
+        if axis is None:
+            return values.image
+        layer = split_channels(self._viewer, values.image, axis, values.stack.channel)
+        # The form shows the new layer, and what it had for another image of as many axes.
+        self.image_form.stack_form.set_planes(values.stack.all_planes, values.stack.link)
+        return layer
+
+    def _job(self, values: SegmentValues, layer: Any) -> Job:
+        """Prepare the run: planes to read, and where their results lie."""
+        stack, settings = values.stack, values.settings
+        shown = chosen_plane(self._viewer, layer, stack.all_planes)
+        planes, source = planes_for(layer, shown), describe_source(layer, shown)
+        self._results = ResultLayers(self._viewer, layer, shown)
+        self._link = stack.link
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
-            if memory:
-                remember(memory, choice.channel_axis)
-            yield from run(self.engine, name, planes, settings, source, stop)
+            if stack.memory:
+                remember(stack.memory, stack.channel_axis)
+            yield from run(self.engine, values.model, planes, settings, source, stop)
 
         return job
 

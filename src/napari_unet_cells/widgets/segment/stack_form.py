@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
 
 from napari_unet_cells.layers.image_planes import StackAxis, stack_axes
-from napari_unet_cells.layers.metadata import file_of, tell
-from napari_unet_cells.layers.transforms import place_without
 from napari_unet_cells.settings import recall
-
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
+from napari_unet_cells.widgets.segment.values import StackValues, channel_memory
 
 #: An axis longer than this holds no channels.
 MOST_CHANNELS = 64
 
 
-@dataclass(frozen=True)
-class StackChoice:
-    """Channel and planes that the user chose.
-
-    Attributes
-    ----------
-    channel_axis : int or None
-        Axis of the layer that holds channels.
-    channel : int
-        The one to segment.
-    all_planes : bool
-        Else the plane that is shown.
-    link : int or None
-        Axis, among those that are left without the channels, along which cells keep their id.
-    """
-
-    channel_axis: int | None = None
-    channel: int = 0
-    all_planes: bool = False
-    link: int | None = None
-
-
 class StackForm(QWidget):
-    """Shown for images with more axes than height and width.
+    """Shown for images with more axes than height and width."""
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    """
-
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._viewer = viewer
         self._axes: tuple[StackAxis, ...] = ()
         self.channel_box = QComboBox()
         self.channel_box.setToolTip(
@@ -115,7 +82,7 @@ class StackForm(QWidget):
         named = [axis.axis for axis in self._axes if axis.is_channel]
         if named or not self._axes:
             return named[0] if named else None
-        chosen = recall(_memory(self._axes))
+        chosen = recall(channel_memory(self._axes))
         return chosen if isinstance(chosen, int) else None
 
     def _fill_planes(self, *_: object) -> None:
@@ -123,10 +90,8 @@ class StackForm(QWidget):
         self.channel_spin.setVisible(channel is not None)
         if channel is not None:
             self.channel_spin.setMaximum(self._axes[channel].length - 1)
-        left = [axis for axis in self._axes if axis.axis != channel]
-        n = 1
-        for axis in left:
-            n *= axis.length
+        stack = StackValues(self._axes, channel)
+        n = stack.n_planes
         all_planes = self.planes_box.currentIndex() == 1
         self.planes_box.clear()
         self.planes_box.addItems(["the one that is shown", f"all {n} planes"][: 2 if n > 1 else 1])
@@ -134,7 +99,7 @@ class StackForm(QWidget):
         self.planes_box.setEnabled(n > 1)
         self.link_box.clear()
         self.link_box.addItem("no", None)
-        for position, axis in enumerate(left):
+        for position, axis in enumerate(stack.left):
             if axis.length > 1:
                 self.link_box.addItem(f"along axis {axis.label} ({axis.length})", position)
         self._show_link()
@@ -143,12 +108,13 @@ class StackForm(QWidget):
         self.link_box.setEnabled(self.planes_box.currentIndex() == 1)
 
     @property
-    def choice(self) -> StackChoice:
+    def values(self) -> StackValues:
         """Channel and planes chosen now."""
         if not self._axes:
-            return StackChoice()
+            return StackValues()
         all_planes = self.planes_box.currentIndex() == 1
-        return StackChoice(
+        return StackValues(
+            self._axes,
             self.channel_box.currentData(),
             self.channel_spin.value(),
             all_planes,
@@ -159,62 +125,3 @@ class StackForm(QWidget):
         """Choose planes and linking again, after the channels were split."""
         self.planes_box.setCurrentIndex(int(all_planes and self.planes_box.count() > 1))
         self.link_box.setCurrentIndex(max(0, self.link_box.findData(link)))
-
-    @property
-    def memory(self) -> str:
-        """Key under which the channel axis is remembered; empty for a plane."""
-        return _memory(self._axes) if self._axes else ""
-
-    def shown(self, layer: Any) -> tuple[int, ...] | None:
-        """Index of the shown plane along the axes of a layer; None for all planes."""
-        axes = stack_axes(layer)
-        if not axes:
-            return ()
-        if self.planes_box.currentIndex() == 1:
-            return None
-        point = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
-        return tuple(int(min(max(0, round(float(point[a.axis]))), a.length - 1)) for a in axes)
-
-
-def _memory(axes: tuple[StackAxis, ...]) -> str:
-    return f"channel axis of {len(axes) + 2} axes"
-
-
-def split_channels(viewer: Viewer, layer: Any, choice: StackChoice) -> Any:
-    """Replace a layer by one for each channel, in its place; give the chosen one."""
-    axis = choice.channel_axis
-    assert axis is not None
-    levels = list(layer.data) if layer.multiscale else [layer.data]
-    position = viewer.layers.index(layer)
-    path = file_of(layer)
-    place = place_without(layer, axis)
-    n = int(levels[0].shape[axis])
-    colors = ["gray"] if n == 1 else ["magenta", "green", "cyan", "yellow", "red", "blue", "gray"]
-    chosen: Any = None
-    for channel in range(n):
-        key = (slice(None),) * axis + (channel,)
-        data = [_sliceable(level)[key] for level in levels]
-        made = viewer.add_image(
-            data if layer.multiscale else data[0],
-            name=f"{layer.name} channel {channel}",
-            multiscale=bool(layer.multiscale),
-            colormap=colors[channel % len(colors)],
-            blending="additive" if channel else "translucent_no_depth",
-            **place,
-        )
-        tell(made, path=None if path is None else str(path), channel=channel)
-        viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
-        if channel == choice.channel:
-            chosen = made
-    viewer.layers.remove(layer)
-    viewer.layers.selection.active = chosen
-    return chosen
-
-
-def _sliceable(level: Any) -> Any:
-    """Give a zarr array as dask does, since slicing it would read all of it."""
-    if type(level).__module__.startswith("zarr"):
-        import dask.array
-
-        return dask.array.from_zarr(level)  # type: ignore[no-untyped-call]
-    return level

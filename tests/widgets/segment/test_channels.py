@@ -1,0 +1,59 @@
+"""Splitting channels and the plane that is shown, on a viewer without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
+
+#: Axes z, c, y, x.
+DATA = np.arange(4 * 2 * 5 * 6, dtype=np.uint16).reshape(4, 2, 5, 6)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+def test_a_layer_for_each_channel_takes_the_place_of_the_image(viewer):
+    viewer.add_image(np.zeros((5, 6)), name="below")
+    image = viewer.add_image(DATA, name="multi", scale=(3, 1, 0.5, 0.25), translate=(1, 2, 3, 4))
+    viewer.add_points(name="above", ndim=2)
+    expected = np.delete(image.data_to_world((2, 1, 3, 4)), 1)
+
+    chosen = split_channels(viewer, image, axis=1, chosen=1)
+
+    names = ["below", "multi channel 0", "multi channel 1", "above"]
+    assert [layer.name for layer in viewer.layers] == names
+    assert chosen is viewer.layers["multi channel 1"] is viewer.layers.selection.active
+    np.testing.assert_array_equal(chosen.data, DATA[:, 1])
+    np.testing.assert_allclose(chosen.data_to_world((2, 3, 4)), expected)
+    np.testing.assert_array_equal(viewer.layers["multi channel 0"].data, DATA[:, 0])
+    assert chosen.metadata["napari_unet_cells_input"] == {"channel": 1}
+
+
+def test_the_levels_of_a_pyramid_are_split_alike(viewer):
+    image = viewer.add_image([DATA, DATA[..., ::2, ::2]], name="multi", multiscale=True)
+    chosen = split_channels(viewer, image, axis=1, chosen=0)
+    assert [level.shape for level in chosen.data] == [(4, 5, 6), (4, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "all_planes", "expected"),
+    [((5, 6), False, ()), ((4, 5, 6), False, (2,)), ((4, 5, 6), True, None)],
+    ids=["plane", "shown", "all"],
+)
+def test_the_plane_that_is_shown_or_all_of_them(viewer, shape, all_planes, expected):
+    image = viewer.add_image(np.zeros(shape), scale=(7,) * len(shape))
+    if len(shape) == 3:
+        viewer.dims.set_current_step(0, 2)
+    assert chosen_plane(viewer, image, all_planes) == expected
+
+
+def test_a_slider_beyond_the_image_shows_its_last_plane(viewer):
+    viewer.add_image(np.zeros((9, 5, 6)), name="long")
+    short = viewer.add_image(np.zeros((4, 5, 6)), name="short")
+    viewer.dims.set_current_step(0, 8)
+    assert chosen_plane(viewer, short, False) == (3,)
