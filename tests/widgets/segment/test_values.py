@@ -12,9 +12,15 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.layers.image_planes import StackAxis, stack_axes
 from napari_unet_cells.segmentation.pipeline import Settings
-from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.values import (
+    AdjustValues,
+    PixelSizeValues,
+    SegmentValues,
+    StackValues,
+)
 
 AXES = (StackAxis(0, 4, "z"), StackAxis(1, 2, "c"))
 STACK = StackValues(AXES, channel_axis=1, channel=1, all_planes=True, link=0)
@@ -77,3 +83,37 @@ def test_options_of_the_run():
     values = SegmentValues(image(), STACK, "cells", diameter=23, augment=True)
     assert values.settings == Settings(diameter=23.0, link=0, quality="high")
     assert SegmentValues(image(), model="cells").settings == Settings()
+
+
+def test_a_pixel_size_is_kept_with_the_image_or_forgotten():
+    assert PixelSizeValues(0.3).told == (0.3, 0.3, "micrometer")
+    assert PixelSizeValues(0.3).problem() is None
+    assert PixelSizeValues().told is None
+    assert PixelSizeValues().problem() is None
+    for width in (-1.0, float("nan"), float("inf")):
+        assert "No pixel is" in (PixelSizeValues(width).problem() or "")
+
+
+#: At a zoom of 0.5 an area of the image is four times that which the network saw.
+MADE = InstanceOptions(min_size=13, split=0.654, min_probability=0.21)
+
+
+def test_the_options_of_a_run_in_pixels_of_the_image():
+    assert AdjustValues.of(MADE, 0.5) == AdjustValues(52, 0.654, 0.21, True, False)
+    assert AdjustValues.of(MADE, 0.5).problem() is None
+
+
+def test_what_was_not_moved_stays_exactly_as_the_run_had_it():
+    shown = AdjustValues(53, 0.65, 0.21)  # as near as the sliders can show it
+    assert shown.options(MADE, shown, 0.5) == MADE
+    moved = replace(shown, split=0.9, drop_border=True)
+    assert moved.options(MADE, shown, 0.5) == replace(MADE, split=0.9, drop_border=True)
+    assert replace(shown, min_size=80).options(MADE, shown, 0.5) == replace(MADE, min_size=20)
+
+
+def test_thresholds_that_cannot_be_are_said():
+    values = AdjustValues()
+    assert values.problem() is None
+    assert "0 pixels or more, not -1" in (replace(values, min_size=-1).problem() or "")
+    assert "Split lies between" in (replace(values, split=1.2).problem() or "")
+    assert "not at -10 %" in (replace(values, min_probability=-0.1).problem() or "")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSlider, QWidget
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.widgets.segment.values import AdjustValues
 
 #: Steps of a slider.
 STEPS = 100
@@ -27,9 +25,9 @@ class AdjustForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._options = InstanceOptions()
-        self._shown: dict[str, Any] = {}
-        self._pixels = 1.0  # of the network, for one of the image
+        self._made = InstanceOptions()
+        self._before = AdjustValues()
+        self._zoom = 1.0
         self._largest = 1
         self.min_size = QSlider(Qt.Orientation.Horizontal)
         self.split = QSlider(Qt.Orientation.Horizontal)
@@ -75,9 +73,9 @@ class AdjustForm(QWidget):
         median_area : float
             Of the cells, in pixels of the image; the slider reaches to four times of it.
         """
-        self._options, self._pixels = options, zoom**2
-        min_size = options.min_size / self._pixels
-        self._largest = max(1, round(4 * median_area), round(2 * min_size))
+        self._made, self._zoom = options, zoom
+        values = AdjustValues.of(options, zoom)
+        self._largest = max(1, round(4 * median_area), 2 * values.min_size)
         widgets = (
             self.min_size,
             self.split,
@@ -88,43 +86,38 @@ class AdjustForm(QWidget):
         for widget in widgets:
             widget.blockSignals(True)
         # A square root, since small areas matter most.
-        self.min_size.setValue(round(STEPS * (min_size / self._largest) ** 0.5))
-        self.split.setValue(round(STEPS * options.split))
-        self.min_probability.setValue(round(STEPS * options.min_probability))
-        self.fill_holes.setChecked(options.fill_holes)
-        self.drop_border.setChecked(options.drop_border)
+        self.min_size.setValue(round(STEPS * (values.min_size / self._largest) ** 0.5))
+        self.split.setValue(round(STEPS * values.split))
+        self.min_probability.setValue(round(STEPS * values.min_probability))
+        self.fill_holes.setChecked(values.fill_holes)
+        self.drop_border.setChecked(values.drop_border)
         for widget in widgets:
             widget.blockSignals(False)
-        self._shown = self._chosen()
+        self._before = self.values
         self._show_values()
 
     @property
-    def min_area(self) -> int:
-        """Smallest cell, in pixels of the image."""
-        return round(self._largest * (int(self.min_size.value()) / STEPS) ** 2)
+    def values(self) -> AdjustValues:
+        """Values of the sliders and boxes."""
+        return AdjustValues(
+            round(self._largest * (int(self.min_size.value()) / STEPS) ** 2),
+            self.split.value() / STEPS,
+            self.min_probability.value() / STEPS,
+            self.fill_holes.isChecked(),
+            self.drop_border.isChecked(),
+        )
 
     @property
     def options(self) -> InstanceOptions:
-        """Chosen options, in pixels that the network saw."""
-        # A slider has few steps: what was not moved stays exactly as the run had it.
-        moved = {k: value for k, value in self._chosen().items() if value != self._shown.get(k)}
-        return replace(self._options, **moved)
-
-    def _chosen(self) -> dict[str, Any]:
-        return {
-            "min_size": round(self.min_area * self._pixels),
-            "split": self.split.value() / STEPS,
-            "min_probability": self.min_probability.value() / STEPS,
-            "fill_holes": self.fill_holes.isChecked(),
-            "drop_border": self.drop_border.isChecked(),
-        }
+        """Options to separate the cells with, in pixels that the network saw."""
+        return self.values.options(self._made, self._before, self._zoom)
 
     def _changed(self, *_: object) -> None:
         self._show_values()
         self._timer.start()
 
     def _show_values(self) -> None:
-        self._min_size_label.setText(f"{self.min_area} px")
+        self._min_size_label.setText(f"{self.values.min_size} px")
         self._split_label.setText(f"{self.split.value()} %")
         self._min_probability_label.setText(f"{self.min_probability.value()} %")
 

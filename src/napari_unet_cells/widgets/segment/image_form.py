@@ -20,6 +20,7 @@ from napari_unet_cells.layers.selection import image_for, image_layers
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.stack_form import StackForm
+from napari_unet_cells.widgets.segment.values import PixelSizeValues
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ class ImageForm(QWidget):
         )
 
     def _keep_pixel_size(self) -> None:
-        size = self.pixel_size.value()
-        if self.layer is not None and self.pixel_size.isEnabled():
-            tell(self.layer, pixel_size=(size, size, "micrometer") if size > 0 else None)
+        values = PixelSizeValues(self.pixel_size.value())
+        if self.layer is not None and self.pixel_size.isEnabled() and values.problem() is None:
+            tell(self.layer, pixel_size=values.told)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ No Qt here: the forms fill these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import isfinite, prod
 from typing import Any
 
+from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import StackAxis, planes_for
 from napari_unet_cells.segmentation.pipeline import Settings
@@ -126,3 +127,101 @@ class SegmentValues:
         except UserError as error:
             return str(error)
         return self.stack.problem()
+
+
+@dataclass(frozen=True)
+class PixelSizeValues:
+    """Pixel size as the user types it, for an image that does not know its own.
+
+    Attributes
+    ----------
+    width : float
+        Of a square pixel, in micrometers; 0 = unknown.
+    """
+
+    width: float = 0.0
+
+    @property
+    def told(self) -> tuple[float, float, str] | None:
+        """Height, width and unit to keep with the image; None forgets them."""
+        return (self.width, self.width, "micrometer") if self.width else None
+
+    def problem(self) -> str | None:
+        """Say why no pixel has this size."""
+        if not isfinite(self.width) or self.width < 0:
+            return f"No pixel is {self.width} µm wide. Type 0 where the size is not known."
+        return None
+
+
+@dataclass(frozen=True)
+class AdjustValues:
+    """Options that can be changed after a run, in pixels of the image.
+
+    Attributes
+    ----------
+    min_size : int
+        Area below which a cell is dropped.
+    split, min_probability : float
+        0 to 1.
+    fill_holes, drop_border : bool
+        See `core.instances.InstanceOptions`.
+    """
+
+    min_size: int = 0
+    split: float = 0.8
+    min_probability: float = 0.0
+    fill_holes: bool = True
+    drop_border: bool = False
+
+    @classmethod
+    def of(cls, options: InstanceOptions, zoom: float) -> AdjustValues:
+        """Values of the options that a run was made with.
+
+        Parameters
+        ----------
+        options : InstanceOptions
+            In pixels that the network saw.
+        zoom : float
+            Size that the network saw by the size of the image.
+        """
+        return cls(
+            round(options.min_size / zoom**2),
+            options.split,
+            options.min_probability,
+            options.fill_holes,
+            options.drop_border,
+        )
+
+    def options(self, made: InstanceOptions, before: AdjustValues, zoom: float) -> InstanceOptions:
+        """Options to separate the cells with.
+
+        Parameters
+        ----------
+        made : InstanceOptions
+            Of the run.
+        before : AdjustValues
+            As the form showed them first: a slider has few steps, so what the user did not
+            move stays exactly as the run had it.
+        zoom : float
+            See `of`.
+        """
+        now, then = self._seen(zoom), before._seen(zoom)
+        moved = {name: value for name, value in now.items() if value != then[name]}
+        return replace(made, **moved)
+
+    def _seen(self, zoom: float) -> dict[str, Any]:
+        return vars(self) | {"min_size": round(self.min_size * zoom**2)}
+
+    def problem(self) -> str | None:
+        """Say why no cells can be separated with these."""
+        if self.min_size < 0:
+            return f"The minimum size is 0 pixels or more, not {self.min_size}."
+        for name in ("split", "min_probability"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                return f"{WORDS[name]} lies between 0 and 100 %, not at {100 * value:.0f} %."
+        return None
+
+
+#: Fields of the forms in the words of the user.
+WORDS = {"split": "Split", "min_probability": "The probability threshold"}
