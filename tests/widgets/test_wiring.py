@@ -8,6 +8,8 @@ import pkgutil
 import re
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +77,8 @@ def test_a_part_ends_before_or_with_the_whole(events):
 
 
 def test_the_end_is_heard_once_the_last_one_first():
-    wiring, ended, callbacks = Wiring(), [], [print]
+    wiring, ended = Wiring(), []
+    callbacks: list[Any] = [print]
     wiring.at_end(ended.append, 1)
     wiring.at_end(ended.append, 2)
     wiring.append(callbacks, repr)
@@ -97,11 +100,7 @@ def test_an_owner_is_not_kept_alive(events):
 
 
 def test_emitters_that_a_layer_lacks_are_left_out(events):
-    class Layer:
-        pass
-
-    layer = Layer()
-    layer.events = events
+    layer = SimpleNamespace(events=events)
     assert emitters(layer, ("one", "four", "three")) == [events.one, events.three]
 
 
@@ -174,7 +173,8 @@ def _correct(viewer, layer):
 def _segment(viewer, layer):
     from napari_unet_cells.widgets.segment.section import SegmentSection
 
-    return SegmentSection(viewer, NoEngine())
+    engine: Any = NoEngine()
+    return SegmentSection(viewer, engine)
 
 
 def _export(viewer, layer):
