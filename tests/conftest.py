@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.keras"
     subprocess.run([sys.executable, "-c", _MAKE_MODEL, str(path)], check=True, timeout=120)
     return path
+
+
+@pytest.fixture(scope="session")
+def schema_faults() -> Callable[[Any], list[str]]:
+    """Give a function that says what is wrong with the record of a result."""
+    from jsonschema import Draft202012Validator
+
+    from napari_unet_cells.files.results import SCHEMA
+
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+    def faults(record: Any) -> list[str]:
+        return [f"{fault.json_path}: {fault.message}" for fault in validator.iter_errors(record)]
+
+    return faults
 
 
 @pytest.fixture(autouse=True, scope="session")

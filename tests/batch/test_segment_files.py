@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.layers.reader import open_result
+from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.pipeline import Settings
@@ -107,6 +108,35 @@ def test_results_keep_size_and_provenance(nuclei: Path, tmp_path: Path) -> None:
     assert "intensity_mean" in header
     assert len(rows) == n
     assert rows[0].endswith(",micrometer")
+
+
+def test_every_record_keeps_to_the_schema(
+    nuclei: Path, stack: Path, tmp_path: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
+    """Also where the result is opened in a viewer and saved anew."""
+    plain = nuclei.with_name("plain.tif")
+    tifffile.imwrite(plain, read_image(nuclei).data)
+    runs = [
+        *run([nuclei, plain], tmp_path / "a"),
+        *run([nuclei], tmp_path / "b", "classes"),
+        *run([stack], tmp_path / "c", channel=1, plane="all", link="z"),
+        *run([stack], tmp_path / "d", channel=1, plane=2),
+    ]
+    n_records = 0
+    for done in runs:
+        assert done.problem == ""
+        assert schema_faults(json.loads(done.written[-1].read_text())) == []
+        for mask in (path for path in done.written if path.suffix == ".tif"):
+            assert schema_faults(read_provenance(mask)) == []
+            ((labels, attributes, _),) = open_result(mask)
+            again, beside = write_layer(str(tmp_path / "again.tif"), labels, attributes)
+            record = json.loads(Path(beside).read_text())
+            assert schema_faults(record) == []
+            assert record["model"]["name"] == "bright"
+            assert not {"cells", "files"} & record.keys()
+            assert read_provenance(again) == record
+            n_records += 1
+    assert n_records == 9
 
 
 def test_a_model_without_boundaries_makes_classes_only(nuclei: Path, tmp_path: Path) -> None:

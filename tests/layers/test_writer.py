@@ -154,7 +154,7 @@ def test_no_half_is_left_where_the_disk_refuses(tmp_path, cells, monkeypatch):
     def refuse(*_, **__):
         raise UserError("The disk is full.")
 
-    monkeypatch.setattr("napari_unet_cells.layers.writer.write_json", refuse)
+    monkeypatch.setattr("napari_unet_cells.files.results.write_json", refuse)
     with pytest.raises(UserError, match="disk is full"):
         write_layer(str(tmp_path / "a.tif"), cells, MICROMETERS)
     assert content(tmp_path) == {}

@@ -34,7 +34,7 @@ def test_the_record_names_the_maker() -> None:
         "normalization": {"percentiles": [1.0, 99.8], "limits": [0.5, 100.0]},
         "instances": asdict(InstanceOptions(split=0.6)),
         "scale": {"diameter": 21.3, "estimated": True, "zoom": 1.2346},
-        "quality": "normal",
+        "test_time_augmentation": False,
     }
     assert record["source"] == {"path": "a.tif"}
     assert datetime.fromisoformat(record["date"]).tzinfo is not None
@@ -54,7 +54,7 @@ def test_what_a_run_did_not_do_is_not_recorded() -> None:
     assert parameters["instances"] is None
     assert parameters["normalization"]["limits"] is None
     assert parameters["linked_along_axis"] == 1
-    assert "quality" not in parameters
+    assert "test_time_augmentation" not in parameters
     assert "colors" not in record
     colored = replace(CARD, colors=("#000000", "#ff0000", "#00ff00"))
     assert replace(DETAILS, card=colored).provenance()["colors"] == list(colored.colors)

@@ -357,8 +357,8 @@ def test_high_quality_looks_four_times_and_says_so() -> None:
     normal = len(calls)
     high = result_of(squares(), network, settings=Settings(quality="high"))
     assert len(calls) == 5 * normal
-    assert plain.details.quality == "normal"
-    assert high.details.quality == "high"
+    assert plain.details.test_time_augmentation is False
+    assert high.details.test_time_augmentation is True
     np.testing.assert_array_equal(high.cells, plain.cells)  # squares look the same in any flip
 
 

@@ -372,7 +372,7 @@ def test_high_quality_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
 
     cells = viewer.layers["nuclei cells"]
     parameters = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]
-    assert parameters["quality"] == "high"
+    assert parameters["test_time_augmentation"] is True
     assert dock.segment.quality_box.isEnabled()  # for the next run
 
 

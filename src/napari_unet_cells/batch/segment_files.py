@@ -27,6 +27,8 @@ from napari_unet_cells.files import (
     write_table,
     write_together,
 )
+from napari_unet_cells.files.results import result_record
+from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import Progress, Settings
@@ -227,30 +229,32 @@ class _File:
         if size is None and self.request.pixel_size is not None:
             size, unit = (self.request.pixel_size,) * 2, "micrometer"
         with write_together(_result_paths(self.target, self.card), overwrite) as written:
-            for ending, labels in (("_cells.tif", result.cells), ("_classes.tif", result.classes)):
+            for role, labels in ((CELLS, result.cells), (CLASSES, result.classes)):
                 if labels is None:
                     continue
                 path = write_labels(
-                    _named(self.target, ending),
+                    _named(self.target, f"_{role}.tif"),
                     labels,
                     axes=axes if axes in _TIFF_AXES else "ZYX",
                     pixel_size=size,
                     unit=unit,
                     z_step=image.z_step,
-                    provenance={**result.provenance, **self._place(axes)},
+                    provenance=result_record(
+                        result.provenance, size, unit, role=role, **self._place(axes)
+                    ),
                     overwrite=overwrite,
                 )
                 written.append(path)
             if result.cells is not None:
                 table = measure(result.cells, _channels(planes), size or (1.0, 1.0), unit, axes)
                 written.append(write_table(_named(self.target, "_cells.csv"), table, overwrite))
-            record = {
-                **result.provenance,
-                "cells": None if result.cells is None else result.n_cells,
-                "pixel_size": size,
-                "unit": unit,
-                "files": [path.name for path in written],
-            }
+            record = result_record(
+                result.provenance,
+                size,
+                unit,
+                cells=None if result.cells is None else result.n_cells,
+                files=[path.name for path in written],
+            )
             written.append(write_json(f"{self.target}.json", record, overwrite=overwrite))
         return tuple(written)
 

@@ -18,13 +18,14 @@ from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
 from napari_unet_cells.files import (
     atomic_write,
     refuse_existing,
-    write_json,
     write_labels,
     write_table,
     write_together,
 )
 from napari_unet_cells.files.atomic import with_ending
+from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.pixels import write_pixels
+from napari_unet_cells.files.results import write_result
 from napari_unet_cells.files.tables import table_path
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
 from napari_unet_cells.layers.image_planes import pixels_of
@@ -212,22 +213,14 @@ def _mask_targets(path: Path) -> tuple[Path, ...]:
 
 def _write_mask(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
     """Write the mask as TIFF, and a JSON with transform and provenance beside it."""
-    mask, record = _mask_targets(path)
-    with write_together((mask, record), overwrite) as written:
-        written.append(
-            write_labels(
-                mask,
-                export.labels,
-                axes=export.axes,
-                pixel_size=(export.size.y, export.size.x),
-                unit=export.size.unit,
-                z_step=export.z_step,
-                provenance=export.record,
-                overwrite=overwrite,
-            )
-        )
-        written.append(write_json(record, export.record, overwrite=overwrite))
-    return tuple(written)
+    return write_result(
+        _mask_targets(path)[0],
+        export.labels,
+        export.record,
+        axes=export.axes,
+        scale=Scale((export.size.y, export.size.x), export.size.unit, export.z_step),
+        overwrite=overwrite,
+    )
 
 
 def _table_targets(path: Path) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
+from napari_unet_cells.files.results import result_record
 from napari_unet_cells.layers.image_planes import axis_letters
 from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, told_pixel_size
@@ -112,15 +113,15 @@ def export_record(source: ExportSource, size: PixelSize) -> dict[str, Any]:
     Returns
     -------
     dict
-        Provenance of the run (empty for labels of other origin), whether the labels were
-        corrected since (None where that cannot be known), transform and pixel size.
+        See `files.results.result_record`; `corrected_by_hand` is None where it cannot be known.
     """
     checksum = source.made.get("digest")
-    return {
-        **source.made.get("provenance", {}),
+    return result_record(
+        source.made.get("provenance", {}),
+        (size.y, size.x),
+        size.unit,
         **({"role": source.made["role"]} if "role" in source.made else {}),
-        "corrected_by_hand": None if checksum is None else digest(source.labels) != checksum,
-        "layer": source.name,
-        "pixel_size": asdict(size),
-        "transform": source.transform,
-    }
+        corrected_by_hand=None if checksum is None else digest(source.labels) != checksum,
+        layer=source.name,
+        transform=source.transform,
+    )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files import Image, read_image, read_provenance
+from napari_unet_cells.files.results import OF_ONE_FILE
 from napari_unet_cells.layers.image_planes import axis_letters
 from napari_unet_cells.layers.metadata import CELLS, CLASSES, INPUT, result_metadata
 from napari_unet_cells.sample_data import LayerData
@@ -35,9 +36,6 @@ PATTERNS = ("*_cells.tif", "*_cells.tiff", "*_classes.tif", "*_classes.tiff")
 
 #: Colours of the classes: background is not drawn, later classes repeat.
 CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6ebd")
-
-#: What `layers.export_source.export_record` adds to the provenance of a run: true of one file only.
-OF_ONE_FILE = ("corrected_by_hand", "layer", "pixel_size", "role", "transform")
 
 #: No checksum that `core.labels.digest` gives: whatever was corrected once stays so.
 _CORRECTED = -1

@@ -22,7 +22,8 @@ import numpy as np
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import write_json, write_labels, write_together
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.results import write_result
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
 from napari_unet_cells.layers.export_source import (
     export_record,
@@ -62,20 +63,14 @@ def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> l
     size = PixelSize(abs(size.y), abs(size.x), size.unit)  # a mirrored layer
     record = export_record(source, size)
     mask, replaces = _target(Path(path))
-    with write_together((mask, mask.with_suffix(".json")), replaces) as written:
-        written.append(
-            write_labels(
-                mask,
-                source.labels,
-                axes=source.axes,
-                pixel_size=(size.y, size.x),
-                unit=size.unit,
-                z_step=plane_step(source, size),
-                provenance=record,
-                overwrite=replaces,
-            )
-        )
-        written.append(write_json(mask.with_suffix(".json"), record, overwrite=replaces))
+    written = write_result(
+        mask,
+        source.labels,
+        record,
+        axes=source.axes,
+        scale=Scale((size.y, size.x), size.unit, plane_step(source, size)),
+        overwrite=replaces,
+    )
     return [str(path) for path in written]
 
 

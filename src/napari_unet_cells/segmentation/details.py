@@ -34,7 +34,7 @@ class RunDetails:
         The user stated the diameter.
     zoom : float
         Size that the network saw by the size of the image.
-    quality : str
+    test_time_augmentation : bool
         See `pipeline.Settings`.
     limits : Limits or None
         Intensities that became 0 and 1; None where they differ from plane to plane, or are not
@@ -58,7 +58,7 @@ class RunDetails:
     diameter: float = 0.0
     diameter_given: bool = False
     zoom: float = 1.0
-    quality: str = "normal"
+    test_time_augmentation: bool = False
     limits: Limits | None = None
     is_stack: bool = False
     link: int | None = None
@@ -113,7 +113,7 @@ class RunDetails:
             },
         }
         if self.options is not None:
-            parameters["quality"] = self.quality
+            parameters["test_time_augmentation"] = self.test_time_augmentation
         if self.is_stack:
             parameters["linked_along_axis"] = self.link
         return parameters

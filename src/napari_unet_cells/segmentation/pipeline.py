@@ -244,7 +244,7 @@ class _Run:
             diameter=self._diameter,
             diameter_given=self._settings.diameter is not None,
             zoom=self._zoom,
-            quality="high" if self._flips else "normal",
+            test_time_augmentation=self._flips,
             limits=self._limits,
             is_stack=len(self._planes) > 1,
             link=self._settings.link,
