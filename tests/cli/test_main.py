@@ -96,6 +96,35 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "usage: napari-unet-cells" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "augmented"),
+    [
+        ([], False),
+        (["--tta"], True),
+        (["--test-time-augmentation"], True),
+        (["--quality", "high"], True),
+        (["--quality", "normal"], False),
+    ],
+)
+@pytest.mark.parametrize("command", [["segment", "a.tif", "-o", "out"], ["evaluate", "cells", "a"]])
+def test_test_time_augmentation_has_an_old_name(
+    command: list[str], options: list[str], augmented: bool
+) -> None:
+    assert cli._parser().parse_args([*command, *options]).tta is augmented
+
+
+def test_values_of_old_names_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["segment", "a.tif", "-o", "out", "--quality", "best"])
+    assert caught.value.code == BAD_INPUT
+    assert "choose from normal, high" in sentence(capsys)
+    with pytest.raises(SystemExit):
+        main(["segment", "--help"])
+    said = capsys.readouterr().out
+    assert "--tta" in said
+    assert "--quality" not in said
+
+
 def test_ctrl_c_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

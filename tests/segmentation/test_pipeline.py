@@ -345,7 +345,7 @@ def test_the_recorded_limits_are_those_that_were_used() -> None:
     assert limits.high == pytest.approx(5.1)
 
 
-def test_high_quality_looks_four_times_and_says_so() -> None:
+def test_time_augmentation_predicts_four_times_and_says_so() -> None:
     calls = []
 
     def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -355,14 +355,14 @@ def test_high_quality_looks_four_times_and_says_so() -> None:
     network = FunctionNetwork(counted, stride=4, halo=4, max_tile=64)
     plain = result_of(squares(), network)
     normal = len(calls)
-    high = result_of(squares(), network, settings=Settings(quality="high"))
+    high = result_of(squares(), network, settings=Settings(test_time_augmentation=True))
     assert len(calls) == 5 * normal
     assert plain.details.test_time_augmentation is False
     assert high.details.test_time_augmentation is True
-    np.testing.assert_array_equal(high.cells, plain.cells)  # squares look the same in any flip
+    np.testing.assert_array_equal(high.cells, plain.cells)  # squares look the same in any mirror
 
 
-def test_memory_that_is_full_keeps_the_quality() -> None:
+def test_memory_that_is_full_keeps_test_time_augmentation() -> None:
     calls = []
 
     def full_at_first(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -372,7 +372,7 @@ def test_memory_that_is_full_keeps_the_quality() -> None:
         return bright_is_cell(batch)
 
     network = FunctionNetwork(full_at_first, stride=4, halo=4, max_tile=256)
-    events = events_of(squares(), network, settings=Settings(quality="high"))
+    events = events_of(squares(), network, settings=Settings(test_time_augmentation=True))
     assert any(isinstance(event, MemoryFull) for event in events)
     assert len(calls) % 4 == 1  # the one that failed
     assert events[-1].n_cells == 6

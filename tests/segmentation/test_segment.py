@@ -98,6 +98,20 @@ def test_an_image_of_other_channels_than_the_model_is_a_sentence(channels: int, 
     check_channels(Planes(np.zeros((9, 9, channels)), color=True), card)
 
 
-def test_there_are_two_qualities() -> None:
+@pytest.mark.parametrize(
+    ("options", "augmented"),
+    [
+        ({}, False),
+        ({"test_time_augmentation": True}, True),
+        ({"quality": "high"}, True),
+        ({"quality": "normal"}, False),
+    ],
+)
+def test_test_time_augmentation_has_an_old_name(
+    monkeypatch: pytest.MonkeyPatch, options: Any, augmented: bool
+) -> None:
+    monkeypatch.setattr(module, "find_model", lambda name: CARD)
+    monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+    assert segment(squares(), **options).details.test_time_augmentation is augmented
     with pytest.raises(UserError, match="normal or high, not 'best'"):
         segment(squares(), quality="best")

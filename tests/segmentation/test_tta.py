@@ -1,4 +1,4 @@
-"""Test-time flips, with networks that are plain functions."""
+"""Test-time augmentation, with networks that are plain functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import OutOfMemory
-from napari_unet_cells.segmentation.tta import FLIPS, FlippedNetwork
+from napari_unet_cells.segmentation.tta import MIRRORS, AugmentedNetwork
 
 
 def brightness(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -34,17 +34,19 @@ def batches(n: int) -> list[NDArray[np.float32]]:
     return [rng.random((2, 8, 12, 1), dtype=np.float32) for _ in range(n)]
 
 
-def test_what_does_not_depend_on_the_flip_stays_as_it_is() -> None:
+def test_what_does_not_depend_on_mirroring_stays_as_it_is() -> None:
     network = FunctionNetwork(brightness)
-    plain, flipped = (list(net.predict(batches(3))) for net in (network, FlippedNetwork(network)))
-    assert len(flipped) == 3
-    for a, b in zip(plain, flipped, strict=True):
+    plain, augmented = (
+        list(net.predict(batches(3))) for net in (network, AugmentedNetwork(network))
+    )
+    assert len(augmented) == 3
+    for a, b in zip(plain, augmented, strict=True):
         assert b.dtype == np.uint8
         np.testing.assert_array_equal(a, b)
 
 
 def test_what_depends_on_it_is_the_mean_of_four() -> None:
-    network = FlippedNetwork(FunctionNetwork(leaning, probabilities=3))
+    network = AugmentedNetwork(FunctionNetwork(leaning, probabilities=3))
     (output,) = network.predict(batches(1))
     assert output.shape == (2, 8, 12, 4)
     assert (output[..., 1] == 140).all()  # (240 + 200 + 80 + 40) / 4
@@ -63,10 +65,10 @@ def test_the_class_is_that_of_the_mean() -> None:
 
     image = np.zeros((1, 4, 4, 1), np.float32)
     image[0, 0, 0] = 1.0
-    network = FlippedNetwork(FunctionNetwork(unsure), columns=(2, 0, 1))
+    network = AugmentedNetwork(FunctionNetwork(unsure), columns=(2, 0, 1))
     (output,) = network.predict([image])
     assert (output[..., 1] == 131).all()  # (255 + 3 * 90) / 4, rounded
-    assert (output[..., 0] == 0).all()  # cell, 131 of 255; three of four flips say background
+    assert (output[..., 0] == 0).all()  # cell, 131 of 255; three of four copies say background
     (dark,) = network.predict([image * 0])
     assert (dark[..., 0] == 2).all()
 
@@ -79,7 +81,7 @@ def test_batches_are_drawn_only_as_they_are_needed() -> None:
             drawn.append(batch)
             yield batch
 
-    outputs = FlippedNetwork(FunctionNetwork(brightness)).predict(source())
+    outputs = AugmentedNetwork(FunctionNetwork(brightness)).predict(source())
     next(outputs)
     assert len(drawn) == 1
 
@@ -94,7 +96,7 @@ def test_it_closes_what_it_opened() -> None:
             finally:
                 closed.append(True)
 
-    outputs = FlippedNetwork(Streaming(brightness)).predict(batches(3))
+    outputs = AugmentedNetwork(Streaming(brightness)).predict(batches(3))
     next(outputs)
     outputs.close()  # type: ignore[attr-defined]
     assert closed == [True]
@@ -102,10 +104,10 @@ def test_it_closes_what_it_opened() -> None:
 
 def test_it_looks_like_the_network_within() -> None:
     within = FunctionNetwork(brightness, 4, 8, 3, 2, max_tile=99, device="a toaster")
-    network = FlippedNetwork(within)
+    network = AugmentedNetwork(within)
     for name in ("stride", "halo", "channels", "probabilities", "max_tile", "device"):
         assert getattr(network, name) == getattr(within, name)
     assert network.recover(cpu=False) == replace(network)
     with pytest.raises(OutOfMemory):
         network.recover(cpu=True)
-    assert len(FLIPS) == 4
+    assert len(MIRRORS) == 4

@@ -363,7 +363,7 @@ def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
     np.testing.assert_array_equal(corrected.data, before)
 
 
-def test_high_quality_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
+def test_time_augmentation_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei[:96, :96], name="nuclei")
     assert dock.segment.quality_box.isEnabled()
     dock.segment.quality_box.click()

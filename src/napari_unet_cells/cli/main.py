@@ -23,7 +23,6 @@ from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import FileExists
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
-from napari_unet_cells.segmentation.tta import QUALITIES
 
 if TYPE_CHECKING:
     from napari_unet_cells.batch.segment_files import Request
@@ -120,7 +119,7 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--drop-border", action="store_true", help="leave out cells cut by the image's border"
     )
-    _add_quality(parser)
+    _add_augmentation(parser)
     parser.add_argument(
         "--pixel-size",
         type=float,
@@ -131,13 +130,24 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=_segment)
 
 
-def _add_quality(parser: argparse.ArgumentParser) -> None:
+def _add_augmentation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--quality",
-        default="normal",
-        choices=QUALITIES,
-        help="high: look at everything in four flips, which takes up to four times as long",
+        "--tta",
+        "--test-time-augmentation",
+        action="store_true",
+        help="average predictions over four mirrored copies (test-time augmentation): slightly "
+        "more accurate, up to four times slower",
     )
+    parser.add_argument(
+        "--quality", dest="tta", type=_quality, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _quality(text: str) -> bool:
+    """Read the value of `--quality`, the old name of `--tta`."""
+    if text not in ("normal", "high"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from normal, high)")
+    return text == "high"
 
 
 def _plane(text: str) -> int | str:
@@ -165,7 +175,7 @@ def _request(options: argparse.Namespace) -> Request:
         min_probability=options.min_probability,
         fill_holes=False if options.keep_holes else None,
         drop_border=True if options.drop_border else None,
-        quality=options.quality,
+        test_time_augmentation=options.tta,
     )
     return Request(
         settings,
@@ -282,7 +292,7 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "-o", "--output", metavar="FILE.json", type=Path, help="write scores of each image here"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
-    _add_quality(parser)
+    _add_augmentation(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -301,7 +311,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.output is not None:
         refuse_existing([json_path(options.output)], options.overwrite)
     items = read_items(options.data, None if options.split == "all" else options.split)
-    settings = Settings(quality=options.quality)
+    settings = Settings(test_time_augmentation=options.tta)
     events = evaluate(items, open_network(card), card, settings)
     scored = list(tqdm(events, total=len(items), disable=None))
     summaries = summarize_by_kind(scored)

@@ -26,7 +26,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
-from napari_unet_cells.segmentation.tta import FlippedNetwork
+from napari_unet_cells.segmentation.tta import AugmentedNetwork
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Settings:
     split, min_probability : float or None
     fill_holes, drop_border : bool or None
         See `InstanceOptions`; None takes the model's own.
-    quality : str
-        One of `tta.QUALITIES`; "high" shows every tile to a network of cells in four flips, which
-        takes up to four times as long (see `segmentation.tta`). Others stay as they are.
+    test_time_augmentation : bool
+        Average the predictions of a network of cells over four mirrored copies of every tile: up
+        to four times slower (see `segmentation.tta`). Other networks stay as they are.
     """
 
     diameter: float | None = None
@@ -57,7 +57,7 @@ class Settings:
     min_probability: float | None = None
     fill_holes: bool | None = None
     drop_border: bool | None = None
-    quality: str = "normal"
+    test_time_augmentation: bool = False
 
     def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
         """Options of the instance separation for a model, in pixels that its network sees."""
@@ -170,7 +170,7 @@ class _Run:
         self._options = card.instances
         if len(planes) == 1 and not planes.lazy:
             check_pixels(planes.plane(next(planes.indices())))
-        self._flips = settings.quality == "high" and card.makes_cells
+        self._augments = settings.test_time_augmentation and card.makes_cells
         self._usual = usual_contrast(planes)
         self._classes = np.zeros(planes.shape, np.uint8)
         self._limits: Limits | None = None
@@ -180,8 +180,8 @@ class _Run:
 
     def predict(self) -> Iterator[Event]:
         self._choose_scale()
-        if self._flips:
-            self._network = FlippedNetwork(self._network, self._card.columns)
+        if self._augments:
+            self._network = AugmentedNetwork(self._network, self._card.columns)
         shape = (self._planes.shape[-2], self._planes.shape[-1])
         self._scaled = shape if self._zoom == 1 else scaled_shape(shape, self._zoom)
         yield Started(self._classes, self._details())
@@ -244,7 +244,7 @@ class _Run:
             diameter=self._diameter,
             diameter_given=self._settings.diameter is not None,
             zoom=self._zoom,
-            test_time_augmentation=self._flips,
+            test_time_augmentation=self._augments,
             limits=self._limits,
             is_stack=len(self._planes) > 1,
             link=self._settings.link,

@@ -1,10 +1,10 @@
-"""Test-time flips: a network looks at every tile four times, and the mean counts.
+"""Test-time augmentation: the mean of what a network predicts for four mirrored copies.
 
-A network that was trained on flipped crops should not care how an image lies; where it does, it
-is unsure, and the mean of the four ways to flip a tile is nearer to the truth than any of them
-(test-time augmentation; Moshkov et al., "Test-time augmentation for deep learning-based cell
-segmentation on microscopy images", Scientific Reports 10, 2020). The network takes four times as
-long; the estimate of the diameter, which it makes plain, does not.
+A network that was trained on mirrored crops should not care how an image lies. Where it does, it
+is unsure, and the mean of the four predictions is nearer to the truth than any of them (Moshkov et
+al., "Test-time augmentation for deep learning-based cell segmentation on microscopy images",
+Scientific Reports 10, 2020). The network takes four times as long; the estimate of the cell
+diameter, which uses the network without it, does not.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import Network
 
-#: What a user can choose: one look at everything, or four.
-QUALITIES = ("normal", "high")
-
-#: Axes of a batch (n, y, x, c) along which it is turned over.
-FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
+#: Axes of a batch (n, y, x, c) along which each copy is mirrored.
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
 
 
 @dataclass(frozen=True)
-class FlippedNetwork:
-    """A network whose predictions are means over four flips; see `predict.Network`.
+class AugmentedNetwork:
+    """A network whose predictions are means over four mirrored copies; see `predict.Network`.
 
     Attributes
     ----------
@@ -42,7 +39,7 @@ class FlippedNetwork:
 
     @property
     def stride(self) -> int:
-        """As the network's own; a flipped side is still a multiple of it."""
+        """As the network's own; a mirrored side is still a multiple of it."""
         return self.network.stride
 
     @property
@@ -62,7 +59,7 @@ class FlippedNetwork:
 
     @property
     def max_tile(self) -> int:
-        """As the network's own: one flip is computed at a time."""
+        """As the network's own: one copy is computed at a time."""
         return self.network.max_tile
 
     @property
@@ -76,16 +73,16 @@ class FlippedNetwork:
         The class is the largest of the mean probabilities, of which the background has what
         cell and boundary leave.
         """
-        flipped = (np.flip(batch, axes) for batch in batches for axes in FLIPS)
-        outputs = self.network.predict(flipped)
+        mirrored = (np.flip(batch, axes) for batch in batches for axes in MIRRORS)
+        outputs = self.network.predict(mirrored)
         try:
-            while group := list(islice(outputs, len(FLIPS))):
+            while group := list(islice(outputs, len(MIRRORS))):
                 yield self._mean(group)
         finally:
             if isinstance(outputs, Generator):
                 outputs.close()
 
-    def recover(self, cpu: bool) -> FlippedNetwork:
+    def recover(self, cpu: bool) -> AugmentedNetwork:
         """Give the network ready to go on after `OutOfMemory`.
 
         Raises
@@ -93,17 +90,17 @@ class FlippedNetwork:
         OutOfMemory
             Where it computes on the CPU already, and `cpu` is asked for.
         """
-        return FlippedNetwork(self.network.recover(cpu), self.columns)
+        return AugmentedNetwork(self.network.recover(cpu), self.columns)
 
     def _mean(self, outputs: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         total = np.zeros((*outputs[0].shape[:-1], outputs[0].shape[-1] - 1), np.uint16)
-        for output, axes in zip(outputs, FLIPS, strict=True):
+        for output, axes in zip(outputs, MIRRORS, strict=True):
             total += np.flip(output, axes)[..., 1:]
-        half = len(FLIPS) // 2
-        mean = ((total + half) // len(FLIPS)).astype(np.uint8)
+        half = len(MIRRORS) // 2
+        mean = ((total + half) // len(MIRRORS)).astype(np.uint8)
         cell, boundary = total[..., 0], total[..., 1]
         # Rounded, the two may be a little more than all.
-        background = len(FLIPS) * 255 - np.minimum(cell + boundary, len(FLIPS) * 255)
+        background = len(MIRRORS) * 255 - np.minimum(cell + boundary, len(MIRRORS) * 255)
         best = np.stack([background, cell, boundary]).argmax(axis=0)
         classes = np.array(self.columns, np.uint8)[best]
         return np.concatenate([classes[..., np.newaxis], mean], axis=-1)

@@ -81,7 +81,7 @@ def test_asking_leaves_the_viewer_as_it_is():
 
 def test_options_of_the_run():
     values = SegmentValues(image(), STACK, "cells", diameter=23, augment=True)
-    assert values.settings == Settings(diameter=23.0, link=0, quality="high")
+    assert values.settings == Settings(diameter=23.0, link=0, test_time_augmentation=True)
     assert SegmentValues(image(), model="cells").settings == Settings()
 
 

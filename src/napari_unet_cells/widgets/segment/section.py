@@ -122,11 +122,11 @@ class SegmentSection(Wired, QWidget):
             "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
             "network sees cells of a size it knows. 0 has it estimated."
         )
-        self.quality_box = QCheckBox("High quality")
+        self.quality_box = QCheckBox("Test-time augmentation (slower)")
         self.quality_box.setObjectName("quality_box")
         self.quality_box.setToolTip(
-            "The network looks at everything in four flips, and the mean counts: a little more "
-            "accurate, and up to four times slower. For models that separate cells."
+            "Averages predictions over four mirrored copies: slightly more accurate, up to 4 times "
+            "slower. For models that separate cells."
         )
         self.device_label = QLabel("starting...")
         self.button = QPushButton("Segment")
@@ -261,7 +261,7 @@ class SegmentSection(Wired, QWidget):
         self._show_adjustable()
 
     def _show_quality(self, running: bool) -> None:
-        """Offer the choice where it changes something: a network of classes has no flips."""
+        """Offer the choice where it changes something: only networks of cells are augmented."""
         card = self._cards.get(self.model_box.currentText())
         self.quality_box.setEnabled(not running and card is not None and card.makes_cells)
 

@@ -108,7 +108,7 @@ class SegmentValues:
         return Settings(
             diameter=float(self.diameter) if self.diameter else None,
             link=self.stack.link,
-            quality="high" if self.augment else "normal",
+            test_time_augmentation=self.augment,
         )
 
     def problem(self) -> str | None:
