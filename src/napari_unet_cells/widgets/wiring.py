@@ -15,7 +15,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 #: Events of a labels layer after which its pixels may be others. None says reliably which:
@@ -101,12 +100,25 @@ class Wired:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.wiring = Wiring()
-        # Not a method of the widget: Qt would not call it on a widget that is gone.
-        self.destroyed.connect(partial(_release, self.wiring))
+        when_destroyed(self, self.wiring.release)
 
 
-def _release(wiring: Wiring, *_: object) -> None:
-    wiring.release()
+def when_destroyed(owner: Any, action: Callable[[], object]) -> None:
+    """Call an action once, when Qt destroys an object or its Python side is collected.
+
+    Either can come first. Python keeps the finalizer until then: another callable that only Qt
+    holds could be emptied by the garbage collector together with the owner, and Qt would call
+    what is left of it, which ends in a segmentation fault.
+
+    Parameters
+    ----------
+    owner : QObject
+    action : callable
+        Must not need the owner, and should not keep it alive.
+    """
+    finalizer = weakref.finalize(owner, action)
+    finalizer.atexit = False
+    owner.destroyed.connect(finalizer)
 
 
 def _drop(callbacks: list[Any], callback: Callable[..., Any]) -> None:

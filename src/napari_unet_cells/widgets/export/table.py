@@ -32,7 +32,7 @@ from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.measuring import Measured, Measuring
-from napari_unet_cells.widgets.wiring import Wired
+from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def open_table(viewer: Viewer, layer: Any) -> TableView:
         view, name=f"{layer.name} table", area="bottom", tabify=bool(_open_tables)
     )
     _open_tables[key] = view
-    dock.destroyed.connect(partial(_forget, key, weakref.ref(view)))
+    when_destroyed(dock, partial(_forget, key, weakref.ref(view)))
     return view
 
 
-def _forget(key: str, reference: weakref.ref[TableView], *_: object) -> None:
+def _forget(key: str, reference: weakref.ref[TableView]) -> None:
     """Close a table: the X of a dock destroys the dock and leaves what was in it."""
     _open_tables.pop(key, None)
     view = reference()
