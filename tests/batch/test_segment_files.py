@@ -115,7 +115,7 @@ def test_every_record_keeps_to_the_schema(
 ) -> None:
     """Also where the result is opened in a viewer and saved anew."""
     plain = nuclei.with_name("plain.tif")
-    tifffile.imwrite(plain, read_image(nuclei).data)
+    tifffile.imwrite(plain, np.asarray(read_image(nuclei).data))
     runs = [
         *run([nuclei, plain], tmp_path / "a"),
         *run([nuclei], tmp_path / "b", "classes"),
