@@ -16,9 +16,9 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.dock import UNetCellsDock
+from napari_unet_cells.widgets.export.values import DatasetValues
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
@@ -89,8 +89,7 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     picture(viewer, "review")
     with tempfile.TemporaryDirectory() as folder:
         cells = viewer.layers["nuclei cells"]
-        approved = approved_of(cells, viewer.layers)
-        dock.export.export_dataset(approved, Path(folder, "corrections"))
+        dock.export.export_dataset(DatasetValues(cells, Path(folder, "corrections")))
         wait(lambda: not dock.export.worker.running)
         review.review_button.click()
         review.uncertainty_box.setChecked(False)

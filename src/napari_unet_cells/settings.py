@@ -72,6 +72,10 @@ def models_folder() -> Path:
     return Path(chosen).expanduser() if chosen else user_folder() / "models"
 
 
+#: Key of `recall`: folder of the dataset that was exported to, or retrained on, last.
+LAST_DATASET = "retrain_dataset"
+
+
 def recall(key: str) -> Any:
     """Give the last-used value of a key; None where there is none."""
     return _last_used().get(key)

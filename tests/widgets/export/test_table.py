@@ -12,13 +12,13 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.export.exporters import EXPORTERS, image_channels
-from napari_unet_cells.layers.export_source import export_source
+from napari_unet_cells.export.exporters import image_channels
 from napari_unet_cells.layers.image_planes import describe_source
 from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata
 from napari_unet_cells.layers.transforms import PLACE, place_of
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import heading, open_table
+from napari_unet_cells.widgets.export.values import ExportValues
 
 pytestmark = pytest.mark.gui
 
@@ -477,9 +477,7 @@ def test_the_button_for_the_mask_says_nothing_of_intensities(qtbot, viewer, tmp_
     qtbot.addWidget(section)
     viewer.layers.remove("DAPI")
     layer = viewer.layers["cells"]
-    source = export_source(layer, viewer.layers)
-    channels = image_channels(layer, viewer.layers)
-    section.export(source, tmp_path / "mask.tif", EXPORTERS["mask"], channels)
+    section.export(ExportValues(layer, "mask", tmp_path / "mask.tif"))
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
     assert tifffile.imread(tmp_path / "mask.tif").max() == 12
     assert "intensities" not in section.message.text()

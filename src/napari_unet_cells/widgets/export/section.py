@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
@@ -29,7 +30,6 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import (
     EXPORTERS,
     Export,
-    Exporter,
     ImageChannels,
     image_channels,
     proposed_path,
@@ -42,8 +42,14 @@ from napari_unet_cells.layers.export_source import (
     plane_step,
 )
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
-from napari_unet_cells.settings import recall, remember
+from napari_unet_cells.settings import LAST_DATASET, recall, remember
 from napari_unet_cells.widgets.export.table import open_table
+from napari_unet_cells.widgets.export.values import (
+    DatasetValues,
+    ExportValues,
+    file_names,
+    labels_problem,
+)
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.opening import ask_and_open
 from napari_unet_cells.widgets.worker import Worker
@@ -53,9 +59,6 @@ if TYPE_CHECKING:
 
 #: Of the buttons.
 COLUMNS = 2
-
-#: Key of `settings`: the folder that regions were exported to last.
-LAST_DATASET = "retrain_dataset"
 
 
 class ExportSection(QWidget):
@@ -91,7 +94,7 @@ class ExportSection(QWidget):
         for place, (name, exporter) in enumerate(EXPORTERS.items()):
             button = self.buttons[name] = QPushButton(exporter.title)
             button.setObjectName(f"export_{name}_button")
-            button.clicked.connect(partial(self._ask, exporter))
+            button.clicked.connect(partial(self._ask, name))
             grid.addWidget(button, *divmod(place, COLUMNS))
         layout.addLayout(grid)
         self.dataset_button = QPushButton("Approved regions to a dataset...")
@@ -138,18 +141,17 @@ class ExportSection(QWidget):
         except UserError as error:
             self._warn(str(error))
 
-    def _ask(self, exporter: Exporter, checked: bool = False) -> None:
-        layer = self.labels_box.layer
-        if layer is None:
+    def _ask(self, name: str, checked: bool = False) -> None:
+        """Ask for the file, and write it."""
+        layer, exporter = self.labels_box.layer, EXPORTERS[name]
+        problem = labels_problem(layer)
+        if problem is not None:
+            self._warn(problem)
             return
-        try:
-            source = export_source(layer, self._viewer.layers)
-            channels = image_channels(layer, self._viewer.layers)
-        except UserError as error:
-            self._warn(str(error))
-            return
-        proposed = proposed_path(source.image_path, layer.name, exporter.suffix)
-        name, _ = QFileDialog.getSaveFileName(
+        proposed = proposed_path(
+            source_path(layer, self._viewer.layers), layer.name, exporter.suffix
+        )
+        path, _ = QFileDialog.getSaveFileName(
             self,
             "Export labels",
             str(proposed),
@@ -158,47 +160,29 @@ class ExportSection(QWidget):
             # question is asked below for the files that would really be replaced.
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
-        if name:
-            self.export(source, Path(name), exporter, channels)
+        if path:
+            self.export(ExportValues(layer, name, Path(path)))
 
-    def export(
-        self,
-        source: ExportSource,
-        path: Path,
-        exporter: Exporter,
-        channels: ImageChannels | None = None,
-    ) -> None:
+    def export(self, values: ExportValues) -> None:
         """Write labels in the background; the user is asked before a file is replaced."""
-        existing = exporter.existing(path)
-        if existing and not self._may_replace(existing):
-            self._warn(f"{_names(existing)} kept; nothing was written.")
+        if values.existing and not values.replace:
+            values = replace(values, replace=self._may_replace(values.existing))
+        problem = values.problem()
+        if problem is not None:
+            self._warn(problem)
             return
-
-        def job(stop: threading.Event) -> Generator[object, None, None]:
-            size = pixel_size(source)
-            export = Export(
-                source.labels,
-                size,
-                export_record(source, size),
-                source.axes,
-                {} if channels is None else channels.arrays,
-                plane_step(source, size),
-            )
-            yield exporter.write(path, export, bool(existing))
-
-        self._remark = channels.problem if channels is not None and exporter.measures else ""
+        source = export_source(values.labels, self._viewer.layers)
+        channels = image_channels(values.labels, self._viewer.layers)
+        self._remark = channels.problem if values.exporter.measures else ""
         self.message.setText("writing...")
-        self.worker.start(job)
+        self.worker.start(partial(_write, values, source, channels))
         self._show_usable()
 
     def _ask_dataset(self, checked: bool = False) -> None:
+        """Ask for the folder of a dataset, and add the approved regions."""
         layer = self.labels_box.layer
-        if layer is None:
-            return
-        try:
-            approved = approved_of(layer, self._viewer.layers)
-        except UserError as error:
-            self._warn(str(error))
+        approved = None if layer is None else self._approved(layer)
+        if approved is None:
             return
         path = source_path(layer, self._viewer.layers)
         start = recall(LAST_DATASET) or str(Path.home() if path is None else path.parent)
@@ -206,10 +190,27 @@ class ExportSection(QWidget):
             self, "Choose the folder of the dataset, or make a new one", str(start)
         )
         if folder:
-            self.export_dataset(approved, Path(folder))
+            self._add(approved, Path(folder))
 
-    def export_dataset(self, approved: Approved, folder: Path) -> None:
+    def export_dataset(self, values: DatasetValues) -> None:
         """Add approved regions to a dataset in the background."""
+        problem = values.problem()
+        if problem is not None:
+            self._warn(problem)
+            return
+        approved = self._approved(values.labels)
+        if approved is not None and values.folder is not None:
+            self._add(approved, values.folder)
+
+    def _approved(self, layer: Any) -> Approved | None:
+        """Take the approved regions; where there are none, it is said."""
+        try:
+            return approved_of(layer, self._viewer.layers)
+        except UserError as error:
+            self._warn(str(error))
+            return None
+
+    def _add(self, approved: Approved, folder: Path) -> None:
         self._counts = Counter[str]()
         self._dataset = folder
         self.message.setText("writing...")
@@ -217,7 +218,7 @@ class ExportSection(QWidget):
         self._show_usable()
 
     def _may_replace(self, existing: tuple[Path, ...]) -> bool:
-        names = _names(existing)
+        names = file_names(existing)
         exist = "exists" if len(existing) == 1 else "exist"
         question = f"{names} {exist} already in {existing[0].parent}. Replace?"
         answer = QMessageBox.question(self, "Replace?", question)
@@ -229,7 +230,7 @@ class ExportSection(QWidget):
             self.message.setText(f"writing region {event.done} of {event.total}...")
             return
         assert isinstance(event, tuple)
-        sentence = f"Written: {_names(event)} in {event[0].parent}"
+        sentence = f"Written: {file_names(event)} in {event[0].parent}"
         if self._remark:
             sentence = f"{sentence}. {self._remark}"
         self.message.setText(sentence)
@@ -258,6 +259,22 @@ class ExportSection(QWidget):
         self._show_usable()
 
 
+def _write(
+    values: ExportValues, source: ExportSource, channels: ImageChannels, stop: threading.Event
+) -> Generator[object, None, None]:
+    assert values.path is not None
+    size = pixel_size(source)
+    export = Export(
+        source.labels,
+        size,
+        export_record(source, size),
+        source.axes,
+        channels.arrays,
+        plane_step(source, size),
+    )
+    yield values.exporter.write(values.path, export, values.replace)
+
+
 def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     remember(LAST_DATASET, str(folder))
     yield from add(folder, approved)
@@ -265,7 +282,3 @@ def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[o
 
 def _regions(n: int) -> str:
     return "1 region" if n == 1 else f"{n} regions"
-
-
-def _names(paths: tuple[Path, ...]) -> str:
-    return " and ".join(path.name for path in paths)

@@ -34,7 +34,7 @@ from napari_unet_cells.models.catalogue import (
     installed_models,
     next_name,
 )
-from napari_unet_cells.settings import models_folder, recall, remember
+from napari_unet_cells.settings import LAST_DATASET, models_folder, recall, remember
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
@@ -57,9 +57,6 @@ STEPS = 1000
 
 #: Milliseconds between two pictures of the curve.
 REDRAW = 500
-
-#: Key of `settings`.
-_DATASET = "retrain_dataset"
 
 #: What a network starts from, and how the box says it; see `training.events.RetrainOptions`.
 STARTS = {
@@ -101,7 +98,7 @@ class RetrainSection(QWidget):
         self._show_running(False)
 
     def _build(self) -> None:
-        self.dataset_edit = QLineEdit(str(recall(_DATASET) or ""))
+        self.dataset_edit = QLineEdit(str(recall(LAST_DATASET) or ""))
         self.dataset_edit.setObjectName("retrain_dataset")
         self.dataset_edit.setPlaceholderText("a folder with images and masks")
         self.dataset_edit.setToolTip(
@@ -266,7 +263,7 @@ class RetrainSection(QWidget):
             raise UserError("No model is installed. Install the package again.")
         base = find_model(name)  # it may have been deleted since the list was filled
         folder = str(Path(dataset).expanduser())
-        remember(_DATASET, folder)
+        remember(LAST_DATASET, folder)
         # By their paths: the child does not know the user's preferences.
         return {
             "dataset": folder,
