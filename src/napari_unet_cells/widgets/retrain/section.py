@@ -28,13 +28,8 @@ from qtpy.QtWidgets import (
 
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import (
-    default_model,
-    find_model,
-    installed_models,
-    next_name,
-)
-from napari_unet_cells.settings import LAST_DATASET, models_folder, recall, remember
+from napari_unet_cells.models.catalogue import default_model, installed_models
+from napari_unet_cells.settings import LAST_DATASET, recall, remember
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
@@ -46,6 +41,7 @@ from napari_unet_cells.training.events import (
 )
 from napari_unet_cells.widgets.export.histogram import preload
 from napari_unet_cells.widgets.retrain.curve import Curve
+from napari_unet_cells.widgets.retrain.values import STARTS, RetrainValues
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.worker import Worker
 
@@ -57,13 +53,6 @@ STEPS = 1000
 
 #: Milliseconds between two pictures of the curve.
 REDRAW = 500
-
-#: What a network starts from, and how the box says it; see `training.events.RetrainOptions`.
-STARTS = {
-    "model": "this model",
-    "encoder": "this model, for other classes",
-    "imagenet": "ImageNet weights",
-}
 
 
 class RetrainSection(QWidget):
@@ -238,42 +227,29 @@ class RetrainSection(QWidget):
         """Retrain; what prevents it is said in a sentence."""
         if self.worker.running:
             return
-        try:
-            request = self._request()
-        except UserError as error:
-            self._warn(str(error))
+        values = self.values
+        problem = values.problem()
+        if problem is not None:
+            self._warn(problem)
             return
+        remember(LAST_DATASET, str(values.folder))
         self._finish = threading.Event()
         self._made = ""
         self.message.setText("reading the dataset...")
         self.progress.setValue(0)
         self.progress.setFormat("")
-        self.worker.start(partial(_retrain, self.engine, request, self._finish))
+        self.worker.start(partial(_retrain, self.engine, values.request(), self._finish))
         self._show_running(True)
 
-    def _request(self) -> dict[str, Any]:
-        dataset = self.dataset_edit.text().strip()
-        if not dataset:
-            raise UserError(
-                "There is no dataset to learn from. Approve regions in the Correct section and "
-                "export them, or choose a folder with images and masks."
-            )
-        name = self.base_box.currentText()
-        if not name:
-            raise UserError("No model is installed. Install the package again.")
-        base = find_model(name)  # it may have been deleted since the list was filled
-        folder = str(Path(dataset).expanduser())
-        remember(LAST_DATASET, folder)
-        # By their paths: the child does not know the user's preferences.
-        return {
-            "dataset": folder,
-            "base": str(base.path),
-            "output": str(models_folder() / f"{next_name(name)}.keras"),
-            "options": {
-                "minutes": self.minutes_box.value(),
-                "start": self.start_box.currentData(),
-            },
-        }
+    @property
+    def values(self) -> RetrainValues:
+        """Values of the form."""
+        return RetrainValues(
+            self.dataset_edit.text(),
+            self.base_box.currentText(),
+            self.start_box.currentData(),
+            self.minutes_box.value(),
+        )
 
     def finish(self) -> None:
         """End the tuning now and keep what it came to."""

@@ -1,0 +1,84 @@
+"""Values of the Retrain section's form, and what is wrong with them.
+
+No Qt here: the form fills these in, `problem` gives the sentence that the user reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import find_model, next_name
+from napari_unet_cells.settings import models_folder
+
+#: Starting points of a network in the words of the user; see `training.events.RetrainOptions`.
+STARTS = {
+    "model": "this model",
+    "encoder": "this model, for other classes",
+    "imagenet": "ImageNet weights",
+}
+
+
+@dataclass(frozen=True)
+class RetrainValues:
+    """One retraining: dataset, base model and time.
+
+    Attributes
+    ----------
+    dataset : str
+        Folder with images and masks; ``~`` is the user's own.
+    base : str
+        Name of the model to start from; empty where none is installed.
+    start : str
+        A key of `STARTS`.
+    minutes : float
+        Of tuning.
+    """
+
+    dataset: str = ""
+    base: str = ""
+    start: str = "model"
+    minutes: float = 1.0
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the dataset."""
+        return Path(self.dataset.strip()).expanduser()
+
+    def problem(self) -> str | None:
+        """Say why nothing can be retrained."""
+        if not self.dataset.strip():
+            return (
+                "There is no dataset to learn from. Approve regions in the Correct section and "
+                "export them, or choose a folder with images and masks."
+            )
+        if not self.base:
+            return "No model is installed. Install the package again."
+        if self.start not in STARTS:
+            return f"A network starts from {', '.join(STARTS)}, not from '{self.start}'."
+        if not isfinite(self.minutes) or self.minutes <= 0:
+            return f"A retraining takes longer than 0 minutes, not {self.minutes}."
+        try:
+            find_model(self.base)  # it may have been deleted since the list was filled
+        except UserError as error:
+            return str(error)
+        return None
+
+    def request(self) -> dict[str, Any]:
+        """Request to the child that trains; see `Engine.retrain`.
+
+        Raises
+        ------
+        UserError
+            Where the base model is gone.
+        """
+        # By their paths: the child does not know the user's preferences.
+        return {
+            "dataset": str(self.folder),
+            "base": str(find_model(self.base).path),
+            "output": str(models_folder() / f"{next_name(self.base)}.keras"),
+            "options": {"minutes": self.minutes, "start": self.start},
+        }
