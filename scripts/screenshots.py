@@ -38,7 +38,7 @@ def draw_all() -> None:
     segment = dock.segment
     picture(viewer, "empty")
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
-    wait(lambda: segment.device_label.text()[:3] in ("CPU", "GPU"))
+    wait(lambda: segment.model_form.device_label.text()[:3] in ("CPU", "GPU"))
     segment.button.click()
     wait(lambda: not segment.worker.running)
     picture(viewer, "done")

@@ -46,14 +46,14 @@ def segment(viewer):
 
 
 def opened(segment):
-    segment.about_button.click()
+    segment.model_form.about_button.click()
     return segment.findChild(object, "about_dialog")
 
 
 def test_the_button_opens_what_is_known_of_the_model_beside_the_work(segment):
-    assert segment.about_button.objectName() == "about_model"
-    assert segment.about_button.accessibleName() == "About this model"
-    assert "About this model" in segment.about_button.toolTip()
+    assert segment.model_form.about_button.objectName() == "about_model"
+    assert segment.model_form.about_button.accessibleName() == "About this model"
+    assert "About this model" in segment.model_form.about_button.toolTip()
     assert segment.findChild(object, "about_dialog") is None
 
     dialog = opened(segment)
@@ -72,7 +72,7 @@ def test_it_follows_the_chosen_model(segment):
     dialog = opened(segment)
     assert "Roots" not in dialog.text.toPlainText()
 
-    segment.model_box.setCurrentText(SECOND)
+    segment.model_form.model_box.setCurrentText(SECOND)
 
     assert SECOND in dialog.windowTitle()
     assert "Roots. More of it." in dialog.text.toPlainText()
@@ -84,7 +84,7 @@ def test_a_model_that_was_made_again_under_its_name_is_described_anew(segment, m
     dialog = opened(segment)
     card = models / f"{FIRST}.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"description": "Made again."}))
-    segment.list_models()
+    segment.model_form.list_models()
     assert "Made again." in dialog.text.toPlainText()
 
 
@@ -93,7 +93,7 @@ def test_escape_and_close_close_it(qtbot, segment):
     qtbot.keyClick(dialog.text, Qt.Key.Key_Escape)
     assert not dialog.isVisible()
     assert opened(segment).isVisible()
-    (button,) = dialog.findChildren(type(segment.about_button))
+    (button,) = dialog.findChildren(type(segment.model_form.about_button))
     assert button.text() == "Close"
     button.click()
     assert not dialog.isVisible()
@@ -119,7 +119,7 @@ def test_a_link_is_not_followed(segment, monkeypatch):
 
 
 def test_tooltips_say_it_in_short_lines(segment):
-    box = segment.model_box
+    box = segment.model_form.model_box
     tips = [box.itemData(row, Qt.ItemDataRole.ToolTipRole) for row in range(box.count())]
     assert [tip.splitlines()[0].rpartition(">")[2] for tip in tips] == [FIRST, SECOND]
     assert "Not for: Phase contrast." in tips[0]
@@ -134,17 +134,17 @@ def test_a_card_does_not_write_html_into_the_tooltip(segment, models):
     card = models / f"{FIRST}.json"
     hostile = {"description": "<img src='/etc/passwd'>"}
     card.write_text(json.dumps(json.loads(card.read_text()) | hostile))
-    segment.list_models()
-    assert "&lt;img" in segment.model_box.toolTip()
-    assert "<img" not in segment.model_box.toolTip()
+    segment.model_form.list_models()
+    assert "&lt;img" in segment.model_form.model_box.toolTip()
+    assert "<img" not in segment.model_form.model_box.toolTip()
 
 
 def test_without_a_model_it_is_greyed_and_says_why(segment, models):
     dialog = opened(segment)
-    assert segment.about_button.isEnabled()
+    assert segment.model_form.about_button.isEnabled()
     for path in models.glob("*.keras"):
         path.unlink()
-    segment.list_models()
-    assert not segment.about_button.isEnabled()
-    assert "No model is installed" in segment.about_button.toolTip()
+    segment.model_form.list_models()
+    assert not segment.model_form.about_button.isEnabled()
+    assert "No model is installed" in segment.model_form.about_button.toolTip()
     assert not dialog.isVisible()

@@ -124,7 +124,10 @@ def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock
     assert viewer.layers.selection.active is cells
     assert dock.segment.button.isEnabled()
     assert re.match(rf"{cells.data.max()} cells? in .* s on ", dock.segment.message.text())
-    assert "CPU" in dock.segment.device_label.text() or "GPU" in dock.segment.device_label.text()
+    assert (
+        "CPU" in dock.segment.model_form.device_label.text()
+        or "GPU" in dock.segment.model_form.device_label.text()
+    )
     assert "tensorflow" not in sys.modules
 
 
@@ -301,9 +304,9 @@ def test_the_channel_axis_is_taken_from_the_file(qtbot, viewer, dock, nuclei, tm
 
 def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
-    box = dock.segment.diameter_box
+    box = dock.segment.model_form.diameter_box
     assert box.text() == "auto"
-    dock.segment._show_diameter(23.6)
+    dock.segment.model_form.show_diameter(23.6)
     viewer.add_labels(np.ones((4, 4), int))  # as the results of a run
     assert box.text() == "auto: 24 px"
     viewer.add_image(nuclei, name="another")
@@ -365,15 +368,15 @@ def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
 
 def test_time_augmentation_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei[:96, :96], name="nuclei")
-    assert dock.segment.quality_box.isEnabled()
-    dock.segment.quality_box.click()
+    assert dock.segment.model_form.quality_box.isEnabled()
+    dock.segment.model_form.quality_box.click()
 
     press_segment(qtbot, dock)
 
     cells = viewer.layers["nuclei cells"]
     parameters = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]
     assert parameters["test_time_augmentation"] is True
-    assert dock.segment.quality_box.isEnabled()  # for the next run
+    assert dock.segment.model_form.quality_box.isEnabled()  # for the next run
 
 
 def test_nothing_is_cut_off_in_a_narrow_dock_not_even_with_a_stack(qtbot, viewer, dock, nuclei):
@@ -398,7 +401,7 @@ def test_the_user_tells_pixel_size_and_diameter(qtbot, viewer, dock, nuclei, tmp
     assert box.text() == "unknown"
     box.setValue(0.3)
     box.editingFinished.emit()
-    dock.segment.diameter_box.setValue(33)
+    dock.segment.model_form.diameter_box.setValue(33)
 
     press_segment(qtbot, dock)
     export_mask(qtbot, dock, monkeypatch, tmp_path / "out.tif")

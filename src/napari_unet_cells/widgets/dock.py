@@ -137,10 +137,10 @@ class UNetCellsDock(Wired, QWidget):
 
     def _show_model(self, name: str) -> None:
         """List a new model; it is chosen for the next run where it became the default."""
-        self.segment.list_models(name if name == default_model() else "")
+        self.segment.model_form.list_models(name if name == default_model() else "")
 
     def _segment_again(self, name: str) -> None:
-        self.segment.list_models(name)
+        self.segment.model_form.list_models(name)
         self.segment.start(compare=True)
 
     def _close_with(self, *engines: Engine) -> None:

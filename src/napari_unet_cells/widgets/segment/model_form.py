@@ -1,0 +1,167 @@
+"""Form that chooses the model, the cell diameter and test-time augmentation."""
+
+from __future__ import annotations
+
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
+from napari_unet_cells.settings import preferences
+from napari_unet_cells.widgets.about import AboutDialog, tooltip
+from napari_unet_cells.widgets.section import align_labels
+
+#: Pixels; height and width of the round button beside the model.
+ABOUT_SIZE = 22
+
+#: Pixels; no cell is wider.
+LARGEST_DIAMETER = 999
+
+
+class ModelForm(QWidget):
+    """The model, and how it sees the image; `changed` comes with the name of another model."""
+
+    changed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cards: dict[str, ModelCard] = {}
+        self._about: AboutDialog | None = None
+        self._running = False
+        self._build()
+        self.show_diameter()
+        self.model_box.currentTextChanged.connect(self._model_changed)
+        self.about_button.clicked.connect(self._open_about)
+
+    def _build(self) -> None:
+        self.model_box = QComboBox()
+        self.model_box.setObjectName("model_box")
+        self.model_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        # One letter, so that names of models have room; who cannot see it hears the words.
+        self.about_button = QPushButton("i")
+        self.about_button.setObjectName("about_model")
+        self.about_button.setAccessibleName("About this model")
+        self.about_button.setFixedSize(ABOUT_SIZE, ABOUT_SIZE)
+        self.about_button.setStyleSheet(
+            f"font-weight: bold; padding: 0px; border-radius: {ABOUT_SIZE // 2}px;"
+        )
+        self.diameter_box = QSpinBox()
+        self.diameter_box.setObjectName("diameter_box")
+        self.diameter_box.setRange(0, LARGEST_DIAMETER)
+        self.diameter_box.setSuffix(" px")
+        self.diameter_box.setToolTip(
+            "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
+            "network sees cells of a size it knows. 0 has it estimated."
+        )
+        self.quality_box = QCheckBox("Test-time augmentation (slower)")
+        self.quality_box.setObjectName("quality_box")
+        self.quality_box.setToolTip(
+            "Averages predictions over four mirrored copies: slightly more accurate, up to 4 times "
+            "slower. For models that separate cells."
+        )
+        self.device_label = QLabel("starting...")
+        row = QHBoxLayout()
+        row.addWidget(self.model_box, 1)
+        row.addWidget(self.about_button)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Model", row)
+        form.addRow("Cells are about", self.diameter_box)
+        form.addRow("", self.quality_box)
+        form.addRow("Device", self.device_label)
+        align_labels(form)
+
+    def fill(self) -> None:
+        """List the models for the first time; a default that is not installed is said."""
+        preferred = preferences().default_model
+        if preferred and preferred not in installed_models():
+            show_warning(
+                f"There is no model '{preferred}', which the preferences name as the default. "
+                "Change it under File > Preferences."
+            )
+        self.list_models(default_model())
+
+    def list_models(self, chosen: str = "") -> None:
+        """List the models that are installed now.
+
+        Parameters
+        ----------
+        chosen : str
+            The one to select; by default that of before. It is warmed up where it is another.
+        """
+        before = self.model_box.currentText()
+        self._cards = installed_models()
+        self.model_box.blockSignals(True)
+        self.model_box.clear()
+        for row, (name, card) in enumerate(self._cards.items()):
+            self.model_box.addItem(name)
+            self.model_box.setItemData(row, tooltip(card), Qt.ItemDataRole.ToolTipRole)
+        for wanted in (chosen, before, default_model(), DEFAULT_MODEL):
+            if wanted in self._cards:
+                self.model_box.setCurrentText(wanted)
+                break
+        self.model_box.blockSignals(False)
+        self._show_card()
+        if self.model_box.currentText() != before:
+            self._model_changed(self.model_box.currentText())
+
+    def _model_changed(self, name: str) -> None:
+        self._show_card()
+        self._show_quality()
+        self.changed.emit(name)
+
+    @property
+    def card(self) -> ModelCard | None:
+        """Card of the chosen model; None where none is installed."""
+        return self._cards.get(self.model_box.currentText())
+
+    def _show_card(self) -> None:
+        """Describe the chosen model in the tooltip, and in the window where it is open."""
+        card = self.card
+        self.model_box.setToolTip("" if card is None else tooltip(card))
+        self.about_button.setEnabled(card is not None)
+        self.about_button.setToolTip(
+            "No model is installed" if card is None else "About this model: what it is good for"
+        )
+        if self._about is None:
+            return
+        if card is None:
+            self._about.close()
+        else:
+            self._about.show_card(card)
+
+    def _open_about(self) -> None:
+        if self._about is None:
+            self._about = AboutDialog(self)
+        self._show_card()
+        self._about.show()
+        self._about.raise_()
+        self._about.activateWindow()  # Escape closes it
+
+    def show_diameter(self, estimated: float = 0.0) -> None:
+        """Show what 0, the special value, stands for."""
+        text = f"auto: {estimated:.0f} px" if estimated else "auto"
+        self.diameter_box.setSpecialValueText(text)
+
+    def show_running(self, running: bool) -> None:
+        """Keep the form from being changed during a run."""
+        self._running = running
+        self.model_box.setEnabled(not running)
+        self.diameter_box.setEnabled(not running)
+        self._show_quality()
+
+    def _show_quality(self) -> None:
+        """Offer the choice where it changes something: only networks of cells are augmented."""
+        card = self.card
+        self.quality_box.setEnabled(not self._running and card is not None and card.makes_cells)

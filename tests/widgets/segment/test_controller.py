@@ -1,0 +1,269 @@
+"""Runs of the Segment section without Qt: a viewer without a window, and threads that wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.layers.image_planes import stack_axes
+from napari_unet_cells.layers.metadata import OURS
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation import run as run_module
+from napari_unet_cells.segmentation.run import Finished
+from napari_unet_cells.settings import recall
+from napari_unet_cells.widgets.segment.controller import Answer, Runners, SegmentController
+from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+
+CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
+
+
+def squares_are_cells(batch):
+    cell = (batch > 0.5).astype(np.uint8)
+    return np.concatenate([cell, cell * 204, np.zeros_like(cell)], axis=-1)
+
+
+def two_squares():
+    image = np.zeros((40, 50), np.uint8)
+    image[5:15, 5:15] = image[20:35, 20:40] = 100
+    return image
+
+
+class Thread:
+    """Keeps its job until the test lets it run, event by event."""
+
+    def __init__(self) -> None:
+        self.events = None
+
+    @property
+    def running(self) -> bool:
+        return self.events is not None
+
+    def start(self, job) -> None:
+        self.events = job(threading.Event())
+
+    def end(self) -> list:
+        events, self.events = list(self.events), None
+        return events
+
+
+class Window:
+    """Writes down what it is told to show."""
+
+    def __init__(self) -> None:
+        self.shown = []
+
+    def __getattr__(self, name):
+        """Give a method of this name."""
+        return lambda *values: self.shown.append((name, *values))
+
+    def last(self, name):
+        return [said[1:] for said in self.shown if said[0] == name][-1]
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def controller(viewer, monkeypatch):
+    monkeypatch.setattr(run_module, "find_model", lambda name: CARD)
+    network = FunctionNetwork(squares_are_cells)
+    engine = SimpleNamespace(open=lambda card, stop: network, pid=1)
+    runners = Runners(Thread(), Thread(), Thread(), Thread())
+    made = SegmentController(viewer, engine, Window(), runners)
+    made.window, made.runners = made._view, runners
+    return made
+
+
+def names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def finish(controller):
+    """Let the run come to its end."""
+    for answer in controller.runners.run.end():
+        controller.receive(answer)
+    controller.compare()
+
+
+def values_of(image, **stack):
+    return SegmentValues(image, StackValues(stack_axes(image), **stack), "cells", diameter=10)
+
+
+def test_qt_is_not_imported():
+    code = (
+        "import sys, napari_unet_cells.widgets.segment.controller; "
+        "assert not {'qtpy', 'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_run_shows_its_tiles_and_ends_with_cells(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    assert controller.start(values_of(image))
+    assert controller.window.last("say") == (
+        "The network is warming up; the run starts by itself.",
+    )
+    assert not controller.adjustable
+
+    finish(controller)
+
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert viewer.layers["nuclei cells"].data.max() == 2
+    assert not viewer.layers["nuclei classes"].visible
+    assert controller.window.last("show_device") == ("a function",)
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+    assert controller.window.last("show_progress") == (1.0, "separating the cells")
+    assert controller.window.last("offer_adjustment") == (CARD.instances, 1.0, 200.0)
+    assert controller.adjustable
+
+
+def test_what_prevents_a_run_is_said_and_nothing_is_split(viewer, controller):
+    data = np.stack([two_squares()] * 2)
+    image = viewer.add_image(data, name="two")
+    assert not controller.start(values_of(image, channel_axis=0, channel=5))
+    assert "There is no channel 5" in controller.window.last("warn")[0]
+    assert names(viewer) == ["two"]
+    assert not controller.runners.run.running
+
+
+def test_a_channel_is_split_off_when_the_run_starts(viewer, controller, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    image = viewer.add_image(np.stack([two_squares() * 0, two_squares()]), name="two")
+    values = values_of(image, channel_axis=0, channel=1)
+    assert recall(values.stack.memory) is None
+    assert controller.start(values)
+    assert names(viewer) == ["two channel 0", "two channel 1"]
+    assert controller.window.last("show_stack") == (values.stack,)
+    finish(controller)
+    assert names(viewer)[-1] == "two channel 1 cells"
+    assert recall(values.stack.memory) == 0
+
+
+def test_a_second_press_waits_for_the_first(viewer, controller):
+    image = viewer.add_image(two_squares())
+    assert controller.start(values_of(image))
+    assert not controller.start(values_of(image))
+    assert controller.number == 1
+
+
+def test_answers_of_an_earlier_run_are_dropped(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    late = controller.runners.run.end()
+    assert isinstance(late[-1].event, Finished)
+    controller.start(values_of(image))
+
+    for answer in late:
+        controller.receive(answer)
+
+    assert names(viewer) == ["nuclei"]
+    finish(controller)
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+
+
+def adjusted(controller, **options) -> Answer:
+    controller.adjust(replace(CARD.instances, **options))
+    (answer,) = controller.runners.adjusting.end()
+    return answer
+
+
+def test_cells_are_separated_anew_in_their_layer(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+
+    controller.show_adjusted(adjusted(controller, min_size=150))
+
+    assert names(viewer).count("nuclei cells") == 1
+    assert cells.data.max() == 1
+    made = cells.metadata[OURS]["provenance"]["parameters"]["instances"]
+    assert made["min_size"] == 150
+    assert controller.window.last("say") == ("1 cell",)
+
+
+def test_corrected_cells_are_kept(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    cells.data[0, 0] = 9
+    controller.show_adjusted(adjusted(controller, min_size=150))
+    assert cells.data[0, 0] == 9
+    assert not cells.visible
+    assert names(viewer)[-1] == "nuclei cells [1]"
+    assert "kept in their own layer" in controller.window.last("inform")[0]
+
+
+def test_cells_of_an_earlier_run_are_not_adjusted_any_more(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    late = adjusted(controller, min_size=150)
+    controller.start(values_of(image))
+    finish(controller)
+    before = [layer.data.copy() for layer in viewer.layers]
+
+    controller.show_adjusted(late)
+
+    for layer, data in zip(viewer.layers, before, strict=True):
+        np.testing.assert_array_equal(layer.data, data)
+
+
+def test_a_run_is_compared_with_the_one_before_where_that_is_asked_for(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    assert not controller.runners.comparing.running
+    controller.start(values_of(image), compare=True)
+    finish(controller)
+    (said,) = controller.runners.comparing.end()
+    assert said.startswith("2 cells, 2 before: 0 are new or changed")
+
+
+@pytest.mark.parametrize(("tiles", "said"), [(0, "before the first tile"), (3, "are kept")])
+def test_a_cancelled_run_says_what_is_left(viewer, controller, tiles, said):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    for _ in range(tiles):  # the network, the start, the first tile
+        controller.receive(next(controller.runners.run.events))
+    controller.runners.run.events = None
+    controller.cancelled()
+    assert said in controller.window.last("say")[0]
+    assert not controller.adjustable
+
+
+def test_a_result_that_is_deleted_is_not_spoken_of(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    viewer.layers.events.removed.connect(lambda event: controller.layer_removed(event.value))
+    controller.start(values_of(image))
+    finish(controller)
+    assert controller.adjustable
+    viewer.layers.remove("nuclei cells")
+    assert not controller.adjustable
+    assert controller.window.last("say") != ("",)
+    viewer.layers.remove("nuclei classes")
+    assert controller.window.last("say") == ("",)
+
+
+def test_a_network_that_died_is_warmed_up_again(controller):
+    controller.choose_model("cells")
+    (opened,) = controller.runners.warming.end()
+    controller.warmed(opened)
+    assert controller.window.last("show_device") == ("a function",)
+    controller.failed()
+    assert not controller.runners.warming.running  # the child lives
+    controller._engine.pid = None
+    controller.failed()
+    assert controller.runners.warming.running
+    assert controller.window.last("show_device") == ("warming up...",)
