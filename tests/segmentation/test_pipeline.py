@@ -22,7 +22,7 @@ from napari_unet_cells.segmentation.pipeline import (
     Started,
     segment_planes,
 )
-from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
+from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
 
 CARD = ModelCard(
     name="stand-in",
@@ -288,16 +288,17 @@ def test_the_network_sees_cells_of_a_size_it_knows(diameter: float, seen: Any) -
     assert result.zoom == pytest.approx(seen[1] / 130)
 
 
-def test_cells_are_separated_anew_without_the_network() -> None:
+def test_cells_are_separated_again_without_the_network() -> None:
     image = squares()
     image[0:6, 100:106] = 100
     result = result_of(image)
     assert result.n_cells == 7
     options = replace(CARD.instances, min_size=50)
-    cells, n = cells_of(result.adjustable, options, image.shape)
+    cells, n = cells_of(result.fragments, options, image.shape)
     assert n == 6
     assert not cells[0:6, 100:106].any()
-    again, n = cells_of(result.adjustable, CARD.instances, image.shape)
+    assert result.adjustable is result.fragments  # its name in version 0.1.0
+    again, n = cells_of(result.fragments, CARD.instances, image.shape)
     assert n == 7
     np.testing.assert_array_equal(again, result.cells)
 
@@ -401,9 +402,9 @@ def test_ids_stay_consecutive_where_specks_are_lost_between_pixels(side: int) ->
     probabilities = np.zeros((2, 100, 100), np.uint8)
     probabilities[0] = np.where(rng.random((100, 100)) < 0.2, rng.integers(128, 255), 0)
     options = InstanceOptions(min_size=1, smoothing=0.0, fill_holes=False)
-    plane = Adjustable.of(probabilities, options, (side, side), 100 / side)
+    plane = Fragments.of(probabilities, options, (side, side), 100 / side)
     cells = plane.cells(options)
     assert cells.shape == (side, side)
     assert np.unique(cells).tolist() == list(range(int(cells.max()) + 1))
-    assert 0 < cells.max() <= plane.partition.n_fragments
-    assert (cells.max() == plane.partition.n_fragments) == (side == 100)
+    assert 0 < cells.max() <= plane.oversegmentation.n_fragments
+    assert (cells.max() == plane.oversegmentation.n_fragments) == (side == 100)

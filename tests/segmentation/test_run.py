@@ -77,7 +77,7 @@ def test_cells_that_are_separated_anew_have_a_review_of_their_own(monkeypatch):
     event = finished(monkeypatch, np.stack([two_squares()] * 2), {0: 0})
     shown = event.result.cells[None]
     options = replace(CARD.instances, min_size=150)
-    adjusted = adjust(event.result.adjustable, options, None, shown, event.cells_digest)
+    adjusted = adjust(event.result.fragments, options, None, shown, event.cells_digest)
     assert (event.result.n_cells, adjusted.n_cells) == (2, 1)
     (place,) = adjusted.review
     np.testing.assert_array_equal(adjusted.review.made(place), adjusted.cells[0])

@@ -1,8 +1,8 @@
 """Estimate the cell diameter of an image, and the zoom at which a network should see it.
 
-The network looks at windows of the image at several zooms, as a person does who turns the
-objective revolver.  At the right one it is sure of many cells of a size it knows; where it
-is zoomed in too far it finds pieces of cells it is not sure of, and too far out nothing::
+The network predicts windows of the image at several zooms. At the right zoom it finds many cells
+of a familiar size with high confidence; zoomed in too far it finds pieces of cells with low
+confidence, and zoomed out too far nothing::
 
     score(z) = trust(z) * good^2 / (good + bad)
 
@@ -10,7 +10,7 @@ is zoomed in too far it finds pieces of cells it is not sure of, and too far out
                 good: cells of 16 to 50 pixels across at this zoom that do not reach
                 from one side of the window to the other;  bad: all others
     confidence  mean over a cell of the largest class probability
-    trust       how often so far a zoom is needed: less for the extreme ones
+    trust       prior of a zoom: lower for extreme ones, which are rarely needed
 
 The estimate is the median diameter of the cells at the zoom with the highest score. Powers and
 limits were chosen on training images at a quarter of to four times their size.
@@ -31,30 +31,29 @@ from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
 from napari_unet_cells.core.resample import NormalizedPlane, scaled_shape
 
-#: Zooms and how far they are trusted, from far to near, so that each finds the place where
-#: the next one looks.
+#: Zooms and their trust, from far to near: each finds the centre of the next window.
 ZOOMS = {0.125: 0.5, 0.25: 0.8, 0.5: 1.0, 1.0: 1.0, 2.0: 0.7, 4.0: 0.25}
 
-#: Past its best place a score only falls, so after one above this that has halved the next looks
-#: are saved: a quarter of all pixels. On the validation images at half, once and twice their size
-#: no estimate changed.
+#: Past its maximum the score only falls. Where the best score is above this and the score has
+#: halved since, the remaining zooms are skipped, which saves a quarter of all pixels. On the
+#: validation images at half, once and twice their size no estimate changed.
 SURE = 0.002
 
 #: Side of the window, in pixels that the network sees.
 WINDOW = 512
 
-#: Where less is seen in the middle of a window than this part of what is seen at its busiest
-#: place, the next look goes there. Always to look there would be to look for oddities.
+#: If the centre is emptier than this fraction of the densest part, the next window moves there. Not
+#: always: the densest part is often an artefact.
 LEAST_BUSY = 0.3
 
-#: A window with a shorter side shows no cell worth counting.
+#: A window with a shorter side is skipped: it holds too few cells.
 SMALLEST_WINDOW = 24
 
 GOOD_DIAMETERS = (16.0, 50.0)
 
 LEAST_CONFIDENCE = 0.5
 
-#: A network is not shown more than this; cells of 5 pixels become 20.
+#: Maximum zoom; it makes 20 pixels of 5.
 LARGEST_ZOOM = 4.0
 
 
@@ -66,7 +65,7 @@ def diameters_of(labels: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def zoom_for(diameter: float, window: tuple[float, float]) -> float:
-    """Zoom at which cells of a median diameter come to lie in a model's window.
+    """Zoom that brings the median cell diameter into a model's range.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def zoom_for(diameter: float, window: tuple[float, float]) -> float:
     Returns
     -------
     float
-        1 within the window, and where the change would be less than a tenth.
+        1 within the range, and where the change would be less than 10 %.
     """
     if diameter <= 0 or window[1] <= 0:
         return 1.0
@@ -120,7 +119,7 @@ def estimate_diameter(
             best, diameter = score * trust, median / zoom
         elif best > SURE and score * trust < best / 2:
             break
-        # From afar small cells are no more than contrast.
+        # Zoomed out, small cells are visible as contrast only.
         seen = probabilities[0] if score > 0 else _contrast(pixels, limits, window.scaled)
         centre = window.next_centre(seen)
     return diameter
@@ -145,9 +144,9 @@ class _Window:
         return cls((y, x), scaled_shape((y.stop - y.start, x.stop - x.start), zoom))
 
     def next_centre(self, seen: NDArray[Any]) -> tuple[float, float]:
-        """Where to look from nearer, in pixels of the plane.
+        """Centre of the window of the next zoom, in pixels of the plane.
 
-        In the middle; or, where it is empty, at the half-sized window with the largest sum.
+        The same centre; or, where it is empty, that of the half-sized window with the largest sum.
         """
         height, width = self.scaled
         share = ndimage.uniform_filter(
@@ -164,7 +163,7 @@ class _Window:
 
 
 def _contrast(pixels: NDArray[Any], limits: Limits, scaled: tuple[int, int]) -> NDArray[np.float32]:
-    """How much each pixel of a window differs from those around it."""
+    """Local contrast of a window: difference of each pixel from the mean around it."""
     whole = (slice(0, scaled[0]), slice(0, scaled[1]))
     image = NormalizedPlane(pixels, limits, scaled).read(whole).mean(axis=2)
     contrast: NDArray[np.float32] = np.abs(image - ndimage.uniform_filter(image, 9))
@@ -174,7 +173,7 @@ def _contrast(pixels: NDArray[Any], limits: Limits, scaled: tuple[int, int]) -> 
 def _probabilities(
     pixels: NDArray[Any], network: Network, limits: Limits, scaled: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], Network]:
-    """Give what the network sees, and the one that goes on: another where the memory was full."""
+    """Probabilities of a window, and the network to go on with: another one after full memory."""
     out = Output.empty((pixels.shape[0], pixels.shape[1]), network.probabilities, scaled)
     for event in predict_plane(pixels, network, limits, out, scaled):
         if isinstance(event, MemoryFull):
@@ -183,7 +182,7 @@ def _probabilities(
 
 
 def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[float, float]:
-    """Score of a window, see above, and the median diameter of its cells in its pixels."""
+    """Score of a window (formula above) and median cell diameter in its pixels."""
     labels = label_cells(probabilities, options)
     n = int(labels.max())
     if n == 0:
@@ -201,9 +200,9 @@ def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[
 
 
 def _spanning(labels: NDArray[Any], n: int) -> NDArray[np.bool_]:
-    """Which of the cells 1 to n reach across the window, so that nobody sees how wide they are.
+    """Find the cells (1 to n) that reach across the window, whose width is therefore not known.
 
-    From afar, a small image full of cells is one bright square.
+    Zoomed out, a small image full of cells looks like one bright square.
     """
     spanning = np.zeros(n + 1, bool)
     for lines in (labels, labels.T):

@@ -33,7 +33,7 @@ class RunDetails:
     diameter_given : bool
         The user stated the diameter.
     zoom : float
-        Size that the network saw by the size of the image.
+        Size that the network saw divided by the size of the image.
     test_time_augmentation : bool
         See `pipeline.Settings`.
     limits : Limits or None

@@ -13,7 +13,7 @@ from napari_unet_cells.segmentation.result import Result
 
 
 def describe_progress(done: int, total: int, seconds: float) -> str:
-    """Say how much is done and how long the rest takes, such as "37 % - 4 s left".
+    """Give progress and remaining time, such as "37 % - 4 s left".
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def describe_progress(done: int, total: int, seconds: float) -> str:
 
 
 def describe_memory(event: MemoryFull) -> str:
-    """Say how a run goes on after the memory was full."""
+    """Give tile size and device that a run goes on with after the memory was full."""
     return (
         f"The memory was full; the run went on in tiles of {event.tile} pixels on "
         f"{event.network.device}."
@@ -38,7 +38,7 @@ def describe_memory(event: MemoryFull) -> str:
 
 
 def describe_result(result: Result) -> str:
-    """Say what a run made, such as "214 cells in 1.9 s on CPU, 2 threads"."""
+    """Give the result of a run, such as "214 cells in 1.9 s on CPU, 2 threads"."""
     planes = "" if result.classes.ndim == 2 else f", {len(_flat(result.classes))} planes,"
     made = f"{_made(result)}{planes} in {_duration(result.seconds, digits=1)} on {result.device}"
     if result.cells is not None and result.n_cells == 0:
@@ -49,7 +49,7 @@ def describe_result(result: Result) -> str:
 
 
 def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
-    """Say how many cells differ between two runs on one image.
+    """Count the cells that differ between two runs on one image.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _made(result: Result) -> str:
 
 
 def describe_count(n: int) -> str:
-    """Say a number of cells."""
+    """Give a number of cells with its noun, such as "1 cell"."""
     return "1 cell" if n == 1 else f"{n} cells"
 
 

@@ -25,7 +25,7 @@ from napari_unet_cells.core.resample import scaled_shape
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
-from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
+from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
 
 
@@ -36,10 +36,10 @@ class Settings:
     Attributes
     ----------
     diameter : float or None
-        How wide the cells are, in pixels; None has it estimated.
+        Typical cell diameter in pixels; None estimates it.
     link : int or None
-        Axis of the labels along which cells keep their id from plane to plane; None
-        numbers every plane on its own.
+        Axis of the labels along which cells are linked: they keep their id from plane to plane.
+        None numbers every plane on its own.
     min_size : int or None
         Area below which a cell is dropped, in pixels of the image.
     split, min_probability : float or None
@@ -152,7 +152,7 @@ def segment_planes(
 
 
 class _Run:
-    """What the steps of one run share."""
+    """State that the steps of one run share."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class _Run:
         self._limits: Limits | None = None
         self._max_tile: int | None = None
         self._diameter, self._zoom = 0.0, 1.0
-        self._adjustable: list[Adjustable] = []
+        self._fragments: list[Fragments] = []
 
     def predict(self) -> Iterator[Event]:
         self._choose_scale()
@@ -226,16 +226,16 @@ class _Run:
         yield from predict_plane(plane, self._network, limits, out, self._scaled, self._max_tile)
 
     def _separate(self, out: Output, shape: tuple[int, int]) -> None:
-        plane = Adjustable.of(out.probabilities, self._options, shape, self._zoom)
-        self._adjustable.append(plane)
+        plane = Fragments.of(out.probabilities, self._options, shape, self._zoom)
+        self._fragments.append(plane)
 
     def result(self, seconds: float) -> Result:
         details = self._details().ended(self._network.device, seconds)
         if not self._card.makes_cells:
             return Result(None, self._classes, details, uncertainty=self._uncertainty)
-        adjustable = tuple(self._adjustable)
-        cells, n = cells_of(adjustable, self._options, self._planes.shape, self._settings.link)
-        return Result(cells, self._classes, details, n, adjustable, self._uncertainty)
+        fragments = tuple(self._fragments)
+        cells, n = cells_of(fragments, self._options, self._planes.shape, self._settings.link)
+        return Result(cells, self._classes, details, n, fragments, self._uncertainty)
 
     def _details(self) -> RunDetails:
         return RunDetails(

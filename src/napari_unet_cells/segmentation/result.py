@@ -1,4 +1,4 @@
-"""Result of a run: cells, classes, how they were made, and what separates the cells anew."""
+"""Result of a run: cells, classes, run details, and fragments to separate the cells again."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from napari_unet_cells.segmentation.details import RunDetails
 
 
 @dataclass(frozen=True)
-class Adjustable:
-    """Cells that can be separated anew without the network.
+class Fragments:
+    """Oversegmentation of a plane, which other thresholds join to other cells without the network.
 
     Attributes
     ----------
-    partition : Oversegmentation
+    oversegmentation : Oversegmentation
         At the size that the network saw.
     base : int32 array, (y, x)
-        Its parts, at the size of the plane.
-    left : int array, (n,)
-        Numbers that are in `base`: what is smaller than a pixel of the plane is not there.
+        Its fragments, at the size of the plane.
+    present : int array, (n,)
+        Numbers that are in `base`; fragments smaller than a pixel of the plane are not.
     zoom : float
-        Size that the network saw by the size of the plane.
+        Size that the network saw divided by the size of the plane.
     """
 
-    partition: Oversegmentation
+    oversegmentation: Oversegmentation
     base: NDArray[np.int32]
-    left: NDArray[np.intp]
+    present: NDArray[np.intp]
     zoom: float
 
     @classmethod
@@ -49,25 +49,29 @@ class Adjustable:
         options: InstanceOptions,
         shape: tuple[int, int],
         zoom: float,
-    ) -> Adjustable:
-        """Divide what the network saw into parts, outlined at the size (y, x) of the plane."""
-        parts = oversegment(probabilities, options)
-        base = resize_labels(parts.base, shape, inside(probabilities, options))
-        left = np.zeros(parts.n_fragments + parts.n_holes + 1, bool)
-        left[base] = True
-        return cls(parts, base, np.flatnonzero(left), zoom)
+    ) -> Fragments:
+        """Oversegment the probabilities; the fragments have the size (y, x) of the plane."""
+        fine = oversegment(probabilities, options)
+        base = resize_labels(fine.base, shape, inside(probabilities, options))
+        present = np.zeros(fine.n_fragments + fine.n_holes + 1, bool)
+        present[base] = True
+        return cls(fine, base, np.flatnonzero(present), zoom)
 
     def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        """Cells (y, x) for other limits, see `instances.Oversegmentation`.
+        """Join the fragments to cells (y, x), see `instances.Oversegmentation`.
 
         `options.min_size` is in pixels that the network saw.
         """
-        lut: NDArray[Any] = self.partition.lut(options)
-        if len(self.left) < len(lut):
-            ids = np.union1d(0, lut[self.left])
+        lut: NDArray[Any] = self.oversegmentation.lut(options)
+        if len(self.present) < len(lut):
+            ids = np.union1d(0, lut[self.present])
             lut = np.searchsorted(ids, lut).astype(lut.dtype)
         cells: NDArray[np.uint16] | NDArray[np.uint32] = lut[self.base]
         return cells
+
+
+#: Name in version 0.1.0.
+Adjustable = Fragments
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Result:
         How it was made; `options`, `diameter`, `zoom`, `limits`, `device` and `seconds` are its.
     n_cells : int
         Cells, in a stack that was not linked those of all planes; 0 without cells.
-    adjustable : tuple of Adjustable
-        One for each plane, to separate the cells anew.
+    fragments : tuple of Fragments
+        One for each plane, to separate the cells again with other thresholds.
     uncertainty : uint8 array, (..., y, x), or None
         1 less the margin between the two most probable classes, in units of 1/255. Its planes
         have the size that the network saw, which may be another than that of the labels.
@@ -97,8 +101,13 @@ class Result:
     classes: NDArray[np.uint8]
     details: RunDetails
     n_cells: int = 0
-    adjustable: tuple[Adjustable, ...] = ()
+    fragments: tuple[Fragments, ...] = ()
     uncertainty: NDArray[np.uint8] | None = None
+
+    @property
+    def adjustable(self) -> tuple[Fragments, ...]:
+        """Name of `fragments` in version 0.1.0."""
+        return self.fragments
 
     @property
     def options(self) -> InstanceOptions | None:
@@ -112,7 +121,7 @@ class Result:
 
     @property
     def zoom(self) -> float:
-        """Size that the network saw by the size of the image."""
+        """Size that the network saw divided by the size of the image."""
         return self.details.zoom
 
     @property
@@ -137,7 +146,7 @@ class Result:
 
 
 def cells_of(
-    adjustable: tuple[Adjustable, ...],
+    fragments: tuple[Fragments, ...],
     options: InstanceOptions,
     shape: tuple[int, ...],
     link: int | None = None,
@@ -146,7 +155,7 @@ def cells_of(
 
     Parameters
     ----------
-    adjustable : tuple of Adjustable
+    fragments : tuple of Fragments
         Of a `Result`.
     options : InstanceOptions
     shape : tuple of int
@@ -154,7 +163,7 @@ def cells_of(
     link : int, optional
         See `Settings`.
     """
-    planes = [plane.cells(options) for plane in adjustable]
+    planes = [plane.cells(options) for plane in fragments]
     counts = [int(plane.max(initial=0)) for plane in planes]
     dtype = np.uint16 if max(counts) <= MAX_UINT16 else np.uint32
     if len(shape) == 2:

@@ -1,4 +1,4 @@
-"""One press of the Segment button as a generator, and the cells separated anew by its sliders."""
+"""Generators behind the Segment button: warm up, run, and separate the cells again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import Event, Settings
-from napari_unet_cells.segmentation.result import Adjustable, Result, cells_of
+from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
 from napari_unet_cells.segmentation.segment import Opened, Segmenter
 
 
@@ -45,7 +45,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Adjusted:
-    """The cells of a run were separated anew.
+    """The cells of a run were separated again, with other thresholds.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Adjusted:
 
 
 def open_model(engine: Engine, name: str, stop: threading.Event) -> Generator[Opened, None, None]:
-    """Have the model warmed up."""
+    """Load a model in the child process, so that the first run does not wait for it."""
     yield Opened(engine.open(find_model(name), stop).device)
 
 
@@ -117,17 +117,17 @@ def _finished(result: Result, n_fixed: int) -> Finished:
 
 
 def adjust(
-    adjustable: tuple[Adjustable, ...],
+    fragments: tuple[Fragments, ...],
     options: InstanceOptions,
     link: int | None,
     shown: NDArray[Any],
     shown_digest: int,
 ) -> Adjusted:
-    """Separate the cells of a run anew.
+    """Separate the cells of a run again, with other thresholds.
 
     Parameters
     ----------
-    adjustable : tuple of Adjustable
+    fragments : tuple of Fragments
         Of the run's result.
     options : InstanceOptions
     link : int, optional
@@ -138,14 +138,14 @@ def adjust(
         Checksum of them as they were made.
     """
     corrected = digest(shown) != shown_digest
-    leading = tuple(n for n in shown.shape[:-2] if len(adjustable) > 1)
-    shape = leading + adjustable[0].base.shape
-    cells, n = cells_of(adjustable, options, shape, link)
+    leading = tuple(n for n in shown.shape[:-2] if len(fragments) > 1)
+    shape = leading + fragments[0].base.shape
+    cells, n = cells_of(fragments, options, shape, link)
     cells = cells.reshape(shown.shape)
     return Adjusted(cells, n, digest(cells), options, corrected, Review(cells))
 
 
 def _median_area(cells: NDArray[Any]) -> float:
-    plane = cells.reshape(-1, *cells.shape[-2:])[0]  # the sliders need no more than a guess
+    plane = cells.reshape(-1, *cells.shape[-2:])[0]  # a guess is enough for the range of a slider
     areas = np.bincount(plane.ravel())[1:]
     return float(np.median(areas[areas > 0])) if areas.any() else 0.0

@@ -1,4 +1,4 @@
-"""Segment images with a model: the one way in for the dock, Python, batches and `evaluate`."""
+"""Segment images with a model: shared by the dock, `segment`, batches and `evaluate`."""
 
 from __future__ import annotations
 
@@ -104,9 +104,10 @@ def segment(
     channel : int, optional
         Of the axis "C".
     diameter : float, optional
-        How wide the cells are, in pixels; estimated by default.
+        Typical cell diameter in pixels; estimated by default.
     link : str, optional
-        Letter of the axis along which a cell keeps its id where it overlaps, "Z" or "T".
+        Letter of the axis along which cells are linked, "Z" or "T": cells that overlap from plane
+        to plane get the same id.
     test_time_augmentation : bool
         Average predictions over four mirrored copies: slightly more accurate, up to four times
         slower.
