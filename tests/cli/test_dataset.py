@@ -62,8 +62,8 @@ def test_errors_go_to_stderr_and_into_the_exit_code(
 def test_split_and_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("split", folder) == DONE
     held, summary = capsys.readouterr().out.splitlines()
-    assert held.startswith("held back: ")
-    assert summary == "5 to learn from, 1 held back; 6 of them decided now."
+    assert held.startswith("held out: ")
+    assert summary == "5 for training, 1 held out; 6 of them were assigned now."
     records = json.loads((folder / "index.json").read_text())
     records[0] |= {"version": 2, "approved": "2026-01-02T03:04:05", "edited": True}
     records.append({"name": "5b.tif", "replaced_by": "0.tif"})
@@ -73,13 +73,13 @@ def test_split_and_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert len(lines) == 7
     assert lines[0].endswith(", unknown, version 2, approved 2026-01-02, corrected")
     assert lines[-1] == "6 regions of 6 images (5 train, 1 val); 1 older versions are kept."
-    name = held.removeprefix("held back: ")
+    name = held.removeprefix("held out: ")
     assert f"{name}: val, unknown" in "\n".join(lines)
 
 
 def test_options_of_the_split(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("split", folder, "--fraction", "0.5", "--seed", "3") == DONE
-    assert "3 to learn from, 3 held back" in capsys.readouterr().out
+    assert "3 for training, 3 held out" in capsys.readouterr().out
     with pytest.raises(UserError, match="between 0 and 1"):
         run("split", folder, "--fraction", "2")
 

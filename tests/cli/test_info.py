@@ -1,4 +1,4 @@
-"""The command ``info``: what a report of a problem needs."""
+"""The command ``info``: what a bug report needs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_broken_is_said_and_the_rest_printed(
 
     monkeypatch.setattr("napari_unet_cells.engine.opening.open_network", fail)
     facts = printed(capsys)
-    assert facts["device"].startswith(f"cannot be told ({type(error).__name__}")
+    assert facts["device"].startswith(f"unknown ({type(error).__name__}")
     assert "cells" in facts["models"]
 
 
@@ -60,7 +60,7 @@ def test_a_home_that_cannot_be_found_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", "~nobody-of-this-name/x")
-    assert "cannot be told" in printed(capsys, "--no-device")["folder of models"]
+    assert "unknown" in printed(capsys, "--no-device")["folder of models"]
 
 
 def test_a_console_without_the_letters_gets_all_lines(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Many files, one after another."""
+"""Segmentation of many files."""

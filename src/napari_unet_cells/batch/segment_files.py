@@ -1,4 +1,4 @@
-"""Many files, one after another; a bad one is reported and the rest is done."""
+"""Segment many files, one after another; a bad one is reported and the others are done."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from napari_unet_cells.segmentation.segment import Segmenter, link_axis
 
 @dataclass(frozen=True)
 class Request:
-    """Options of a batch: what is done with each file.
+    """Options of a batch, the same for each file.
 
     Attributes
     ----------
@@ -47,14 +47,14 @@ class Request:
     channel : int or None
         Of files with several channels, counted from 0.
     plane : int, "all" or None
-        Of stacks: one plane, counted from 0, or every plane. None refuses a stack, so that
-        nobody is surprised by a run over a thousand planes.
+        Of stacks: one plane, counted from 0, or every plane. None refuses a stack: a run over a
+        thousand planes must be asked for.
     link : str or None
-        "Z" or "T": the axis along which cells keep their id.
+        "Z" or "T": the axis along which cells are linked across planes.
     pixel_size : float or None
-        Width of a pixel in micrometers, for files that do not say it.
+        Width of a pixel in micrometers, for files that do not state it.
     overwrite : bool
-        Replace results of an earlier run; else such a file is a problem.
+        Replace results of an earlier run; else they are kept, and the image is reported.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -67,7 +67,7 @@ class Request:
 
 @dataclass(frozen=True)
 class PixelsDone:
-    """Part of a file is segmented; `fraction` lies between 0 and 1."""
+    """Progress within a file; `fraction` lies between 0 and 1."""
 
     path: Path
     fraction: float
@@ -75,7 +75,7 @@ class PixelsDone:
 
 @dataclass(frozen=True)
 class FileDone:
-    """A file is done, or could not be.
+    """A file was segmented, or failed.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class FileDone:
 def segment_files(
     paths: Sequence[Path], output: Path, model: str | Path, request: Request | None = None
 ) -> Iterator[PixelsDone | FileDone]:
-    """Segment files into labels, classes, a table and a record of how they were made.
+    """Segment files and write labels, classes, a table and a record for each.
 
     For each ``NAME.tif`` these are ``NAME_cells.tif``, ``NAME_classes.tif``,
     ``NAME_cells.csv`` and ``NAME.json``.
@@ -149,7 +149,7 @@ def segment_files(
 
 
 def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:
-    """Refuse to replace an image by the result of another one, even where --overwrite is set."""
+    """Refuse to replace an image by the result of another, even with `overwrite`."""
     inputs = {path.resolve() for path in paths}
     for result in results:
         if result.resolve() in inputs:
@@ -160,9 +160,9 @@ def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:
 
 
 def _stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names for the results, refusing two images that would write the same files."""
+    """Names of the results; refuse two images that would write the same files."""
     stems: dict[Path, str] = {}
-    first: dict[str, Path] = {}  # some disks know no difference between A.tif and a.tif
+    first: dict[str, Path] = {}  # some disks take A.tif and a.tif for the same file
     for path in paths:
         stem = path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
         other = first.setdefault(stem.casefold(), path)
@@ -177,7 +177,7 @@ def _stems(paths: Sequence[Path]) -> dict[Path, str]:
 
 @dataclass(frozen=True)
 class _File:
-    """One image and what becomes of it; `target` is the results' path without an ending."""
+    """One image and its results; `target` is their path without an ending."""
 
     path: Path
     target: Path
@@ -185,7 +185,7 @@ class _File:
     request: Request
 
     def segment(self, segmenter: Segmenter) -> Iterator[PixelsDone | FileDone]:
-        # Before the network runs for nothing.
+        # Before the network runs in vain.
         refuse_existing(_result_paths(self.target, self.card), self.request.overwrite)
         image = read_image(self.path)
         planes, axes = self._planes(image)
@@ -223,7 +223,7 @@ class _File:
         return planes, "".join(image.axes[axis] for axis in planes.free) + "YX"
 
     def _write(self, result: Result, image: Image, planes: Planes, axes: str) -> tuple[Path, ...]:
-        """Write all results, or, where there were none before, none."""
+        """Write all results, or none of the new ones."""
         overwrite = self.request.overwrite
         size, unit = image.pixel_size, image.unit
         if size is None and self.request.pixel_size is not None:
@@ -259,9 +259,9 @@ class _File:
         return tuple(written)
 
     def _place(self, axes: str) -> dict[str, Any]:
-        """Where a viewer should put the labels: upon the image as napari opens it.
+        """Transform that puts the labels on the image as napari opens it.
 
-        Its readers of pictures and TIFFs give every image a scale of one pixel.
+        napari's readers give pictures and TIFFs a scale of one pixel.
         """
         if self.path.suffix.lower() == ".zarr":
             return {}
@@ -279,12 +279,12 @@ class _File:
         }
 
 
-#: Axes that a label TIFF can name; pages of another meaning are taken for planes.
+#: Axes that a label TIFF can name; pages along other axes are written as planes.
 _TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
 
 
 def _at(planes: Planes, number: int) -> dict[int, int]:
-    """Fix every free axis so that one plane, counted through all of them, is left."""
+    """Fix every free axis to select one plane, counted through all of them."""
     if not 0 <= number < len(planes):
         raise UserError(
             f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
@@ -296,7 +296,7 @@ def _at(planes: Planes, number: int) -> dict[int, int]:
 
 
 def _channels(planes: Planes) -> ImageArray | dict[str, ImageArray]:
-    """Pixels of the planes for the table: an array like the labels, or one for each colour."""
+    """Image for the table: an array of the labels' shape, or one for each colour."""
     key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(planes.data.shape)))
     if not planes.color:
         pixels: ImageArray = planes.data[key]

@@ -1,4 +1,4 @@
-"""``napari-unet-cells dataset``: look at a correction dataset, check it, divide it."""
+"""``napari-unet-cells dataset``: check, list or split annotated images."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ DONE, BAD_INPUT = 0, 2
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to a parser."""
-    parser = commands.add_parser("dataset", help="check, list or divide annotated images")
+    parser = commands.add_parser("dataset", help="check, list or split annotated images")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="look for all that is wrong with a folder")
+    check = actions.add_parser("check", help="report everything that is wrong with a folder")
     check.set_defaults(command=_check)
     listing = actions.add_parser("list", help="list the images or regions of a folder")
     listing.set_defaults(command=_list)
-    split = actions.add_parser("split", help="hold a part back to measure models on")
+    split = actions.add_parser("split", help="choose held-out images for validation")
     split.add_argument(
-        "--fraction", type=float, default=0.2, help="part that is held back (default: 0.2)"
+        "--fraction", type=float, default=0.2, help="fraction of held-out images (default: 0.2)"
     )
-    split.add_argument(
-        "--seed", type=int, default=0, help="another one holds others back (default: 0)"
-    )
+    split.add_argument("--seed", type=int, default=0, help="random seed of the split (default: 0)")
     split.set_defaults(command=_split)
     for action in (check, listing, split):
         action.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
@@ -67,9 +65,9 @@ def _split(options: argparse.Namespace) -> int:
 
     division = split(options.folder, options.fraction, options.seed)
     for name in division.val:
-        print(f"held back: {name}")
+        print(f"held out: {name}")
     print(
-        f"{len(division.train)} to learn from, {len(division.val)} held back; "
-        f"{division.decided} of them decided now."
+        f"{len(division.train)} for training, {len(division.val)} held out; "
+        f"{division.decided} of them were assigned now."
     )
     return DONE

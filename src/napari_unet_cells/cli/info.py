@@ -1,4 +1,4 @@
-"""``napari-unet-cells info``: versions, device and folders, for a report of a problem."""
+"""``napari-unet-cells info``: versions, device and folders, for bug reports."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of the program."""
     parser = commands.add_parser(
         "info",
-        help="print versions, device and folders, for a report of a problem",
-        description="Print versions, device and folders. Add them to a report of a problem.",
+        help="print versions, device and folders, for bug reports",
+        description="Print versions, device and folders. Add them to a bug report.",
     )
     parser.add_argument(
-        "--no-device", action="store_true", help="do not load TensorFlow to ask for the device"
+        "--no-device", action="store_true", help="do not load TensorFlow, which names the device"
     )
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line ``name: value`` for each fact."""
+    """Print one line ``name: value`` each."""
     for name, value in facts(device=not arguments.no_device):
         line = f"{name}: {' '.join(value.split())}"
-        # A console that lacks a letter of a folder's name must not end the report.
+        # A console whose encoding lacks a character must not end the report.
         encoding = sys.stdout.encoding or "utf-8"
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     return 0
@@ -69,11 +69,11 @@ def _version(distribution: str) -> str:
 
 
 def _said(ask: Callable[[], str]) -> str:
-    """Give an answer, or why there is none: a report is asked for where something is broken."""
+    """Give a value, or why it is not known: bug reports come from broken installations."""
     try:
         return ask()
-    except Exception as error:  # whatever a library raises that is only half installed
-        return f"cannot be told ({type(error).__name__}: {error})"
+    except Exception as error:  # a half-installed library may raise anything
+        return f"unknown ({type(error).__name__}: {error})"
 
 
 def _damaged() -> str:

@@ -1,6 +1,6 @@
-"""The command line: ``napari-unet-cells COMMAND``.
+"""Command line: ``napari-unet-cells COMMAND``.
 
-Exit codes: 0 done; 1 of several files some failed, the others are done; 2 bad input.
+Exit codes: 0 done; 1 some of several files failed; 2 bad input.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user runs Keras with
+    os.environ["KERAS_BACKEND"] = (
+        "tensorflow"  # even if the user runs Keras with another backend elsewhere
+    )
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
@@ -79,21 +81,26 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME_OR_PATH",
-        help="an installed model or a .keras file (default: the one that `models` names so, "
-        f"{DEFAULT_MODEL} where no other was chosen or retrained)",
+        help="an installed model or a .keras file (default: the one that `models` "
+        f"marks as default, {DEFAULT_MODEL} unless you chose or retrained another)",
     )
     parser.add_argument(
         "--diameter",
         type=float,
         metavar="PIXELS",
-        help="how wide the cells are (default: estimated for each image)",
-    )
-    parser.add_argument("--channel", type=int, metavar="N", help="channel to segment, from 0")
-    parser.add_argument(
-        "--plane", type=_plane, metavar="N|all", help="of a stack: one plane, from 0, or all"
+        help="typical cell diameter (default: estimated for each image)",
     )
     parser.add_argument(
-        "--link", choices=("z", "t"), help="cells keep their id along this axis of a stack"
+        "--channel", type=int, metavar="N", help="channel to segment, counted from 0"
+    )
+    parser.add_argument(
+        "--plane",
+        type=_plane,
+        metavar="N|all",
+        help="planes of a stack to segment: one, counted from 0, or all",
+    )
+    parser.add_argument(
+        "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
     )
     min_size = parser.add_argument(
         "--min-size", type=int, metavar="PIXELS", help="drop cells of fewer pixels"
@@ -103,7 +110,7 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--split",
         type=float,
         metavar="0..1",
-        help="how readily touching cells are separated (default: the model's own)",
+        help="higher splits touching cells more readily (default: the model's own)",
     )
     min_probability = parser.add_argument(
         "--min-probability",
@@ -113,18 +120,16 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "model's own; 0 keeps all)",
     )
     keep_old_name("--certainty", min_probability, parser)
+    parser.add_argument("--keep-holes", action="store_true", help="do not fill holes inside cells")
     parser.add_argument(
-        "--keep-holes", action="store_true", help="do not fill background inside of a cell"
-    )
-    parser.add_argument(
-        "--drop-border", action="store_true", help="leave out cells cut by the image's border"
+        "--drop-border", action="store_true", help="drop cells that touch the border of the image"
     )
     _add_augmentation(parser)
     parser.add_argument(
         "--pixel-size",
         type=float,
         metavar="MICROMETERS",
-        help="width of a pixel, for images that do not say it",
+        help="pixel width of images whose files do not state it",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(command=_segment)
@@ -216,7 +221,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _find(named: Sequence[str]) -> tuple[list[Path], int]:
-    """Images of what was named, and how many names stand for none; those are reported."""
+    """Find the images; report and count the names that match none."""
     from napari_unet_cells.files import find_images
 
     good = []
@@ -244,7 +249,7 @@ def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "name",
         nargs="?",
         metavar="NAME_OR_PATH",
-        help="describe this one: what it works on, its scores, when not to use it",
+        help="describe this model: modalities, scores, when not to use it",
     )
     parser.set_defaults(command=_models)
 
