@@ -66,5 +66,5 @@ def test_a_session_is_restored(written: Path) -> None:
     expected[0, 0] = 7
     np.testing.assert_array_equal(back.labels, expected)
     assert back.review.approved == {((), 1): "2026-11-03T17:32:00+01:00"}
-    assert back.facts["name"] == "nuclei cells"
+    assert back.description["name"] == "nuclei cells"
     assert back.problem == ""

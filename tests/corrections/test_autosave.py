@@ -48,7 +48,12 @@ from napari_unet_cells.corrections.session_files import (
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import INPUT, OURS
 
-FACTS = {"name": "nuclei cells", "metadata": {}, "place": {}, "image": {"path": "/a/nuclei.tif"}}
+DESCRIPTION = {
+    "name": "nuclei cells",
+    "metadata": {},
+    "place": {},
+    "image": {"path": "/a/nuclei.tif"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +80,7 @@ def corrected(**kwargs: Any) -> tuple[NDArray[Any], Review, Session]:
     labels = run(**kwargs)
     review, session = reviewed(labels), Session()
     labels[..., 0, 0] = 7
-    assert session.save(labels, review, facts=FACTS)
+    assert session.save(labels, review, description=DESCRIPTION)
     return labels, review, session
 
 
@@ -104,15 +109,15 @@ def test_what_is_restored_is_what_was_saved(dtype: str, shape: tuple[int, ...]) 
     labels[..., -1, -1] = 9
     review.approve(next(iter(review)), "2026-11-03T17:32:00+01:00")
 
-    assert session.save(labels, review, facts=FACTS)
-    assert not session.save(labels, review, facts=FACTS)  # ... and nothing new
+    assert session.save(labels, review, description=DESCRIPTION)
+    assert not session.save(labels, review, description=DESCRIPTION)  # ... and nothing new
     back = restored(session)
 
     labels = labels.astype(labels.dtype.newbyteorder("="))
     np.testing.assert_array_equal(back.labels, labels)
     assert back.labels.dtype == labels.dtype
     assert back.review.approved == review.approved
-    assert back.facts == FACTS
+    assert back.description == DESCRIPTION
     assert back.problem == ""
     windows: dict[Place, tuple[int | slice, ...]]
     windows = {p: (*p[0], *review.grid[p[1]].slices) for p in review}
@@ -124,7 +129,7 @@ def test_what_is_restored_is_what_was_saved(dtype: str, shape: tuple[int, ...]) 
 def test_a_save_holds_only_what_changed_since_the_last() -> None:
     labels, review, session = corrected()
     labels[35, 55] = 8
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
 
     newest, first = saves_in(session.folder).values()
     tables = [read_header(path)["table"] for path in (first, newest)]
@@ -144,7 +149,7 @@ def test_approvals_are_saved_without_any_edit() -> None:
     labels = run()
     review, session = reviewed(labels), Session()
     review.approve(((), 3))
-    assert session.save(labels, review, facts=FACTS)
+    assert session.save(labels, review, description=DESCRIPTION)
     assert restored(session).review.state(((), 3)) is State.APPROVED
 
 
@@ -154,12 +159,12 @@ def test_a_session_goes_when_nothing_differs_from_the_run() -> None:
     assert session.folder.is_dir()
 
     labels[0, 0] = 0  # undone
-    assert session.save(labels, review, facts=FACTS)
+    assert session.save(labels, review, description=DESCRIPTION)
 
     assert session.folder is None
     assert os.listdir(sessions_folder()) == []
     labels[0, 0] = 3
-    assert session.save(labels, review, facts=FACTS)
+    assert session.save(labels, review, description=DESCRIPTION)
     assert_is(restored(session), labels, review)
 
 
@@ -168,7 +173,7 @@ def test_the_data_type_may_change() -> None:
     wide = labels.astype(np.uint32)
     assert list(session.changed(wide, review, review)) == []  # the numbers are the same
     wide[39, 59] = 70_000
-    session.save(wide, review, facts=FACTS)
+    session.save(wide, review, description=DESCRIPTION)
     back = restored(session)
     assert_is(back, wide, review)
     assert back.review.made(((), 0)).dtype == np.uint16
@@ -182,7 +187,7 @@ def test_a_restored_session_goes_on() -> None:
     labels[39, 59] = 4
     back.labels[39, 59] = 4
     assert list(back.session.changed(back.labels, back.review, back.review)) == [((), 5)]
-    back.session.save(back.labels, back.review, facts=FACTS)
+    back.session.save(back.labels, back.review, description=DESCRIPTION)
     assert_is(restored(back.session), labels, review)
 
 
@@ -191,7 +196,7 @@ def test_old_files_are_deleted_and_two_bases_stay(monkeypatch: pytest.MonkeyPatc
     labels, review, session = corrected()
     for n in range(2, 30):
         labels[(n * 7) % 40, (n * 11) % 60] = n
-        session.save(labels, review, facts=FACTS)
+        session.save(labels, review, description=DESCRIPTION)
         assert session.folder is not None
         saves = saves_in(session.folder)
         assert len(saves) <= 8
@@ -249,12 +254,12 @@ def _work(steps: list[Any]) -> None:
         elif action == "lose the folder" and session.folder is not None:
             discard(session.folder)
         else:
-            session.save(labels, review, facts=FACTS)
+            session.save(labels, review, description=DESCRIPTION)
             if action == "restart" and session.folder is not None:
                 back = restored(session)
                 assert_is(back, labels, review)
                 labels, review, session = back.labels, back.review, back.session
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
     is_clean = np.array_equal(labels, made) and not review.approved
     assert (session.folder is None) == is_clean
     if not is_clean:
@@ -295,7 +300,7 @@ session = autosave.Session()
 for n in range(1, 10_000):
     rng = np.random.default_rng(n)
     labels[rng.integers(0, 128, 9), rng.integers(0, 192, 9)] = n
-    session.save(labels, review, facts={"name": "cells"})
+    session.save(labels, review, description={"name": "cells"})
     print(n, flush=True)
 """
 
@@ -378,7 +383,7 @@ def three_saves() -> tuple[list[NDArray[Any]], Review, Session]:
     states = [labels.copy()]
     for row, column in ((39, 59), (0, 1)):
         labels[row, column] = 8
-        session.save(labels, review, facts=FACTS)
+        session.save(labels, review, description=DESCRIPTION)
         states.append(labels.copy())
     session.release()
     return states, review, session
@@ -395,7 +400,7 @@ def test_a_truncated_save_gives_the_one_before(keep: float) -> None:
     assert_is(back, states[1], review)
     assert "newest file of these corrections is damaged" in back.problem
     back.labels[20, 20] = 5
-    back.session.save(back.labels, back.review, facts=FACTS)
+    back.session.save(back.labels, back.review, description=DESCRIPTION)
     again = restored(back.session)
     assert_is(again, back.labels, review)
     assert again.problem == ""
@@ -414,7 +419,7 @@ def test_a_flipped_byte_never_gives_a_mixture(position: int) -> None:
 def test_a_damaged_older_save_does_no_harm_to_what_does_not_need_it() -> None:
     labels, review, session = corrected()
     labels[0, 1] = 9  # the same region again
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
     session.release()
     (session.folder / "save-000001.labels").write_bytes(b"")
     assert_is(restore(session.folder), labels, review)
@@ -423,11 +428,11 @@ def test_a_damaged_older_save_does_no_harm_to_what_does_not_need_it() -> None:
 def test_a_file_of_another_session_is_not_mixed_in() -> None:
     labels, review, session = corrected()
     labels[39, 59] = 8
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
     session.release()
     other = Session()
     labels[0, 0] = 99
-    other.save(labels, review, facts=FACTS)
+    other.save(labels, review, description=DESCRIPTION)
     first = "save-000001.labels"
     (other.folder / first).replace(session.folder / first)
 
@@ -440,7 +445,7 @@ def test_a_file_of_another_session_is_not_mixed_in() -> None:
 def test_of_a_single_damaged_save_what_is_whole_comes_back() -> None:
     labels, review, session = corrected()
     labels[39, 59] = 9
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
     session.release()
     (session.folder / "save-000001.labels").unlink()
 
@@ -509,12 +514,12 @@ def test_a_refused_save_is_made_up_for(
         if step == "link":
             patch.setattr(os, "replace", refuse)
         with pytest.raises(NotSaved, match=os.strerror(number)) as raised:
-            session.save(labels, review, facts=FACTS)
+            session.save(labels, review, description=DESCRIPTION)
     for words in ("'nuclei cells'", "File > Save Selected Layers", str(sessions_folder())):
         assert words in str(raised.value)
     assert not list(sessions_folder().rglob("*.part*"))
 
-    assert session.save(labels, review, [], FACTS)  # nobody painted meanwhile
+    assert session.save(labels, review, [], DESCRIPTION)  # nobody painted meanwhile
     assert_is(restored(session), labels, review)
 
 
@@ -532,7 +537,7 @@ def test_a_read_only_folder_is_named(home: Path) -> None:
 def test_a_folder_that_was_taken_away_is_made_again() -> None:
     labels, review, session = corrected()
     discard(session.folder)
-    assert session.save(labels, review, [], FACTS)
+    assert session.save(labels, review, [], DESCRIPTION)
     assert_is(restored(session), labels, review)
 
 
@@ -541,7 +546,7 @@ def test_a_file_that_was_taken_away_is_made_up_for() -> None:
     (session.folder / "save-000001.labels").unlink()
     (session.folder / MADE).unlink()
     labels[39, 59] = 5
-    session.save(labels, review, facts=FACTS)
+    session.save(labels, review, description=DESCRIPTION)
     assert_is(restored(session), labels, review)
 
 
@@ -550,7 +555,7 @@ def test_nothing_is_written_once_somebody_else_saves_a_newer_state() -> None:
     stop = threading.Event()
     stop.set()
     labels[39, 59] = 5
-    old = Snapshot.take(labels, review, review, FACTS)
+    old = Snapshot.take(labels, review, review, DESCRIPTION)
     assert not session.write(old, stop)
     session.discard()
     assert not session.write(old)
@@ -599,7 +604,7 @@ def test_who_lost_a_session_to_another_goes_on_in_a_new_one() -> None:
     session.release()
     other = restore(session.folder)
     session.claim()
-    session.save(labels, review, [], FACTS)
+    session.save(labels, review, [], DESCRIPTION)
     assert session.folder != other.session.folder
     assert_is(restored(session), labels, review)
 
@@ -689,7 +694,7 @@ def test_what_the_window_waits_for_is_short() -> None:
     labels[600, 600] = 9
     places = list(session.changed(labels, review, review))
     start = time.perf_counter()
-    snapshot = Snapshot.take(labels, review, places, FACTS)
+    snapshot = Snapshot.take(labels, review, places, DESCRIPTION)
     assert time.perf_counter() - start < 0.02
     session.write(snapshot)
     assert_is(restored(session), labels, review)

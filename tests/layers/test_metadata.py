@@ -1,4 +1,4 @@
-"""What layers tell, on napari's own layer classes without a window."""
+"""Metadata, choice and transforms of layers, on napari's own layer classes without a window."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.export_source import export_record, export_source, pixel_size
 from napari_unet_cells.layers.image_planes import describe_source, planes_for, stack_axes
-from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata, tell
-from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, told_pixel_size
+from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata, set_input_metadata
+from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.selection import image_for, image_layers, labels_for
 from napari_unet_cells.layers.transforms import describe_transform, place_of, place_without
 
@@ -150,14 +150,14 @@ def test_the_user_tells_what_neither_layer_nor_file_knows(tmp_path):
     image = Image(np.zeros((6, 8)), name="plain")
     labels = result(image)
     assert image_pixel_size(image)() == PixelSize(1.0, 1.0, "pixel")
-    tell(image, pixel_size=(0.3, 0.3, "micrometer"))
+    set_input_metadata(image, pixel_size=(0.3, 0.3, "micrometer"))
     told = PixelSize(0.3, 0.3, "micrometer")
     assert image_pixel_size(image)() == size_of(labels, [image, labels]) == told
     file = tiff(tmp_path / "image.tif", 0.25)
-    tell(file, pixel_size=(0.3, 0.3, "micrometer"))
+    set_input_metadata(file, pixel_size=(0.3, 0.3, "micrometer"))
     assert image_pixel_size(file)().x == 0.25  # the file knows better
-    tell(image, pixel_size=None)
-    assert told_pixel_size(image) is None
+    set_input_metadata(image, pixel_size=None)
+    assert typed_pixel_size(image) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The approved regions of a labels layer, with all that it takes to export them."""
+"""Approved regions of a labels layer, with pixels and metadata for an export."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from napari_unet_cells.layers.selection import image_layers, source_image
 
 @dataclass(frozen=True)
 class Approved:
-    """All that an export of approved regions needs.
+    """Pixels and metadata for an export of approved regions.
 
-    It is taken at once, in the GUI thread; the rest, which takes time, needs no layer.
+    Taken at once in the GUI thread; the slow rest of the export needs no layer.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Approved:
     pixel_size : callable
         See `layers.pixel_size.image_pixel_size`.
     made : mapping
-        What `layers.metadata.result_metadata` says, empty for labels of other origin.
+        See `layers.metadata.result_metadata`; empty for labels of other origin.
     source : mapping
         See `layers.image_planes.describe_source`.
     labels_name : str
@@ -102,7 +102,7 @@ def approved_of(layer: LabelsLayer, layers: Iterable[Layer]) -> Approved:
 
 
 def _painted(layer: LabelsLayer, layers: Sequence[Layer]) -> Approved:
-    """Take the regions that hold strokes: who paints a stroke approves it."""
+    """Take the regions that hold scribbles: who paints one approves it."""
     labels = np.asarray(layer.data)
     review = Review(np.full(labels.shape, UNKNOWN, np.uint8))
     painted = [place for place in review if _window(labels, review, place).any()]
@@ -151,7 +151,7 @@ def makes_cells(classes: Sequence[str]) -> bool:
 def _image_of(layer: LabelsLayer, layers: Sequence[Layer]) -> ImageLayer:
     if is_ours(layer):
         image = source_image(layer, layers)
-    else:  # hers, or opened from a file: the image that she painted it on has its size
+    else:  # painted or opened by the user: over the image of the same size
         shape = tuple(layer.data.shape)
         images = image_layers(layers)
         image = next((i for i in reversed(images) if planes_for(i, None).shape == shape), None)

@@ -71,7 +71,7 @@ from napari_unet_cells.layers.transforms import describe_transform
 #: Saves from one that holds all regions to the next.
 SAVES_A_BASE = 20
 
-#: Bytes that all sessions may take before the user is told.
+#: Bytes of all sessions together from which on the user is warned.
 MUCH = 2 * 1024**3
 
 
@@ -89,10 +89,10 @@ class Snapshot:
     Attributes
     ----------
     review : Review
-        Of it only what the run made is asked, which never changes.
+        Only its labels as the run made them are read, which never change.
     values : mapping
         `Review.as_dict` at that moment.
-    facts : mapping
+    description : mapping
         See `describe`.
     dtype : numpy.dtype
         Of the labels.
@@ -102,7 +102,7 @@ class Snapshot:
 
     review: Review
     values: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    description: Mapping[str, Any]
     dtype: np.dtype[Any]
     regions: Mapping[Place, NDArray[Any]]
 
@@ -112,11 +112,11 @@ class Snapshot:
         labels: NDArray[Any],
         review: Review,
         places: Iterable[Place],
-        facts: Mapping[str, Any],
+        description: Mapping[str, Any],
     ) -> Snapshot:
         """Copy regions of labels (..., y, x)."""
         copies = {place: copy_of(labels, review, place) for place in places}
-        return cls(review, review.as_dict(), facts, labels.dtype, copies)
+        return cls(review, review.as_dict(), description, labels.dtype, copies)
 
 
 def copy_of(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
@@ -126,7 +126,7 @@ def copy_of(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
 
 
 class Session:
-    """The corrections of one labels layer, in the memory (compressed) and on the disk.
+    """Corrections of one labels layer, in memory (compressed) and on the disk.
 
     It makes its folder with the first correction, and again where that was taken away.
     Any thread may save, one at a time.
@@ -182,7 +182,7 @@ class Session:
         labels: NDArray[Any],
         review: Review,
         places: Iterable[Place] | None = None,
-        facts: Mapping[str, Any] | None = None,
+        description: Mapping[str, Any] | None = None,
     ) -> bool:
         """Save labels that nobody paints on meanwhile; see `write`.
 
@@ -193,11 +193,11 @@ class Session:
             Of these labels.
         places : iterable of Place, optional
             Where something may have changed; everywhere by default.
-        facts : mapping, optional
+        description : mapping, optional
             See `describe`.
         """
         found = list(self.changed(labels, review, review if places is None else places))
-        return self.write(Snapshot.take(labels, review, found, facts or {}))
+        return self.write(Snapshot.take(labels, review, found, description or {}))
 
     def write(self, snapshot: Snapshot, stop: threading.Event | None = None) -> bool:
         """Save what differs from the last save, in one file.
@@ -228,32 +228,32 @@ class Session:
             if not self._edited and not snapshot.values["approved"]:
                 return self._delete()
             crcs = {place: packed.crc for place, packed in self._edited.items()}
-            state = (crcs, snapshot.values["approved"], snapshot.facts, snapshot.dtype)
+            state = (crcs, snapshot.values["approved"], snapshot.description, snapshot.dtype)
             if state == self._written and self.folder is not None and self.folder.is_dir():
                 return False
             try:
                 self._publish(snapshot)
             except (OSError, UserError) as error:
-                raise _not_saved(snapshot.facts, error) from error
+                raise _not_saved(snapshot.description, error) from error
             self._written = state
             return True
 
     def resume(
         self, folder: Path, edited: Mapping[Place, Packed], where: Mapping[Place, int]
     ) -> None:
-        """Go on in a folder that was restored."""
+        """Continue in a folder that was restored."""
         self.folder, self._edited, self._where = folder, dict(edited), dict(where)
         self._since_base = len(saves_in(folder))
 
     def claim(self) -> None:
-        """Say that this process saves into the folder; where it was taken a new one is made."""
+        """Name this process as owner of the folder; where another has it, a new one is made."""
         with self._lock:
             self._retired = False
             if self.folder is not None:
                 self.folder = moved(self.folder, owned(id_of(self.folder)))
 
     def release(self) -> None:
-        """Save no more: the folder is offered to be restored."""
+        """Stop saving; the folder is offered for restoring."""
         with self._lock:
             self._retired = True
             if self.folder is not None:
@@ -261,7 +261,7 @@ class Session:
                 self.folder = moved(self.folder, id_of(self.folder)) or self.folder
 
     def discard(self) -> None:
-        """Save no more, and delete what is on the disk."""
+        """Stop saving, and delete what is on the disk."""
         with self._lock:
             self._retired = True
             self._delete()
@@ -296,7 +296,7 @@ class Session:
             "date": datetime.now().astimezone().isoformat(timespec="milliseconds"),
             "shape": _shape(snapshot.review),
             "dtype": snapshot.dtype.str,
-            "facts": snapshot.facts,
+            "facts": snapshot.description,
             "review": snapshot.values,
             "state": [[*plain(p), where[p], packed.crc] for p, packed in self._edited.items()],
         }
@@ -341,11 +341,11 @@ def _shape(review: Review) -> list[int]:
     return [*review.planes, *review.grid.shape]
 
 
-def _not_saved(facts: Mapping[str, Any], error: OSError | UserError) -> NotSaved:
+def _not_saved(description: Mapping[str, Any], error: OSError | UserError) -> NotSaved:
     cause = error if isinstance(error, OSError) else error.__cause__
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
     return NotSaved(
-        f"The corrections of '{facts.get('name', 'a layer')}' could not be kept on the disk: "
+        f"The corrections of '{description.get('name', 'a layer')}' could not be kept on the disk: "
         f"{why} (folder {sessions_folder()}). Until that is repaired save the labels by hand: "
         "File > Save Selected Layers. They are whole in the window, and it is tried again."
     )
@@ -357,7 +357,7 @@ _sessions: WeakKeyDictionary[Review, Session] = WeakKeyDictionary()
 
 
 def session_of(review: Review) -> Session:
-    """Give the session of a review; it goes along with it from one layer to another."""
+    """Return the session of a review, which follows the review from layer to layer."""
     return _sessions.setdefault(review, Session())
 
 
@@ -426,7 +426,7 @@ def _image_in_provenance(layer: SavedLayer) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """A session that nobody saves into, as its newest header tells.
+    """Summary of a session that nobody saves into, from its newest header.
 
     Attributes
     ----------
@@ -452,7 +452,7 @@ class Summary:
     problem: str = ""
 
     def sentence(self, now: datetime | None = None) -> str:
-        """Say in a sentence what there is, for the user."""
+        """Describe the session in a sentence for the user."""
         if self.problem or self.date is None:
             return f"Corrections in the folder {self.folder} cannot be restored: {self.problem}."
         done = [f"{_regions(self.n_edited)} edited"]
@@ -464,7 +464,7 @@ class Summary:
 
 
 def when(date: datetime, now: datetime | None = None) -> str:
-    """Say a date as people do: "today 17:32", "yesterday 17:32", "2026-11-03 17:32"."""
+    """Format a date for people: "today 17:32", "yesterday 17:32", "2026-11-03 17:32"."""
     now = now or datetime.now(date.tzinfo)
     days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
     return f"{days.get(date.date(), f'{date:%Y-%m-%d}')} {date:%H:%M}"
@@ -490,7 +490,7 @@ def sessions() -> list[Summary]:
 
 
 def too_much(summaries: Iterable[Summary]) -> str:
-    """Give a sentence where sessions take much space on the disk; else nothing."""
+    """Warn in a sentence where sessions take much space on the disk; else empty."""
     size = sum(summary.size for summary in summaries)
     if size <= MUCH:
         return ""
@@ -514,8 +514,8 @@ def _summary(folder: Path) -> Summary:
     for path in saves_in(folder).values():
         try:
             header = read_header(path)
-            facts, image = header["facts"], header["facts"].get("image") or {}
-            name = image.get("path") or image.get("name") or facts.get("name", "")
+            description, image = header["facts"], header["facts"].get("image") or {}
+            name = image.get("path") or image.get("name") or description.get("name", "")
             return Summary(
                 folder,
                 datetime.fromisoformat(header["date"]),
@@ -539,7 +539,7 @@ class Restored:
         It goes on where it ended; see `session_of` and `adopt`.
     labels : integer array, (..., y, x)
     review : Review
-    facts : mapping
+    description : mapping
         See `describe`.
     date : datetime
         Of the save.
@@ -550,19 +550,19 @@ class Restored:
     session: Session
     labels: NDArray[Any]
     review: Review
-    facts: Mapping[str, Any]
+    description: Mapping[str, Any]
     date: datetime
     problem: str
 
     def adopt(self) -> None:
-        """Let the corrections of the restored labels be saved into their old session."""
+        """Save further corrections of the restored labels into their old session."""
         _sessions[self.review] = self.session
 
 
 def restore(folder: Path) -> Restored:
-    """Give the newest state of a session that is whole.
+    """Restore the newest whole state of a session.
 
-    Where none is, of the newest one what can be read.
+    Without a whole one, what can be read of the newest.
 
     Parameters
     ----------
@@ -651,21 +651,21 @@ def _integer(name: str) -> np.dtype[Any]:
 
 
 def _problem(header: Mapping[str, Any], n_newer: int, n_damaged: int, n_lost: int) -> str:
-    """Say what could not be restored."""
+    """Describe what could not be restored."""
     date = when(datetime.fromisoformat(header["date"]))
-    said = []
+    problems = []
     if n_newer:
-        said.append(
+        problems.append(
             f"The newest file of these corrections is damaged; restored is how they were {date}."
         )
     if n_damaged:
-        said.append(
+        problems.append(
             f"Not readable, and shown as the run made them: {_regions(n_damaged)} that you had "
             "corrected."
         )
     if n_lost:
-        said.append(f"Not readable, and empty: {_regions(n_lost)} that you had not corrected.")
-    return " ".join(said)
+        problems.append(f"Not readable, and empty: {_regions(n_lost)} that you had not corrected.")
+    return " ".join(problems)
 
 
 def _regions(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Approved regions as a dataset to learn from.
+"""Writer of approved regions into a dataset for training.
 
 ::
 
@@ -15,7 +15,7 @@
     +------------------------+
 
 A region that changed since it was exported becomes a new version; the old one stays, and its
-record says by what it was replaced. Files come first and the list last, each of them whole, so
+record names the one that replaced it. Files come first and the list last, each of them whole, so
 a program that is killed leaves a valid dataset, and at most files that no record names.
 """
 
@@ -58,10 +58,10 @@ from napari_unet_cells.layers.pixel_size import PixelSize
 #: Version of the records.
 FORMAT = 1
 
-#: Pixels around an approved region, which a network looks at and does not learn from.
+#: Pixels around an approved region: context for the network, without a loss.
 CONTEXT = 64
 
-#: Bytes; larger sources are known by their path, since reading them takes minutes.
+#: Bytes; larger sources are identified by their path, since reading them takes minutes.
 LARGEST_HASHED = 2**32
 
 
@@ -212,7 +212,7 @@ def _record(
     size: PixelSize,
     date: str,
 ) -> Record:
-    """Say all that is known of a region; name and version are not yet."""
+    """Describe a region for the index; name and version are filled in later."""
     provenance = approved.provenance
     return {
         "name": "",
@@ -243,9 +243,9 @@ def _record(
 
 
 def _described(source: Mapping[str, Any], planes: Planes) -> dict[str, Any]:
-    """Add a checksum that tells the source from others, wherever it lies.
+    """Add a checksum that identifies the source, wherever it lies.
 
-    Of its file; where it has none, of its first plane: two layers may have one name.
+    It is that of its file; without one, of its first plane: two layers may have one name.
     """
     path = source.get("path")
     if path is None:
@@ -269,7 +269,7 @@ def _checksum(planes: Planes) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: str, size: int, modified: int) -> str | None:
-    """Sum up a file; size and time make the cache forget it when it changes."""
+    """SHA-256 of a file; with size and time in the key the cache misses once it changes."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -326,7 +326,7 @@ def _is_same(folder: Path, record: Record, crop: _Crop) -> bool:
 
 
 def _key(record: Record) -> tuple[Any, ...]:
-    """Give what its versions share, and no other region has."""
+    """Key of a region: equal for its versions, different for all others."""
     region = record.get("region") or {}
     return (
         source_key(record.get("source") or {}) or record["name"],

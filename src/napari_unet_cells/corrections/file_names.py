@@ -1,4 +1,4 @@
-"""Names of the files of a region.
+"""File names of approved regions in a dataset.
 
 ::
 
@@ -21,7 +21,7 @@ LONGEST_STEM = 60
 
 
 def base_name(records: Sequence[Record], record: Record) -> str:
-    """Name a region; sources of equal stem are told apart by a part of a checksum."""
+    """Name a region; a part of a checksum distinguishes sources of equal stem."""
     stem = stem_of(record["source"])
     key = source_key(record["source"])
     others = {
@@ -53,7 +53,7 @@ def bare_name(record: Record) -> str:
 
 
 def stem_of(source: Mapping[str, Any]) -> str:
-    """Name of the source that every disk takes."""
+    """Name of the source, in characters that every file system accepts."""
     path = source.get("path")
     name = Path(path).stem if path else str(source.get("layer", ""))
     return re.sub(r"[^\w.-]+", "_", name).strip("._-")[:LONGEST_STEM] or "image"

@@ -1,12 +1,12 @@
-"""Classes of the user's own: a layer that she paints them in, and what it says to training.
+"""Scribbles: a labels layer for classes of the user's own, and its masks for training.
 
 ::
 
     in the layer        0 not painted    1 first class    2 second class    ...
     in a dataset      255 unknown        0 first class    1 second class    ...
 
-So the first class, mostly the background, can be painted too, and what was not painted is
-not learned from. Less 1, in 8 bits, 0 becomes 255.
+So the first class, mostly the background, can be painted too, and training ignores what was
+not painted. In 8 bits, 0 less 1 is 255.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ def stroke_colors(made: Mapping[str, Any]) -> dict[int | None, str]:
 
 
 def is_strokes(layer: SavedLayer) -> bool:
-    """Whether the user paints classes of her own in this layer."""
+    """Whether the user paints classes of their own in this layer."""
     return bool(layer.metadata.get(OURS, {}).get("role") == STROKES)
 
 
 def as_masks(labels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Class values as a dataset holds them, see above.
+    """Convert painted values to those of a dataset, see above.
 
     Parameters
     ----------

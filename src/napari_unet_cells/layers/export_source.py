@@ -1,4 +1,4 @@
-"""Everything that an export needs from a labels layer."""
+"""Labels, metadata and transform of a layer, taken for an export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.layers.image_planes import axis_letters
 from napari_unet_cells.layers.metadata import OURS
-from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, told_pixel_size
+from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.protocols import Layer, SavedLayer
 from napari_unet_cells.layers.selection import source_image, source_path
 from napari_unet_cells.layers.transforms import describe_transform
@@ -24,9 +24,9 @@ from napari_unet_cells.layers.transforms import describe_transform
 
 @dataclass(frozen=True)
 class ExportSource:
-    """All that is asked of a labels layer for an export.
+    """Pixels, metadata and transform of a labels layer for an export.
 
-    It is taken at once, in the GUI thread; the rest, which takes time, needs no layer.
+    Taken at once in the GUI thread; the slow rest of the export needs no layer.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class ExportSource:
         One letter for each axis of the labels, of "TZYX".
     name : str
     made : mapping
-        What `result_metadata` says, empty for labels of other origin.
+        See `result_metadata`; empty for labels of other origin.
     transform : mapping
         See `describe_transform`.
     image_path : Path or None
         See `source_path`.
-    told : PixelSize or None
-        See `told_pixel_size`.
+    typed : PixelSize or None
+        See `typed_pixel_size`.
     """
 
     labels: NDArray[Any]
@@ -51,7 +51,7 @@ class ExportSource:
     made: Mapping[str, Any]
     transform: Mapping[str, Any]
     image_path: Path | None
-    told: PixelSize | None = None
+    typed: PixelSize | None = None
 
 
 def export_source(layer: SavedLayer, layers: Iterable[Layer]) -> ExportSource:
@@ -78,19 +78,19 @@ def export_source(layer: SavedLayer, layers: Iterable[Layer]) -> ExportSource:
         layer.metadata.get(OURS, {}),
         describe_transform(layer),
         source_path(layer, layers),
-        told_pixel_size(source_image(layer, layers)) or told_pixel_size(layer),
+        typed_pixel_size(source_image(layer, layers)) or typed_pixel_size(layer),
     )
 
 
 def pixel_size(source: ExportSource) -> PixelSize:
-    """Pixel size of labels: of their layer, else of their image's file, else as told.
+    """Pixel size of labels: of their layer, else of their image's file, else typed.
 
     napari's own TIFF reader drops the pixel size of a file: its layers have a scale of 1
-    in pixels, and then the file is asked.
+    in pixels, and then the file is read.
     """
     y, x = source.transform["scale"][-2:]
     unit = source.transform["units"][-1]
-    return known_pixel_size(PixelSize(y, x, unit), source.image_path, source.told)
+    return known_pixel_size(PixelSize(y, x, unit), source.image_path, source.typed)
 
 
 def plane_step(source: ExportSource, size: PixelSize) -> float | None:

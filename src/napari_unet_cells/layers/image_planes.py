@@ -22,7 +22,7 @@ class StackAxis:
 
     @property
     def is_channel(self) -> bool:
-        """Whether its name says that it holds channels."""
+        """Whether its name is that of a channel axis."""
         return self.label.lower() in ("c", "channel", "channels")
 
 
@@ -50,8 +50,8 @@ def planes_for(layer: Layer, shown: Sequence[int] | None) -> Planes:
     ----------
     layer : napari image layer
     shown : sequence of int, or None
-        Index, along each axis of `stack_axes`, of the one plane that is segmented; None
-        takes all planes.
+        Index of the one plane that is segmented, along each axis of `stack_axes`; None
+        for all planes.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def describe_source(layer: Layer, shown: Sequence[int] | None = None) -> dict[st
 
 
 def axis_letters(axis_labels: Sequence[str]) -> str:
-    """Letters of a layer's axes: by their names where these say it, else z before t."""
+    """Letters of a layer's axes: from their names where these are known, else z before t."""
     n = len(axis_labels) - 2
     named = "".join(str(label)[:1].upper() for label in axis_labels[:n])
     return ("TZ"[2 - n :] if named not in ("T", "Z", "TZ") else named) + "YX"

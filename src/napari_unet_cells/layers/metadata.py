@@ -1,6 +1,6 @@
-"""Read and write what the plugin keeps in the metadata of napari layers.
+"""Read and write the metadata that the plugin keeps with napari layers.
 
-It works on any object with a layer's attributes and imports neither napari nor Qt.
+Neither napari nor Qt is imported; see `layers.protocols`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Any
 
 from napari_unet_cells.layers.protocols import Layer, SavedLayer
 
-#: Key of `layer.metadata` under which our result layers say what they are.
+#: Key of `layer.metadata` for what a result layer of ours is; see `result_metadata`.
 OURS = "napari_unet_cells"
 
-#: Key under which an image layer keeps what its user told about it: pixel size, channel, file.
+#: Key for the metadata of an input image: pixel size that the user typed, channel, file.
 INPUT = "napari_unet_cells_input"
 
-#: Key under which a labels layer keeps its `regions.Review`.
+#: Key for the `regions.Review` of a labels layer.
 REVIEW = "napari_unet_cells_review"
 
 
+#: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"
 
 
@@ -40,16 +41,16 @@ def file_of(layer: Layer) -> Path | None:
     return None if path is None else Path(path)
 
 
-def tell(image: Layer, **facts: Any) -> None:
-    """Keep with an image what the user told about it; None forgets it."""
-    known = {**image.metadata.get(INPUT, {}), **facts}
+def set_input_metadata(image: Layer, **values: Any) -> None:
+    """Set values of an image layer's metadata, such as the pixel size typed; None deletes one."""
+    known = {**image.metadata.get(INPUT, {}), **values}
     image.metadata[INPUT] = {key: value for key, value in known.items() if value is not None}
 
 
 def result_metadata(
     role: str, image: str, provenance: Mapping[str, Any], checksum: int | None = None
 ) -> dict[str, Any]:
-    """Metadata of a result layer: what it is, of which image, how it was made.
+    """Metadata of a result layer: its role, its image, its provenance.
 
     Parameters
     ----------
@@ -60,18 +61,18 @@ def result_metadata(
     provenance : mapping
         Of the run.
     checksum : int, optional
-        `digest` of the labels as the run made them, to tell later whether they were corrected.
+        `digest` of the labels as the run made them; it differs once they are corrected.
     """
     made = {"role": role, "image": image, "provenance": dict(provenance)}
     return {OURS: made if checksum is None else {**made, "digest": checksum}}
 
 
-#: What a layer of ours is that helps to review: the lines between regions, and the heat map.
+#: Roles of the layers that help to review: lines between regions, and the heat map.
 REGIONS, UNCERTAINTY = "regions", "uncertainty"
 
 
 def helper_metadata(role: str, labels: SavedLayer) -> dict[str, Any]:
-    """Metadata of a layer that helps to review labels: it is ours, and of the same image.
+    """Metadata of a layer that helps to review labels: its role, and the image of the labels.
 
     Parameters
     ----------

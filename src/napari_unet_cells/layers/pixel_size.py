@@ -21,31 +21,31 @@ class PixelSize:
     unit: str
 
 
-def told_pixel_size(image: SavedLayer | None) -> PixelSize | None:
-    """Pixel size that the user typed for an image, None where she did not."""
-    told = None if image is None else image.metadata.get(INPUT, {}).get("pixel_size")
-    return None if told is None else PixelSize(*told)
+def typed_pixel_size(image: SavedLayer | None) -> PixelSize | None:
+    """Pixel size that the user typed for an image; None without one."""
+    typed = None if image is None else image.metadata.get(INPUT, {}).get("pixel_size")
+    return None if typed is None else PixelSize(*typed)
 
 
 def image_pixel_size(image: ImageLayer) -> Callable[[], PixelSize]:
-    """Pixel size of an image layer: its own, else of its file, else as told.
+    """Pixel size of an image layer: its own, else its file's, else the typed one.
 
     Returns
     -------
     callable
-        Gives it; it may read a file, and needs no layer: any thread may call it.
+        Returns it. It may read a file and needs no layer, so any thread may call it.
     """
     y, x = (float(size) for size in image.scale[-2:])
     own = PixelSize(y, x, str(image.units[-1]))
-    return partial(known_pixel_size, own, file_of(image), told_pixel_size(image))
+    return partial(known_pixel_size, own, file_of(image), typed_pixel_size(image))
 
 
-def known_pixel_size(size: PixelSize, path: Path | None, told: PixelSize | None) -> PixelSize:
-    """Give the first pixel size that is known: the layer's, its file's, the typed one."""
+def known_pixel_size(size: PixelSize, path: Path | None, typed: PixelSize | None) -> PixelSize:
+    """Choose the first pixel size that is known: the layer's, its file's, the typed one."""
     if size != PixelSize(1.0, 1.0, "pixel"):
         return size
     if path is not None:
         in_file, unit = pixel_size_of(path)
         if in_file is not None:
             return PixelSize(in_file[0], in_file[1], unit)
-    return told or size
+    return typed or size

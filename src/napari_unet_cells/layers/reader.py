@@ -37,7 +37,7 @@ PATTERNS = ("*_cells.tif", "*_cells.tiff", "*_classes.tif", "*_classes.tiff")
 #: Colours of the classes: background is not drawn, later classes repeat.
 CLASS_COLORS = ("#00000000", "#2ca25f", "#fdae61", "#5e9cd3", "#d7503d", "#9e6ebd")
 
-#: No checksum that `core.labels.digest` gives: whatever was corrected once stays so.
+#: No value of `core.labels.digest`, so that labels once corrected count as corrected.
 _CORRECTED = -1
 
 
@@ -60,7 +60,7 @@ def open_result(path: PathLike) -> list[LayerData]:
         One layer. Its labels are uint8 (classes), uint16, or where the ids need it uint32,
         with a length of 1 along the axes that the layer had when it was exported. Its
         metadata are those of `layers.metadata.result_metadata`, without an image, where the file or
-        the JSON beside it says that we made it. Its digest is that of the pixels, or none
+        the JSON beside it names us as its maker. Its digest is that of the pixels, or none
         that can occur where they had been corrected by hand before they were written.
 
     Raises

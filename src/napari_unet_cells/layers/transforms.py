@@ -1,4 +1,4 @@
-"""Transforms of layers: where labels lie, and how a layer's place is written down."""
+"""Transforms of layers: as arguments for new layers, as matrices and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells.layers.protocols import Layer, SavedLayer
 
-#: What places a layer in the world; the arguments of the same names of every napari layer.
+#: Attributes that place a layer in the world, and arguments of every napari layer.
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
@@ -67,7 +67,7 @@ def place_without(layer: Layer, axis: int) -> dict[str, Any]:
 
 
 def describe_transform(layer: SavedLayer) -> dict[str, Any]:
-    """Give what places a layer in the world, as JSON can hold it."""
+    """Describe the transform of a layer in plain values, for JSON."""
     return {
         "scale": _plain(layer.scale),
         "translate": _plain(layer.translate),

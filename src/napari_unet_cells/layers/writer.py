@@ -1,12 +1,12 @@
 """Labels layers as TIFFs that keep their size and place: napari's writer for File > Save.
 
-It is given no layer, but what a layer says of itself; and it cannot ask. napari asks before
-a file is replaced that was named with its extension, and before no other::
+It gets attributes instead of a layer, and cannot ask the user. napari asks before it replaces a
+file that was named with its extension, and before no other::
 
     "a.tif"  exists   -> replaced, with the record of ours beside it
     "a"      a.tif is there   -> a-2.tif, a-2.json
 
-A script cannot be told from a dialog: the name that it gives with an extension is replaced.
+A script looks like a dialog: a file that it names with its extension is replaced.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from napari_unet_cells.layers.protocols import SavedLayer
 
 
 def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> list[str]:
-    """Write one labels layer as a TIFF, and what places it as a JSON of the same name.
+    """Write one labels layer as a TIFF, and its record as a JSON of the same name.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> l
     -------
     list of str
         The TIFF and the JSON as written. Their name ends in ``-2``, or a higher number,
-        where a file would have been replaced about which napari had not asked.
+        where napari had not asked about a file of that name.
 
     Raises
     ------

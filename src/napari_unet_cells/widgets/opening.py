@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers.metadata import file_of, tell
+from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.reader import open_result, prefer_reader
 from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.settings import preferences
@@ -50,7 +50,7 @@ def open_files(viewer: Viewer, *paths: str | Path) -> list[Any]:
         try:
             for labels, attributes, _ in open_result(path):
                 layer = viewer.add_labels(labels, **attributes)
-                tell(layer, path=str(path))  # as napari's own readers say it
+                set_input_metadata(layer, path=str(path))  # as napari's own readers say it
                 layers.append(layer)
         except UserError as error:
             show_error(str(error))

@@ -23,9 +23,9 @@ from napari_unet_cells.layers.metadata import (
     file_of,
     image_id,
     result_metadata,
-    tell,
+    set_input_metadata,
 )
-from napari_unet_cells.layers.pixel_size import told_pixel_size
+from napari_unet_cells.layers.pixel_size import typed_pixel_size
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.layers.transforms import describe_transform, place_of
 
@@ -438,7 +438,7 @@ def kept(make_napari_viewer, start, tmp_path):
     image.scale, image.translate = (0.5, 0.5), (3, 4)
     place = place_of(image) | {"rotate": 20, "units": ("um", "um")}
     layer = add(other, image=image, **place)
-    tell(layer, pixel_size=(0.5, 0.5, "micrometer"))
+    set_input_metadata(layer, pixel_size=(0.5, 0.5, "micrometer"))
     paint(layer, 40, 75)
     review_of(layer).approve(((), 0), "2026-11-03T17:32:00+01:00")
     saving.close()
@@ -473,7 +473,7 @@ def test_the_banner_restores_labels_and_image(qtbot, viewer, saving, kept, banne
     assert layer.name == "nuclei cells"
     assert layer.editable
     assert viewer.layers.selection.active is layer
-    assert told_pixel_size(layer) == told_pixel_size(before)
+    assert typed_pixel_size(layer) == typed_pixel_size(before)
     review = review_of(layer)
     assert review.approved == review_of(before).approved
     assert [p for p in review if review.is_edited(p)] == [((), 5)]

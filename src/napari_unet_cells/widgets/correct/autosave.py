@@ -65,7 +65,7 @@ class _Watched:
     def __init__(self, viewer: Viewer, layer: Any, review: Review, session: Session) -> None:
         self._viewer = viewer
         self.layer, self.review, self.session = layer, review, session
-        self.facts: dict[str, Any] = {}
+        self.description: dict[str, Any] = {}
         self.removed = False
         #: Planes that were shown when something happened, and those that a round looks at.
         self.planes: set[tuple[int, ...]] = set()
@@ -136,10 +136,10 @@ class _Watched:
         return self.pending or self.review.approved != self._approved
 
     def snapshot(self, copies: dict[Place, NDArray[Any]], dtype: np.dtype[Any]) -> Snapshot:
-        self.facts = describe(self.layer, self._viewer.layers, self.facts)
+        self.description = describe(self.layer, self._viewer.layers, self.description)
         self._approved = dict(self.review.approved)
         self.pending = True
-        return Snapshot(self.review, self.review.as_dict(), self.facts, dtype, copies)
+        return Snapshot(self.review, self.review.as_dict(), self.description, dtype, copies)
 
     def note_saved(self) -> None:
         self.looking, self.looking_anywhere, self.pending = set(), False, False

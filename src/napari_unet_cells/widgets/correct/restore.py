@@ -32,7 +32,15 @@ from napari_unet_cells.corrections.autosave import (
 )
 from napari_unet_cells.files import axes_of
 from napari_unet_cells.layers.image_planes import pixels_of
-from napari_unet_cells.layers.metadata import CLASSES, INPUT, OURS, REVIEW, file_of, image_id, tell
+from napari_unet_cells.layers.metadata import (
+    CLASSES,
+    INPUT,
+    OURS,
+    REVIEW,
+    file_of,
+    image_id,
+    set_input_metadata,
+)
 from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.selection import image_layers
 from napari_unet_cells.widgets.segment.channels import split_channels
@@ -190,7 +198,7 @@ def add_restored(viewer: Viewer, restored: Restored) -> Any:
     napari labels layer
         Editable and active; its corrections are saved where they were saved before.
     """
-    described = restored.facts
+    described = restored.description
     image, problem = _image_of(viewer, described.get("image"))
     metadata: dict[str, Any] = dict(described["metadata"])
     ours = dict(metadata.get(OURS, {}))
@@ -305,4 +313,4 @@ def _put(image: Any, described: Mapping[str, Any], told: Mapping[str, Any]) -> N
     """Put an image where it lay, and let it know what the user had told of it."""
     for name, value in (described.get("place") or {}).items():
         setattr(image, name, value)
-    tell(image, **told)
+    set_input_metadata(image, **told)

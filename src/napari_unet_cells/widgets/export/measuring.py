@@ -95,7 +95,7 @@ class _Measurement:
             and source.labels.shape == old.labels.shape
             and source.labels.dtype == old.labels.dtype
             and source.axes == old.axes
-            and source.told == old.told
+            and source.typed == old.typed
             and source.transform == old.transform
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_cells.layers.image_planes import stack_axes
-from napari_unet_cells.layers.metadata import file_of, tell
+from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.transforms import place_without
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def split_channels(viewer: Viewer, layer: Any, axis: int, chosen: int) -> Any:
             blending="additive" if channel else "translucent_no_depth",
             **place,
         )
-        tell(new, path=None if path is None else str(path), channel=channel)
+        set_input_metadata(new, path=None if path is None else str(path), channel=channel)
         viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
         made.append(new)
     viewer.layers.remove(layer)

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSizePolicy, QVBoxLayout
 
 from napari_unet_cells.files import axes_of
 from napari_unet_cells.files.pixel_size import SYMBOLS
-from napari_unet_cells.layers.metadata import file_of, tell
-from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, told_pixel_size
+from napari_unet_cells.layers.metadata import file_of, set_input_metadata
+from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.selection import image_for, image_layers
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
@@ -91,7 +91,7 @@ class ImageForm(QWidget):
             return
         self.stack_form.suggest(event.axes)
         known = event.size.unit != "pixel"
-        told = known and event.size == told_pixel_size(event.image)
+        told = known and event.size == typed_pixel_size(event.image)
         self.pixel_size.setEnabled(told or not known)
         unit = event.size.unit if known else "micrometer"
         self.pixel_size.setSuffix(f" {SYMBOLS.get(unit, unit)}")
@@ -105,7 +105,7 @@ class ImageForm(QWidget):
     def _keep_pixel_size(self) -> None:
         values = PixelSizeValues(self.pixel_size.value())
         if self.layer is not None and self.pixel_size.isEnabled() and values.problem() is None:
-            tell(self.layer, pixel_size=values.told)
+            set_input_metadata(self.layer, pixel_size=values.told)
 
 
 @dataclass(frozen=True)
