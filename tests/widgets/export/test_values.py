@@ -45,7 +45,7 @@ def test_no_file_is_replaced_unless_it_may_be(labels, tmp_path, name):
     exporter = EXPORTERS[name]
     values = ExportValues(labels, name, tmp_path / f"out{exporter.suffix}")
     assert values.problem() is None
-    assert values.existing == ()
+    assert not values.existing
     first = exporter.targets(tmp_path / f"out{exporter.suffix}")[0]
     first.write_bytes(b"precious")
 

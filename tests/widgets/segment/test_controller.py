@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Thread:
     """Keeps its job until the test lets it run, event by event."""
 
     def __init__(self) -> None:
-        self.events = None
+        self.events: Any = None
 
     @property
     def running(self) -> bool:
@@ -49,7 +50,7 @@ class Thread:
     def start(self, job) -> None:
         self.events = job(threading.Event())
 
-    def end(self) -> list:
+    def end(self) -> list[Any]:
         events, self.events = list(self.events), None
         return events
 
@@ -68,6 +69,14 @@ class Window:
         return [said[1:] for said in self.shown if said[0] == name][-1]
 
 
+class Controlled(SegmentController):
+    """A controller with its window and its threads at hand."""
+
+    def __init__(self, viewer: Any, engine: Any, window: Any, runners: Any) -> None:
+        super().__init__(viewer, engine, window, runners)
+        self.engine, self.window, self.runners = engine, window, runners
+
+
 @pytest.fixture
 def viewer() -> ViewerModel:
     return ViewerModel()
@@ -79,9 +88,7 @@ def controller(viewer, monkeypatch):
     network = FunctionNetwork(squares_are_cells)
     engine = SimpleNamespace(open=lambda card, stop: network, pid=1)
     runners = Runners(Thread(), Thread(), Thread(), Thread())
-    made = SegmentController(viewer, engine, Window(), runners)
-    made.window, made.runners = made._view, runners
-    return made
+    return Controlled(viewer, engine, Window(), runners)
 
 
 def names(viewer):
@@ -263,7 +270,7 @@ def test_a_network_that_died_is_warmed_up_again(controller):
     assert controller.window.last("show_device") == ("a function",)
     controller.failed()
     assert not controller.runners.warming.running  # the child lives
-    controller._engine.pid = None
+    controller.engine.pid = None
     controller.failed()
     assert controller.runners.warming.running
     assert controller.window.last("show_device") == ("warming up...",)
