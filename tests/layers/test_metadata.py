@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Image, Labels, Points
+from napari.utils._proxies import PublicOnlyProxy
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
@@ -55,6 +56,15 @@ def test_labels_follow_the_active_layer(image):
     assert labels_for(image, [image, first, second], current=first) is first
     assert labels_for(image, [image, first, second]) is second
     assert labels_for(image, [image]) is None
+
+
+def test_the_active_layer_may_be_a_proxy_as_plugins_get_it(image):
+    other = Image(np.zeros((4, 4)), name="other")
+    first, second = result(image), result(image)
+    active = PublicOnlyProxy(first)
+    assert active is not first
+    assert labels_for(active, [first, second]) is first
+    assert image_for(PublicOnlyProxy(image), [image, other]) is image
 
 
 def test_place_of_an_image_puts_labels_on_it():

@@ -59,7 +59,8 @@ def labels_for(
 
 def _first_of(wanted: Iterable[Layer | None], offered: Sequence[_L]) -> _L | None:
     """Choose the first wanted layer that is offered, else the topmost one."""
-    found = (layer for one in wanted for layer in offered if layer is one)
+    # Not `is`: napari hands plugins a viewer whose active layer is a proxy, equal to the layer.
+    found = (layer for one in wanted for layer in offered if layer == one)
     return next(found, offered[-1] if offered else None)
 
 
