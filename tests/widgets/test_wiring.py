@@ -20,6 +20,7 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.metadata import CELLS, REVIEW, result_metadata
 from napari_unet_cells.layers.selection import labels_for, labels_layers
 from napari_unet_cells.models import catalogue
+from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.wiring import Wired, Wiring, emitters
 
 FOLDER = Path(widgets.__file__).parent
@@ -235,7 +236,7 @@ def viewer(make_napari_viewer, monkeypatch, tmp_path):
 def listeners(viewer):
     """Everything that the viewer and its layers would call."""
     model = (
-        viewer, viewer.layers, viewer.layers.selection, viewer.dims, viewer.scene.camera,
+        viewer, viewer.layers, viewer.layers.selection, viewer.dims, camera_of(viewer),
         viewer.cursor, *viewer.layers,
     )  # fmt: skip
     found = {

@@ -28,6 +28,7 @@ from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Adjusted, Finished
 from napari_unet_cells.widgets.correct.review import ReviewForm
 from napari_unet_cells.widgets.correct.review_drawing import COLORS, CURRENT_COLOR
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.segment.results import ResultLayers
 
 pytestmark = pytest.mark.gui
@@ -225,8 +226,8 @@ def test_next_waits_for_a_review_that_is_being_made(qtbot, viewer, form):
 
 def region_in_view(viewer, layer):
     """Corners of the view, in pixels of a layer that is not rotated."""
-    camera = viewer.scene.camera
-    size = np.divide(viewer.canvas.size, camera.zoom)
+    camera = camera_of(viewer)
+    size = np.divide(canvas_size(viewer), camera.zoom)
     corners = np.array(camera.center[-2:]) + np.array([[-0.5], [0.5]]) * size
     point = np.array(viewer.dims.point, float)
     data = []
@@ -238,7 +239,7 @@ def region_in_view(viewer, layer):
 
 def test_next_goes_to_the_most_uncertain_region(qtbot, viewer, form):
     cells = add_cells(viewer, scale=(0.5, 0.5), translate=(7, 9))
-    before = viewer.scene.camera.zoom
+    before = camera_of(viewer).zoom
     for number in (1, 3, 2, 0, 1):  # passed ones come again when there are no others
         form.next_button.click()
         region = GRID[number]
@@ -250,14 +251,14 @@ def test_next_goes_to_the_most_uncertain_region(qtbot, viewer, form):
         assert viewer.layers.selection.active is cells
         assert has_keyboard(form)
     assert form.review_button.isChecked()
-    assert viewer.scene.camera.zoom > before
+    assert camera_of(viewer).zoom > before
 
 
 def test_next_in_a_place_that_is_rotated(viewer, form):
     cells = add_cells(viewer, **PLACE)
     form.next()
     np.testing.assert_allclose(
-        viewer.scene.camera.center[-2:], cells.data_to_world((29.5, 119.5)), atol=1e-6
+        camera_of(viewer).center[-2:], cells.data_to_world((29.5, 119.5)), atol=1e-6
     )
     assert form._place() == ((), 1)
 
@@ -350,7 +351,7 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
 def test_the_region_in_the_middle_of_the_view_is_approved(qtbot, viewer, form):
     cells = add_cells(viewer)
     form.next()
-    viewer.scene.camera.center = (0, 100, 20)
+    camera_of(viewer).center = (0, 100, 20)
     settle(qtbot, form)
     (lines,) = helpers(viewer, REGIONS)
     ends = lines.data[-8:, 0]
@@ -620,7 +621,7 @@ def test_closing_the_dock_clears_up(qtbot, viewer, form, making):
     qtbot.waitUntil(lambda: list(viewer.layers) == [cells], timeout=5_000)
     cells.data_setitem((np.array([5]), np.array([15])), 7)
     cells.scale = (2, 2)
-    viewer.scene.camera.zoom = 3
+    camera_of(viewer).zoom = 3
     viewer.layers.remove(cells)
     qtbot.wait(200)
 

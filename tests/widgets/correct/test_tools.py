@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QSpinBox
 from napari_unet_cells.layers.metadata import CLASSES, result_metadata
 from napari_unet_cells.layers.transforms import PLACE
 from napari_unet_cells.widgets.correct.tools import TOOLS, ToolsForm
+from napari_unet_cells.widgets.napari_versions import camera_of
 
 pytestmark = pytest.mark.gui
 
@@ -270,7 +271,7 @@ def test_merging_along_a_line_and_undoing_it_as_one_step(viewer, form, cells, ha
     cells.events.paint.connect(painted.append)
     cells.events.labels_update.connect(updated.append)
     form.buttons["merge"].click()
-    zoom, center = viewer.scene.camera.zoom, viewer.scene.camera.center
+    zoom, center = camera_of(viewer).zoom, camera_of(viewer).center
     box = viewer.window.add_dock_widget(QSpinBox(), name="box").widget()
     box.setFocus()
     assert box.window().focusWidget() is not hand.canvas.native
@@ -286,7 +287,7 @@ def test_merging_along_a_line_and_undoing_it_as_one_step(viewer, form, cells, ha
     np.testing.assert_array_equal(cells.data, before)
     hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     np.testing.assert_array_equal(cells.data, after)
-    assert (viewer.scene.camera.zoom, viewer.scene.camera.center) == (zoom, center)
+    assert (camera_of(viewer).zoom, camera_of(viewer).center) == (zoom, center)
     assert list(viewer.layers) == [cells]
 
 
@@ -368,11 +369,11 @@ def test_preserved_labels_do_not_stop_the_tools(form, cells, hand):
 
 def test_the_space_bar_moves_the_image(viewer, form, cells, hand):
     form.choose("merge")
-    center = viewer.scene.camera.center
+    center = camera_of(viewer).center
     QTest.keyPress(hand.canvas.native, Qt.Key.Key_Space)
     assert cells.mouse_pan
     hand.draw(cells, (20, 15), (20, 45))
-    assert viewer.scene.camera.center != center
+    assert camera_of(viewer).center != center
     assert ids(cells) == [0, 1, 2, 3]
     QTest.keyRelease(hand.canvas.native, Qt.Key.Key_Space)
     assert not cells.mouse_pan
@@ -380,17 +381,17 @@ def test_the_space_bar_moves_the_image(viewer, form, cells, hand):
 
 def test_a_drag_without_a_line_moves_the_image_and_clicks_nothing(viewer, form, cells, hand):
     form.choose("delete")
-    center = viewer.scene.camera.center
+    center = camera_of(viewer).center
     hand.draw(cells, (20, 15), (20, 45))
-    assert viewer.scene.camera.center != center
+    assert camera_of(viewer).center != center
     assert ids(cells) == [0, 1, 2, 3]
 
 
 def test_two_quick_clicks_do_not_enlarge_the_image(viewer, form, cells, hand):
-    zoom, callbacks = viewer.scene.camera.zoom, list(viewer.mouse_double_click_callbacks)
+    zoom, callbacks = camera_of(viewer).zoom, list(viewer.mouse_double_click_callbacks)
     form.choose("delete")
     QTest.mouseDClick(hand.canvas.native, LEFT, pos=hand.position(cells, (20, 15)))
-    assert viewer.scene.camera.zoom == zoom
+    assert camera_of(viewer).zoom == zoom
     form.choose("")
     assert viewer.mouse_double_click_callbacks == callbacks
 

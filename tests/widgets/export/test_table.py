@@ -19,6 +19,7 @@ from napari_unet_cells.layers.transforms import PLACE, place_of
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import heading, open_table
 from napari_unet_cells.widgets.export.values import ExportValues
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 
 pytestmark = pytest.mark.gui
 
@@ -136,7 +137,7 @@ def test_sorting_puts_what_is_no_number_last(table):
 
 
 def test_a_click_on_a_row_goes_to_the_cell(qtbot, viewer, table):
-    layer, camera = viewer.layers["cells"], viewer.scene.camera
+    layer, camera = viewer.layers["cells"], camera_of(viewer)
     viewer.layers.selection.active = viewer.layers["DAPI"]
     assert layer.selected_label == 1
     assert not table.histogram.line.get_visible()
@@ -160,19 +161,19 @@ def test_a_click_on_a_row_goes_to_the_cell(qtbot, viewer, table):
 
 @pytest.mark.parametrize("zoom", [1e-3, 1e4])
 def test_the_camera_comes_near_or_goes_far_enough(qtbot, viewer, table, zoom):
-    viewer.scene.camera.zoom = zoom
+    camera_of(viewer).zoom = zoom
     click(qtbot, table, 10)
-    part = 17 * 0.5 * viewer.scene.camera.zoom / min(viewer.canvas.size)
+    part = 17 * 0.5 * camera_of(viewer).zoom / min(canvas_size(viewer))
     assert 0.049 < part < 0.81
 
 
 def test_the_selected_label_selects_its_row(viewer, table):
-    layer, centre = viewer.layers["cells"], viewer.scene.camera.center
+    layer, centre = viewer.layers["cells"], camera_of(viewer).center
     table.model.sort(1, Qt.SortOrder.DescendingOrder)
     layer.selected_label = 3
     assert table.model.value(table.view.currentIndex().row(), "label") == 3
     assert table.histogram.line.get_visible()
-    assert viewer.scene.camera.center == centre
+    assert camera_of(viewer).center == centre
     layer.selected_label = 5  # there is no such cell
     assert not table.view.currentIndex().isValid()
     assert not table.histogram.line.get_visible()
@@ -365,7 +366,7 @@ def test_a_stack_goes_to_its_plane(qtbot, make_napari_viewer):
     assert layer.features.empty
     click(qtbot, table, 1)
     assert viewer.dims.current_step[0] == 2
-    np.testing.assert_allclose(viewer.scene.camera.center[1:], (24.5, 34.5))
+    np.testing.assert_allclose(camera_of(viewer).center[1:], (24.5, 34.5))
     click(qtbot, table, 0)
     assert viewer.dims.current_step[0] == 0
     assert table.view.currentIndex().row() == 0

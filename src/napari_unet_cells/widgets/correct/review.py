@@ -28,6 +28,7 @@ from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW
 from napari_unet_cells.layers.selection import labels_for, review_problem
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.correct.review_drawing import Drawing
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, PLACE_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
@@ -128,7 +129,7 @@ class ReviewForm(Wired, QWidget):
         self._making.progressed.connect(self._made)
         self._making.done.connect(self.refresh)  # also where what was made fits no more
         self._making.failed.connect(self._not_made)
-        layers, camera = self._viewer.layers, self._viewer.scene.camera.events
+        layers, camera = self._viewer.layers, camera_of(self._viewer).events
         dims = self._viewer.dims.events
         connect = self.wiring.connect
         connect(self._follow, layers.events.inserted, layers.selection.events.active)
@@ -336,14 +337,14 @@ class ReviewForm(Wired, QWidget):
         dims = self._viewer.dims
         point = np.array(dims.point, float)
         shown = list(dims.displayed)
-        point[shown] = self._viewer.scene.camera.center[-len(shown) :]
+        point[shown] = camera_of(self._viewer).center[-len(shown) :]
         return point
 
     def _show_place(self, place: Place) -> None:
         """Bring a region into the middle of the view, as large as fits."""
         assert self._review is not None
         plane, region = place[0], self._review.grid[place[1]]
-        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        dims, camera = self._viewer.dims, camera_of(self._viewer)
         if set(dims.displayed) != {dims.ndim - 2, dims.ndim - 1}:
             dims.ndisplay, dims.order = 2, tuple(range(dims.ndim))
         corners = np.array(
@@ -361,7 +362,7 @@ class ReviewForm(Wired, QWidget):
         shown = [axis - before for axis in dims.displayed]
         camera.center = (*camera.center[:-2], *(float(middle[axis]) for axis in shown))
         extent = np.ptp(corners, axis=0)[shown]
-        camera.zoom = float(FILLED * np.min(np.maximum(self._viewer.canvas.size, 1) / extent))
+        camera.zoom = float(FILLED * np.min(canvas_size(self._viewer) / extent))
 
     def _give_back(self) -> None:
         """Make the labels the active layer and give the canvas the keyboard.

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QMainWindow
 from napari_unet_cells.core.regions import Place, Review, State
 from napari_unet_cells.layers.metadata import REGIONS, UNCERTAINTY, helper_metadata
 from napari_unet_cells.layers.transforms import PLACE, place_resized, world_matrix
+from napari_unet_cells.widgets.napari_versions import camera_of
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -79,7 +80,7 @@ class Drawing:
 
     def _draw_lines(self, labels: Any, review: Review, place: Place) -> None:
         matrix = world_matrix(labels)[:-1, :-1]
-        size = np.linalg.norm(matrix[:, -2:], axis=0).mean() * self._viewer.scene.camera.zoom
+        size = np.linalg.norm(matrix[:, -2:], axis=0).mean() * camera_of(self._viewer).zoom
         width = LINE / max(float(size), 1e-9)
         if self._lines is None:
             self._lines = _Lines(labels, review, place, width)

@@ -32,6 +32,7 @@ from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.measuring import Measured, Measuring
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
 
@@ -381,19 +382,15 @@ class TableView(Wired, QWidget):
         if hidden:
             dims.set_point([before + axis for axis in hidden], [corners[1][a] for a in hidden])
         shown = [axis - before for axis in dims.displayed if axis >= before]
-        camera = self._viewer.scene.camera
+        camera = camera_of(self._viewer)
         centre = corners[1][shown]
         camera.center = (*camera.center[: 3 - len(centre)], *centre)
         extent = float(np.abs(corners[2] - corners[0])[shown].max())
-        canvas = min(self._canvas_size())
+        canvas = min(canvas_size(self._viewer))
         if extent > 0:
             camera.zoom = float(
                 np.clip(camera.zoom, SMALLEST * canvas / extent, LARGEST * canvas / extent)
             )
-
-    def _canvas_size(self) -> tuple[int, int]:
-        height, width = self._viewer.canvas.size
-        return max(1, int(height)), max(1, int(width))
 
     def _position(self, row: int, end: str) -> NDArray[np.float64]:
         """First or last corner of a cell's box, or its centroid, in pixels of the layer."""
