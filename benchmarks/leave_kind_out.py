@@ -25,8 +25,9 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard, read_card
 from napari_unet_cells.training.backends import ENGINES
 from napari_unet_cells.training.crops import AugmentOptions
+from napari_unet_cells.training.events import StepDone
 from napari_unet_cells.training.train import train
-from napari_unet_cells.training.trainer import StepDone, TrainOptions
+from napari_unet_cells.training.trainer import TrainOptions
 
 #: Kinds with fewer images to learn from are not left out: little would change.
 FEWEST = 30

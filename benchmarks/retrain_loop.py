@@ -38,7 +38,7 @@ from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
-from napari_unet_cells.training.events import Retrained, RetrainOptions, TuneStep
+from napari_unet_cells.training.events import Retrained, RetrainOptions, StepDone
 from napari_unet_cells.training.retrain import TunerCache, retrain
 
 #: Side of a review region in pixels.
@@ -156,7 +156,7 @@ class Runs:
             options = RetrainOptions(steps=steps, seed=seed)
             seconds = 0.0
             for event in retrain(dataset, self.base, output, options, cache=self.cache):
-                if isinstance(event, TuneStep):
+                if isinstance(event, StepDone):
                     seconds = event.seconds / event.step
                 if isinstance(event, Retrained):
                     more = {"mixture": event.mixture, "diameter": event.card.typical_diameter}

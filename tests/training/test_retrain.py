@@ -7,15 +7,13 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -26,7 +24,7 @@ from napari_unet_cells.training.events import (
     Preparing,
     Retrained,
     RetrainOptions,
-    TuneStep,
+    StepDone,
     adopt,
     describe_outcome,
     event_as_dict,
@@ -91,7 +89,7 @@ def test_a_retraining_tells_its_steps_and_writes_a_model(home, dataset, tiny_mod
 
     assert preparing == Preparing(learned_from=5, held_out=1)
     assert [step.step for step in steps] == [1, 2]
-    assert all(isinstance(step, TuneStep) and step.loss > 0 for step in steps)
+    assert all(isinstance(step, StepDone) and step.loss > 0 for step in steps)
     assert steps[-1].score is not None
     assert isinstance(choosing, Choosing)
     assert isinstance(done, Retrained)
@@ -119,7 +117,7 @@ def test_the_weights_change_and_the_loss_falls(home, dataset):
     from napari_unet_cells.models.catalogue import load_model
 
     *events, done = events_of(dataset, "cells-fast", None, steps=30, seed=1)
-    losses = [event.loss for event in events if isinstance(event, TuneStep)]
+    losses = [event.loss for event in events if isinstance(event, StepDone)]
     assert np.mean(losses[-8:]) < np.mean(losses[:8])
     base, tuned = (load_model(find_model(name)) for name in ("cells-fast", done.card.name))
     names = [layer.name for layer in base.layers]
@@ -142,7 +140,7 @@ def _alike(one, other) -> bool:
 def test_stopped_early_it_keeps_what_it_has(home, dataset, tiny_model, cache):
     asked = iter(range(100))
     events = events_of(dataset, tiny_model, cache, steps=50, stop=lambda: next(asked) >= 3)
-    assert sum(isinstance(event, TuneStep) for event in events) == 3
+    assert sum(isinstance(event, StepDone) for event in events) == 3
     assert isinstance(events[-1], Retrained)
 
 
@@ -229,23 +227,6 @@ def test_a_bad_output_is_said_at_once(home, dataset, tiny_model, output):
         events_of(dataset, tiny_model, None, output=output)
 
 
-def test_crops_that_the_memory_has_no_room_for_are_not_asked_for_again():
-    from napari_unet_cells.training.retrain import _Retraining
-
-    asked = []
-
-    def step(batch, t):
-        asked.append(len(batch[0]))
-        if len(batch[0]) > 2:
-            raise OutOfMemory
-        return 0.5
-
-    work: Any = SimpleNamespace(tuner=SimpleNamespace(step=step), most=8)
-    batch = (np.zeros((8, 4, 4, 1)), np.zeros((8, 4, 4)), np.ones((8, 4, 4)))
-    assert [_Retraining._step(work, batch, 0.0) for _ in range(2)] == [0.5, 0.5]
-    assert asked == [8, 4, 2, 2]
-
-
 def test_a_full_disk_at_the_end_is_a_sentence(home, dataset, tiny_model, cache, monkeypatch):
     import os
 
@@ -279,7 +260,7 @@ def test_the_child_retrains_and_can_be_told_to_finish(home, dataset, tiny_model)
         seen = []
         for values in engine.retrain(request, stop, finish):
             seen.append(event_of_dict(values))
-            if isinstance(seen[-1], TuneStep) and seen[-1].step == 2:
+            if isinstance(seen[-1], StepDone) and seen[-1].step == 2:
                 finish.set()
         assert isinstance(seen[-1], Retrained)
         assert find_model("tiny-2") == seen[-1].card
@@ -303,7 +284,7 @@ def test_a_killed_child_is_a_sentence_and_nothing_is_lost(home, dataset, tiny_mo
 
     def train_and_kill() -> None:
         for values in engine.retrain(request, threading.Event(), threading.Event()):
-            if values["event"] == "TuneStep":
+            if values["event"] == "StepDone":
                 os.kill(engine.pid, signal.SIGKILL)
 
     try:
@@ -347,7 +328,7 @@ def test_a_model_with_the_distance_keeps_it(home, dataset, tmp_path):
 
     *events, done = events_of(dataset, path, None, steps=4)
 
-    assert all(event.loss > 0 for event in events if isinstance(event, TuneStep))
+    assert all(event.loss > 0 for event in events if isinstance(event, StepDone))
     assert done.card.distance
     assert done.card.makes_cells
     assert done.after is not None

@@ -72,10 +72,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every step take one second, so that the schedule does not depend on the machine."""
-    from napari_unet_cells.training import trainer as training
+    from napari_unet_cells.training import loop
 
     ticks = itertools.count()
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
 
 def steps(trained: Any, n: int) -> list[Any]:
@@ -88,7 +88,7 @@ def steps(trained: Any, n: int) -> list[Any]:
 
 def state(trained: Any) -> list[np.ndarray[Any, Any]]:
     optimizer = [np.asarray(variable) for variable in trained.model.optimizer.variables]
-    average = [weight.copy() for weight in trained._average]  # it is updated in place
+    average = [weight.copy() for weight in trained.loop.average.weights]  # it is updated in place
     return [*trained.model.get_weights(), *average, *optimizer]
 
 
@@ -136,15 +136,16 @@ def drawing_threads() -> set[int | None]:
 def test_a_training_of_so_many_steps_learns_at_the_same_rates_however_slow_the_machine(
     planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_unet_cells.training import trainer as training
+    from napari_unet_cells.training import loop
 
     def rates(seconds: float) -> list[float]:
         ticks = itertools.count(0.0, seconds)
         slow = SimpleNamespace(perf_counter=lambda: next(ticks))
-        monkeypatch.setattr(training, "time", slow)
+        monkeypatch.setattr(loop, "time", slow)
         one = trainer(planes, tmp_path / f"{seconds:g}", steps=60)
         found: list[float] = []
-        monkeypatch.setattr(one.steps, "step", lambda *given: found.append(given[-1]) or 0.5)
+        steps = one.learner.steps
+        monkeypatch.setattr(steps, "step", lambda *given: found.append(given[-1]) or 0.5)
         assert len(list(one.run(checkpoint_every=1e9))) == 60
         return found
 
@@ -157,6 +158,8 @@ def test_a_training_of_so_many_steps_learns_at_the_same_rates_however_slow_the_m
 def test_a_training_ends_with_its_budget_and_is_then_over(
     planes: list[Any], tmp_path: Path, budget: dict[str, Any]
 ) -> None:
+    from napari_unet_cells.training.curve import write_curve
+
     running = drawing_threads()  # of other libraries, from other tests
     whole = trainer(planes, tmp_path, **budget)
     assert not whole.finished
@@ -175,12 +178,12 @@ def test_a_training_ends_with_its_budget_and_is_then_over(
     # What ships is the average, without the optimizer, and no longer the untrained weights.
     shipped = whole.trained_model()
     assert not shipped.compiled
-    assert largest_difference(shipped.get_weights(), whole._average) == 0
+    assert largest_difference(shipped.get_weights(), whole.loop.average.weights) == 0
     assert largest_difference(shipped.get_weights(), before) > 1e-3
     assert largest_difference(shipped.get_weights(), whole.model.get_weights()) > 0
 
     path = tmp_path / "curve.csv"
-    whole.write_curve(path)
+    write_curve(whole.curve, path)
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
@@ -192,11 +195,11 @@ def test_a_training_ends_with_its_budget_and_is_then_over(
 
 def test_the_average_follows_the_weights(planes: list[Any], tmp_path: Path) -> None:
     trained = trainer(planes, tmp_path)
-    trained._average = [np.zeros_like(w) for w in trained._average]
-    trained._progress.step = 90  # the ninth update: half and half
-    trained._update_average()
-    for average, weight in zip(trained._average, trained.model.get_weights(), strict=True):
-        np.testing.assert_allclose(average, weight / 2, rtol=1e-6)
+    average = trained.loop.average
+    average.weights = [np.zeros_like(w) for w in average.weights]
+    average.update(90, trained.model.get_weights)  # the ninth update: half and half
+    for mean, weight in zip(average.weights, trained.model.get_weights(), strict=True):
+        np.testing.assert_allclose(mean, weight / 2, rtol=1e-6)
 
 
 def test_a_training_that_diverges_is_a_sentence_and_keeps_the_checkpoint(
@@ -226,7 +229,7 @@ def test_an_interrupted_validation_keeps_the_trained_weights(
         if event.step == 3:
             break
     weights = training.model.get_weights()
-    assert not all(map(np.array_equal, weights, training._average))
+    assert not all(map(np.array_equal, weights, training.loop.average.weights))
 
     def interrupted(*_: Any, **__: Any) -> float:
         raise KeyboardInterrupt
@@ -268,7 +271,7 @@ def test_a_checkpoint_that_is_not_finished_leaves_the_one_before(
     resumed = trainer(planes, tmp_path, resume=True)
 
     if at == "clean up":  # the new one counts already
-        assert resumed._progress.step == 3
+        assert resumed.loop.step == 3
         before = state(trained)
     assert largest_difference(before, state(resumed)) == 0
     steps(resumed, 2)
@@ -294,7 +297,7 @@ def test_a_checkpoint_of_version_0_1_0_is_resumed_and_replaced(
     assert largest_difference(state(first), state(resumed)) == 0
     assert [event.step for event in steps(resumed, 1)] == [4]
     assert set(files_in(tmp_path)) == {"a/model.weights.h5", "a/average.npz", "state.json"}
-    assert trainer(planes, tmp_path, resume=True)._progress.step == 4
+    assert trainer(planes, tmp_path, resume=True).loop.step == 4
 
 
 def test_nothing_to_resume_is_a_sentence(planes: list[Any], tmp_path: Path) -> None:
@@ -319,8 +322,10 @@ def test_a_damaged_checkpoint_is_a_sentence(planes: list[Any], tmp_path: Path, n
 
 
 def test_the_learning_rate_rises_and_falls(planes: list[Any], tmp_path: Path) -> None:
+    from napari_unet_cells.training.trainer import learning_rate
+
     trained = trainer(planes, tmp_path)
-    rates = [trained._learning_rate(t) for t in (0.0, 0.02, 0.5, 1.0, 2.0)]
+    rates = [learning_rate(trained.options.learning_rate, t) for t in (0.0, 0.02, 0.5, 1.0, 2.0)]
     top = trained.options.learning_rate
     np.testing.assert_allclose(np.divide(rates, top), [0.05, 0.999, 0.5, 0.002, 0.002], atol=1e-3)
     steps(trained, 1)
@@ -329,10 +334,10 @@ def test_the_learning_rate_rises_and_falls(planes: list[Any], tmp_path: Path) ->
 
 def test_crops_are_drawn_ahead_and_in_order(planes: list[Any], tmp_path: Path) -> None:
     trained = trainer(planes, tmp_path)
-    trained._progress.step = 10
-    batches = trained._batches()
+    trained.loop.step = 10
+    batches, crops = trained.loop.batches(), trained.loop.crops
     for step in (11, 12, 13):
-        for drawn, expected in zip(next(batches), trained._train.batch(2, (0, step)), strict=True):
+        for drawn, expected in zip(next(batches), crops.batch(2, (0, step)), strict=True):
             np.testing.assert_array_equal(drawn, expected)
     batches.close()
 
@@ -361,7 +366,7 @@ def full_above(trained: Any, monkeypatch: pytest.MonkeyPatch, most: int) -> list
 def test_where_the_memory_is_full_the_batch_is_halved_until_it_fits(
     planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_unet_cells.training.trainer import BatchHalved, StepDone
+    from napari_unet_cells.training.events import BatchHalved, StepDone
 
     trained = trainer(planes, tmp_path, batch=8, minutes=8 / 60)
     tried = full_above(trained, monkeypatch, most=3)
@@ -374,7 +379,9 @@ def test_where_the_memory_is_full_the_batch_is_halved_until_it_fits(
     assert tried == [8, 4, 2] + [2] * (len(events) - 3)
     assert events[-1].validation_loss > 0
     assert trained.finished
-    assert len(trained._train.batch(trained._batch, (0, 1))[0]) == 2  # what is drawn from now on
+    batches = trained.loop.batches()
+    assert len(next(batches)[0]) == 2  # what is drawn from now on
+    batches.close()
 
 
 def test_a_memory_too_small_for_one_crop_is_a_sentence_and_keeps_the_checkpoint(
@@ -387,7 +394,7 @@ def test_a_memory_too_small_for_one_crop_is_a_sentence_and_keeps_the_checkpoint(
     with pytest.raises(UserError, match="too small to train this network, even with one crop"):
         list(trained.run())
     assert tried == [4, 2, 1]
-    assert trainer(planes, tmp_path, resume=True)._progress.step == 2
+    assert trainer(planes, tmp_path, resume=True).loop.step == 2
     assert drawing_threads() == running
 
 
@@ -467,8 +474,8 @@ def test_a_teacher_is_learned_from_and_stays_as_it_is(planes: list[Any], tmp_pat
     steps(alone, 12)
     assert largest_difference(taught.model.get_weights(), alone.model.get_weights()) > 1e-3
     # It comes nearer to what its teacher thinks than who learned alone.
-    images, _, _ = taught._train.batch(8, (99,))
-    thought = taught._teacher(images)
+    images, _, _ = taught.loop.crops.batch(8, (99,))
+    thought = taught.learner.teacher(images)
     untouched = load_model(find_model(name)).predict_on_batch(images)
     np.testing.assert_array_equal(thought, untouched)
 

@@ -44,7 +44,7 @@ def _retrain(options: argparse.Namespace) -> int:
         Preparing,
         Retrained,
         RetrainOptions,
-        TuneStep,
+        StepDone,
         adopt,
         describe_outcome,
     )
@@ -61,7 +61,7 @@ def _retrain(options: argparse.Namespace) -> int:
         for event in retrain(options.dataset, base, options.output, chosen):
             if isinstance(event, Preparing):
                 bar.write(f"Learning from {event.learned_from} images, {event.held_out} held back.")
-            elif isinstance(event, TuneStep):
+            elif isinstance(event, StepDone):
                 bar.n = event.done
                 bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
             elif isinstance(event, Choosing):

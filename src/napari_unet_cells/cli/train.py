@@ -113,8 +113,8 @@ def _train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_unet_cells.files import FileExists
+    from napari_unet_cells.training.events import BatchHalved, StepDone
     from napari_unet_cells.training.train import Fitting, Trained, train
-    from napari_unet_cells.training.trainer import BatchHalved, StepDone
 
     events = train(
         options.data,
@@ -169,8 +169,9 @@ def _check_range(option: str, values: tuple[float, ...] | None) -> None:
 
 
 def _train_options(options: argparse.Namespace) -> TrainOptions:
+    from napari_unet_cells.core.labels import CELL_CLASSES
     from napari_unet_cells.training.crops import AugmentOptions
-    from napari_unet_cells.training.trainer import CELL_CLASSES, TrainOptions
+    from napari_unet_cells.training.trainer import TrainOptions
 
     alpha = options.alpha
     if not 0 < options.minutes < math.inf or options.batch < 1 or options.seed < 0:

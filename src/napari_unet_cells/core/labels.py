@@ -1,4 +1,4 @@
-"""Label arrays: the value of unannotated pixels, and a checksum."""
+"""Label arrays: what they hold, the value of unannotated pixels, and a checksum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 #: In masks of classes: a pixel that nobody annotated.
 UNKNOWN = 255
+
+#: Classes that masks of cells become, see `training.crops.boundary_classes`.
+CELL_CLASSES = ("background", "cell", "boundary")
 
 
 def digest(labels: NDArray[Any]) -> int:

@@ -1,4 +1,4 @@
-"""Options and progress events of retraining, and their JSON form."""
+"""Progress events of training and retraining, options of retraining, and their JSON form."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class Preparing:
 
 
 @dataclass(frozen=True)
-class TuneStep:
-    """One step of tuning.
+class StepDone:
+    """One training step.
 
     Attributes
     ----------
     step : int
-        From 1.
+        From 1, over all sessions of a training that was resumed.
     seconds : float
-        Since the first step.
+        Spent so far.
     done : float
-        Part of the time that is over, 0 to 1.
+        Part of the budget that was used when the step began, 0 to 1.
     loss : float
         Of this batch, nats a pixel.
     validation_loss, score : float or None
-        Of the averaged weights on what was held back, where it was measured: loss, and AP50
-        (for class models mean IoU).
+        Of the averaged weights on held-out images, where it was measured: loss, and for a
+        retraining AP50 (for class models mean IoU).
     """
 
     step: int
@@ -77,6 +77,18 @@ class TuneStep:
     loss: float
     validation_loss: float | None = None
     score: float | None = None
+
+    @property
+    def minutes(self) -> float:
+        """Spent so far."""
+        return self.seconds / 60
+
+
+@dataclass(frozen=True)
+class BatchHalved:
+    """The memory was full: the training goes on with `batch` crops in a step."""
+
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ def describe_outcome(done: Retrained) -> str:
     return f"{name} is made, but it is worse: {scores}. The default model stays as it was."
 
 
-Event = Preparing | TuneStep | Choosing | Retrained
+Event = Preparing | StepDone | Choosing | Retrained
 
 
 def adopt(done: Retrained) -> Retrained:
@@ -162,7 +174,7 @@ def event_of_dict(values: Mapping[str, Any]) -> Event:
     UserError
         Where the new model is gone already.
     """
-    kind = {cls.__name__: cls for cls in (Preparing, TuneStep, Choosing, Retrained)}[
+    kind = {cls.__name__: cls for cls in (Preparing, StepDone, Choosing, Retrained)}[
         values["event"]
     ]
     known = {f.name: values[f.name] for f in fields(kind)}

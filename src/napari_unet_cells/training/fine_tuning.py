@@ -2,7 +2,7 @@
 
 First the batch norms take mean and variance from the new images, and keep them. A fifth of the
 time moves the decoder only, then everything moves. The weights that count are an
-exponential moving average, and may be mixed with those of the start::
+exponential moving average (see `loop`), and may be mixed with those of the start::
 
     mixed(t) = start + t (average - start)          0 <= t <= 1
 
@@ -13,7 +13,7 @@ zero-shot models", CVPR 2022).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,25 +23,22 @@ from scipy import special
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.encoders import ENCODERS
 from napari_unet_cells.models.runtimes.tensorflow import is_out_of_memory, prepare_gpus
-from napari_unet_cells.training.loss import make_loss
+from napari_unet_cells.training.backends import KerasSteps, LossForm
+from napari_unet_cells.training.loop import Batch, Weights
 
 if TYPE_CHECKING:
     import keras
 
-Weights = Sequence[NDArray[Any]]
-
 #: Part of the time in which only the decoder moves, and the learning rates then and at the top
 #: of the cosine afterwards.
 DECODER_TIME, DECODER_RATE, FULL_RATE = 0.2, 1e-3, 1e-3
-
-EMA_DECAY = 0.99
 
 #: Of the batch norms while they adapt; twenty batches then make them nearly all new.
 ADAPT_MOMENTUM = 0.8
 
 
 class Tuner:
-    """A network, twice compiled: to move its decoder, and to move all of it.
+    """A network, twice compiled: to move its decoder, and to move all of it; see `loop.Learner`.
 
     Parameters
     ----------
@@ -64,13 +61,11 @@ class Tuner:
         first = _encoder_layers(model, encoder)
         for layer in first:
             layer.trainable = False
-        self._decoder = _compiled(model, distance)
+        self._decoder = _steps_of(model, distance)
         for layer in first:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        self._full = _compiled(model, distance)
+        self._full = _steps_of(model, distance)
         self.start: Weights = [weight.copy() for weight in model.get_weights()]
-        self.average: list[NDArray[Any]] = [weight.copy() for weight in self.start]
-        self._steps = 0
 
     def trace(self, batch: int, size: int) -> None:
         """Have the graphs made, which takes longer than many steps; nothing is learned.
@@ -88,9 +83,14 @@ class Tuner:
         images = np.zeros((batch, size, size, channels), np.float32)
         targets = np.zeros((batch, size, size, *((2,) if self._distance else ())), np.uint8)
         weights = np.zeros((batch, size, size), np.float32)
-        for model in (self._decoder, self._full):
-            _step(model, (images, targets, weights), rate=0.0)
-        self._full.test_on_batch(images, targets, sample_weight=weights)
+        try:
+            for steps in (self._decoder, self._full):
+                steps.step(images, targets, weights, rate=0.0)
+            self._full.loss(images, targets, weights)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory from error
+            raise
         self.restart()
 
     def restart(self) -> None:
@@ -98,10 +98,8 @@ class Tuner:
         import keras
 
         self._model.set_weights(self.start)
-        self.average = [weight.copy() for weight in self.start]
-        self._steps = 0
-        for model in (self._decoder, self._full):
-            for variable in model.optimizer.variables:
+        for steps in (self._decoder, self._full):
+            for variable in steps.model.optimizer.variables:
                 variable.assign(keras.ops.zeros_like(variable))
 
     def adapt(self, batches: Iterable[NDArray[np.float32]]) -> None:
@@ -125,56 +123,48 @@ class Tuner:
             self._model(images, training=True)
         for layer, momentum in zip(norms, momenta, strict=True):
             layer.trainable, layer.momentum = False, momentum
-        self.average = [weight.copy() for weight in self._model.get_weights()]
 
-    def step(self, batch: tuple[Any, Any, Any], t: float) -> float:
+    def step(self, batch: Batch, done: float) -> float:
         """Learn from one batch.
 
         Parameters
         ----------
         batch : tuple
             As `Cropper.batch` gives it.
-        t : float
+        done : float
             How much of the time is over, 0 to 1.
 
         Returns
         -------
         float
             Loss, nats a pixel.
-
-        Raises
-        ------
-        OutOfMemory
         """
-        if t < DECODER_TIME:
-            loss = _step(self._decoder, batch, DECODER_RATE)
-        else:
-            left = (min(t, 1.0) - DECODER_TIME) / (1 - DECODER_TIME)
-            rate = FULL_RATE * max(0.5 * (1 + math.cos(math.pi * left)), 0.01)
-            loss = _step(self._full, batch, rate)
-        self._steps += 1
-        # A young average follows faster, else it would remember the start.
-        decay = min(EMA_DECAY, self._steps / (self._steps + 9))
-        for average, weight in zip(self.average, self._model.get_weights(), strict=True):
-            average *= decay
-            average += (1 - decay) * weight
-        return loss
-
-    def mixed(self, t: float) -> Weights:
-        """Weights between those of the start (0) and the average of the tuned ones (1)."""
-        pairs = zip(self.start, self.average, strict=True)
-        return [start + np.float32(t) * (average - start) for start, average in pairs]
-
-    def loss(self, batch: tuple[Any, Any, Any]) -> float:
-        """Loss of the weights in use on one batch, nats a pixel."""
         images, targets, weights = batch
-        return float(self._full.test_on_batch(images, targets, sample_weight=_normalized(weights)))
+        steps, rate = self._decoder, DECODER_RATE
+        if done >= DECODER_TIME:
+            left = (min(done, 1.0) - DECODER_TIME) / (1 - DECODER_TIME)
+            steps = self._full
+            rate = FULL_RATE * max(0.5 * (1 + math.cos(math.pi * left)), 0.01)
+        return steps.step(images, targets, _normalized(weights), rate)
 
-    def use(self, weights: Weights) -> list[NDArray[Any]]:
-        """Put weights into the network, and give those that were there."""
-        before: list[NDArray[Any]] = self._model.get_weights()
+    def loss(self, batch: Batch) -> float:
+        """Give the loss of the weights in use on one batch, nats a pixel."""
+        images, targets, weights = batch
+        return self._full.loss(images, targets, _normalized(weights))
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copy all weights."""
+        weights: list[NDArray[np.float32]] = self._model.get_weights()
+        return weights
+
+    def set_weights(self, weights: Weights) -> None:
+        """Put weights into the network."""
         self._model.set_weights(weights)
-        return before
+
+    def mix(self, average: Weights, t: float) -> None:
+        """Use weights between those of the start (0) and these (1)."""
+        pairs = zip(self.start, average, strict=True)
+        self.set_weights([start + np.float32(t) * (other - start) for start, other in pairs])
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (n, y, x, classes) of a batch (n, y, x, channels).
@@ -184,7 +174,7 @@ class Tuner:
         channels = self._model.input_shape[-1]
         if batch.shape[-1] < channels:
             batch = np.repeat(batch, channels, axis=-1)
-        logits = self._full.predict_on_batch(batch)
+        logits = self._full.model.predict_on_batch(batch)
         classes = logits[..., :-1] if self._distance else logits
         probabilities: NDArray[np.float32] = special.softmax(classes, axis=-1)
         if not self._distance:
@@ -206,29 +196,12 @@ def _encoder_layers(model: keras.Model, encoder: str | None) -> list[Any]:
     return list(model.layers[: last + 1])
 
 
-def _compiled(model: keras.Model, distance: bool) -> keras.Model:
+def _steps_of(model: keras.Model, distance: bool) -> KerasSteps:
     """Wrap the layers of a network for training those of them that are trainable now."""
     import keras
 
     wrapped = keras.Model(model.inputs, model.outputs)
-    wrapped.compile(
-        optimizer=keras.optimizers.AdamW(learning_rate=0.0, weight_decay=1e-4, clipnorm=1.0),
-        loss=make_loss(distance),
-        jit_compile=False,
-    )
-    return wrapped
-
-
-def _step(model: keras.Model, batch: tuple[Any, Any, Any], rate: float) -> float:
-    images, targets, weights = batch
-    model.optimizer.learning_rate = rate
-    try:
-        loss = model.train_on_batch(images, targets, sample_weight=_normalized(weights))
-        return float(loss)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    raise OutOfMemory  # out here, because the traceback of the error keeps the batch in memory
+    return KerasSteps(wrapped, LossForm(distance, soft=False))
 
 
 def _normalized(weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,10 +13,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.core.labels import UNKNOWN
+from napari_unet_cells.core.labels import CELL_CLASSES, UNKNOWN
 from napari_unet_cells.core.metrics import (
     ClassScore,
     ImageScore,
@@ -58,11 +57,11 @@ from napari_unet_cells.training.events import (
     Preparing,
     Retrained,
     RetrainOptions,
-    TuneStep,
+    StepDone,
 )
 from napari_unet_cells.training.examples import Case, check_cases
 from napari_unet_cells.training.fine_tuning import Tuner
-from napari_unet_cells.training.trainer import CELL_CLASSES
+from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 
 #: Side of the crops in pixels.
 CROP = 256
@@ -79,6 +78,9 @@ FEWEST_TO_CHOOSE = 3
 
 #: How often a tuning is measured on what was held back.
 VALIDATIONS = 4
+
+#: Of the moving average of the weights.
+AVERAGE_DECAY = 0.99
 
 #: Batches from which the batch norms learn what these images look like.
 ADAPT_BATCHES = 20
@@ -149,7 +151,7 @@ def retrain(
 
     Yields
     ------
-    Preparing, TuneStep, Choosing, Retrained
+    Preparing, StepDone, Choosing, Retrained
         In this order. A generator that is closed leaves no model.
 
     Raises
@@ -274,7 +276,7 @@ def _copy_weights(source: Any, target: Any) -> None:
 
 @dataclass
 class _Retraining:
-    """What the steps of one retraining share; `most` crops in each, since memory may be full."""
+    """Data, network and options of one retraining."""
 
     card: ModelCard
     classes: tuple[str, ...]
@@ -284,6 +286,7 @@ class _Retraining:
     options: RetrainOptions
     zoom: float = field(init=False)
     diameter: float = field(init=False)
+    loop: Loop = field(init=False)
 
     def __post_init__(self) -> None:
         self.cells = {"cell", "boundary"} <= set(self.classes)
@@ -291,10 +294,9 @@ class _Retraining:
         known = np.concatenate([*diameters, np.zeros(0)])
         self.diameter = float(np.median(known)) if known.size else 0.0
         self.zoom = zoom_for(self.diameter, self.card.diameter_window)
-        self.most = self.options.batch
         self.measured = [case.window() for case in self.held[:MEASURED_IMAGES]]
 
-    def tune(self, stop: Stop) -> Iterator[TuneStep]:
+    def tune(self, stop: Stop) -> Iterator[StepDone]:
         options = self.options
         crops = self._crops([case.annotated(self.cells) for case in self.train])
         held = self._crops([case.annotated(self.cells) for case in self.measured])
@@ -302,24 +304,16 @@ class _Retraining:
         if options.start == "model":
             looks = (crops.batch(options.batch, (options.seed, i)) for i in range(ADAPT_BATCHES))
             self.tuner.adapt(images for images, _, _ in looks)
-        budget, step, measured = options.minutes * 60, 0, 0
-        started = time.perf_counter()
-        batches = _ahead(crops, options.batch, options.seed)
-        try:
-            for batch in batches:
-                seconds = time.perf_counter() - started
-                t = step / options.steps if options.steps else seconds / budget
-                if t >= 1 or stop():
-                    return
-                loss = self._step(batch, t)
-                step += 1
-                loss_held = score = None
-                if checks and t >= (measured + 1) / (VALIDATIONS + 1):
+        self.loop = Loop(self.tuner, crops, _loop_options(options))
+        measured = 0
+        with contextlib.closing(self.loop.run(stop)) as events:
+            for event in events:
+                if not isinstance(event, StepDone):
+                    continue
+                if checks and event.done >= (measured + 1) / (VALIDATIONS + 1):
                     measured += 1
-                    loss_held, score = self._validate(checks)
-                yield TuneStep(step, seconds, t, loss, loss_held, score)
-        finally:
-            batches.close()
+                    event = self._validated(event, checks)
+                yield event
 
     def _crops(self, planes: list[Annotated]) -> Cropper:
         low, high = 0.7 * self.zoom, 1.4 * self.zoom
@@ -336,28 +330,10 @@ class _Retraining:
         )
         return Cropper(planes, options)
 
-    def _step(self, batch: tuple[Any, Any, Any], t: float) -> float:
-        while True:
-            try:
-                loss = self.tuner.step(tuple(part[: self.most] for part in batch), t)
-                break
-            except OutOfMemory:
-                if self.most == 1:
-                    raise
-                self.most //= 2  # for all steps that follow
-        if not np.isfinite(loss):
-            raise UserError(
-                "The training diverged (the loss is no number any more); the model stays as it "
-                "was. See that the masks belong to their images."
-            )
-        return loss
-
-    def _validate(self, checks: list[tuple[Any, Any, Any]]) -> tuple[float, float]:
-        before = self.tuner.use(self.tuner.average)
-        loss = float(np.mean([self.tuner.loss(batch) for batch in checks]))
-        score = self.score(self.card)
-        self.tuner.use(before)
-        return loss, score
+    def _validated(self, event: StepDone, checks: list[Batch]) -> StepDone:
+        with self.loop.averaged():
+            loss = self.loop.validation_loss(checks)
+            return replace(event, validation_loss=loss, score=self.score(self.card))
 
     def choose(self) -> tuple[ModelCard, float, float | None]:
         """Choose how far to go, and fit what makes a cell; the network is left with it."""
@@ -371,10 +347,10 @@ class _Retraining:
             scored = []
             # Two images say too little to choose by.
             for t in MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]:
-                self.tuner.use(self.tuner.mixed(t))
+                self.tuner.mix(self.loop.average.weights, t)
                 scored.append((self.score(card), t))
             after, mixture = max(scored)
-        self.tuner.use(self.tuner.mixed(mixture))
+        self.tuner.mix(self.loop.average.weights, mixture)
         if self.measured:
             after = self.score(card)
             if self.cells:
@@ -452,20 +428,19 @@ class _Retraining:
         )
 
 
-def _ahead(crops: Cropper, n: int, seed: int) -> Generator[tuple[Any, Any, Any], None, None]:
-    """Draw batches in threads, a few steps ahead of the network."""
-    with ThreadPoolExecutor(2) as pool:
-        waiting: deque[Future[tuple[Any, Any, Any]]] = deque()
-        step = 0
-        try:
-            while True:
-                while len(waiting) < 4:
-                    waiting.append(pool.submit(crops.batch, n, (seed, step)))
-                    step += 1
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def _loop_options(options: RetrainOptions) -> LoopOptions:
+    return LoopOptions(
+        minutes=options.minutes,
+        steps=options.steps,
+        batch=options.batch,
+        seed=options.seed,
+        decay=AVERAGE_DECAY,
+        average_every=1,
+        first_batch=0,
+        diverged="The training diverged (the loss is no number any more); the model stays as it "
+        "was. See that the masks belong to their images.",
+        too_small=str(OutOfMemory()),
+    )
 
 
 def _description(base: ModelCard, n: int, options: RetrainOptions) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import CELL_CLASSES
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Network, Output, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
@@ -26,14 +27,10 @@ from napari_unet_cells.models.catalogue import save_model
 from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
 from napari_unet_cells.training.calibrate import LARGEST, Example, fit_instances
 from napari_unet_cells.training.crops import Annotated, annotate, class_weights
+from napari_unet_cells.training.curve import write_curve
 from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
-from napari_unet_cells.training.trainer import (
-    CELL_CLASSES,
-    BatchHalved,
-    StepDone,
-    Trainer,
-    TrainOptions,
-)
+from napari_unet_cells.training.events import BatchHalved, StepDone
+from napari_unet_cells.training.trainer import Trainer, TrainOptions
 
 #: Training images on which the limits of the watershed are fitted; more take longer
 #: and hardly move them; with 60 `min_probability` was fitted to a few images.
@@ -122,7 +119,7 @@ def train(
         )
     yield from trainer.run()
     curve = output.with_suffix(".csv")
-    trainer.write_curve(curve)
+    write_curve(trainer.curve, curve)
     card = _save(trainer, output, planes, train_planes)
     yield Fitting()
     yield Trained(_with_scores(card, planes, validation), curve)

@@ -8,14 +8,9 @@ the steps, where networks are compared.
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import math
-import shutil
-import time
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,32 +18,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import CELL_CLASSES
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import atomic_write
 from napari_unet_cells.models import architectures
 from napari_unet_cells.models.catalogue import find_model, load_model
-from napari_unet_cells.models.runtimes.tensorflow import is_out_of_memory, prepare_gpus
+from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
 from napari_unet_cells.training.backends import ENGINES, LossForm
+from napari_unet_cells.training.checkpoint import Checkpoint, Progress
 from napari_unet_cells.training.crops import Annotated, AugmentOptions, Cropper
+from napari_unet_cells.training.curve import Row
+from napari_unet_cells.training.events import BatchHalved, StepDone
+from napari_unet_cells.training.loop import Batch, Loop, LoopOptions, Weights
 from napari_unet_cells.training.loss import soften
 
 if TYPE_CHECKING:
     import keras
 
 #: The weights that ship are an exponential moving average of the trained ones: less noise
-#: than those of the last step. Updated every `EMA_EVERY` steps, and in each of the first ones.
-EMA_DECAY, EMA_EVERY = 0.98, 10
+#: than those of the last step. Updated every `AVERAGE_EVERY` steps, and in each of the first ones.
+AVERAGE_DECAY, AVERAGE_EVERY = 0.98, 10
 
 VALIDATION_BATCHES = 4
 
 #: Of the targets, where there is a teacher; the truth has the rest.
 TEACHER_SHARE = 0.5
-
-#: What masks of cells become, see `crops.boundary_classes`.
-CELL_CLASSES = ("background", "cell", "boundary")
-
-#: Folders that a checkpoint is written to in turn.
-_SLOTS = ("a", "b")
 
 
 @dataclass(frozen=True)
@@ -115,46 +108,8 @@ class TrainOptions:
         return architectures.build(self.architecture, outputs, self.channels, **self.build)
 
 
-@dataclass(frozen=True)
-class StepDone:
-    """One training step.
-
-    Attributes
-    ----------
-    step : int
-        Counted over all sessions, from 1.
-    minutes : float
-        Spent on training so far, over all sessions.
-    loss : float
-        Weighted cross-entropy of this batch, nats a pixel.
-    validation_loss : float or None
-        Of the averaged weights on fixed validation crops, where it was measured.
-    """
-
-    step: int
-    minutes: float
-    loss: float
-    validation_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class BatchHalved:
-    """The memory was full: the training goes on with `batch` crops in a step."""
-
-    batch: int
-
-
-@dataclass
-class _Progress:
-    """What a checkpoint keeps besides the weights."""
-
-    step: int = 0
-    seconds: float = 0.0
-    curve: list[tuple[int, float, float, float | None]] = field(default_factory=list)
-
-
 class Trainer:
-    """A network, its optimizer and where they stand.
+    """A network, its optimizer, its checkpoint and its curve.
 
     Parameters
     ----------
@@ -186,36 +141,23 @@ class Trainer:
         keras.utils.set_random_seed(options.seed)
         self.options = options
         crops = replace(options.augment, distance=options.distance)
-        self._train = Cropper(list(train), crops)
         self._validation = Cropper(list(validation), crops) if validation else None
-        self._checkpoint = Path(checkpoint)
-        self._slot: str | None = None
-        self._batch = options.batch
-        self._progress = _Progress()
         self.model = options.network()
         if options.init is not None and not resume:
             architectures.load_pretrained(
                 self.model, options.architecture, options.init, options.build
             )
-        engine = ENGINES[options.engine]
-        form = LossForm(options.distance, soft=options.teacher is not None)
-        self.steps = engine.steps(self.model, form)
-        teacher = _load_teacher(options)
-        self._teacher = None if teacher is None else engine.forward(teacher)
-        self._average = self.steps.get_weights()
+        self.learner = ScheduledSteps(self.model, options)
+        self.loop = Loop(self.learner, Cropper(list(train), crops), _loop_options(options))
+        self.curve: list[Row] = []
+        self._checkpoint = Checkpoint(checkpoint, _json_options(options))
         if resume:
             self._restore()
 
     @property
     def finished(self) -> bool:
         """Whether the minutes, or the steps, are used up."""
-        return self._part_done >= 1
-
-    @property
-    def _part_done(self) -> float:
-        if self.options.steps is not None:
-            return self._progress.step / self.options.steps
-        return self._progress.seconds / (self.options.minutes * 60)
+        return self.loop.done >= 1
 
     def run(self, checkpoint_every: float = 120.0) -> Iterator[StepDone | BatchHalved]:
         """Train until minutes or steps are used up, or until the generator is closed.
@@ -240,211 +182,117 @@ class Trainer:
         """
         if self.finished:
             return
-        progress = self._progress
-        last = saved = time.perf_counter()
-        loss = 0.0
+        saved = self.loop.seconds
         try:
-            with contextlib.closing(self._batches()) as batches:
-                for batch in batches:
-                    while (found := self._try_step(batch)) is None:
-                        yield self._halved()
-                    loss = found
-                    if not math.isfinite(loss):
-                        raise UserError(
-                            f"The training diverged at step {progress.step + 1} (loss {loss}). "
-                            "Start again with a lower learning rate."
-                        )
-                    progress.step += 1
-                    if progress.step < EMA_EVERY or progress.step % EMA_EVERY == 0:
-                        self._update_average()
-                    now = time.perf_counter()
-                    progress.seconds += now - last
-                    last = now
-                    done = self._part_done >= 1
-                    due = done or now - saved > checkpoint_every
-                    validation = self._validation_loss() if due else None
-                    minutes = progress.seconds / 60
-                    progress.curve.append((progress.step, minutes, loss, validation))
+            with contextlib.closing(self.loop.run()) as events:
+                for event in events:
+                    if isinstance(event, BatchHalved):
+                        yield event
+                        continue
+                    due = self.finished or event.seconds - saved > checkpoint_every
+                    event = replace(event, validation_loss=self._validation_loss() if due else None)
+                    self.curve.append(
+                        (event.step, event.minutes, event.loss, event.validation_loss)
+                    )
                     if due:
                         self._save()
-                        last = saved = time.perf_counter()  # measuring is not training
-                    yield StepDone(progress.step, minutes, loss, validation)
-                    if done:
-                        return
+                        saved = event.seconds
+                        self.loop.restart_clock()  # measuring is not training
+                    yield event
         finally:
-            if math.isfinite(loss):  # else the last good checkpoint is worth more
+            if math.isfinite(self.loop.loss):  # else the last good checkpoint is worth more
                 self._save()
-
-    def _try_step(self, batch: tuple[Any, Any, Any]) -> float | None:
-        """Give the loss of a step, or None where the memory was full."""
-        try:
-            return self._step(batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        return None  # out here, because the traceback of the error keeps the batch in memory
-
-    def _halved(self) -> BatchHalved:
-        if self._batch == 1:
-            raise UserError(
-                "The memory is too small to train this network, even with one crop in a step. "
-                "Close other programs that use it, or choose a smaller architecture."
-            )
-        self._batch //= 2
-        return BatchHalved(self._batch)
-
-    def _step(self, batch: tuple[Any, Any, Any]) -> float:
-        images, targets, weights = (part[: self._batch] for part in batch)
-        rate = self._learning_rate(self._part_done)
-        return self.steps.step(images, self._taught(images, targets), weights, rate)
-
-    def _taught(self, images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[Any]:
-        if self._teacher is None:
-            return targets
-        return soften(targets, self._teacher(images), self.options.distance, TEACHER_SHARE)
 
     def trained_model(self) -> keras.Model:
         """Build a fresh network with the averaged weights: no optimizer, ready to save."""
         model = self.options.network()
-        model.set_weights(self._average)
+        model.set_weights(self.loop.average.weights)
         return model
-
-    def _batches(self) -> Generator[tuple[Any, Any, Any], None, None]:
-        """Draw crops in threads, a few steps ahead of the network."""
-        seed, step = self.options.seed, self._progress.step
-        with ThreadPoolExecutor(2) as pool:
-            ahead: deque[Future[tuple[Any, Any, Any]]] = deque()
-            try:
-                while True:
-                    while len(ahead) < 4:
-                        step += 1
-                        ahead.append(pool.submit(self._train.batch, self._batch, (seed, step)))
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
-
-    def _learning_rate(self, t: float) -> float:
-        """Cosine over the budget, `t` in [0, 1], after a linear rise over its first 2 %."""
-        cosine = 0.5 * (1 + math.cos(math.pi * min(t, 1.0)))
-        return self.options.learning_rate * min(1.0, 0.05 + t / 0.02) * max(cosine, 0.002)
-
-    def _update_average(self) -> None:
-        # A young average follows faster, else it would remember the untrained weights.
-        n = self._progress.step / EMA_EVERY
-        decay = min(EMA_DECAY, n / (n + 9))
-        for average, weight in zip(self._average, self.steps.get_weights(), strict=True):
-            average *= decay
-            average += (1 - decay) * weight
 
     def _validation_loss(self) -> float | None:
         if self._validation is None:
             return None
-        current = self.steps.get_weights()
-        self.steps.set_weights(self._average)
-        losses = []
-        try:
-            for i in range(VALIDATION_BATCHES):
-                images, targets, weights = self._validation.batch(self._batch, (i,))
-                losses.append(self.steps.loss(images, self._taught(images, targets), weights))
-        finally:  # else a checkpoint, written where this is interrupted, would hold the average
-            self.steps.set_weights(current)
-        return float(np.mean(losses))
+        crops, n = self._validation, self.loop.batch
+        with self.loop.averaged():
+            return self.loop.validation_loss(
+                crops.batch(n, (i,)) for i in range(VALIDATION_BATCHES)
+            )
 
     def _save(self) -> None:
-        """Write the checkpoint beside the one before, which stays until the new one is whole.
-
-        ::
-
-            a/average.npz  a/...    the one before; what `Steps.save` writes, and the average
-            b/average.npz  b/...    the new one
-            state.json              says which counts; replaced last, at once
-
-        Raises
-        ------
-        UserError
-            Where the disk refuses; the checkpoint before stays as it was.
-        """
-        try:
-            self._write_checkpoint(self._checkpoint)
-        except OSError as error:
-            raise UserError(
-                f"The checkpoint cannot be written to {self._checkpoint} "
-                f"({error.strerror or error}). Free some space; --resume goes on from the last one."
-            ) from error
-
-    def _write_checkpoint(self, folder: Path) -> None:
-        slot = _SLOTS[1] if self._slot == _SLOTS[0] else _SLOTS[0]
-        (folder / slot).mkdir(parents=True, exist_ok=True)
-        self.steps.save(folder / slot)
-        np.savez(folder / slot / "average.npz", *self._average)
-        options = _json_options(self.options)
-        state = {"slot": slot, "options": options, **asdict(self._progress)}
-        with atomic_write(folder / "state.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(state))
-        self._slot = slot
-        for other in set(_SLOTS) - {slot}:
-            shutil.rmtree(folder / other, ignore_errors=True)
-        for name in ("model.weights.h5", "average.npz"):  # where version 0.1.0 wrote them
-            (folder / name).unlink(missing_ok=True)
+        progress = Progress(self.loop.step, self.loop.seconds, self.curve)
+        self._checkpoint.save(self.learner.steps, self.loop.average.weights, progress)
 
     def _restore(self) -> None:
-        folder = self._checkpoint
-        try:
-            state = json.loads((folder / "state.json").read_text())
-            before = {"classes": [*CELL_CLASSES], "distance": False, "engine": "tensorflow"}
-            theirs = {**before, **state["options"]}
-            ours = _json_options(self.options)
-        except FileNotFoundError as error:
-            raise UserError(f"There is no training to resume in {folder}.") from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise _damaged(folder, error) from error
-        differ = [
-            key
-            for key in ("architecture", "build", "classes", "channels", "distance", "engine")
-            if theirs.get(key) != ours[key]
-        ]
-        if differ:
-            raise UserError(
-                f"{folder} holds a training with another {differ[0]} "
-                f"({theirs.get(differ[0])}, not {ours[differ[0]]})."
-            )
-        try:
-            self._slot = state.get("slot")
-            files = folder / (self._slot or "")
-            self.steps.load(files)
-            with np.load(files / "average.npz") as arrays:
-                self._average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-            self._progress = _Progress(
-                state["step"], state["seconds"], [tuple(row) for row in state["curve"]]
-            )
-        except Exception as error:  # whatever is raised on a damaged file
-            raise _damaged(folder, error) from error
+        progress, average = self._checkpoint.restore(self.learner.steps)
+        self.loop.step, self.loop.seconds = progress.step, progress.seconds
+        self.loop.average.weights = average
+        self.curve = progress.curve
 
-    def write_curve(self, path: str | Path) -> None:
-        """Write the training curve as CSV, and as PNG beside it.
 
-        Parameters
-        ----------
-        path : path ending in ``.csv``
-            Columns step, minutes, loss, validation_loss (empty where it was not measured).
-            Older files of these names are replaced.
+class ScheduledSteps:
+    """Steps of a backend at the rates of a schedule, taught where there is a teacher.
 
-        Raises
-        ------
-        UserError
-            Where they cannot be written.
-        """
-        path = Path(path)
-        with (
-            atomic_write(path, overwrite=True) as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(("step", "minutes", "loss", "validation_loss"))
-            writer.writerows(self._progress.curve)
-        with atomic_write(path.with_suffix(".png"), overwrite=True) as temporary:
-            _plot_curve(self._progress.curve, temporary)
+    A `loop.Learner`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    options : TrainOptions
+    """
+
+    def __init__(self, model: keras.Model, options: TrainOptions) -> None:
+        engine = ENGINES[options.engine]
+        form = LossForm(options.distance, soft=options.teacher is not None)
+        self.steps = engine.steps(model, form)
+        self._options = options
+        teacher = _load_teacher(options)
+        self.teacher = None if teacher is None else engine.forward(teacher)
+
+    def step(self, batch: Batch, done: float) -> float:
+        """Learn from one batch, when this part of the budget is used; give the loss before it."""
+        images, targets, weights = batch
+        rate = learning_rate(self._options.learning_rate, done)
+        return self.steps.step(images, self._taught(images, targets), weights, rate)
+
+    def loss(self, batch: Batch) -> float:
+        """Give the loss of a batch that is not learned from."""
+        images, targets, weights = batch
+        return self.steps.loss(images, self._taught(images, targets), weights)
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copy all weights, in the order of Keras."""
+        return self.steps.get_weights()
+
+    def set_weights(self, weights: Weights) -> None:
+        """Take over weights, in the order of Keras."""
+        self.steps.set_weights(weights)
+
+    def _taught(self, images: NDArray[np.float32], targets: NDArray[np.uint8]) -> NDArray[Any]:
+        if self.teacher is None:
+            return targets
+        return soften(targets, self.teacher(images), self._options.distance, TEACHER_SHARE)
+
+
+def learning_rate(top: float, done: float) -> float:
+    """Cosine over the budget, `done` in [0, 1], after a linear rise over its first 2 %."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return top * min(1.0, 0.05 + done / 0.02) * max(cosine, 0.002)
+
+
+def _loop_options(options: TrainOptions) -> LoopOptions:
+    return LoopOptions(
+        minutes=options.minutes,
+        steps=options.steps,
+        batch=options.batch,
+        seed=options.seed,
+        decay=AVERAGE_DECAY,
+        average_every=AVERAGE_EVERY,
+        first_batch=1,
+        diverged="The training diverged at step {step} (loss {loss}). Start again with a lower "
+        "learning rate.",
+        too_small="The memory is too small to train this network, even with one crop in a step. "
+        "Close other programs that use it, or choose a smaller architecture.",
+    )
 
 
 def _load_teacher(options: TrainOptions) -> keras.Model | None:
@@ -470,33 +318,8 @@ def _load_teacher(options: TrainOptions) -> keras.Model | None:
     return model
 
 
-def _damaged(folder: Path, error: Exception) -> UserError:
-    return UserError(
-        f"The checkpoint in {folder} is damaged ({error}). Train again without resuming."
-    )
-
-
 def _json_options(options: TrainOptions) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(
         json.dumps({**asdict(options), "distance": options.distance})
     )
     return plain
-
-
-def _plot_curve(curve: Sequence[tuple[int, float, float, float | None]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="minutes", ylabel="loss (nats a pixel)", yscale="log")
-    if curve:
-        minutes = np.array([row[1] for row in curve])
-        losses = np.array([row[2] for row in curve])
-        window = max(1, len(losses) // 50)
-        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-        axes.plot(minutes, losses, alpha=0.2, color="C0")
-        axes.plot(minutes[window - 1 :], smooth, color="C0", label="training")
-        measured = [(row[1], row[3]) for row in curve if row[3] is not None]
-        if measured:
-            axes.plot(*zip(*measured, strict=True), "o-", color="C1", label="validation")
-        axes.legend()
-    figure.savefig(path, dpi=120)

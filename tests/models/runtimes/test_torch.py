@@ -155,12 +155,15 @@ def test_a_training_resumes_with_its_optimizer_and_makes_a_keras_model(
 
     resumed = Trainer([plane()], [plane()], options(minutes=5), tmp_path, resume=True)
 
-    for ours, theirs in zip(resumed.steps.get_weights(), first.steps.get_weights(), strict=True):
+    for ours, theirs in zip(
+        resumed.learner.steps.get_weights(), first.learner.steps.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
-    data = first._train.batch(2, (0, 9))
-    losses = [[t.steps.step(*data, 1e-2) for _ in range(2)] for t in (first, resumed)]
+    data = first.loop.crops.batch(2, (0, 9))
+    losses = [[t.learner.steps.step(*data, 1e-2) for _ in range(2)] for t in (first, resumed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    for average, weight in zip(first._average, first.trained_model().get_weights(), strict=True):
+    shipped = first.trained_model().get_weights()
+    for average, weight in zip(first.loop.average.weights, shipped, strict=True):
         np.testing.assert_array_equal(average, weight)
 
 

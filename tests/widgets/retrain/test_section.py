@@ -23,7 +23,7 @@ from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
     Retrained,
-    TuneStep,
+    StepDone,
     event_as_dict,
 )
 
@@ -49,7 +49,7 @@ class PretendedEngine:
         yield event_as_dict(Preparing(8, 2))
         for step in range(1, 4):
             value = 0.5 if step == 3 else None
-            yield event_as_dict(TuneStep(step, step * 0.3, step / 10, 1 / step, value, value))
+            yield event_as_dict(StepDone(step, step * 0.3, step / 10, 1 / step, value, value))
         while not (finish.is_set() or stop.is_set()):
             time.sleep(0.01)
         yield event_as_dict(Choosing())

@@ -34,7 +34,7 @@ from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
     Retrained,
-    TuneStep,
+    StepDone,
     adopt,
     describe_outcome,
     event_of_dict,
@@ -264,7 +264,7 @@ class RetrainSection(QWidget):
             images = "1 image" if n == 1 else f"{n} images"
             self.message.setText(f"Learning from {images}, {held} held back to measure it.")
             self.progress.setFormat("making the network ready...")
-        elif isinstance(event, TuneStep):
+        elif isinstance(event, StepDone):
             self.progress.setValue(int(STEPS * event.done))
             self.progress.setFormat(f"step {event.step}")
             assert self.curve is not None

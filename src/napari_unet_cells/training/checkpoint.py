@@ -1,0 +1,142 @@
+"""Checkpoints of a training: written beside the one before, which stays until they are whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.labels import CELL_CLASSES
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import atomic_write
+from napari_unet_cells.training.backends import Steps
+from napari_unet_cells.training.loop import Weights
+
+#: Folders that a checkpoint is written to in turn.
+_SLOTS = ("a", "b")
+
+#: Options that a training must share with the one that it goes on with.
+_MUST_FIT = ("architecture", "build", "classes", "channels", "distance", "engine")
+
+
+@dataclass
+class Progress:
+    """Progress of a training, which a checkpoint keeps beside the weights.
+
+    Attributes
+    ----------
+    step : int
+    seconds : float
+    curve : list of (step, minutes, loss, validation loss or None)
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[tuple[int, float, float, float | None]] = field(default_factory=list)
+
+
+class Checkpoint:
+    """A folder that holds the last checkpoint of a training.
+
+    ::
+
+        a/average.npz  a/...    the one before; what `Steps.save` writes, and the average
+        b/average.npz  b/...    the new one
+        state.json              says which counts; replaced last, at once
+
+    Parameters
+    ----------
+    folder : path
+    options : mapping
+        Of the training, as JSON holds them.
+    """
+
+    def __init__(self, folder: str | Path, options: Mapping[str, Any]) -> None:
+        self._folder, self._options = Path(folder), options
+        self._slot: str | None = None
+
+    def save(self, steps: Steps, average: Weights, progress: Progress) -> None:
+        """Write a checkpoint.
+
+        Raises
+        ------
+        UserError
+            Where the disk refuses; the checkpoint before stays as it was.
+        """
+        try:
+            self._write(steps, average, progress)
+        except OSError as error:
+            raise UserError(
+                f"The checkpoint cannot be written to {self._folder} "
+                f"({error.strerror or error}). Free some space; --resume goes on from the last one."
+            ) from error
+
+    def _write(self, steps: Steps, average: Weights, progress: Progress) -> None:
+        folder = self._folder
+        slot = _SLOTS[1] if self._slot == _SLOTS[0] else _SLOTS[0]
+        (folder / slot).mkdir(parents=True, exist_ok=True)
+        steps.save(folder / slot)
+        np.savez(folder / slot / "average.npz", *average)
+        state = {"slot": slot, "options": self._options, **asdict(progress)}
+        with atomic_write(folder / "state.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(state))
+        self._slot = slot
+        for other in set(_SLOTS) - {slot}:
+            shutil.rmtree(folder / other, ignore_errors=True)
+        for name in ("model.weights.h5", "average.npz"):  # where version 0.1.0 wrote them
+            (folder / name).unlink(missing_ok=True)
+
+    def restore(self, steps: Steps) -> tuple[Progress, list[NDArray[Any]]]:
+        """Read the last checkpoint into the network.
+
+        Returns
+        -------
+        progress : Progress
+        average : list of arrays
+            The averaged weights.
+
+        Raises
+        ------
+        UserError
+            Where there is none, or it is damaged or of another training.
+        """
+        state = self._read_state()
+        try:
+            self._slot = state.get("slot")
+            files = self._folder / (self._slot or "")
+            steps.load(files)
+            with np.load(files / "average.npz") as arrays:
+                average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+            rows = [tuple(row) for row in state["curve"]]
+            return Progress(state["step"], state["seconds"], rows), average
+        except Exception as error:  # whatever is raised on a damaged file
+            raise self._damaged(error) from error
+
+    def _read_state(self) -> dict[str, Any]:
+        folder = self._folder
+        try:
+            state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+            before = {"classes": [*CELL_CLASSES], "distance": False, "engine": "tensorflow"}
+            theirs = {**before, **state["options"]}
+        except FileNotFoundError as error:
+            raise UserError(f"There is no training to resume in {folder}.") from error
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise self._damaged(error) from error
+        differ = [key for key in _MUST_FIT if theirs.get(key) != self._options[key]]
+        if differ:
+            raise UserError(
+                f"{folder} holds a training with another {differ[0]} "
+                f"({theirs.get(differ[0])}, not {self._options[differ[0]]})."
+            )
+        return state
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
+            f"The checkpoint in {self._folder} is damaged ({error}). Train again without resuming."
+        )
