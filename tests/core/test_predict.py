@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet_cells.core.normalize import Limits, percentile_limits
-from napari_unet_cells.core.predict import FunctionNetwork, Output, TileDone, predict_tiles
+from napari_unet_cells.core.predict import (
+    FunctionNetwork,
+    Output,
+    TileDone,
+    in_bytes,
+    predict_tiles,
+)
 from napari_unet_cells.core.tiling import TileGrid
 
 UNIT = Limits(0.0, 1.0)
@@ -375,3 +381,10 @@ def test_a_real_network_shows_a_halo_too_small_by_one_stride() -> None:
                 worst[halo] = max(worst[halo], float(difference))
         assert worst[exact] < ROUNDING, name
         assert worst[exact - stride] > 1000 * ROUNDING, name
+
+
+def test_probabilities_become_bytes_of_the_nearest_step() -> None:
+    values = np.array([0.0, 0.49 / 255, 0.51 / 255, 0.5, 254.4 / 255, 1.0], np.float32)
+    rounded = in_bytes(values)
+    assert rounded.dtype == np.uint8
+    assert rounded.tolist() == [0, 0, 1, 128, 254, 255]

@@ -19,6 +19,21 @@ from napari_unet_cells.errors import OutOfMemory
 SMALLEST_TILE = 128
 
 
+def in_bytes(
+    values: Any, cast: Callable[[Any], Any] = lambda scaled: scaled.astype(np.uint8)
+) -> Any:
+    """Round probabilities, 0 to 1, to units of 1/255.
+
+    Parameters
+    ----------
+    values : array or tensor, float
+        Of any library that multiplies and adds.
+    cast : callable, optional
+        Cuts off what is behind the point and makes 8 bit; by default as numpy does.
+    """
+    return cast(values * 255.0 + 0.5)
+
+
 class Network(Protocol):
     """A network ready to predict: in this process, in a child, or a stand-in in a test."""
 

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.normalize import Limits, normalize, percentile_limits
+from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.training.intensity import (
     ANY_LIGHT,
     CALM_LIGHT,
@@ -98,7 +99,7 @@ def annotate(
     areas = np.bincount(mask.ravel() if instances else [])[1:]
     areas = areas[areas > 0]
     diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
-    pixels = (values * 255 + 0.5).astype(np.uint8)
+    pixels = in_bytes(values)
     distance = boundary_distance(mask) if instances else None
     return Annotated(pixels, mask, diameter, kind, weight, distance)
 

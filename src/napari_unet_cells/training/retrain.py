@@ -34,7 +34,7 @@ from napari_unet_cells.core.metrics import (
     summarize,
     summarize_classes,
 )
-from napari_unet_cells.core.predict import FunctionNetwork, Output, predict_plane
+from napari_unet_cells.core.predict import FunctionNetwork, Output, in_bytes, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
 from napari_unet_cells.datasets.items import Item, held_out, read_items
 from napari_unet_cells.errors import OutOfMemory, UserError
@@ -412,10 +412,8 @@ class _Retraining:
             probabilities = self.tuner.predict(batch)
             classes = probabilities[..., : len(self.classes)].argmax(axis=-1)
             classes = classes[..., np.newaxis].astype(np.uint8)
-            if columns:
-                kept = np.round(probabilities[..., columns] * 255).astype(np.uint8)
-            else:  # nobody asks how sure it is
-                kept = np.zeros_like(classes)
+            # Without columns nobody asks how sure it is.
+            kept = in_bytes(probabilities[..., columns]) if columns else np.zeros_like(classes)
             return np.concatenate([classes, kept], axis=-1)
 
         return FunctionNetwork(

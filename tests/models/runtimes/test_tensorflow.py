@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -308,3 +309,11 @@ def test_cell_networks_give_probabilities_and_the_distance(
     if distance:
         depth = 255 * special.expit(8.0 * batch[..., 3] - 4.0)
         np.testing.assert_allclose(output[..., 3], depth, atol=0.51)
+
+
+def test_bytes_are_rounded_as_numpy_rounds_them() -> None:
+    import tensorflow as tf
+
+    values = np.linspace(0.0, 1.0, 100_001, dtype=np.float32)
+    values = np.concatenate([values, (np.arange(255, dtype=np.float32) + 0.5) / 255])
+    np.testing.assert_array_equal(device._in_bytes(tf, tf.constant(values)), in_bytes(values))

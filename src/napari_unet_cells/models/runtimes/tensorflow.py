@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.architectures import ARCHITECTURES
 from napari_unet_cells.models.card import CardNetwork, ModelCard
@@ -334,9 +335,8 @@ def _probabilities(tf: Any, channels: list[Any], card: ModelCard) -> list[Any]:
     return [classes, *(_in_bytes(tf, p) for p in kept)]
 
 
-def _in_bytes(tf: Any, part: Any) -> Any:
-    """Round 0 to 1 to 0 to 255."""
-    return tf.cast(part * 255.0 + 0.5, tf.uint8)
+def _in_bytes(tf: Any, values: Any) -> Any:
+    return in_bytes(values, lambda scaled: tf.cast(scaled, tf.uint8))
 
 
 def _largest(tf: Any, channels: list[Any]) -> tuple[Any, Any]:
