@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ UNKNOWN = 255
 
 #: Classes that masks of cells become, see `training.crops.boundary_classes`.
 CELL_CLASSES = ("background", "cell", "boundary")
+
+
+def makes_cells(classes: Collection[str]) -> bool:
+    """Whether a network of these classes separates one cell from another."""
+    return "cell" in classes and "boundary" in classes
+
+
+def holds_cells(classes: Collection[str]) -> bool:
+    """Whether a mask of these classes has one number a cell; without names it has."""
+    return not classes or makes_cells(classes)
 
 
 def digest(labels: NDArray[Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.labels import UNKNOWN
+from napari_unet_cells.core.labels import UNKNOWN, holds_cells
 from napari_unet_cells.core.planes import Plane, Planes
 from napari_unet_cells.core.regions import Place, Review
 from napari_unet_cells.corrections.scribbles import as_masks, is_strokes
@@ -93,7 +93,7 @@ def approved_of(layer: LabelsLayer, layers: Iterable[Layer]) -> Approved:
             "what is wrong in it, and press Approve and next."
         )
     approved = _taken(layer, list(layers), np.asarray(layer.data), review)
-    if approved.made.get("role") == CLASSES and makes_cells(approved.classes):
+    if approved.made.get("role") == CLASSES and holds_cells(approved.classes):
         raise UserError(
             f"'{layer.name}' holds the classes that the cells were made of. Correct and approve "
             "the cells themselves, in the layer of this name."
@@ -141,11 +141,6 @@ def _window(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
     at: tuple[int | slice, ...] = (*place[0], *review.grid[place[1]].slices)
     window: NDArray[Any] = labels[at]
     return window
-
-
-def makes_cells(classes: Sequence[str]) -> bool:
-    """Whether masks hold one number a cell; without names they do."""
-    return not classes or {"cell", "boundary"} <= set(classes)
 
 
 def _image_of(layer: LabelsLayer, layers: Sequence[Layer]) -> ImageLayer:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
@@ -58,7 +59,7 @@ def check_classes(classes: Sequence[OwnClass]) -> None:
             f"A network tells 2 to {MAX_CLASSES} classes apart, each with a name of its own. The "
             "first is mostly the background."
         )
-    if {"cell", "boundary"} <= set(names):
+    if makes_cells(names):
         raise UserError(
             "Classes named both cell and boundary are made by the program itself from cells. "
             "Choose other names."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_unet_cells.core.labels import UNKNOWN
+from napari_unet_cells.core.labels import UNKNOWN, holds_cells
 from napari_unet_cells.datasets.index import (
     INDEX,
     Record,
@@ -83,8 +83,8 @@ def _in_items(folder: Path, items: Sequence[Item]) -> Iterator[Finding]:
 
 def _holds_something(item: Item) -> bool:
     """Whether any pixel is of a cell, or of a class; every file of the item is read."""
-    makes_cells = not item.classes or {"cell", "boundary"} <= set(item.classes)
-    mask = item.read(() if makes_cells else item.classes)[1]
+    cells = holds_cells(item.classes)
+    mask = item.read(() if cells else item.classes)[1]
     first = item.read_first()
     if first is not None and first.shape != mask.shape:
         raise UserError(
@@ -93,7 +93,7 @@ def _holds_something(item: Item) -> bool:
         )
     values = np.unique(mask)
     # Strokes of the background alone are annotated as well.
-    return bool((values > 0).any() if makes_cells else (values != UNKNOWN).any())
+    return bool((values > 0).any() if cells else (values != UNKNOWN).any())
 
 
 def _unlisted(folder: Path, records: Sequence[Record]) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.labels import UNKNOWN
+from napari_unet_cells.core.labels import UNKNOWN, makes_cells
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.regions import Region
 from napari_unet_cells.datasets.holdout import Member, decide, enough
@@ -176,12 +176,12 @@ class Item:
 
     def _check_classes(self, classes: Sequence[str]) -> None:
         """Refuse a data set of classes where cells are asked for, or other classes."""
-        makes_cells = {"cell", "boundary"} <= set(self.classes)
-        if not self.classes or (makes_cells and not classes):
+        cells = makes_cells(self.classes)
+        if not self.classes or (cells and not classes):
             return
-        if makes_cells != (not classes) or (classes and len(classes) != len(self.classes)):
+        if cells != (not classes) or (classes and len(classes) != len(self.classes)):
             wanted = f"the classes {', '.join(classes)}" if classes else "cells"
-            held = "cells" if makes_cells else f"the classes {', '.join(self.classes)}"
+            held = "cells" if cells else f"the classes {', '.join(self.classes)}"
             raise UserError(
                 f"{self.mask} holds {held}, and {wanted} are asked for. Choose a data set of the "
                 "same classes."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 from napari_unet_cells.models.model_file import check_model_file
@@ -100,7 +101,7 @@ class ModelCard:
     @property
     def makes_cells(self) -> bool:
         """Whether the classes allow to separate one cell from another."""
-        return "cell" in self.classes and "boundary" in self.classes
+        return makes_cells(self.classes)
 
     @property
     def columns(self) -> tuple[int, int, int]:

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_cells.core.labels import CELL_CLASSES
+
 if TYPE_CHECKING:
     from napari_unet_cells.models.card import ModelCard
 
@@ -211,7 +213,7 @@ def _classes(card: ModelCard) -> Part:
     named = ", ".join(map(_clean, card.classes))
     if not card.makes_cells:
         return Part("Classes", (f"Each pixel gets one of {named}; cells are not separated.",))
-    if set(card.classes) - {"background", "cell", "boundary"}:
+    if set(card.classes) - set(CELL_CLASSES):
         return Part("Classes", (f"Besides single cells, each pixel gets one of {named}.",))
     return Part("Classes")
 

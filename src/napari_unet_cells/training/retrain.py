@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.core.labels import CELL_CLASSES, UNKNOWN
+from napari_unet_cells.core.labels import CELL_CLASSES, UNKNOWN, makes_cells
 from napari_unet_cells.core.metrics import (
     ClassScore,
     ImageScore,
@@ -166,7 +166,7 @@ def retrain(
     items = read_items([dataset])
     classes = _classes_of(items, card, options)
     learned, kept = held_out(items)
-    cells = {"cell", "boundary"} <= set(classes)
+    cells = makes_cells(classes)
     train = [Case.read(item, cells, classes, card.channels) for item in learned]
     held = [Case.read(item, cells, classes, card.channels) for item in kept]
     check_cases(train, cells, dataset)
@@ -289,7 +289,7 @@ class _Retraining:
     loop: Loop = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cells = {"cell", "boundary"} <= set(self.classes)
+        self.cells = makes_cells(self.classes)
         diameters = [case.diameters() for case in self.train] if self.cells else []
         known = np.concatenate([*diameters, np.zeros(0)])
         self.diameter = float(np.median(known)) if known.size else 0.0

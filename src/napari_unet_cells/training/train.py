@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.core.labels import CELL_CLASSES
+from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Network, Output, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
@@ -161,7 +161,7 @@ def _check_options(options: TrainOptions) -> None:
             f"The classes '{','.join(names)}' must be 2 to {MAX_CLASSES} different names, that of "
             "the value 0 first, such as background,nucleus,vessel."
         )
-    if names != CELL_CLASSES and {"cell", "boundary"} <= set(names):
+    if not options.cells and makes_cells(names):
         raise UserError(
             "Classes named both cell and boundary are made from masks with one number a cell: "
             "leave out --classes, or choose other names."
@@ -170,9 +170,8 @@ def _check_options(options: TrainOptions) -> None:
 
 def _with_crops(options: TrainOptions, planes: Sequence[Annotated]) -> TrainOptions:
     """Check what was read, and say how crops are drawn from it."""
-    instances = options.classes == CELL_CLASSES
-    crops = replace(options.augment, channels=options.channels, instances=instances)
-    if instances:
+    crops = replace(options.augment, channels=options.channels, instances=options.cells)
+    if options.cells:
         _check_instances(planes)
     else:
         _check_classes(planes, options.classes)
@@ -203,12 +202,11 @@ def _check_instances(planes: Sequence[Annotated]) -> None:
 
 
 def _read(items: Sequence[Item], options: TrainOptions) -> list[Annotated]:
-    instances = options.classes == CELL_CLASSES
-    return [_annotated(item, options, instances) for item in items]
+    return [_annotated(item, options) for item in items]
 
 
-def _annotated(item: Item, options: TrainOptions, instances: bool) -> Annotated:
-    image, mask = item.read(() if instances else options.classes)
+def _annotated(item: Item, options: TrainOptions) -> Annotated:
+    image, mask = item.read(() if options.cells else options.classes)
     channels = image.shape[2] if image.ndim == 3 else 1
     # Grey and RGB can be made of each other.
     if channels != options.channels and not {channels, options.channels} <= {1, 3}:
@@ -216,7 +214,7 @@ def _annotated(item: Item, options: TrainOptions, instances: bool) -> Annotated:
             f"{item.image} has {channels} channels, and the network is to have "
             f"{options.channels}. Choose --channels {channels}, or leave this image out."
         )
-    return annotate(image, mask, item.modality, instances)
+    return annotate(image, mask, item.modality, options.cells)
 
 
 def _save(
@@ -286,7 +284,7 @@ def _diameters(planes: Sequence[Annotated]) -> tuple[float, float]:
 
 def _window(options: TrainOptions, planes: Sequence[Annotated]) -> tuple[float, float]:
     """Median diameters into which images are zoomed: by default those that were learned from."""
-    if options.classes != CELL_CLASSES:
+    if not options.cells:
         return (0.0, 0.0)
     return options.augment.window or _diameters(planes)
 

@@ -93,9 +93,14 @@ class TrainOptions:
     engine: str = "tensorflow"
 
     @property
+    def cells(self) -> bool:
+        """Whether the masks have one number a cell; else classes."""
+        return self.classes == CELL_CLASSES
+
+    @property
     def distance(self) -> bool:
         """Whether the network learns the distance to the boundary as well: for cells."""
-        return self.classes == CELL_CLASSES
+        return self.cells
 
     @property
     def budget(self) -> str:
