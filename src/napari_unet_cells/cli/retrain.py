@@ -50,11 +50,9 @@ def _retrain(options: argparse.Namespace) -> int:
     )
     from napari_unet_cells.training.retrain import retrain
 
-    if not options.minutes > 0:
-        raise UserError("--minutes must be above 0.")
-    if options.seed < 0:
-        raise UserError(f"--seed must not be negative, and is {options.seed}.")
     chosen = RetrainOptions(minutes=options.minutes, start=options.start, seed=options.seed)
+    if (problem := chosen.problem()) is not None:
+        raise UserError(f"--{problem}")
     base = options.base or default_model()
     layout = "{desc}{percentage:3.0f}%|{bar}|{postfix}"
     with tqdm(total=1.0, bar_format=layout, disable=None) as bar:

@@ -37,6 +37,20 @@ class RetrainOptions:
     batch: int = 4
     seed: int = 0
 
+    def problem(self) -> str | None:
+        """Say why nothing can be retrained with these options, naming the option first."""
+        if not self.minutes > 0:
+            return "minutes must be above 0."
+        if self.steps is not None and self.steps < 1:
+            return f"steps must be at least 1, and is {self.steps}."
+        if not self.start:
+            return "start must be model, encoder, imagenet or a file of weights."
+        if self.batch < 1:
+            return f"batch must be at least 1, and is {self.batch}."
+        if self.seed < 0:
+            return f"seed must not be negative, and is {self.seed}."
+        return None
+
 
 @dataclass(frozen=True)
 class Preparing:
