@@ -56,7 +56,7 @@ START ?= src/napari_unet_cells/models/weights/cells-fast.keras
 # PyTorch takes a step in a third of TensorFlow's time where the processor multiplies bfloat16.
 TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
 	-o $(MODELS)/$(1).keras $$([ -f $(MODELS)/$(1).checkpoint/state.json ] && echo --resume) \
-	--engine torch --diameters 8,90 --window 18,36 $(2); }
+	--backend torch --diameters 8,90 --window 18,36 $(2); }
 
 CELLS := --alpha 1.0 --decoder 128,64,32
 

@@ -23,10 +23,10 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build
 from napari_unet_cells.models.runtimes.torch import TorchSteps, import_torch
 from napari_unet_cells.training.backends import (
+    BACKENDS,
     CLIPNORM,
-    ENGINES,
     WEIGHT_DECAY,
-    Engine,
+    Backend,
     LossForm,
     Steps,
 )
@@ -126,7 +126,7 @@ VARIANTS: dict[str, Variant] = {
         "between touching cells no more weight", _crops(weights=(1.0, 1.0, 1.0, 1.0))
     ),
     "heavy-boundary": Variant("boundaries weigh twice", _crops(weights=(1.0, 1.0, 2.0, 4.0))),
-    "dice": Variant("Dice loss added", _options(engine="torch with dice")),
+    "dice": Variant("Dice loss added", _options(backend="torch with dice")),
     "separable": Variant("separable decoder", _options(architecture="separable")),
     "full-resolution": Variant(
         "a level at full resolution", _options(architecture="full_resolution")
@@ -139,7 +139,7 @@ def register() -> None:
     usual = ARCHITECTURES[USUAL]
     ARCHITECTURES["separable"] = replace(usual, build=_separable)
     ARCHITECTURES["full_resolution"] = replace(usual, build=_full_resolution)
-    ENGINES["torch with dice"] = Engine(_dice_steps, ENGINES["torch"].forward)
+    BACKENDS["torch with dice"] = Backend(_dice_steps, BACKENDS["torch"].forward)
 
 
 def row_of(variant: Variant, path: Path, items: Sequence[Item], options: TrainOptions) -> str:
@@ -172,7 +172,7 @@ def main() -> None:
     register()
     items = read_items(options.data)
     options.work.mkdir(parents=True, exist_ok=True)
-    training = TrainOptions(init=options.init, steps=options.steps, augment=CROPS, engine="torch")
+    training = TrainOptions(init=options.init, steps=options.steps, augment=CROPS, backend="torch")
     sets = sorted({item.folder for item in items if item.split == "val"})
     columns = ["what is different", "MB"]
     columns += [f"{name}: {score}" for name in sets for score in ("AP 0.5", "AP 0.75", "IoU")]

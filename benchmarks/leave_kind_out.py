@@ -23,7 +23,7 @@ from napari_unet_cells.datasets.index import write_index
 from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard, read_card
-from napari_unet_cells.training.backends import ENGINES
+from napari_unet_cells.training.backends import BACKENDS
 from napari_unet_cells.training.crops import AugmentOptions
 from napari_unet_cells.training.events import StepDone
 from napari_unet_cells.training.train import train
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/leave-kind-out"))
     parser.add_argument("--init", help="weights of MobileNet v1 of width 0.25 to start from")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
-    parser.add_argument("--engine", default="tensorflow", choices=ENGINES)
+    parser.add_argument("--backend", default="tensorflow", choices=BACKENDS)
     parser.add_argument("--page", action="store_true", help="write the table into the page")
     options = parser.parse_args()
     if not options.data:
@@ -104,13 +104,13 @@ def main() -> None:
         raise UserError(f"{PAGE} has no section kinds.")  # before the trainings, not after
     options.work.mkdir(parents=True, exist_ok=True)
     training = TrainOptions(
-        init=options.init, steps=options.steps, augment=CROPS, engine=options.engine
+        init=options.init, steps=options.steps, augment=CROPS, backend=options.backend
     )
 
     def measured(kind: str | None) -> dict[str, list[Measured]]:
         rest = [item for item in items if item.modality != kind]
         name = f"without-{kind}" if kind else "all"
-        path = options.work / f"{name}-{options.engine}-{options.steps}-steps.keras"
+        path = options.work / f"{name}-{options.backend}-{options.steps}-steps.keras"
         card = trained(rest, path, training)
         by_kind: dict[str, list[Measured]] = {}
         chosen = [item for item in items if item.split == "val" and kind in (None, item.modality)]
@@ -125,7 +125,7 @@ def main() -> None:
     ]
     for kind in kinds_of(items):
         rows.append(row_of(kind, measured(kind)[kind], everything[kind]))
-    said = f"Networks of width 0.25, {options.steps} steps each with {options.engine}."
+    said = f"Networks of width 0.25, {options.steps} steps each with {options.backend}."
     table = "\n".join([*rows, "", said])
     print(table)
     if options.page:

@@ -651,6 +651,13 @@ def train_options(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainOpti
 
 
 @pytest.mark.network
+def test_old_names_of_options_of_a_training_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train_options(monkeypatch).backend == "tensorflow"
+    assert train_options(monkeypatch, "--backend", "torch").backend == "torch"
+    assert train_options(monkeypatch, "--engine", "torch").backend == "torch"
+
+
+@pytest.mark.network
 def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = train_options(monkeypatch)
     assert usual.build == {"alpha": 0.25}

@@ -286,6 +286,7 @@ def test_a_checkpoint_of_version_0_1_0_is_resumed_and_replaced(
     steps(first, 3)
     record = json.loads((tmp_path / "state.json").read_text())
     del record["slot"], record["options"]["classes"], record["options"]["augment"]["class_weights"]
+    assert record["options"].pop("backend") == "tensorflow"
     record["options"]["n_classes"] = 3
     (tmp_path / "state.json").write_text(json.dumps(record))
     for path in list((tmp_path / "a").iterdir()):
@@ -298,6 +299,22 @@ def test_a_checkpoint_of_version_0_1_0_is_resumed_and_replaced(
     assert [event.step for event in steps(resumed, 1)] == [4]
     assert set(files_in(tmp_path)) == {"a/model.weights.h5", "a/average.npz", "state.json"}
     assert trainer(planes, tmp_path, resume=True).loop.step == 4
+
+
+def test_a_checkpoint_that_calls_its_backend_an_engine_is_resumed(
+    planes: list[Any], tmp_path: Path
+) -> None:
+    steps(trainer(planes, tmp_path), 2)
+    record = json.loads((tmp_path / "state.json").read_text())
+    record["options"]["engine"] = record["options"].pop("backend")
+    (tmp_path / "state.json").write_text(json.dumps(record))
+
+    assert [event.step for event in steps(trainer(planes, tmp_path, resume=True), 1)] == [3]
+
+    record["options"]["engine"] = "torch"
+    (tmp_path / "state.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"another backend \(torch, not tensorflow\)"):
+        trainer(planes, tmp_path, resume=True)
 
 
 def test_nothing_to_resume_is_a_sentence(planes: list[Any], tmp_path: Path) -> None:

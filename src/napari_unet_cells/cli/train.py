@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES
 
 #: Of the width of a MobileNet: a layer of 32 filters would have none.
 NARROWEST = 1 / 32
 
-#: Those of `training.backends.ENGINES`, whose module knows networks.
-ENGINE_NAMES = ("tensorflow", "torch")
+#: Those of `training.backends.BACKENDS`, whose module knows networks.
+BACKEND_NAMES = ("tensorflow", "torch")
 
 if TYPE_CHECKING:
     from napari_unet_cells.training.trainer import TrainOptions
@@ -67,13 +68,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="NAME_OR_PATH",
         help="a model of the same classes whose doubts are learned as well",
     )
-    parser.add_argument(
-        "--engine",
+    backend = parser.add_argument(
+        "--backend",
         default="tensorflow",
-        choices=ENGINE_NAMES,
-        help="what takes the steps; torch, where PyTorch is installed, takes down to a third of "
+        choices=BACKEND_NAMES,
+        help="library that trains; torch, where PyTorch is installed, takes down to a third of "
         "the time, for a MobileNet only (default: tensorflow)",
     )
+    keep_old_name("--engine", backend, parser)
     parser.add_argument(
         "--init",
         metavar="FILE|imagenet",
@@ -206,5 +208,5 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         seed=options.seed,
         augment=AugmentOptions(**{name: value for name, value in crops.items() if value}),
         teacher=options.teacher,
-        engine=options.engine,
+        backend=options.backend,
     )

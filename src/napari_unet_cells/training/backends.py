@@ -101,13 +101,13 @@ def _torch_steps(model: keras.Model, form: LossForm) -> Steps:
 
 
 def _torch_forward(model: keras.Model) -> Callable[[Images], Images]:
-    from napari_unet_cells.models.runtimes.torch import TorchTwin
+    from napari_unet_cells.models.runtimes.torch import TorchNetwork
 
-    return TorchTwin(model).logits
+    return TorchNetwork(model).logits
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     """A library that can train.
 
     Attributes
@@ -122,7 +122,7 @@ class Engine:
     forward: Callable[[keras.Model], Callable[[Images], Images]]
 
 
-ENGINES: dict[str, Engine] = {
-    "tensorflow": Engine(KerasSteps, lambda model: model.predict_on_batch),
-    "torch": Engine(_torch_steps, _torch_forward),
+BACKENDS: dict[str, Backend] = {
+    "tensorflow": Backend(KerasSteps, lambda model: model.predict_on_batch),
+    "torch": Backend(_torch_steps, _torch_forward),
 }

@@ -22,7 +22,7 @@ from napari_unet_cells.training.loop import Weights
 _SLOTS = ("a", "b")
 
 #: Options that a training must share with the one that it goes on with.
-_MUST_FIT = ("architecture", "build", "classes", "channels", "distance", "engine")
+_MUST_FIT = ("architecture", "build", "classes", "channels", "distance", "backend")
 
 
 @dataclass
@@ -122,8 +122,7 @@ class Checkpoint:
         folder = self._folder
         try:
             state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-            before = {"classes": [*CELL_CLASSES], "distance": False, "engine": "tensorflow"}
-            theirs = {**before, **state["options"]}
+            theirs = _named_as_now(state["options"])
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -140,3 +139,10 @@ class Checkpoint:
         return UserError(
             f"The checkpoint in {self._folder} is damaged ({error}). Train again without resuming."
         )
+
+
+def _named_as_now(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give options as this version writes them: 0.1.0 had fewer, and the backend was the engine."""
+    missing = {"classes": [*CELL_CLASSES], "distance": False, "engine": "tensorflow"}
+    known = {**missing, **options}
+    return {"backend": known.pop("engine"), **known}

@@ -23,7 +23,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models import architectures
 from napari_unet_cells.models.catalogue import find_model, load_model
 from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
-from napari_unet_cells.training.backends import ENGINES, LossForm
+from napari_unet_cells.training.backends import BACKENDS, LossForm
 from napari_unet_cells.training.checkpoint import Checkpoint, Progress
 from napari_unet_cells.training.crops import Annotated, AugmentOptions, Cropper
 from napari_unet_cells.training.curve import Row
@@ -74,8 +74,8 @@ class TrainOptions:
     augment : AugmentOptions
     teacher : str or None
         Name or file of a model that gives the same classes: its doubts are learned as well.
-    engine : str
-        A name of `backends.ENGINES`, which takes the steps.
+    backend : str
+        A name of `backends.BACKENDS`: the library that takes the steps.
     """
 
     architecture: str = "mobilenet_unet"
@@ -90,7 +90,7 @@ class TrainOptions:
     seed: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     teacher: str | None = None
-    engine: str = "tensorflow"
+    backend: str = "tensorflow"
 
     @property
     def cells(self) -> bool:
@@ -246,12 +246,12 @@ class ScheduledSteps:
     """
 
     def __init__(self, model: keras.Model, options: TrainOptions) -> None:
-        engine = ENGINES[options.engine]
+        backend = BACKENDS[options.backend]
         form = LossForm(options.distance, soft=options.teacher is not None)
-        self.steps = engine.steps(model, form)
+        self.steps = backend.steps(model, form)
         self._options = options
         teacher = _load_teacher(options)
-        self.teacher = None if teacher is None else engine.forward(teacher)
+        self.teacher = None if teacher is None else backend.forward(teacher)
 
     def step(self, batch: Batch, done: float) -> float:
         """Learn from one batch, when this part of the budget is used; give the loss before it."""

@@ -1,4 +1,4 @@
-"""The twin in PyTorch: the numbers of Keras, checkpoints, and what is said where it cannot be."""
+"""The network in PyTorch: the numbers of Keras, checkpoints, and the words where it cannot be."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def options(**changes: Any) -> Any:
         build={"alpha": 0.125, "decoder": [16, 16, 8]},
         batch=2,
         augment=AugmentOptions(size=32),
-        engine="torch",
+        backend="torch",
         **changes,
     )
 
@@ -69,13 +69,13 @@ def plane() -> Any:
     return annotate(image, truth.astype(np.int32), "simulated")
 
 
-def test_the_twin_computes_what_keras_does(torch: Any, model: Any) -> None:
-    from napari_unet_cells.models.runtimes.torch import TorchTwin
+def test_the_network_computes_what_keras_does(torch: Any, model: Any) -> None:
+    from napari_unet_cells.models.runtimes.torch import TorchNetwork
 
     images, *_ = batch()
     expected = np.asarray(model(images, training=False))
 
-    logits = TorchTwin(model).logits(images)
+    logits = TorchNetwork(model).logits(images)
 
     assert logits.shape == expected.shape == (2, 48, 80, 4)
     # bfloat16 has eight bits; a shift by a pixel is told from that.
@@ -85,14 +85,14 @@ def test_the_twin_computes_what_keras_does(torch: Any, model: Any) -> None:
 
 
 def test_weights_go_there_and_back_unchanged(torch: Any, model: Any) -> None:
-    from napari_unet_cells.models.runtimes.torch import TorchTwin
+    from napari_unet_cells.models.runtimes.torch import TorchNetwork
 
-    twin = TorchTwin(model)
-    for ours, theirs in zip(twin.get_weights(), model.get_weights(), strict=True):
+    copy = TorchNetwork(model)
+    for ours, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     halves = [weight / 2 for weight in model.get_weights()]
-    twin.set_weights(halves)
-    for ours, half in zip(twin.get_weights(), halves, strict=True):
+    copy.set_weights(halves)
+    for ours, half in zip(copy.get_weights(), halves, strict=True):
         np.testing.assert_array_equal(ours, half)
 
 
@@ -118,21 +118,21 @@ def test_the_loss_is_that_of_keras(torch: Any, distance: bool, soft: bool) -> No
 
 
 def test_steps_go_where_those_of_keras_go(torch: Any, model: Any) -> None:
-    from napari_unet_cells.training.backends import ENGINES, LossForm
+    from napari_unet_cells.training.backends import BACKENDS, LossForm
 
     data, form = batch(), LossForm(distance=True, soft=False)
     before = model.get_weights()
-    twin = ENGINES["torch"].steps(model, form)
-    keras = ENGINES["tensorflow"].steps(model, form)
+    copy = BACKENDS["torch"].steps(model, form)
+    keras = BACKENDS["tensorflow"].steps(model, form)
 
-    losses = [(twin.step(*data, rate), keras.step(*data, rate)) for rate in (1e-3, 1e-3, 2e-3)]
+    losses = [(copy.step(*data, rate), keras.step(*data, rate)) for rate in (1e-3, 1e-3, 2e-3)]
 
     ours, theirs = zip(*losses, strict=True)
     np.testing.assert_allclose(ours, theirs, rtol=5e-3)
     assert theirs[2] < theirs[1] < theirs[0]
-    assert twin.loss(*data) == pytest.approx(keras.loss(*data), rel=5e-3)
+    assert copy.loss(*data) == pytest.approx(keras.loss(*data), rel=5e-3)
     # Adam moves by the sign of a gradient first, and bfloat16 turns some of the smallest around.
-    moves = [_moved(steps.get_weights(), before) for steps in (twin, keras)]
+    moves = [_moved(steps.get_weights(), before) for steps in (copy, keras)]
     assert all(np.linalg.norm(move) > 0.1 for move in moves)
     cosine = moves[0] @ moves[1] / np.prod([np.linalg.norm(move) for move in moves])
     assert cosine > 0.8
@@ -169,42 +169,42 @@ def test_a_training_resumes_with_its_optimizer_and_makes_a_keras_model(
 
 def test_a_network_with_other_layers_is_refused_with_a_sentence(torch: Any) -> None:
     from napari_unet_cells.models import architectures
-    from napari_unet_cells.models.runtimes.torch import TorchTwin
+    from napari_unet_cells.models.runtimes.torch import TorchNetwork
 
     mini = architectures.build("unet_mini", 4, 3)
-    with pytest.raises(UserError, match=r"layers Dropout, MaxPooling2D, .*Leave out --engine"):
-        TorchTwin(mini)
+    with pytest.raises(UserError, match=r"layers Dropout, MaxPooling2D, .*Leave out --backend"):
+        TorchNetwork(mini)
 
 
 def test_without_pytorch_a_sentence_says_how_to_go_on(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_unet_cells.training.backends import ENGINES, LossForm
+    from napari_unet_cells.training.backends import BACKENDS, LossForm
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"not installed.*pip install torch.*leave out --engine"):
-        ENGINES["torch"].steps(model, LossForm(distance=True, soft=False))
+    with pytest.raises(UserError, match=r"not installed.*pip install torch.*leave out --backend"):
+        BACKENDS["torch"].steps(model, LossForm(distance=True, soft=False))
 
 
-def test_a_checkpoint_of_the_other_engine_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_other_backend_is_refused_with_a_sentence(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from napari_unet_cells.training.trainer import Trainer
 
-    ours = replace(options(minutes=5), engine="tensorflow")
+    ours = replace(options(minutes=5), backend="tensorflow")
     run: Any = Trainer([plane()], [], ours, tmp_path).run(checkpoint_every=1e9)
     next(run)
     run.close()
     state = json.loads((tmp_path / "state.json").read_text())
-    assert state["options"]["engine"] == "tensorflow"
-    state["options"]["engine"] = "torch"
+    assert state["options"]["backend"] == "tensorflow"
+    state["options"]["backend"] = "torch"
     (tmp_path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(UserError, match=r"another engine \(torch, not tensorflow\)"):
+    with pytest.raises(UserError, match=r"another backend \(torch, not tensorflow\)"):
         Trainer([plane()], [], ours, tmp_path, resume=True)
 
 
-def test_the_command_line_knows_every_engine() -> None:
-    from napari_unet_cells.cli.train import ENGINE_NAMES
-    from napari_unet_cells.training.backends import ENGINES
+def test_the_command_line_knows_every_backend() -> None:
+    from napari_unet_cells.cli.train import BACKEND_NAMES
+    from napari_unet_cells.training.backends import BACKENDS
 
-    assert set(ENGINE_NAMES) == set(ENGINES)
+    assert set(BACKEND_NAMES) == set(BACKENDS)

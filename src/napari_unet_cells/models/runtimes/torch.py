@@ -1,7 +1,7 @@
 """The same network in PyTorch, whose gradients on a CPU take a third of TensorFlow's time.
 
 Only trainings use it, and only where it is asked for: PyTorch is no dependency of the package.
-The twin computes what a Keras model computes, layer by layer, with weights that are copied
+`TorchNetwork` computes what a Keras model computes, layer by layer, with weights that are copied
 from it and back; the model file stays one of Keras.
 
 Measured on two cores that multiply matrices of bfloat16 (AMX): a step of eight crops of
@@ -47,13 +47,13 @@ def import_torch() -> Any:
     except ImportError as error:
         raise UserError(
             "PyTorch is not installed, and this training was to use it. Install it with "
-            "'pip install torch', or leave out --engine torch: the same training then takes "
+            "'pip install torch', or leave out --backend torch: the same training then takes "
             "longer."
         ) from error
     return torch
 
 
-class TorchTwin:
+class TorchNetwork:
     """A network in PyTorch that takes its form and its weights from a Keras model.
 
     Parameters
@@ -64,7 +64,7 @@ class TorchTwin:
     Raises
     ------
     UserError
-        Where PyTorch is not installed, or the model has layers that the twin does not know.
+        Where PyTorch is not installed, or the model has layers that are not in `_LAYERS`.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -78,7 +78,7 @@ class TorchTwin:
         if unknown:
             raise UserError(
                 f"PyTorch cannot train this network: its layers {', '.join(unknown)} are known to "
-                "TensorFlow only. Leave out --engine torch."
+                "TensorFlow only. Leave out --backend torch."
             )
         self._slots = [_Slot(call, name) for call, name in _weights_of(model, self._calls)]
         self._values: dict[str, Any] = {}
@@ -143,7 +143,7 @@ class TorchTwin:
 
 
 class TorchSteps:
-    """Training steps of a Keras model, taken by its twin; see `training.backends.Steps`.
+    """Training steps of a Keras model, taken by a copy in PyTorch; see `training.backends.Steps`.
 
     Parameters
     ----------
@@ -163,12 +163,12 @@ class TorchSteps:
         distance: bool,
         soft: bool,
     ) -> None:
-        self._twin = TorchTwin(model)
+        self._network = TorchNetwork(model)
         self._torch = import_torch()
         self._clipnorm = clipnorm
         self._loss = make_torch_loss(self._torch, distance, soft)
         self._optimizer = self._torch.optim.AdamW(
-            self._twin.parameters, eps=1e-7, weight_decay=weight_decay
+            self._network.parameters, eps=1e-7, weight_decay=weight_decay
         )
 
     def step(
@@ -184,7 +184,7 @@ class TorchSteps:
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._mean_loss(images, targets, weights, training=True)
         loss.backward()
-        gradients = [p.grad for p in self._twin.parameters]
+        gradients = [p.grad for p in self._network.parameters]
         for gradient in gradients:
             gradient.mul_((self._clipnorm / gradient.norm().clamp(min=1e-12)).clamp(max=1.0))
         self._optimizer.step()
@@ -203,11 +203,11 @@ class TorchSteps:
 
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights, in the order of Keras."""
-        return self._twin.get_weights()
+        return self._network.get_weights()
 
     def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
         """Take over weights, in the order of Keras."""
-        self._twin.set_weights(weights)
+        self._network.set_weights(weights)
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer into a folder."""
@@ -229,8 +229,8 @@ class TorchSteps:
         weights: NDArray[np.float32],
         training: bool,
     ) -> Any:
-        logits = self._twin(images, training)
-        return self.batch_loss(self._twin.tensor(targets), logits, self._twin.tensor(weights))
+        logits = self._network(images, training)
+        return self.batch_loss(self._network.tensor(targets), logits, self._network.tensor(weights))
 
 
 def make_torch_loss(torch: Any, distance: bool, soft: bool) -> Callable[[Any, Any], Any]:
