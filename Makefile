@@ -62,16 +62,16 @@ CELLS := --alpha 1.0 --decoder 128,64,32
 
 # In three parts: each begins at the full learning rate again, where the one before has come to rest.
 train-cells: torch
-	[ -f $(MODELS)/cells-1.keras ] || $(call TRAIN,cells-1,$(CELLS) --minutes 75 --calm 0.6 \
+	[ -f $(MODELS)/cells-1.keras ] || $(call TRAIN,cells-1,$(CELLS) --minutes 75 --mild 0.6 \
 		--init $(IMAGENET)/mobilenet_v1_1.0_224_imagenet.npz)
-	[ -f $(MODELS)/cells-2.keras ] || $(call TRAIN,cells-2,$(CELLS) --minutes 75 --calm 0.7 --seed 7 \
+	[ -f $(MODELS)/cells-2.keras ] || $(call TRAIN,cells-2,$(CELLS) --minutes 75 --mild 0.7 --seed 7 \
 		--init $(MODELS)/cells-1.keras)
-	$(call TRAIN,cells,$(CELLS) --minutes 65 --calm 0.7 --seed 11 --init $(MODELS)/cells-2.keras)
+	$(call TRAIN,cells,$(CELLS) --minutes 65 --mild 0.7 --seed 11 --init $(MODELS)/cells-2.keras)
 
 # Goes on from the one that ships; START=$(IMAGENET)/mobilenet_v1_0.25_224_imagenet.npz begins anew,
 # which takes longer.
 train-cells-fast: torch
-	$(call TRAIN,cells-fast,--alpha 0.25 --minutes 58 --calm 0.7 --seed 13 \
+	$(call TRAIN,cells-fast,--alpha 0.25 --minutes 58 --mild 0.7 --seed 13 \
 		--teacher $(TEACHER) --init $(START))
 
 # Takes what was trained into the package.

@@ -119,8 +119,8 @@ def _options(**changes: Any) -> Callable[[TrainOptions], TrainOptions]:
 VARIANTS: dict[str, Variant] = {
     "usual": Variant("nothing else"),
     "no-imagenet": Variant("untrained weights to start from", _options(init=None)),
-    "never-calm": Variant("no calm crops", _crops(calm=0.0)),
-    "always-calm": Variant("calm crops only", _crops(calm=1.0)),
+    "never-mild": Variant("no mild crops", _crops(mild=0.0)),
+    "always-mild": Variant("mild crops only", _crops(mild=1.0)),
     "one-scale": Variant("no other scales than that of use", _crops(diameters=(18.0, 36.0))),
     "even-weights": Variant(
         "between touching cells no more weight", _crops(weights=(1.0, 1.0, 1.0, 1.0))

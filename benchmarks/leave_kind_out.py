@@ -36,7 +36,7 @@ FEWEST = 30
 STEPS = 1000
 
 #: As for the models that ship, but shorter, and of crops as they are in use from the beginning.
-CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), calm=0.5)
+CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), mild=0.5)
 
 
 def kinds_of(items: Sequence[Item]) -> list[str]:

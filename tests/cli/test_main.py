@@ -655,6 +655,8 @@ def test_old_names_of_options_of_a_training_are_understood(monkeypatch: pytest.M
     assert train_options(monkeypatch).backend == "tensorflow"
     assert train_options(monkeypatch, "--backend", "torch").backend == "torch"
     assert train_options(monkeypatch, "--engine", "torch").backend == "torch"
+    assert train_options(monkeypatch, "--mild", "0.5").augment.mild == 0.5
+    assert train_options(monkeypatch, "--calm", "0.5").augment.mild == 0.5
 
 
 @pytest.mark.network
@@ -662,13 +664,13 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
     usual = train_options(monkeypatch)
     assert usual.build == {"alpha": 0.25}
     assert (usual.augment.window, usual.teacher) == (None, None)
-    assert usual.augment.calm == 0
-    scale = ["--diameters", "8,90", "--window", "18,36", "--calm", "0.7", "--teacher", "big.keras"]
+    assert usual.augment.mild == 0
+    scale = ["--diameters", "8,90", "--window", "18,36", "--mild", "0.7", "--teacher", "big.keras"]
     chosen = train_options(monkeypatch, "--alpha", "0.75", "--decoder", "128,64,32", *scale)
     assert chosen.build == {"alpha": 0.75, "decoder": [128, 64, 32]}
     assert chosen.augment.diameters == (8.0, 90.0)
     assert chosen.augment.window == (18.0, 36.0)
-    assert chosen.augment.calm == 0.7
+    assert chosen.augment.mild == 0.7
     assert chosen.teacher == "big.keras"
 
 
@@ -680,7 +682,7 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--decoder", "64,32,16", "--arch", "unet"], "and a MobileNet only"),
         (["--window", "36,18"], "--window takes two numbers, the lower one first"),
         (["--diameters", "7"], "--diameters takes two numbers, the lower one first"),
-        (["--calm", "1.5"], "--calm must lie between 0 and 1, not 1.5"),
+        (["--mild", "1.5"], "--mild must lie between 0 and 1, not 1.5"),
         (["--alpha", "0.02"], "--alpha must be at least 0.03125"),
         (["--alpha", "nan"], "--alpha must be at least 0.03125"),
         (["--minutes", "nan"], "--minutes must be above 0"),

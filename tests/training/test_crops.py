@@ -242,7 +242,7 @@ def test_annotate_normalises_with_the_limits_of_the_plane() -> None:
     assert plane.image.min() == 0
     assert plane.image.max() == 255
     assert 15 < plane.diameter < 25
-    assert plane.kind == "k"
+    assert plane.modality == "k"
 
 
 def test_annotate_of_nothing() -> None:
@@ -322,9 +322,14 @@ def test_other_dyes_take_the_place_of_haematoxylin_and_eosin(
     np.testing.assert_allclose(-np.log(tissue / 255), 0.3 * dab, atol=0.02)
 
 
-def test_haze_brightens_what_is_dark_and_only_where_a_light_has_it(nuclei: Annotated) -> None:
+def test_haze_brightens_what_is_dark_and_only_where_it_may(nuclei: Annotated) -> None:
     still = replace(
-        intensity.SAME_LIGHT, blurred=0.0, noisy=0.0, relit=0.0, hazy=1.0, most_haze=0.4
+        intensity.SAME_INTENSITY,
+        blurred=0.0,
+        noisy=0.0,
+        contrast_changed=0.0,
+        hazy=1.0,
+        most_haze=0.4,
     )
     cropper = Cropper([nuclei], AugmentOptions(size=128))
     square = np.full((128, 128), 51, np.uint8)
@@ -336,7 +341,7 @@ def test_haze_brightens_what_is_dark_and_only_where_a_light_has_it(nuclei: Annot
         assert pixels[64:].min() > 0.2
     clear = cropper._intensity(square, replace(still, hazy=0.0), np.random.default_rng(0))
     np.testing.assert_allclose(clear, square / 255, atol=1e-6)
-    assert intensity.SAME_LIGHT.hazy == intensity.CALM_LIGHT.hazy == 0
+    assert intensity.SAME_INTENSITY.hazy == intensity.MILD_INTENSITY.hazy == 0
 
 
 def test_pixels_that_are_not_looked_at_have_no_weight(nuclei: Annotated) -> None:
@@ -395,11 +400,11 @@ def test_the_distance_ignores_the_border_of_the_plane() -> None:
     assert not crops.boundary_distance(np.zeros((5, 5), np.int32)).any()
 
 
-def test_calm_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
+def test_mild_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
     """Cells are as bright as they were, and as wide as the window wants them."""
 
-    def crops(calm: float) -> tuple[NDArray[Any], NDArray[Any]]:
-        options = AugmentOptions(size=96, channels=1, window=(18.0, 18.0), calm=calm)
+    def crops(mild: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        options = AugmentOptions(size=96, channels=1, window=(18.0, 18.0), mild=mild)
         images, classes, _ = Cropper([nuclei], options).batch(60, (0,))
         brighter, widths = [], []
         for image, drawn in zip(images[..., 0], classes, strict=True):
@@ -409,12 +414,12 @@ def test_calm_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
         assert len(widths) > 30
         return np.array(brighter), np.array(widths)
 
-    calm, widths = crops(calm=1.0)
-    assert (calm > 0).all()
+    mild, widths = crops(mild=1.0)
+    assert (mild > 0).all()
     usual, stray = np.median(widths), np.std(np.log(widths))
-    wild, widths = crops(calm=0.0)
+    wild, widths = crops(mild=0.0)
     assert 0.4 < (wild > 0).mean() < 0.9  # three of ten are inverted
-    assert np.std(np.abs(wild)) > 1.5 * np.std(calm)
+    assert np.std(np.abs(wild)) > 1.5 * np.std(mild)
     assert np.std(np.log(widths)) > 1.5 * stray
     assert 0.6 < usual / 18 < 1.1  # without its boundary a cell is narrower
 

@@ -45,8 +45,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--diameters",
         type=_numbers(float),
         metavar="LOW,HIGH",
-        help="half of the crops that are not calm are zoomed so that their cells are this wide, "
-        "in pixels (default: 7,110)",
+        help="half of the crops that are not mild (see --mild) are zoomed so that their cells are "
+        "this wide, in pixels (default: 7,110)",
     )
     parser.add_argument(
         "--window",
@@ -55,14 +55,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
         "so do most of the training crops (default: as wide as they are in the data)",
     )
-    parser.add_argument(
-        "--calm",
+    mild = parser.add_argument(
+        "--mild",
         type=float,
         default=0.0,
         metavar="0..1",
-        help="part of the crops that look as images do in use, not zoomed, inverted or coloured "
-        "otherwise (default: 0; the models that ship have 0.6 to 0.7)",
+        help="part of the crops with mild augmentation only: zoomed as images are in use, neither "
+        "inverted nor recoloured (default: 0; the models that ship have 0.6 to 0.7)",
     )
+    keep_old_name("--calm", mild, parser)
     parser.add_argument(
         "--teacher",
         metavar="NAME_OR_PATH",
@@ -189,11 +190,11 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         raise UserError("--decoder takes three numbers of filters, and a MobileNet only.")
     _check_range("--diameters", options.diameters)
     _check_range("--window", options.window)
-    if not 0 <= options.calm <= 1:
-        raise UserError(f"--calm must lie between 0 and 1, not {options.calm:g}.")
+    if not 0 <= options.mild <= 1:
+        raise UserError(f"--mild must lie between 0 and 1, not {options.mild:g}.")
     given = {"alpha": alpha, "decoder": options.decoder and list(options.decoder)}
     build = {**known, **{name: value for name, value in given.items() if value is not None}}
-    crops = {"diameters": options.diameters, "window": options.window, "calm": options.calm}
+    crops = {"diameters": options.diameters, "window": options.window, "mild": options.mild}
     names = CELL_CLASSES
     if options.classes is not None:
         names = tuple(name.strip() for name in options.classes.split(","))

@@ -21,11 +21,11 @@ from napari_unet_cells.core.labels import UNKNOWN
 from napari_unet_cells.core.normalize import Limits, normalize, percentile_limits
 from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.training.intensity import (
-    ANY_LIGHT,
-    CALM_LIGHT,
-    CLASS_LIGHT,
-    SAME_LIGHT,
-    Light,
+    ANY_INTENSITY,
+    CLASS_INTENSITY,
+    MILD_INTENSITY,
+    SAME_INTENSITY,
+    IntensityLimits,
     look_up_table,
     recolour,
 )
@@ -55,8 +55,8 @@ class Annotated:
     diameter : float
         Median diameter of the cells in pixels (of a disc of the same area), 0 without cells
         and for classes.
-    kind : str
-        What the data set calls this kind of image.
+    modality : str
+        As the data set names it.
     weight : uint8 array, (y, x), or None
         What each pixel counts in the loss; 0 is not looked at. None counts all alike.
     distance : uint8 array, (y, x), or None
@@ -66,7 +66,7 @@ class Annotated:
     image: NDArray[np.uint8]
     mask: NDArray[np.int32]
     diameter: float
-    kind: str
+    modality: str
     weight: NDArray[np.uint8] | None = None
     distance: NDArray[np.uint8] | None = None
 
@@ -74,7 +74,7 @@ class Annotated:
 def annotate(
     image: NDArray[Any],
     mask: NDArray[np.int32],
-    kind: str = "unknown",
+    modality: str = "unknown",
     instances: bool = True,
     limits: Limits | None = None,
     weight: NDArray[np.uint8] | None = None,
@@ -85,7 +85,7 @@ def annotate(
     ----------
     image : array, (y, x) or (y, x, channels), any real dtype
     mask : int32 array, (y, x)
-    kind : str
+    modality : str
     instances : bool
         Whether the mask holds cells; else classes.
     limits : Limits, optional
@@ -101,7 +101,7 @@ def annotate(
     diameter = float(np.sqrt(np.median(areas) * 4 / np.pi)) if areas.size else 0.0
     pixels = in_bytes(values)
     distance = boundary_distance(mask) if instances else None
-    return Annotated(pixels, mask, diameter, kind, weight, distance)
+    return Annotated(pixels, mask, diameter, modality, weight, distance)
 
 
 def class_weights(planes: Sequence[Annotated], n_classes: int) -> tuple[float, ...]:
@@ -229,7 +229,7 @@ class AugmentOptions:
     instances : bool
         True: masks hold instances and become three classes. False: masks are classes.
     diameters : (float, float)
-        Range, in pixels, into which half of the crops that are not calm are rescaled, uniform
+        Range, in pixels, into which half of the crops that are not mild are rescaled, uniform
         in its logarithm.
     window : (float, float) or None
         Median diameters, in pixels, into which the other half is zoomed as it will be when the
@@ -242,13 +242,13 @@ class AugmentOptions:
         Loss weight of each class where masks are classes; empty weighs all alike.
     zooms : (float, float) or None
         Crops of images whose scale is known are rescaled by this range, uniform in its
-        logarithm, and neither `diameters` nor other kinds of light are drawn: what is
-        learned is this kind of image, and not every kind there is.
+        logarithm, and neither `diameters` nor other intensities are drawn: one
+        modality is learned, and not all there are.
     distance : bool
         Whether the distance to the boundary is a target beside the classes.
-    calm : float
-        Part of the crops, 0 to 1, that look as images do when the network is used: zoomed as
-        they will be, in nearly the same light. With many of them at the end of a
+    mild : float
+        Part of the crops, 0 to 1, with mild augmentation only: zoomed as they will be when the
+        network is used, with nearly unchanged intensities. With many of them at the end of a
         training, the network fits what there is; the others keep it from fitting only that.
     """
 
@@ -261,19 +261,19 @@ class AugmentOptions:
     class_weights: tuple[float, ...] = ()
     zooms: tuple[float, float] | None = None
     distance: bool = False
-    calm: float = 0.0
+    mild: float = 0.0
 
 
 #: How far a crop's zoom strays from that of use (standard deviation of its logarithm).
-STRAY, CALM_STRAY = 0.25, 0.15
+STRAY, MILD_STRAY = 0.25, 0.15
 
 
 @dataclass
 class Cropper:
     """Draws batches of augmented crops from annotated planes.
 
-    Kinds of image are drawn with the square root of their frequency, so that a rare kind
-    is seen often enough to be learned; among those of a kind, an image of four times as many
+    Modalities are drawn with the square root of their frequency, so that a rare one is seen
+    often enough to be learned; among the images of one, an image of four times as many
     crops is drawn twice as often, since there is more to learn from it.
     """
 
@@ -315,17 +315,17 @@ class Cropper:
         options = self.options
         tilted = False
         if options.zooms is not None:
-            light = SAME_LIGHT
+            limits = SAME_INTENSITY
             zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
-        elif options.calm and rng.random() < options.calm:
-            light = CALM_LIGHT
-            zoom = _usual_zoom(plane.diameter, options, rng, CALM_STRAY)
+        elif options.mild and rng.random() < options.mild:
+            limits = MILD_INTENSITY
+            zoom = _usual_zoom(plane.diameter, options, rng, MILD_STRAY)
         else:
-            light = ANY_LIGHT if options.instances else CLASS_LIGHT
+            limits = ANY_INTENSITY if options.instances else CLASS_INTENSITY
             zoom = _draw_zoom(plane.diameter, options, rng)
             tilted = rng.random() < 0.4
         image, mask, weight, distance = _warp(plane, zoom, options.size, tilted, rng)
-        pixels = self._intensity(image, light, rng)
+        pixels = self._intensity(image, limits, rng)
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
         if options.channels == 1 and pixels.shape[2] > 1:
@@ -354,29 +354,29 @@ class Cropper:
         return classes, weights
 
     def _intensity(
-        self, image: NDArray[np.uint8], light: Light, rng: np.random.Generator
+        self, image: NDArray[np.uint8], limits: IntensityLimits, rng: np.random.Generator
     ) -> NDArray[np.float32]:
         """Change colour, blur, gamma, contrast, shading and noise; in [0, 1]."""
-        if light.any_colour:
+        if limits.any_colour:
             image = recolour(image, rng)
-        if rng.random() < light.blurred:
-            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, light.widest_blur)))
+        if rng.random() < limits.blurred:
+            blur = ImageFilter.GaussianBlur(float(rng.uniform(0.4, limits.widest_blur)))
             image = _with_pillow(image, lambda picture: picture.filter(blur))
-        invert = rng.random() < light.inverted
-        pixels = look_up_table(rng, light, invert)[image]
+        invert = rng.random() < limits.inverted
+        pixels = look_up_table(rng, limits, invert)[image]
         side = self.options.size
         grey = pixels.ndim == 2
-        if rng.random() < light.shaded:
+        if rng.random() < limits.shaded:
             shading = self._shading[rng.integers(len(self._shading))]
             pixels *= shading if grey else shading[..., np.newaxis]
-        if rng.random() < light.hazy:
+        if rng.random() < limits.hazy:
             haze = self._shading[rng.integers(len(self._shading))]
-            haze = haze * np.float32(rng.uniform(0.0, light.most_haze))
+            haze = haze * np.float32(rng.uniform(0.0, limits.most_haze))
             haze = haze if grey else haze[..., np.newaxis]
             pixels += haze * (1 - pixels)
-        if rng.random() < light.noisy:
+        if rng.random() < limits.noisy:
             y, x = rng.integers(0, side * 2, 2)
-            strength = np.float32(rng.uniform(0.005, light.most_noise))
+            strength = np.float32(rng.uniform(0.005, limits.most_noise))
             noise = self._noise[y : y + side, x : x + side] * strength
             pixels += noise if grey else noise[..., np.newaxis]
         np.clip(pixels, 0.0, 1.0, out=pixels)
@@ -385,11 +385,11 @@ class Cropper:
 
 def _probabilities(planes: Sequence[Annotated], options: AugmentOptions) -> NDArray[np.float64]:
     """How often each plane is drawn; see `Cropper`."""
-    kinds = np.array([plane.kind for plane in planes])
+    modalities = np.array([plane.modality for plane in planes])
     sizes = np.array([_crops_in(plane, options) ** 0.5 for plane in planes])
     probability = np.zeros(len(planes))
-    for kind in set(kinds.tolist()):
-        those = kinds == kind
+    for modality in set(modalities.tolist()):
+        those = modalities == modality
         probability[those] = np.sqrt(those.sum()) * sizes[those] / sizes[those].sum()
     return np.asarray(probability / probability.sum())
 

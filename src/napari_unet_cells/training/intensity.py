@@ -1,4 +1,4 @@
-"""Other light for training crops: how far gamma, contrast, colour, blur and noise may go.
+"""Intensity augmentation of training crops: limits of gamma, contrast, colour, blur, haze, noise.
 
 One 8-bit look-up table holds gamma, contrast and inversion.
 """
@@ -13,16 +13,16 @@ from skimage import color
 
 
 @dataclass(frozen=True)
-class Light:
+class IntensityLimits:
     """Limits of the intensity augmentation of a crop.
 
     Attributes
     ----------
     any_colour : bool
         Whether grey becomes colour, colour grey, and stains others; see `recolour`.
-    blurred, inverted, shaded, hazy, noisy, relit : float
-        Part of the crops, 0 to 1, that are; `shaded` ones are lit unevenly, over `hazy` ones lies
-        uneven light from elsewhere, `relit` ones have other gamma and limits.
+    blurred, inverted, shaded, hazy, noisy, contrast_changed : float
+        Part of the crops, 0 to 1, that are; `shaded` ones are unevenly illuminated, `hazy` ones
+        have an uneven background on top, `contrast_changed` ones have other gamma and limits.
     widest_blur : float
         Largest standard deviation in pixels.
     most_haze, most_noise : float
@@ -43,14 +43,14 @@ class Light:
     most_haze: float
     noisy: float
     most_noise: float
-    relit: float
+    contrast_changed: float
     gamma: float
     black: tuple[float, float]
     white: tuple[float, float]
 
 
-#: For a network that is to see images it has never seen.
-ANY_LIGHT = Light(
+#: For images of modalities that the network was not trained on.
+ANY_INTENSITY = IntensityLimits(
     any_colour=True,
     blurred=0.3,
     widest_blur=2.2,
@@ -60,15 +60,15 @@ ANY_LIGHT = Light(
     most_haze=0.4,
     noisy=0.5,
     most_noise=0.12,
-    relit=0.7,
+    contrast_changed=0.7,
     gamma=0.45,
     black=(-0.1, 0.15),
     white=(0.7, 1.6),
 )
 
-#: For classes, which may be told from each other by how bright they are.
-CLASS_LIGHT = replace(
-    ANY_LIGHT,
+#: For classes, which may differ in their brightness.
+CLASS_INTENSITY = replace(
+    ANY_INTENSITY,
     widest_blur=1.8,
     hazy=0.0,
     most_haze=0.0,
@@ -77,29 +77,33 @@ CLASS_LIGHT = replace(
     white=(0.75, 1.3),
 )
 
-#: Of one kind of image, from one microscope.
-SAME_LIGHT = replace(CLASS_LIGHT, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0)
+#: Of one modality, from one microscope.
+SAME_INTENSITY = replace(
+    CLASS_INTENSITY, any_colour=False, widest_blur=1.0, inverted=0.0, shaded=0.0
+)
 
-#: Hardly changed: where people draw an outline depends on how bright and how sharp a cell is.
-CALM_LIGHT = replace(
-    SAME_LIGHT,
+#: Mild augmentation: where people draw an outline depends on how bright and how sharp a cell is.
+MILD_INTENSITY = replace(
+    SAME_INTENSITY,
     blurred=0.1,
     widest_blur=0.8,
     noisy=0.3,
     most_noise=0.04,
-    relit=0.4,
+    contrast_changed=0.4,
     gamma=0.15,
     black=(-0.05, 0.06),
     white=(0.9, 1.12),
 )
 
 
-def look_up_table(rng: np.random.Generator, light: Light, invert: bool) -> NDArray[np.float32]:
+def look_up_table(
+    rng: np.random.Generator, limits: IntensityLimits, invert: bool
+) -> NDArray[np.float32]:
     """256 intensities to [0, 1] with another gamma and other limits."""
     values = np.linspace(0.0, 1.0, 256, dtype=np.float32)
-    if rng.random() < light.relit:
-        values = values ** np.float32(np.exp(rng.normal(0.0, light.gamma)))
-        low, high = rng.uniform(*light.black), rng.uniform(*light.white)
+    if rng.random() < limits.contrast_changed:
+        values = values ** np.float32(np.exp(rng.normal(0.0, limits.gamma)))
+        low, high = rng.uniform(*limits.black), rng.uniform(*limits.white)
         values = np.clip((values - low) / (high - low), 0.0, 1.0)
     return np.ascontiguousarray(1.0 - values if invert else values, dtype=np.float32)
 
