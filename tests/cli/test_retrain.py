@@ -52,7 +52,7 @@ def test_a_model_is_made_and_said_where_it_lies(tmp_path, tiny_model, capsys):
     assert output.with_suffix(".json").is_file()
     said = capsys.readouterr()
     text = said.out + said.err
-    assert "Learning from 4 images, 1 held back" in text
+    assert "Learning from 4 images, 1 held out" in text
     assert f"Model: {output}" in text
     assert "default" not in text.partition("Model:")[0] or "stays as it was" in text
     assert main(["retrain", str(dataset), *arguments]) == 2

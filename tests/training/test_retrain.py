@@ -149,7 +149,7 @@ def test_fewer_than_five_images_hold_nothing_back(home, tmp_path, tiny_model, ca
     assert done.before is None
     assert done.after is None
     assert not done.is_better
-    assert "Nothing was held back" in describe_outcome(done)
+    assert "No image was held out to measure it on" in describe_outcome(done)
     assert default_model() == DEFAULT_MODEL
 
 
@@ -347,7 +347,7 @@ def test_a_fresh_start_for_cells_learns_the_distance(home, dataset, tiny_model, 
 def test_a_fresh_start_does_not_take_limits_of_another_network(
     home, tmp_path, tiny_model, cache, encoder_cache
 ):
-    few = make_dataset(tmp_path / "few", 1)  # nothing is held back, so nothing is fitted
+    few = make_dataset(tmp_path / "few", 1)  # no image is held out, so nothing is fitted
     card = read_card(tiny_model)
     replace(card, instances=InstanceOptions(min_probability=0.7, cell_threshold=0.7)).write()
     *_, fresh = events_of(few, tiny_model, encoder_cache, start="encoder")

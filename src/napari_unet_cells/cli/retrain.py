@@ -58,7 +58,7 @@ def _retrain(options: argparse.Namespace) -> int:
     with tqdm(total=1.0, bar_format=layout, disable=None) as bar:
         for event in retrain(options.dataset, base, options.output, chosen):
             if isinstance(event, Preparing):
-                bar.write(f"Learning from {event.learned_from} images, {event.held_out} held back.")
+                bar.write(f"Learning from {event.learned_from} images, {event.held_out} held out.")
             elif isinstance(event, StepDone):
                 bar.n = event.done
                 bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")

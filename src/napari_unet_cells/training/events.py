@@ -118,8 +118,8 @@ class Retrained:
     ----------
     card : ModelCard
     before, after : float or None
-        AP50 (for class models mean IoU) of the base and of the new model on what was held
-        back; None where nothing was.
+        AP50 (for class models mean IoU) of the base and of the new model on
+        held-out images; None where there were none.
     mixture : float
         How far the weights went from those of the base, 0 to 1.
     seconds : float
@@ -146,12 +146,12 @@ def describe_outcome(done: Retrained) -> str:
     name, what = done.card.name, "AP50" if done.card.makes_cells else "mean IoU"
     if done.after is None:
         return (
-            f"{name} is made. Nothing was held back to measure it on: approve five regions or "
+            f"{name} is made. No image was held out to measure it on: approve five regions or "
             "more, and one in five will be."
         )
     if done.before is None:
-        return f"{name} is made: {what} {done.after:.2f} on what was held back."
-    scores = f"{what} {done.after:.2f} on what was held back, and its base {done.before:.2f}"
+        return f"{name} is made: {what} {done.after:.2f} on held-out images."
+    scores = f"{what} {done.after:.2f} on held-out images, and its base {done.before:.2f}"
     if done.is_better:
         default = " It is the default model from now on." if done.is_default else ""
         return f"{name} is made: {scores}.{default}"
@@ -164,7 +164,7 @@ Event = Preparing | StepDone | Choosing | Retrained
 def adopt(done: Retrained) -> Retrained:
     """Make a new model the default, if it is not worse than its base and among the user's own.
 
-    Where her preferences name another one, that stays the default.
+    Where the user's preferences name another one, that stays the default.
     """
     if not done.is_better or done.card.path.parent != models_folder():
         return done

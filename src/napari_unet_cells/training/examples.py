@@ -1,4 +1,4 @@
-"""Annotated images as retraining sees them: approved windows, their limits, their edits."""
+"""Training examples: annotated images in memory, their approved windows and corrections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONTEXT = 64
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingExample:
     """An annotated image in memory.
 
     Attributes
@@ -55,7 +55,9 @@ class Case:
     edited: NDArray[np.bool_] | None
 
     @classmethod
-    def read(cls, item: Item, cells: bool, classes: Sequence[str], channels: int) -> Case:
+    def read(
+        cls, item: Item, cells: bool, classes: Sequence[str], channels: int
+    ) -> TrainingExample:
         """Read an item.
 
         Parameters
@@ -120,7 +122,7 @@ class Case:
         inner[rows, columns] = True
         return ~inner & (self.truth > 0)
 
-    def window(self) -> Case:
+    def window(self) -> TrainingExample:
         """Give the middle of a large image, with some context."""
         rows, columns = (
             _middle(part.indices(n), MEASURED_SIDE)
@@ -141,19 +143,19 @@ def _middle(indices: tuple[int, int, int], longest: int) -> tuple[int, int]:
     return start + cut, min(stop - cut, start + cut + longest)
 
 
-def check_cases(cases: Sequence[Case], cells: bool, dataset: str | Path) -> None:
+def check_examples(examples: Sequence[TrainingExample], cells: bool, dataset: str | Path) -> None:
     """Refuse data that teach nothing.
 
     Raises
     ------
     UserError
     """
-    if cells and not any(case.truth[case.inside].any() for case in cases):
+    if cells and not any(example.truth[example.inside].any() for example in examples):
         raise UserError(
             f"The masks of {dataset} hold no cell at all: there is nothing to learn from. "
             "Approve regions with cells as well."
         )
-    if not cells and all(len(np.unique(case.truth)) < 2 for case in cases):
+    if not cells and all(len(np.unique(example.truth)) < 2 for example in examples):
         raise UserError(
             f"The masks of {dataset} hold one class only: there is nothing to tell apart. Paint "
             "every class."

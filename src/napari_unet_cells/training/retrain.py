@@ -2,10 +2,10 @@
 
 ::
 
-    items --held_out--> learned from            held back, whole
+    items --held_out--> training examples       held-out images, whole
                              |                       |
       base --- tuned for the minutes ---> mixed with the base: t = 1, 0.75, ... 0
-                                                     |  the best on what was held back
+                                                     |  the best on held-out images
                              +--- limits of the watershed, typical diameter
                                                      |
                                             NAME-2.keras and its card
@@ -59,7 +59,7 @@ from napari_unet_cells.training.events import (
     RetrainOptions,
     StepDone,
 )
-from napari_unet_cells.training.examples import Case, check_cases
+from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 
@@ -73,10 +73,10 @@ BOUNDARY_ALONE = (1.0, 1.0, 2.0, 4.0)
 #: How far the tuned weights go from those of the base; tried in this order.
 MIXTURES = (1.0, 0.75, 0.5, 0.25)
 
-#: Images that must be held back for the mixture to be chosen on them; else it is the first.
+#: Held-out images that it takes to choose the mixture on them; with fewer it is the first.
 FEWEST_TO_CHOOSE = 3
 
-#: How often a tuning is measured on what was held back.
+#: How often a tuning is measured on held-out images.
 VALIDATIONS = 4
 
 #: Of the moving average of the weights.
@@ -167,9 +167,9 @@ def retrain(
     classes = _classes_of(items, card, options)
     learned, kept = held_out(items)
     cells = makes_cells(classes)
-    train = [Case.read(item, cells, classes, card.channels) for item in learned]
-    held = [Case.read(item, cells, classes, card.channels) for item in kept]
-    check_cases(train, cells, dataset)
+    train = [TrainingExample.read(item, cells, classes, card.channels) for item in learned]
+    held = [TrainingExample.read(item, cells, classes, card.channels) for item in kept]
+    check_examples(train, cells, dataset)
     yield Preparing(len(train), len(held))
     tuner = (cache or TunerCache()).get(card, classes, options)
     distance = _learns_distance(card, classes, options)
@@ -223,7 +223,7 @@ def _classes_of(items: Sequence[Item], base: ModelCard, options: RetrainOptions)
     if len(named) > 1:
         listed = "; ".join(", ".join(names) for names in sorted(named))
         raise UserError(
-            f"The items of the dataset have different classes ({listed}). Export them to a "
+            f"The images of the dataset have different classes ({listed}). Export them to a "
             "dataset each."
         )
     classes = named.pop() if named else base.classes
@@ -281,8 +281,8 @@ class _Retraining:
     card: ModelCard
     classes: tuple[str, ...]
     tuner: Tuner
-    train: list[Case]
-    held: list[Case]
+    train: list[TrainingExample]
+    held: list[TrainingExample]
     options: RetrainOptions
     zoom: float = field(init=False)
     diameter: float = field(init=False)
@@ -290,16 +290,16 @@ class _Retraining:
 
     def __post_init__(self) -> None:
         self.cells = makes_cells(self.classes)
-        diameters = [case.diameters() for case in self.train] if self.cells else []
+        diameters = [example.diameters() for example in self.train] if self.cells else []
         known = np.concatenate([*diameters, np.zeros(0)])
         self.diameter = float(np.median(known)) if known.size else 0.0
         self.zoom = zoom_for(self.diameter, self.card.diameter_window)
-        self.measured = [case.window() for case in self.held[:MEASURED_IMAGES]]
+        self.measured = [example.window() for example in self.held[:MEASURED_IMAGES]]
 
     def tune(self, stop: Stop) -> Iterator[StepDone]:
         options = self.options
-        crops = self._crops([case.annotated(self.cells) for case in self.train])
-        held = self._crops([case.annotated(self.cells) for case in self.measured])
+        crops = self._crops([example.annotated(self.cells) for example in self.train])
+        held = self._crops([example.annotated(self.cells) for example in self.measured])
         checks = [held.batch(options.batch, (i,)) for i in range(2)] if self.measured else []
         if options.start == "model":
             looks = (crops.batch(options.batch, (options.seed, i)) for i in range(ADAPT_BATCHES))
@@ -365,41 +365,46 @@ class _Retraining:
     def _examples(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
         order = np.random.default_rng(0).permutation(len(self.train))[:MEASURED_IMAGES]
         for i in order:
-            case = self.train[i].window()
-            probabilities = self._predict(case).probabilities
+            example = self.train[i].window()
+            probabilities = self._predict(example).probabilities
             shape = probabilities.shape[1:]
-            truth = resize_labels(case.truth, shape)
+            truth = resize_labels(example.truth, shape)
             inside = tuple(
                 slice(part.indices(n)[0] * m // n, part.indices(n)[1] * m // n)
-                for part, n, m in zip(case.inside, case.truth.shape, shape, strict=True)
+                for part, n, m in zip(example.inside, example.truth.shape, shape, strict=True)
             )
             yield probabilities[(slice(None), *inside)], truth[inside]
 
     def score(self, card: ModelCard) -> float:
-        """AP50 (for class models mean IoU) of the weights in use on what was held back."""
+        """AP50 (for class models mean IoU) of the weights in use on held-out images."""
         if self.cells:
             return float(summarize(self._cell_scores(card)).ap50)
         return float(summarize_classes(self._class_scores()).mean_iou)
 
     def _cell_scores(self, card: ModelCard) -> Iterator[ImageScore]:
-        for case in self.measured:
-            shape = (case.truth.shape[0], case.truth.shape[1])
-            probabilities = self._predict(case).probabilities
+        for example in self.measured:
+            shape = (example.truth.shape[0], example.truth.shape[1])
+            probabilities = self._predict(example).probabilities
             plane = Adjustable.of(probabilities, card.instances, shape, self.zoom)
-            yield compare(case.truth[case.inside], plane.cells(card.instances)[case.inside])
+            yield compare(
+                example.truth[example.inside], plane.cells(card.instances)[example.inside]
+            )
 
     def _class_scores(self) -> Iterator[ClassScore]:
-        for case in self.measured:
-            truth, found = case.truth[case.inside], self._predict(case).classes[case.inside]
+        for example in self.measured:
+            truth, found = (
+                example.truth[example.inside],
+                self._predict(example).classes[example.inside],
+            )
             known = truth != UNKNOWN
             yield compare_classes(truth[known], found[known], self.classes)
 
-    def _predict(self, case: Case) -> Output:
-        shape = (case.truth.shape[0], case.truth.shape[1])
+    def _predict(self, example: TrainingExample) -> Output:
+        shape = (example.truth.shape[0], example.truth.shape[1])
         scaled = shape if self.zoom == 1 else scaled_shape(shape, self.zoom)
         network = self._network()
         out = Output.empty(shape, network.probabilities, scaled)
-        for _ in predict_plane(case.image, network, case.limits, out, scaled):
+        for _ in predict_plane(example.image, network, example.limits, out, scaled):
             pass
         return out
 
