@@ -19,6 +19,9 @@ from napari_unet_cells.widgets.export.values import (
     labels_problem,
 )
 
+# napari is loaded, so these share the process of the windows and never that of TensorFlow.
+pytestmark = pytest.mark.gui
+
 
 def test_qt_is_not_imported():
     code = (

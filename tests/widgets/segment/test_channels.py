@@ -8,6 +8,9 @@ from napari.components import ViewerModel
 
 from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
 
+# napari is loaded, so these share the process of the windows and never that of TensorFlow.
+pytestmark = pytest.mark.gui
+
 #: Axes z, c, y, x.
 DATA = np.arange(4 * 2 * 5 * 6, dtype=np.uint16).reshape(4, 2, 5, 6)
 

@@ -23,6 +23,9 @@ from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment.controller import Answer, Runners, SegmentController
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
+# napari is loaded, so these share the process of the windows and never that of TensorFlow.
+pytestmark = pytest.mark.gui
+
 CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
 
 
