@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 #: Pixels; the labels of all forms of the dock, one below the other.
-LABEL_WIDTH = 95
+LABEL_WIDTH = 100
 
 
 class Section(QWidget):

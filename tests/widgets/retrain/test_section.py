@@ -110,7 +110,7 @@ def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_pa
 
     assert not section.button.isEnabled()
     assert section.cancel_button.isVisible()
-    assert "2 held back" in section.message.text()
+    assert "2 held out" in section.message.text()
     assert list(section.curve.validation.get_ydata()) == [0.5]
     section.cancel_button.click()
     assert not section.cancel_button.isEnabled()

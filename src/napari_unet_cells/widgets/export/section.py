@@ -1,4 +1,4 @@
-"""The Export section: the chosen labels as files for other programs."""
+"""Export section of the dock: labels as files for other programs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ExportSection(QWidget):
         layout.addWidget(self.table_button)
         self.open_button = QPushButton("Open result...")
         self.open_button.setObjectName("open_result_button")
-        self.open_button.setToolTip("Open exported labels in their place, to go on with them")
+        self.open_button.setToolTip("Open saved labels at their original position.")
         self.open_button.clicked.connect(lambda: ask_and_open(viewer, self))
         layout.addWidget(self.open_button)
         layout.addWidget(self.message)
@@ -122,15 +122,17 @@ class ExportSection(QWidget):
         reason = "" if usable else "There are no labels yet. Press Segment first."
         for button in self.buttons.values():
             button.setEnabled(usable)
-            button.setToolTip(reason or "Write the labels to a file, with pixel size and origin")
+            button.setToolTip(reason or "Write the labels to a file, with pixel size and position.")
         self.dataset_button.setEnabled(usable)
         self.dataset_button.setToolTip(
             reason
-            or "Add the regions that you approved, or the strokes that you painted, to a "
-            "folder that a network can be retrained on"
+            or "Add the regions that you approved, or your scribbles, to a folder that a network "
+            "can be retrained on."
         )
         self.table_button.setEnabled(self.labels_box.layer is not None)
-        self.table_button.setToolTip(reason or "Measure every cell; a click on a row goes to it")
+        self.table_button.setToolTip(
+            reason or "Measure every cell; a click on a row goes to the cell."
+        )
 
     def show_table(self, *_: object) -> None:
         """Open the table of the chosen labels below the canvas, or bring it to the front."""

@@ -1,4 +1,4 @@
-"""The Retrain section: corrected images in, a better model out."""
+"""Retrain section of the dock: annotated images in, a better model out."""
 
 from __future__ import annotations
 
@@ -91,21 +91,21 @@ class RetrainSection(QWidget):
         self.dataset_edit.setObjectName("retrain_dataset")
         self.dataset_edit.setPlaceholderText("a folder with images and masks")
         self.dataset_edit.setToolTip(
-            "A correction dataset, or any folder with images/ and masks/ of the same names"
+            "A correction dataset, or any folder with images/ and masks/ of the same file names."
         )
         self.browse_button = QPushButton("...")
         self.browse_button.setFixedWidth(30)
-        self.browse_button.setToolTip("Choose the folder")
+        self.browse_button.setToolTip("Choose the folder.")
         self.base_box = QComboBox()
         self.base_box.setObjectName("retrain_base_box")
-        self.base_box.setToolTip("The model to start from; it stays as it is")
+        self.base_box.setToolTip("The model to start from; it is not changed.")
         self.start_box = QComboBox()
         self.start_box.setObjectName("retrain_start_box")
         for start, title in STARTS.items():
             self.start_box.addItem(title, start)
         self.start_box.setToolTip(
-            "For classes of your own, painted by brush: keep what the model knows of images, and "
-            "learn the classes of the dataset anew"
+            "For classes of your own, painted by brush: keep the weights of the model but for the "
+            "last layer, and learn the classes of the dataset."
         )
         self.minutes_box = QDoubleSpinBox()
         self.minutes_box.setObjectName("retrain_minutes_box")
@@ -262,7 +262,7 @@ class RetrainSection(QWidget):
             self._show_curve()
             n, held = event.learned_from, event.held_out
             images = "1 image" if n == 1 else f"{n} images"
-            self.message.setText(f"Learning from {images}, {held} held back to measure it.")
+            self.message.setText(f"Learning from {images}, {held} held out to measure it.")
             self.progress.setFormat("making the network ready...")
         elif isinstance(event, StepDone):
             self.progress.setValue(int(STEPS * event.done))

@@ -1,4 +1,4 @@
-"""Form of the options that can be changed after a run without running the network again."""
+"""Form of the options that separate cells again after a run, without the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAUSE = 40
 class AdjustForm(QWidget):
     """Sliders and boxes for `InstanceOptions`, in pixels of the image.
 
-    `changed` comes when the user has moved something and paused for a moment.
+    `changed` comes when the user has changed a value and paused for a moment.
     """
 
     changed = Signal()
@@ -38,20 +38,25 @@ class AdjustForm(QWidget):
         self._min_size_label, self._split_label, self._min_probability_label = (
             QLabel() for _ in sliders
         )
-        self.fill_holes = QCheckBox("fill holes")
-        self.drop_border = QCheckBox("drop cut cells")
-        self.min_size.setToolTip("Cells of fewer pixels are dropped")
-        self.split.setToolTip("To the right touching parts are separate cells, to the left one")
-        self.min_probability.setToolTip(
-            "Cells that the network is less sure of are dropped; all the way to the left, none"
+        self.fill_holes = QCheckBox("Fill holes")
+        self.drop_border = QCheckBox("Drop cut cells")
+        self.min_size.setToolTip(
+            "Cells of fewer pixels join a cell that they touch, or are dropped."
         )
-        self.fill_holes.setToolTip("Give background that one cell encloses to the cell")
-        self.drop_border.setToolTip("Leave out cells that touch the border of the image")
+        self.split.setToolTip("Higher splits touching cells more readily.")
+        self.min_probability.setToolTip(
+            "Drops cells whose mean probability is lower, such as debris. 0 % keeps every cell."
+        )
+        self.fill_holes.setToolTip("Fill holes inside cells.")
+        self.drop_border.setToolTip("Drop cells that touch the border of the image.")
         self.form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Smallest cell", _row(self.min_size, self._min_size_label))
+        form.addRow("Minimum size", _row(self.min_size, self._min_size_label))
         form.addRow("Split", _row(self.split, self._split_label))
-        form.addRow("Certainty", _row(self.min_probability, self._min_probability_label))
+        # In two lines, else its slider would be short.
+        form.addRow(
+            "Probability\nthreshold", _row(self.min_probability, self._min_probability_label)
+        )
         form.addRow(_row(self.fill_holes, self.drop_border))
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

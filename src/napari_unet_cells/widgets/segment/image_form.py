@@ -97,9 +97,9 @@ class ImageForm(QWidget):
         self.pixel_size.setSuffix(f" {SYMBOLS.get(unit, unit)}")
         self.pixel_size.setValue(event.size.x if known else 0.0)
         self.pixel_size.setToolTip(
-            "Width of a pixel, from the layer or its file"
+            "Width of a pixel, from the layer or its file."
             if known and not told
-            else "Neither the layer nor its file knows the width of a pixel: type it here"
+            else "Neither the layer nor its file states the width of a pixel: type it here."
         )
 
     def _keep_pixel_size(self) -> None:

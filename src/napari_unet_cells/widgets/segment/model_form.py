@@ -30,7 +30,7 @@ LARGEST_DIAMETER = 999
 
 
 class ModelForm(QWidget):
-    """The model, and how it sees the image; `changed` comes with the name of another model."""
+    """Model, cell diameter, test-time augmentation; `changed` names another model."""
 
     changed = Signal(str)
 
@@ -61,8 +61,8 @@ class ModelForm(QWidget):
         self.diameter_box.setRange(0, LARGEST_DIAMETER)
         self.diameter_box.setSuffix(" px")
         self.diameter_box.setToolTip(
-            "How wide a typical cell is, in pixels of the image. The image is zoomed so that the "
-            "network sees cells of a size it knows. 0 has it estimated."
+            "Diameter of a typical cell in pixels of the image, 0 = automatic. The image is zoomed "
+            "so that the network sees cells of the size it was trained on."
         )
         self.quality_box = QCheckBox("Test-time augmentation (slower)")
         self.quality_box.setObjectName("quality_box")
@@ -77,8 +77,8 @@ class ModelForm(QWidget):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Model", row)
-        form.addRow("Cells are about", self.diameter_box)
-        form.addRow("", self.quality_box)
+        form.addRow("Cell diameter", self.diameter_box)
+        form.addRow(self.quality_box)  # beside a label it would widen a narrow dock
         form.addRow("Device", self.device_label)
         align_labels(form)
 

@@ -1,4 +1,4 @@
-"""The result layers of one run: where they lie, when they appear, what can be edited."""
+"""Result layers of one run: their place, when they appear, which can be edited."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ResultLayers:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
         self._place = place_of(image, shown)
-        # Who saves the labels later may not find the image, or what was told about it.
+        # When the labels are saved, the image and its typed pixel size may be gone.
         told = image.metadata.get(INPUT, {}).get("pixel_size")
         self._told = {} if told is None else {INPUT: {"pixel_size": told}}
         self._single = len(shown or ())
@@ -109,7 +109,7 @@ class ResultLayers:
         self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
             self._classes.metadata[REVIEW] = event.review
-            self._classes.editable = True  # the classes are what she corrects
+            self._classes.editable = True  # the user corrects the classes
             self._viewer.layers.selection.active = self._classes
             return
         self._classes.visible = False
@@ -154,6 +154,6 @@ class ResultLayers:
         )
         # A fresh layer without history: nothing is lost by taking its tools away.
         self._classes.editable = False
-        # A run does not take the user's layer from under her hands.
+        # A run does not take the active layer from the user.
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active

@@ -1,4 +1,4 @@
-"""The Segment section: which image, which model, go; progress, cancel, result, adjustment."""
+"""Segment section of the dock: image, model, button, progress, result, adjustment."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class SegmentSection(Wired, QWidget):
         self.button.setStyleSheet("font-size: 15pt; font-weight: bold;")
         key = preferences().segment_key
         self.button.setToolTip(
-            "Find the cells in the image, with the model" + (f" ({key})" if key else "")
+            "Find the cells in the image with the model" + (f" ({key})" if key else "")
         )
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
-        self.cancel_button.setToolTip("Stop the run and keep what is done")
+        self.cancel_button.setToolTip("Stop the run and keep the tiles that are done.")
         self.progress = QProgressBar()
         self.progress.setRange(0, STEPS)
         self.message = QLabel("")

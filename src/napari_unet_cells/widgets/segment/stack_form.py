@@ -22,19 +22,19 @@ class StackForm(QWidget):
         self._axes: tuple[StackAxis, ...] = ()
         self.channel_box = QComboBox()
         self.channel_box.setToolTip(
-            "Which axis holds channels. It is split into one layer a channel, so that labels "
-            "lie on the image; the choice is remembered."
+            "The axis that holds channels. It is split into one layer a channel, so that labels "
+            "lie on the image. Remembered for images with as many axes."
         )
         self.channel_spin = QSpinBox()
         self.channel_spin.setStyleSheet("min-width: 20px;")  # napari's own is 90
         self.channel_spin.setFixedWidth(69)
-        self.channel_spin.setToolTip("The channel to segment, counted from 0")
+        self.channel_spin.setToolTip("The channel to segment, counted from 0.")
         self.planes_box = QComboBox()
         self.planes_box.setObjectName("planes_box")
-        self.planes_box.setToolTip("Segment the plane that is shown, or every plane")
+        self.planes_box.setToolTip("Segment the plane that is shown, or every plane.")
         self.link_box = QComboBox()
         self.link_box.setToolTip(
-            "Give cells that overlap from plane to plane the same id, along this axis"
+            "Give cells that overlap from plane to plane the same id along this axis."
         )
         for box in (self.channel_box, self.planes_box, self.link_box):
             # By its longest entry the form would be wider than a narrow dock.
@@ -46,7 +46,7 @@ class StackForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Channels", channel)
         form.addRow("Planes", self.planes_box)
-        form.addRow("Link ids", self.link_box)
+        form.addRow("Link planes", self.link_box)
         self.channel_box.currentIndexChanged.connect(self._fill_planes)
         self.planes_box.currentIndexChanged.connect(self._show_link)
         self.show_layer(None)

@@ -121,7 +121,7 @@ class SegmentValues:
         if not self.model:
             return "No model is installed. Install the package again."
         if self.diameter < 0:
-            return f"No cell is {self.diameter} pixels wide. Type 0 to have it estimated."
+            return f"The cell diameter is 0 pixels (automatic) or more, not {self.diameter}."
         try:
             planes_for(self.image, None)
         except UserError as error:
