@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QWidget
 from napari_unet_cells.widgets.wiring import Wired
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 
@@ -27,13 +28,13 @@ class LayerBox(Wired, QComboBox):
     def __init__(
         self,
         viewer: Viewer,
-        accepts: Callable[[Iterable[Any]], list[Any]],
-        choose: Callable[[Any, Iterable[Any], Any], Any],
+        accepts: Callable[[Iterable[Layer]], list[Layer]],
+        choose: Callable[[Layer | None, Iterable[Layer], Layer | None], Layer | None],
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._accepts, self._choose = viewer, accepts, choose
-        self._layers: list[Any] = []
+        self._layers: list[Layer] = []
         self._of_layers = self.wiring.part()
         events = viewer.layers.events
         self.wiring.connect(self._refill, events.inserted, events.removed, events.reordered)
@@ -70,7 +71,7 @@ class LayerBox(Wired, QComboBox):
         if self.isEnabled() and self._viewer.layers.selection.active is not None:
             self._select(self.layer)
 
-    def _select(self, current: Any) -> None:
+    def _select(self, current: Layer | None) -> None:
         active = self._viewer.layers.selection.active if self.isEnabled() else None
         chosen = self._choose(active, self._viewer.layers, current)
         if chosen in self._layers:

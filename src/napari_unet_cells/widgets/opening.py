@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.reader import open_result, prefer_reader
@@ -17,12 +18,13 @@ from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.preferences import PLUGIN
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _FILTER = "Results (*_cells.tif *_cells.tiff *_classes.tif *_classes.tiff);;TIFF (*.tif *.tiff)"
 
 
-def ask_and_open(viewer: Viewer, parent: QWidget | None = None) -> list[Any]:
+def ask_and_open(viewer: Viewer, parent: QWidget | None = None) -> list[Layer]:
     """Ask for label images and open them in their place.
 
     Files of any name can be chosen: who chooses them here says that they are labels. What
@@ -43,7 +45,7 @@ def ask_and_open(viewer: Viewer, parent: QWidget | None = None) -> list[Any]:
     return [layer for name in names for layer in open_files(viewer, name)]
 
 
-def open_files(viewer: Viewer, *paths: str | Path) -> list[Any]:
+def open_files(viewer: Viewer, *paths: str | Path) -> list[Layer]:
     """Open label images in their place; what cannot be opened is said in a sentence."""
     layers = []
     for path in paths:
@@ -65,7 +67,7 @@ def _folder(viewer: Viewer) -> str:
     return str(paths[-1].parent) if paths else ""
 
 
-def save_labels(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def save_labels(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> list[str]:
     """Write a labels layer for napari's File > Save; see `writer.write_layer`.
 
     napari says nowhere which files were written, so a name that was not typed is told.

@@ -15,7 +15,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
 
 #: Events of a labels layer after which its pixels may be others. None says reliably which:
 #: some come before the change, undo and redo only set the data.
@@ -28,7 +31,7 @@ SCALE_EVENTS = ("scale", "affine", "units")
 PLACE_EVENTS = (*SCALE_EVENTS, "translate", "rotate", "shear")
 
 
-def emitters(layer: Any, names: Iterable[str]) -> list[Any]:
+def emitters(layer: Layer, names: Iterable[str]) -> list[Any]:
     """Give the emitters of a layer that have these names; other versions of napari lack some."""
     return [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
 

@@ -43,6 +43,7 @@ from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, Wiring, emitte
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Seconds from one save to the next.
@@ -62,7 +63,7 @@ RARELY, LATEST = 20, 60
 class _Watched:
     """One labels layer that is corrected, and what of it may differ from the last save."""
 
-    def __init__(self, viewer: Viewer, layer: Any, review: Review, session: Session) -> None:
+    def __init__(self, viewer: Viewer, layer: Labels, review: Review, session: Session) -> None:
         self._viewer = viewer
         self.layer, self.review, self.session = layer, review, session
         self.description: dict[str, Any] = {}
@@ -145,7 +146,7 @@ class _Watched:
         self.looking, self.looking_anywhere, self.pending = set(), False, False
 
 
-def _review_of(layer: Any) -> Review | None:
+def _review_of(layer: Labels) -> Review | None:
     """Review of a labels layer whose corrections can be saved."""
     review = layer.metadata.get(REVIEW)
     if not isinstance(review, Review) or not isinstance(layer.data, np.ndarray):

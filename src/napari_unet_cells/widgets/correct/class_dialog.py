@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtGui import QColor
@@ -30,6 +30,7 @@ from napari_unet_cells.layers.reader import CLASS_COLORS
 from napari_unet_cells.settings import recall, remember
 
 if TYPE_CHECKING:
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
 #: Key of `settings`.
@@ -113,8 +114,8 @@ class ClassesDialog(QDialog):
 
 
 def add_strokes_layer(
-    viewer: Viewer, image: Any, classes: list[OwnClass], shown: tuple[int, ...] | None
-) -> Any:
+    viewer: Viewer, image: Image | None, classes: list[OwnClass], shown: tuple[int, ...] | None
+) -> Labels | None:
     """Add a layer to paint classes in, ready for the first stroke; None where it cannot be.
 
     Parameters

@@ -47,6 +47,7 @@ from napari_unet_cells.widgets.segment.channels import split_channels
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Image, Labels, Layer
     from napari.viewer import Viewer
 
 
@@ -185,7 +186,7 @@ def _read(folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     yield restore(folder)
 
 
-def add_restored(viewer: Viewer, restored: Restored) -> Any:
+def add_restored(viewer: Viewer, restored: Restored) -> Labels:
     """Add restored labels to a viewer, and their image where it is not open.
 
     Parameters
@@ -223,7 +224,7 @@ def _class_colormap(ours: Mapping[str, Any], highest: int) -> Any:
     return DirectLabelColormap(color_dict=class_colors(max(n_named, highest + 1)))
 
 
-def _image_of(viewer: Viewer, described: Mapping[str, Any] | None) -> tuple[Any, str]:
+def _image_of(viewer: Viewer, described: Mapping[str, Any] | None) -> tuple[Image | None, str]:
     """Give the open image of restored labels, else open its file; and a sentence if neither."""
     if described is None:
         return None, ""
@@ -251,7 +252,7 @@ def _image_of(viewer: Viewer, described: Mapping[str, Any] | None) -> tuple[Any,
     )
 
 
-def _is_image(layer: Any, described: Mapping[str, Any]) -> bool:
+def _is_image(layer: Image, described: Mapping[str, Any]) -> bool:
     told = described.get("told") or {}
     same_file = file_of(layer)
     return (
@@ -262,7 +263,7 @@ def _is_image(layer: Any, described: Mapping[str, Any]) -> bool:
     )
 
 
-def _open(viewer: Viewer, path: Path, described: Mapping[str, Any]) -> Any:
+def _open(viewer: Viewer, path: Path, described: Mapping[str, Any]) -> Image | None:
     """Open an image in the place it had, its channels split if they were."""
     plugin = described.get("reader") or "napari"
     opened = [layer for layer in viewer.open(str(path), plugin=plugin) if _is_plain_image(layer)]
@@ -279,11 +280,11 @@ def _open(viewer: Viewer, path: Path, described: Mapping[str, Any]) -> Any:
 
 def _open_channel(
     viewer: Viewer,
-    opened: list[Any],
+    opened: list[Image],
     described: Mapping[str, Any],
     channel: int,
     told: Mapping[str, Any],
-) -> Any:
+) -> Image | None:
     for layer in opened:
         axis = _channel_axis(layer, described["shape"], Path(described["path"]))
         if axis is None:
@@ -296,7 +297,7 @@ def _open_channel(
     return None
 
 
-def _channel_axis(layer: Any, shape: list[int], path: Path) -> int | None:
+def _channel_axis(layer: Image, shape: list[int], path: Path) -> int | None:
     """Axis without which a layer has a shape; of several that which the file names."""
     whole = list(pixels_of(layer).shape)
     axes = [a for a in range(len(whole) - 2) if whole[:a] + whole[a + 1 :] == shape]
@@ -305,11 +306,11 @@ def _channel_axis(layer: Any, shape: list[int], path: Path) -> int | None:
     return next(iter(named or axes), None)
 
 
-def _is_plain_image(layer: Any) -> bool:
+def _is_plain_image(layer: Layer) -> bool:
     return layer in image_layers([layer])
 
 
-def _put(image: Any, described: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _put(image: Image, described: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     """Put an image where it lay, and let it know what the user had told of it."""
     for name, value in (described.get("place") or {}).items():
         setattr(image, name, value)

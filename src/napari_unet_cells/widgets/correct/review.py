@@ -33,6 +33,7 @@ from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, PLACE_EVENTS, Wired, 
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Of the canvas, what the region at hand fills.
@@ -200,7 +201,7 @@ class ReviewForm(Wired, QWidget):
         self._adopt()
         self._later()
 
-    def _listen_to(self, layer: Any) -> None:
+    def _listen_to(self, layer: Labels | None) -> None:
         self._of_layer.release()
         self._layer, self._sliced = layer, self._hidden_point()
         if layer is None:
@@ -470,9 +471,11 @@ class ReviewForm(Wired, QWidget):
             self._later()
 
 
-def _review_of(layer: Any) -> Review | None:
+def _review_of(layer: Labels | None) -> Review | None:
     """Review of a labels layer; None where it has none, or one of an array of another shape."""
-    review = None if layer is None else layer.metadata.get(REVIEW)
+    if layer is None:
+        return None
+    review = layer.metadata.get(REVIEW)
     if isinstance(review, Review) and not review_problem(layer) and review.fits(layer.data):
         return review
     return None

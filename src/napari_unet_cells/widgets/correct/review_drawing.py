@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Vectors
+from napari.layers import Image, Labels, Layer, Vectors
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QMainWindow
 
@@ -51,7 +51,9 @@ class Drawing:
         self.stale = False
         self._window: weakref.ref[QMainWindow] | None = None
 
-    def draw(self, labels: Any, review: Review | None, place: Place | None, heat: bool) -> None:
+    def draw(
+        self, labels: Labels | None, review: Review | None, place: Place | None, heat: bool
+    ) -> None:
         """Show the lines where a current place is given, and the heat map.
 
         Parameters
@@ -78,7 +80,7 @@ class Drawing:
         elif self._heat is None:
             self._draw_heat(labels, review)
 
-    def _draw_lines(self, labels: Any, review: Review, place: Place) -> None:
+    def _draw_lines(self, labels: Labels, review: Review, place: Place) -> None:
         matrix = world_matrix(labels)[:-1, :-1]
         size = np.linalg.norm(matrix[:, -2:], axis=0).mean() * camera_of(self._viewer).zoom
         width = LINE / max(float(size), 1e-9)
@@ -89,7 +91,7 @@ class Drawing:
         else:
             self._lines.draw(place, width)
 
-    def _draw_heat(self, labels: Any, review: Review) -> None:
+    def _draw_heat(self, labels: Labels, review: Review) -> None:
         seen = review.uncertainty
         assert seen is not None
         shape = (seen.shape[-2], seen.shape[-1])
@@ -124,14 +126,14 @@ class Drawing:
         if there:
             self.draw(None, None, None, False)
 
-    def lost_lines(self, layer: Any) -> bool:
+    def lost_lines(self, layer: Layer) -> bool:
         """Whether a layer that was removed holds the lines; they are forgotten then."""
         lost = self._lines is not None and layer is self._lines.layer
         if lost:
             self._lines = None
         return lost
 
-    def lost_heat(self, layer: Any) -> bool:
+    def lost_heat(self, layer: Layer) -> bool:
         """Whether a layer that was removed is the heat map; it is forgotten then."""
         lost = self._heat is not None and layer is self._heat
         if lost:
@@ -148,7 +150,7 @@ class Drawing:
         if heat is not None:
             self._remove(heat)
 
-    def _remove(self, layer: Any) -> None:
+    def _remove(self, layer: Layer) -> None:
         with self._active_kept():
             self._viewer.layers.remove(layer)
 
@@ -169,7 +171,7 @@ class _Lines:
     change a colour; vectors take 0.15 s and 5 ms.
     """
 
-    def __init__(self, labels: Any, review: Review, place: Place, width: float) -> None:
+    def __init__(self, labels: Labels, review: Review, place: Place, width: float) -> None:
         self._review = review
         sides = [(r.top, r.bottom, r.left, r.right) for r in review.grid]
         self._sides = np.array(sides, float) - 0.5  # to the outer edges of the pixels

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
@@ -93,13 +93,13 @@ class _Plane:
         The axes that are displayed, from top to bottom and from left to right.
     """
 
-    layer: Any
+    layer: Labels
     index: tuple[int | None, ...]
     rows: int
     columns: int
 
     @classmethod
-    def under(cls, viewer: Viewer, layer: Any, position: Any) -> _Plane | None:
+    def under(cls, viewer: Viewer, layer: Labels, position: Any) -> _Plane | None:
         """Find the plane of a place in the world; None where the layer has none there."""
         before = viewer.dims.ndim - layer.ndim
         rows, columns = (axis - before for axis in viewer.dims.displayed)
@@ -141,7 +141,7 @@ class _FreeId:
     layer : napari labels layer
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Labels) -> None:
         self._layer = layer
         self._highest: int | None = None
 
@@ -308,7 +308,7 @@ class ToolsForm(Wired, QWidget):
             self._put_away()
         self._show_tool()
 
-    def _follow(self, layer: Any) -> None:
+    def _follow(self, layer: Layer | None) -> None:
         self._end_stroke()
         self._held.release()
         self._followed.release()
@@ -388,7 +388,7 @@ class ToolsForm(Wired, QWidget):
         self._end_stroke()
         self._held.release()
 
-    def _escape(self, layer: Any = None) -> None:
+    def _escape(self, layer: Labels | None = None) -> None:
         """Give up the stroke, else the cell that others would be merged into, else the tool."""
         if self._drawing is not None:
             self._end_stroke()
@@ -398,7 +398,7 @@ class ToolsForm(Wired, QWidget):
         else:
             self.choose("")
 
-    def _space(self, layer: Any) -> Generator[None, None, None]:
+    def _space(self, layer: Labels) -> Generator[None, None, None]:
         """Move the image as long as the key is held down."""
         layer.mouse_pan = True
         yield
@@ -407,7 +407,7 @@ class ToolsForm(Wired, QWidget):
 
     # ----------------------------------------------------------------------------- the mouse
 
-    def _drag(self, layer: Any, event: Any) -> Generator[None, None, None]:
+    def _drag(self, layer: Labels, event: Any) -> Generator[None, None, None]:
         """Collect a stroke; napari calls this at every press of the mouse in the layer."""
         draws = TOOLS[self._tool].line is not None
         if event.button != 1 or event.modifiers or (draws and layer.mouse_pan):
@@ -550,7 +550,7 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def _copy_of(layer: Any, data: NDArray[Any]) -> Any:
+def _copy_of(layer: Labels, data: NDArray[Any]) -> Labels:
     """Make a labels layer like another one, of other pixels."""
     _, state, _ = layer.as_layer_data_tuple()
     state["metadata"] = layer.metadata
@@ -561,7 +561,7 @@ def _copy_of(layer: Any, data: NDArray[Any]) -> Any:
     return copy
 
 
-def _give_back(layer: Any, keys: dict[str, Any]) -> None:
+def _give_back(layer: Labels, keys: dict[str, Any]) -> None:
     """Give a layer its keys and its cursor back."""
     for key, before in keys.items():
         layer.bind_key(key, before, overwrite=True)

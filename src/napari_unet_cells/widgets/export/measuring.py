@@ -26,6 +26,7 @@ from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, SCALE_EVENTS, Wired, 
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Milliseconds without an edit before the edited cells are measured.
@@ -122,7 +123,7 @@ class Measuring(Wired, QObject):
     failed = Signal(str)
     deleted = Signal()
 
-    def __init__(self, viewer: Viewer, layer: Any, parent: QObject | None = None) -> None:
+    def __init__(self, viewer: Viewer, layer: Labels, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer, self._layer = viewer, layer
         self._last: _Measurement | None = None

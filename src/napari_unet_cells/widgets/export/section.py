@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
@@ -55,6 +55,7 @@ from napari_unet_cells.widgets.opening import ask_and_open
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Of the buttons.
@@ -204,7 +205,7 @@ class ExportSection(QWidget):
         if approved is not None and values.folder is not None:
             self._add(approved, values.folder)
 
-    def _approved(self, layer: Any) -> Approved | None:
+    def _approved(self, layer: Labels) -> Approved | None:
         """Take the approved regions; where there are none, it is said."""
         try:
             return approved_of(layer, self._viewer.layers)

@@ -37,6 +37,7 @@ from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 
@@ -48,7 +49,7 @@ SMALLEST, LARGEST = 0.05, 0.8
 _open_tables: weakref.WeakValueDictionary[str, TableView] = weakref.WeakValueDictionary()
 
 
-def open_table(viewer: Viewer, layer: Any) -> TableView:
+def open_table(viewer: Viewer, layer: Labels) -> TableView:
     """Open the table of a labels layer at the bottom of the window, or bring it up again.
 
     Parameters
@@ -188,7 +189,7 @@ class TableView(Wired, QWidget):
     layer : napari labels layer
     """
 
-    def __init__(self, viewer: Viewer, layer: Any) -> None:
+    def __init__(self, viewer: Viewer, layer: Labels) -> None:
         super().__init__()
         self.setObjectName("cells_table")
         self._viewer, self.layer = viewer, layer
@@ -411,7 +412,7 @@ class TableView(Wired, QWidget):
         if not self._following:
             self._select_label(int(self.layer.selected_label))
 
-    def _pressed(self, layer: Any, event: Any) -> Generator[None, None, None]:
+    def _pressed(self, layer: Labels, event: Any) -> Generator[None, None, None]:
         """Select the row of the cell that is clicked while nothing is painted."""
         if str(layer.mode) != "pan_zoom" or event.button != 1:
             return

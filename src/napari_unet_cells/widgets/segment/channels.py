@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.transforms import place_without
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 #: Colormaps of the channels, from the first; a single channel is gray.
 COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
 
 
-def split_channels(viewer: Viewer, layer: Any, axis: int, chosen: int) -> Any:
+def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Image:
     """Replace a layer by one for each channel, in its place.
 
     Parameters
@@ -59,16 +61,17 @@ def split_channels(viewer: Viewer, layer: Any, axis: int, chosen: int) -> Any:
     return made[chosen]
 
 
-def _sliceable(level: Any) -> Any:
+def _sliceable(level: ImageArray) -> ImageArray:
     """Give a zarr array as dask does, since slicing it would read all of it."""
     if type(level).__module__.startswith("zarr"):
         import dask.array
 
-        return dask.array.from_zarr(level)  # type: ignore[no-untyped-call]
+        lazy: ImageArray = dask.array.from_zarr(level)  # type: ignore[no-untyped-call]
+        return lazy
     return level
 
 
-def chosen_plane(viewer: Viewer, layer: Any, all_planes: bool) -> tuple[int, ...] | None:
+def chosen_plane(viewer: Viewer, layer: Image, all_planes: bool) -> tuple[int, ...] | None:
     """Index of the plane to segment, see `layers.image_planes.planes_for`.
 
     Returns

@@ -41,6 +41,7 @@ from napari_unet_cells.widgets.segment.results import ResultLayers, preload
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
 if TYPE_CHECKING:
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
     from napari_unet_cells.widgets.worker import Job
@@ -186,7 +187,7 @@ class SegmentController:
         self._runners.run.start(job)
         return True
 
-    def _split(self, values: SegmentValues) -> Any:
+    def _split(self, values: SegmentValues) -> Image:
         """Split the channels where the user chose one, and give its layer; else the image."""
         axis = values.stack.channel_axis
         if axis is None:
@@ -196,7 +197,7 @@ class SegmentController:
         self._view.show_stack(values.stack)
         return layer
 
-    def _job(self, values: SegmentValues, layer: Any) -> Job:
+    def _job(self, values: SegmentValues, layer: Image) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
         shown = chosen_plane(self._viewer, layer, stack.all_planes)
@@ -311,7 +312,7 @@ class SegmentController:
         if event.corrected:
             self._view.inform("The cells you have corrected were kept in their own layer, hidden.")
 
-    def layer_removed(self, layer: Any) -> None:
+    def layer_removed(self, layer: Layer) -> None:
         """Forget what was said of a result whose last layer is gone."""
         results = self.results
         if results is not None and not self._runners.run.running and results.ended_with(layer):

@@ -24,6 +24,7 @@ from napari_unet_cells.widgets.segment.values import PixelSizeValues
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 
@@ -67,7 +68,7 @@ class ImageForm(QWidget):
         self._show_image()
 
     @property
-    def layer(self) -> Any:
+    def layer(self) -> Image | None:
         """The chosen layer, or None."""
         return self.image_box.layer
 
@@ -112,12 +113,12 @@ class ImageForm(QWidget):
 class _Looked:
     """What the file of an image says."""
 
-    image: Any
+    image: Image
     size: PixelSize
     axes: str
 
 
 def _look(
-    image: Any, size: Callable[[], PixelSize], path: Path | None, stop: threading.Event
+    image: Image, size: Callable[[], PixelSize], path: Path | None, stop: threading.Event
 ) -> Generator[_Looked, None, None]:
     yield _Looked(image, size(), "" if path is None else axes_of(path))

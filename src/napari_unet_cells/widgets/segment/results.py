@@ -27,6 +27,7 @@ from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.run import Adjusted, Finished
 
 if TYPE_CHECKING:
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
 
@@ -51,7 +52,7 @@ class ResultLayers:
         Index of the plane that is segmented along the axes before (y, x); None for all.
     """
 
-    def __init__(self, viewer: Viewer, image: Any, shown: Sequence[int] | None = ()) -> None:
+    def __init__(self, viewer: Viewer, image: Image, shown: Sequence[int] | None = ()) -> None:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
         self._place = place_of(image, shown)
@@ -90,7 +91,7 @@ class ResultLayers:
         """Whether the cells are still there to be changed."""
         return self.cells is not None and self.cells in self._viewer.layers
 
-    def ended_with(self, layer: Any) -> bool:
+    def ended_with(self, layer: Layer) -> bool:
         """Whether a layer that was removed was the last of those that were made here."""
         made = [one for one in (self._classes, self.cells) if one is not None]
         return layer in made and not any(one in self._viewer.layers for one in made)

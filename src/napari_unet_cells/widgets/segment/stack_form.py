@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
 
 from napari_unet_cells.layers.image_planes import StackAxis, stack_axes
+from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment.values import StackValues, channel_memory
 
@@ -51,7 +50,7 @@ class StackForm(QWidget):
         self.planes_box.currentIndexChanged.connect(self._show_link)
         self.show_layer(None)
 
-    def show_layer(self, layer: Any) -> None:
+    def show_layer(self, layer: ImageLayer | None) -> None:
         """Offer the axes of a layer, and what was chosen for the last one of as many axes."""
         self._axes = () if layer is None else stack_axes(layer)
         self.setVisible(bool(self._axes))

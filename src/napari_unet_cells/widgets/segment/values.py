@@ -12,6 +12,7 @@ from typing import Any
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import StackAxis, planes_for
+from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.segmentation.pipeline import Settings
 
 
@@ -96,7 +97,7 @@ class SegmentValues:
         Test-time augmentation.
     """
 
-    image: Any = None
+    image: ImageLayer | None = None
     stack: StackValues = StackValues()
     model: str = ""
     diameter: int = 0
