@@ -461,6 +461,7 @@ def test_any_number_of_channels_is_trained(tmp_path: Path, channels: int) -> Non
 def test_every_architecture_learns(planes: list[Any], tmp_path: Path, name: str) -> None:
     build = dict(ARCHITECTURES[name].options)
     trained = trainer(planes, tmp_path, architecture=name, build=build, batch=1)
+    trained.model.run_eagerly = True  # tracing a graph for one step takes most of the time
     before = trained.model.get_weights()
     (event,) = steps(trained, 1)
     assert np.isfinite(event.loss)
