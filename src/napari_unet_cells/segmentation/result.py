@@ -70,10 +70,6 @@ class Fragments:
         return cells
 
 
-#: Name in version 0.1.0.
-Adjustable = Fragments
-
-
 @dataclass(frozen=True)
 class Result:
     """Result of one run.

@@ -42,7 +42,7 @@ from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pr
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
 from napari_unet_cells.segmentation.cell_diameter import zoom_for
-from napari_unet_cells.segmentation.result import Adjustable
+from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import models_folder
 from napari_unet_cells.training.calibrate import fit_instances
 from napari_unet_cells.training.crops import (
@@ -385,7 +385,7 @@ class _Retraining:
         for example in self.measured:
             shape = (example.truth.shape[0], example.truth.shape[1])
             probabilities = self._predict(example).probabilities
-            plane = Adjustable.of(probabilities, card.instances, shape, self.zoom)
+            plane = Fragments.of(probabilities, card.instances, shape, self.zoom)
             yield compare(
                 example.truth[example.inside], plane.cells(card.instances)[example.inside]
             )

@@ -32,7 +32,7 @@ from napari_unet_cells.segmentation.messages import (
     describe_result,
 )
 from napari_unet_cells.segmentation.pipeline import Progress, Separating, Started
-from napari_unet_cells.segmentation.result import Adjustable
+from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.segmentation.run import Adjusted, Finished, adjust, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
@@ -130,7 +130,7 @@ class SegmentController:
         self._model = ""
         self._warm = False
         self._link: int | None = None
-        self._adjustable: tuple[Adjustable, ...] = ()
+        self._fragments: tuple[Fragments, ...] = ()
         self._before: NDArray[Any] | None = None
         self._started = 0.0
         self._remark = ""
@@ -181,7 +181,7 @@ class SegmentController:
         usable = compare and results is not None and results.adjustable
         self._before = results.cells.data if usable and results is not None else None
         job = self._job(values, self._split(values))
-        self._adjustable, self._remark = (), ""
+        self._fragments, self._remark = (), ""
         self._view.show_progress(0.0, "")
         self._view.say("" if self._warm else "The network is warming up; the run starts by itself.")
         self._runners.run.start(job)
@@ -247,10 +247,10 @@ class SegmentController:
     def _finish(self, event: Finished, results: ResultLayers) -> None:
         results.finish(event)
         self._view.say(f"{describe_result(event.result)}\n{self._remark}".strip())
-        self._adjustable = event.result.adjustable
+        self._fragments = event.result.fragments
         options = event.result.options
         if options is not None:
-            self._view.offer_adjustment(options, self._adjustable[0].zoom, event.median_area)
+            self._view.offer_adjustment(options, self._fragments[0].zoom, event.median_area)
 
     # ------------------------------------------------------------------ how it ends
 
@@ -282,17 +282,17 @@ class SegmentController:
     @property
     def adjustable(self) -> bool:
         """Whether the cells of the last run can be separated anew."""
-        usable = bool(self._adjustable) and self.results is not None and self.results.adjustable
+        usable = bool(self._fragments) and self.results is not None and self.results.adjustable
         return usable and not self._runners.run.running
 
     def adjust(self, options: InstanceOptions) -> None:
         """Separate the cells anew."""
-        if self.results is None or not self.results.adjustable or not self._adjustable:
+        if self.results is None or not self.results.adjustable or not self._fragments:
             return
         job = partial(
             _adjust,
             self.number,
-            self._adjustable,
+            self._fragments,
             options,
             self._link,
             self.results.cells.data,
@@ -331,14 +331,14 @@ def _warm_up(engine: Engine, name: str, stop: threading.Event) -> Generator[obje
 
 def _adjust(
     number: int,
-    adjustable: tuple[Adjustable, ...],
+    fragments: tuple[Fragments, ...],
     options: InstanceOptions,
     link: int | None,
     shown: NDArray[Any],
     shown_digest: int,
     stop: threading.Event,
 ) -> Generator[object, None, None]:
-    yield Answer(number, adjust(adjustable, options, link, shown, shown_digest))
+    yield Answer(number, adjust(fragments, options, link, shown, shown_digest))
 
 
 def _compared(
