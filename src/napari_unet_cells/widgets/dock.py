@@ -20,6 +20,7 @@ from napari_unet_cells.widgets.retrain.section import RetrainSection
 from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment.channels import chosen_plane
 from napari_unet_cells.widgets.segment.section import SegmentSection
+from napari_unet_cells.widgets.wheel import WheelGuard
 from napari_unet_cells.widgets.wiring import Wired
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class UNetCellsDock(Wired, QWidget):
         # With every section unfolded the column is higher than a laptop's screen.
         scroll = _ColumnArea()
         scroll.setWidget(column)
+        WheelGuard(column)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
