@@ -388,7 +388,7 @@ def test_bad_ones_among_several_are_named_and_the_rest_is_done(
     ("pixels", "said"),
     [
         (np.full((40, 40), 7, np.uint16), "constant: every value is 7"),
-        (np.full((40, 40), np.nan, np.float32), "not finite numbers"),
+        (np.full((40, 40), np.nan, np.float32), "all are NaN"),
         (np.stack([np.arange(1600).reshape(40, 40)] * 5).astype(np.uint16), "stack"),
     ],
 )

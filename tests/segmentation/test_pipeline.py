@@ -82,15 +82,28 @@ def result_of(image: Any, network: FunctionNetwork = NETWORK, **more: Any) -> Re
         (np.zeros((5, 5), bool), "image is constant: every value is 0"),
         (
             np.array([[1.0, np.nan], [np.inf, 2]]),
-            "2 of the image's 4 values are not finite.*nan_to",
+            "1 of the image's 4 values are infinite.*nan_to",
         ),
-        (np.full((5, 5), np.nan), "25 of the image's 25 values are not finite"),
+        (np.full((5, 5), np.nan), "all are NaN"),
         ([], r"shape \(0,\), and a plane has height"),
     ],
 )
 def test_what_cannot_be_segmented_is_a_sentence(image: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         events_of(image)
+
+
+def test_nan_around_an_image_is_background() -> None:
+    """As where tiles were stitched and did not cover the whole canvas."""
+    image = squares(np.float32)
+    alone = result_of(image)
+    for shape in ((), (3,)):
+        canvas = np.full((image.shape[0] + 20, image.shape[1] + 30, *shape), np.nan, np.float32)
+        canvas[:-20, :-30] = image[(..., *[None] * len(shape))]
+        result = result_of(canvas)
+        assert result.n_cells == alone.n_cells > 0
+        assert not result.cells[-20:].any()
+        assert not result.cells[:, -30:].any()
 
 
 def test_the_alpha_channel_is_dropped_whatever_it_holds() -> None:

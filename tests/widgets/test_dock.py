@@ -184,9 +184,9 @@ def test_selecting_or_deleting_layers_during_the_run_does_no_harm(qtbot, viewer,
         (lambda viewer: viewer.add_labels(np.ones((4, 4), int)), "There is no image"),
         (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "constant"),
         (lambda viewer: viewer.add_image(np.full((20, 20), 5.0)), "constant"),
-        (lambda viewer: viewer.add_image(np.array([[0.0, np.nan], [1, 2]])), "not finite"),
+        (lambda viewer: viewer.add_image(np.array([[0.0, np.inf], [1, 2]])), "infinite"),
     ],
-    ids=["nothing", "labels", "stack", "constant", "nan"],
+    ids=["nothing", "labels", "stack", "constant", "infinite"],
 )
 def test_what_cannot_be_segmented_is_said_in_a_sentence(qtbot, viewer, dock, add, sentence):
     add(viewer)

@@ -212,20 +212,27 @@ def _guessed(data: ImageArray) -> Planes:
 def check_pixels(plane: Plane) -> None:
     """Refuse a plane in memory that holds no image.
 
+    NaN is let through: where tiles were stitched it marks what no tile covered, and
+    `normalize` makes it background.
+
     Raises
     ------
     UserError
-        Where a value is not finite, or all are the same.
+        Where a value is infinite, none is a number, or all are the same.
     """
     pixels = plane[:, :]
+    n = pixels.size
     if pixels.dtype.kind == "f":
-        bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
-        if bad:
+        infinite = int(np.count_nonzero(np.isinf(pixels)))
+        if infinite:
             raise UserError(
-                f"{bad} of the image's {pixels.size} values are not finite numbers (NaN or "
-                "inf). Replace them first, for example with numpy.nan_to_num."
+                f"{infinite} of the image's {n} values are infinite. Replace them first, for "
+                "example with numpy.nan_to_num."
             )
-    if pixels.shape[0] * pixels.shape[1] > 1 and pixels.min() == pixels.max():
+        pixels = pixels[~np.isnan(pixels)]
+        if not pixels.size:
+            raise UserError("No value of the image is a number, all are NaN. Is it the right one?")
+    if n > max(1, plane.channels) and pixels.min() == pixels.max():
         raise UserError(
             f"The image is constant: every value is {pixels.flat[0]}. Is it the right channel?"
         )

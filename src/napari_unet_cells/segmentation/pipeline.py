@@ -141,7 +141,7 @@ def segment_planes(
     Raises
     ------
     UserError
-        Where the image is constant or holds values that are not finite.
+        Where the image is constant or holds infinite values.
     """
     started = time.perf_counter()
     run = _Run(planes, network, card, settings or Settings(), dict(source or {}), uncertainty)

@@ -63,7 +63,7 @@ class Segmenter:
         ------
         UserError
             Where the image and the model do not fit, the model cannot be opened, or the image is
-            constant or holds values that are not finite.
+            constant or holds infinite values.
         """
         check_channels(planes, self.card)
         network = self.open(self.card)
