@@ -18,7 +18,7 @@ from accuracy import PAGE, groups_of, measure, replace_section
 from leave_kind_out import CROPS, STEPS, trained
 
 from napari_unet_cells.core.metrics import summarize
-from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build
 from napari_unet_cells.models.runtimes.torch import TorchSteps, import_torch
@@ -142,7 +142,9 @@ def register() -> None:
     BACKENDS["torch with dice"] = Backend(_dice_steps, BACKENDS["torch"].forward)
 
 
-def row_of(variant: Variant, path: Path, items: Sequence[Item], options: TrainOptions) -> str:
+def row_of(
+    variant: Variant, path: Path, items: Sequence[AnnotatedImage], options: TrainOptions
+) -> str:
     """Markdown: train a variant and measure it."""
     card = trained([i for i in items if i.split == "train"], path, variant.change(options))
     groups = groups_of(list(measure([i for i in items if i.split == "val"], card)))
@@ -170,7 +172,7 @@ def main() -> None:
     if options.page and "<!-- ablations: start -->" not in PAGE.read_text(encoding="utf-8"):
         raise UserError(f"{PAGE} has no section ablations.")
     register()
-    items = read_items(options.data)
+    items = read_annotated_images(options.data)
     options.work.mkdir(parents=True, exist_ok=True)
     training = TrainOptions(init=options.init, steps=options.steps, augment=CROPS, backend="torch")
     sets = sorted({item.folder for item in items if item.split == "val"})

@@ -33,7 +33,7 @@ from napari_unet_cells.core.metrics import (
 )
 from napari_unet_cells.core.normalize import normalize, percentile_limits
 from napari_unet_cells.core.outlines import outlines
-from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard, read_card
@@ -72,7 +72,7 @@ class Measured:
     `problem` says why nothing was predicted, else it is empty.
     """
 
-    item: Item
+    item: AnnotatedImage
     image: NDArray[Any]
     truth: NDArray[np.int32]
     cells: NDArray[Any]
@@ -96,7 +96,7 @@ def cards_of(names: Sequence[str] | None) -> list[ModelCard]:
 
 
 def measure(
-    items: Sequence[Item],
+    items: Sequence[AnnotatedImage],
     card: ModelCard,
     change: Callable[[NDArray[Any]], NDArray[Any]] = lambda image: image,
 ) -> Iterator[Measured]:
@@ -421,7 +421,7 @@ def main() -> None:
     if not options.data:
         print("Name annotated folders to measure on: benchmarks/accuracy.py FOLDER ...")
         return
-    items = read_items(options.data, "val")
+    items = read_annotated_images(options.data, "val")
     kept = still_true(options.json) if options.models else {}
     for card in cards_of(options.models):
         measured = list(measure(items, card))

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.metrics import summarize
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.datasets.index import write_index
-from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard, read_card
 from napari_unet_cells.training.backends import BACKENDS
@@ -39,14 +39,14 @@ STEPS = 1000
 CROPS = AugmentOptions(diameters=(8.0, 90.0), window=(18.0, 36.0), mild=0.5)
 
 
-def kinds_of(items: Sequence[Item]) -> list[str]:
+def kinds_of(items: Sequence[AnnotatedImage]) -> list[str]:
     """Kinds of image that are worth leaving out."""
     kinds = [item.modality for item in items if item.split == "train"]
     measured = {item.modality for item in items if item.split == "val"}
     return sorted(kind for kind in measured if kinds.count(kind) >= FEWEST)
 
 
-def write_dataset(folder: Path, items: Sequence[Item]) -> None:
+def write_dataset(folder: Path, items: Sequence[AnnotatedImage]) -> None:
     """Copy images and masks into a data set of their own."""
     records = []
     for item in items:
@@ -58,7 +58,7 @@ def write_dataset(folder: Path, items: Sequence[Item]) -> None:
     write_index(folder, records)
 
 
-def trained(items: Sequence[Item], path: Path, options: TrainOptions) -> ModelCard:
+def trained(items: Sequence[AnnotatedImage], path: Path, options: TrainOptions) -> ModelCard:
     """Train on these images, or take the network that an earlier run made of them."""
     if path.with_suffix(".json").is_file():
         card = read_card(path)
@@ -97,7 +97,7 @@ def main() -> None:
     if not options.data:
         print("Name annotated folders: benchmarks/leave_kind_out.py FOLDER ...")
         return
-    items = read_items(options.data)
+    items = read_annotated_images(options.data)
     if len(kinds_of(items)) < 2:
         raise UserError(f"The folders need two kinds of image, each with {FEWEST} to learn from.")
     if options.page and "<!-- kinds: start -->" not in PAGE.read_text(encoding="utf-8"):

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from napari_unet_cells.core.metrics import summarize
 from napari_unet_cells.core.normalize import normalize, percentile_limits
-from napari_unet_cells.datasets.items import read_items
+from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.errors import UserError
 
 Image = NDArray[np.float32]
@@ -72,7 +72,7 @@ def main() -> None:
     if not options.data:
         print("Name annotated folders: benchmarks/other_light.py FOLDER ...")
         return
-    items = read_items(options.data, "val")
+    items = read_annotated_images(options.data, "val")
     rows = ["| model | images | AP at IoU 0.5 | AP at IoU 0.75 | foreground IoU |"]
     rows.append("|---" * 5 + "|")
     for card in cards_of(options.models):

@@ -31,13 +31,13 @@ from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.regions import Place, RegionGrid, Review
 from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.corrections.dataset_writer import add
-from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.segment import Segmenter
-from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
+from napari_unet_cells.training.evaluate import evaluate, summarize_by_modality
 from napari_unet_cells.training.events import Retrained, RetrainOptions, StepDone
 from napari_unet_cells.training.retrain import TunerCache, retrain
 
@@ -83,7 +83,7 @@ class Annotated:
         )
 
 
-def segmented(items: list[Item], base: str, work: Path) -> Iterator[Annotated]:
+def segmented(items: list[AnnotatedImage], base: str, work: Path) -> Iterator[Annotated]:
     """Segment the images with the base; the results are kept in `work`."""
     card = find_model(base)
     kept = work / "first"
@@ -124,17 +124,21 @@ def dataset_of(images: list[Annotated], places: list[tuple[int, Place]], folder:
     return folder
 
 
-def scores(model: str | Path, items: list[Item]) -> dict[str, float]:
+def scores(model: str | Path, items: list[AnnotatedImage]) -> dict[str, float]:
     """Score a model on the validation images."""
     card = find_model(model)
-    summary = summarize_by_kind(list(evaluate(items, open_network(card), card)))["all"].as_dict()
+    summary = summarize_by_modality(list(evaluate(items, open_network(card), card)))[
+        "all"
+    ].as_dict()
     return {name: round(float(summary[name]), 4) for name in ("ap50", "ap75", "iou")}
 
 
 class Runs:
     """Every run is one line of a file; what is there is not run again."""
 
-    def __init__(self, work: Path, base: str, images: list[Annotated], items: list[Item]) -> None:
+    def __init__(
+        self, work: Path, base: str, images: list[Annotated], items: list[AnnotatedImage]
+    ) -> None:
         self.work, self.base, self.images, self.items = work, base, images, items
         self.cache = TunerCache()
         self.path = work / "results.jsonl"
@@ -255,7 +259,7 @@ def main() -> None:
         options.seeds, options.regions = 1, [4]
         options.steps, options.all_steps = [60], [60]
     options.work.mkdir(parents=True, exist_ok=True)
-    items = read_items([options.folder])
+    items = read_annotated_images([options.folder])
     train = [item for item in items if item.split == "train"]
     validation = [item for item in items if item.split == "val"]
     images = list(segmented(train, options.base, options.work))

@@ -18,7 +18,7 @@ from skimage.transform import resize
 
 from napari_unet_cells.core.metrics import compare, summarize
 from napari_unet_cells.core.planes import planes_of
-from napari_unet_cells.datasets.items import read_items
+from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -42,7 +42,7 @@ def images(folders: list[str]) -> Iterator[tuple[Any, Any]]:
         for seed, diameter in enumerate((14, 20, 28, 36)):
             yield simulate_nuclei((512, 512), diameter=diameter, seed=seed)
         return
-    for item in read_items(folders, "val"):
+    for item in read_annotated_images(folders, "val"):
         image, truth = item.read()
         yield image[:LARGEST, :LARGEST], truth[:LARGEST, :LARGEST]
 

@@ -16,8 +16,8 @@ from leave_kind_out import kinds_of, write_dataset
 from ship_model import ship
 
 from napari_unet_cells.core.metrics import THRESHOLDS, ImageScore, compare, summarize
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.datasets.index import write_index
-from napari_unet_cells.datasets.items import Item, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import SHIPPED
@@ -62,7 +62,7 @@ def test_the_readme_has_the_scores_that_were_measured(said):
 
 
 def measured(truth: np.ndarray, cells: np.ndarray) -> accuracy.Measured:
-    item = Item(Path("x.tif"), Path("y.tif"), "kind", "val")
+    item = AnnotatedImage(Path("x.tif"), Path("y.tif"), "kind", "val")
     return accuracy.Measured(item, truth, truth, cells, compare(truth, cells))
 
 
@@ -112,13 +112,13 @@ def test_a_kind_that_is_left_out_is_not_learned_from(tmp_path):
             (mine / part).mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(mine / part / f"{i}.tif", np.full((4, 4), i, np.uint8))
     write_index(mine, records)
-    items = read_items([mine])
+    items = read_annotated_images([mine])
     assert kinds_of(items) == []  # 28 of each are too few to be worth it
     train = [item for item in items if item.modality != "light" and item.split == "train"]
 
     write_dataset(tmp_path / "rest", train)
 
-    written = read_items([tmp_path / "rest"])
+    written = read_annotated_images([tmp_path / "rest"])
     assert {item.modality for item in written} == {"dark", "rare"}
     assert {item.split for item in written} == {"train"}
     assert len(written) == len(train)

@@ -13,8 +13,8 @@ import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.datasets.check import check
-from napari_unet_cells.datasets.items import read_items
 from napari_unet_cells.models.card import read_card
 
 
@@ -43,7 +43,7 @@ def test_a_model_is_loaded(written: Path) -> None:
 
 
 def test_a_dataset_is_read_without_complaint(written: Path) -> None:
-    items = read_items([written / "dataset"])
+    items = read_annotated_images([written / "dataset"])
     assert [item.name.rpartition("/")[2] for item in items] == [
         "nuclei_y0-50_x0-60",
         "nuclei_y50-100_x60-120",

@@ -23,9 +23,9 @@ from napari_unet_cells.core.regions import Region, RegionGrid, Review
 from napari_unet_cells.corrections import dataset_writer
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
+from napari_unet_cells.datasets.annotated_images import held_out, read_annotated_images
 from napari_unet_cells.datasets.check import check
 from napari_unet_cells.datasets.index import LOCK, locked
-from napari_unet_cells.datasets.items import held_out, read_items
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.layers import metadata
@@ -145,7 +145,7 @@ def test_an_approved_region_is_written_with_context_and_all_that_is_known(
     assert (record["plane"], record["channel"], record["axes"]) == ([], None, "YX")
     assert record["source"]["shape"] == [100, 120]
     assert record["program"]["name"] == "napari-unet-cells"
-    (item,) = read_items([folder])
+    (item,) = read_annotated_images([folder])
     crop = (slice(42, 100), slice(52, 120))
     read, mask = item.read()
     np.testing.assert_array_equal(read, image.data[crop])
@@ -186,7 +186,7 @@ def test_pixels_keep_their_type_and_their_size(tmp_path: Path, dtype: str, rgb: 
     labels, review = reviewed(image, (100, 120))
     review.approve(((), 0))
     list(add(tmp_path / "d", taken(image, labels)))
-    (item,) = read_items([tmp_path / "d"])
+    (item,) = read_annotated_images([tmp_path / "d"])
     read, _ = item.read()
     np.testing.assert_array_equal(read, image.data)
     assert read.dtype == dtype
@@ -203,7 +203,7 @@ def test_one_plane_of_a_stack(tmp_path: Path) -> None:
     (record,) = records(tmp_path / "d")
     assert record["name"] == "nuclei_plane2-1_y0-50_x0-60.tif"
     assert record["plane"] == [2, 1]
-    (item,) = read_items([tmp_path / "d"])
+    (item,) = read_annotated_images([tmp_path / "d"])
     np.testing.assert_array_equal(item.read()[0], image.data[2, 1, :50, :60])
     assert item.limits == percentile_limits(image.data[2, 1])
 
@@ -222,7 +222,7 @@ def test_all_planes_of_a_stack_and_a_split_channel(tmp_path: Path) -> None:
         "nuclei_plane0_c1_y0-50_x60-120.tif",
         "nuclei_plane2_c1_y50-100_x60-120.tif",
     ]
-    second = read_items([tmp_path / "d"])[1]
+    second = read_annotated_images([tmp_path / "d"])[1]
     np.testing.assert_array_equal(second.read()[0], image.data[2])
 
 
@@ -233,7 +233,9 @@ def test_a_lazy_image_is_read_crop_by_crop(tmp_path: Path) -> None:
     labels, review = reviewed(image, (100, 120))
     review.approve(((), 2))
     list(add(tmp_path / "d", taken(image, labels), context=5))
-    np.testing.assert_array_equal(read_items([tmp_path / "d"])[0].read()[0], data[45:100, 0:65])
+    np.testing.assert_array_equal(
+        read_annotated_images([tmp_path / "d"])[0].read()[0], data[45:100, 0:65]
+    )
 
 
 def test_strokes_of_classes_keep_what_nobody_annotated(tmp_path: Path, image: Image) -> None:
@@ -243,7 +245,7 @@ def test_strokes_of_classes_keep_what_nobody_annotated(tmp_path: Path, image: Im
     labels.data[5:9, 5:9] = 0
     review.approve(((), 0))
     list(add(tmp_path / "d", taken(image, labels), context=0))
-    (item,) = read_items([tmp_path / "d"])
+    (item,) = read_annotated_images([tmp_path / "d"])
     mask = item.read(classes)[1]
     assert np.unique(mask).tolist() == [0, 255]
     assert check(tmp_path / "d") == []
@@ -319,7 +321,7 @@ def test_what_was_annotated_by_hand_stays_in_the_dataset(tmp_path: Path, image: 
     labels, review = reviewed(image, (100, 120))
     review.approve(((), 0))
     list(add(tmp_path, taken(image, labels)))
-    assert [item.image.name for item in read_items([tmp_path])] == [
+    assert [item.image.name for item in read_annotated_images([tmp_path])] == [
         "mine.tif",
         "nuclei_y0-50_x0-60.tif",
     ]
@@ -348,7 +350,7 @@ def test_a_region_is_versioned_only_where_it_changed(tmp_path: Path, image: Imag
     assert events[0].name == "nuclei_y0-50_x0-60-v2.tif"
     first, _, newest = records(tmp_path / "d")
     assert (first["replaced_by"], newest["replaced_by"]) == (newest["name"], None)
-    items = read_items([tmp_path / "d"])
+    items = read_annotated_images([tmp_path / "d"])
     assert [item.image.name for item in items] == [
         "nuclei_y50-100_x60-120.tif",
         "nuclei_y0-50_x0-60-v2.tif",
@@ -387,7 +389,7 @@ def test_sources_of_one_name_get_files_of_different_names(tmp_path: Path) -> Non
     found = names(tmp_path / "d")
     assert found[0] == "img_1_y0-50_x0-60.tif"
     assert len({name.casefold() for name in found}) == 4
-    assert len({item.source for item in read_items([tmp_path / "d"])}) == 4
+    assert len({item.source for item in read_annotated_images([tmp_path / "d"])}) == 4
     for image in images:  # each is found again
         labels, review = reviewed(image, (100, 120))
         review.approve(((), 0))
@@ -487,7 +489,7 @@ def survived(folder: Path, told: list[str]) -> None:
         assert len(found) <= len(told) + 1  # the one that was written but not yet told
         errors = [finding for finding in check(folder) if finding.severity == "error"]
         assert errors == [] if found else len(errors) == 1
-        for item in read_items([folder]) if found else ():
+        for item in read_annotated_images([folder]) if found else ():
             item.read()
     else:
         assert told == []
@@ -544,7 +546,7 @@ def test_a_leftover_is_noted_and_not_read(tmp_path: Path, image: Image) -> None:
         ("note", ".0a1b2c.part.tif"),
     ]
     assert "is not listed in index.json and is not used" in notes[0].sentence
-    assert len(read_items([folder])) == 1
+    assert len(read_annotated_images([folder])) == 1
 
 
 @pytest.mark.slow
@@ -589,7 +591,7 @@ def test_a_plane_without_contrast_has_no_limits_of_its_own(tmp_path: Path) -> No
     labels, review = reviewed(image, (2, 100, 120))
     review.approve(((0,), 0))
     list(add(tmp_path / "d", taken(image, labels)))
-    (item,) = read_items([tmp_path / "d"])
+    (item,) = read_annotated_images([tmp_path / "d"])
     assert item.limits is None
     assert records(tmp_path / "d")[0]["limits"] is None
     item.read()
@@ -601,12 +603,12 @@ def test_held_out_are_whole_regions_from_five_on(tmp_path: Path) -> None:
     for place in list(review)[:4]:
         review.approve(place)
     list(add(tmp_path / "d", taken(image, labels)))
-    learned, held = held_out(read_items([tmp_path / "d"]))
+    learned, held = held_out(read_annotated_images([tmp_path / "d"]))
     assert (len(learned), len(held)) == (4, 0)
     for place in list(review)[:10]:
         review.approve(place)
     list(add(tmp_path / "d", taken(image, labels)))
-    learned, held = held_out(read_items([tmp_path / "d"]))
+    learned, held = held_out(read_annotated_images([tmp_path / "d"]))
     assert (len(learned), len(held)) == (8, 2)
 
 
@@ -633,5 +635,5 @@ def test_on_layers_of_napari(tmp_path: Path) -> None:
     review.approve(((0,), 3))
     (event,) = add(tmp_path / "d", approved_of(labels, [image, labels]))
     assert event.name == "stack_plane3_y50-100_x60-120.tif"
-    (item,) = read_items([tmp_path / "d"])
+    (item,) = read_annotated_images([tmp_path / "d"])
     np.testing.assert_array_equal(item.read()[0], image.data[3])  # all of it: 64 pixels around

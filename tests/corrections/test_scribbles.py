@@ -35,7 +35,7 @@ def test_classes_no_network_can_learn_are_refused(names):
 def test_strokes_become_a_dataset(make_napari_viewer, tmp_path):
     from napari_unet_cells.corrections.approved_regions import approved_of
     from napari_unet_cells.corrections.dataset_writer import add
-    from napari_unet_cells.datasets.items import read_items
+    from napari_unet_cells.datasets.annotated_images import read_annotated_images
     from napari_unet_cells.widgets.correct.class_dialog import add_strokes_layer
 
     viewer = make_napari_viewer()
@@ -59,7 +59,7 @@ def test_strokes_become_a_dataset(make_napari_viewer, tmp_path):
     added = list(add(tmp_path / "set", approved_of(layer, viewer.layers)))
 
     assert len(added) == 1  # of four regions, the one that holds strokes
-    (item,) = read_items([tmp_path / "set"])
+    (item,) = read_annotated_images([tmp_path / "set"])
     assert item.classes == ("background", "nucleus")
     assert item.colors == ("#808080", "#ff8800")
     _, mask = item.read(item.classes)

@@ -12,7 +12,7 @@ import tifffile
 from roifile import ImagejRoi, roiread
 
 from napari_unet_cells.core.outlines import fill
-from napari_unet_cells.datasets.items import read_items
+from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import EXPORTERS, Export, proposed_path
 from napari_unet_cells.files import FileExists, read_image
@@ -100,7 +100,7 @@ def test_a_pair_is_read_as_a_dataset(tmp_path):
     export = make_export(labels)
     image, mask = EXPORTERS["pair"].write(tmp_path / "a", export, False)
     assert (image.name, mask.name) == ("a.tif", "a_mask.tif")
-    (item,) = read_items([tmp_path])
+    (item,) = read_annotated_images([tmp_path])
     read, truth = item.read()
     np.testing.assert_array_equal(read, export.channels["nuclei"])
     np.testing.assert_array_equal(truth, labels)

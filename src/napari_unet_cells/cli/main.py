@@ -304,22 +304,22 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_unet_cells.datasets.items import read_items
+    from napari_unet_cells.datasets.annotated_images import read_annotated_images
     from napari_unet_cells.engine.opening import open_network
     from napari_unet_cells.files import refuse_existing, write_json
     from napari_unet_cells.files.records import json_path
     from napari_unet_cells.models.catalogue import find_model
     from napari_unet_cells.segmentation.pipeline import Settings
-    from napari_unet_cells.training.evaluate import evaluate, report, summarize_by_kind
+    from napari_unet_cells.training.evaluate import evaluate, report, summarize_by_modality
 
     card = find_model(options.model)
     if options.output is not None:
         refuse_existing([json_path(options.output)], options.overwrite)
-    items = read_items(options.data, None if options.split == "all" else options.split)
+    items = read_annotated_images(options.data, None if options.split == "all" else options.split)
     settings = Settings(test_time_augmentation=options.tta)
     events = evaluate(items, open_network(card), card, settings)
     scored = list(tqdm(events, total=len(items), disable=None))
-    summaries = summarize_by_kind(scored)
+    summaries = summarize_by_modality(scored)
     for kind, summary in summaries.items():
         print(f"\n{kind}\n{summary.table()}")
     result = report(scored, card)

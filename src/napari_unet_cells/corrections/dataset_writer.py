@@ -38,6 +38,7 @@ from napari_unet_cells.core.planes import Plane, Planes, limits_of, usual_contra
 from napari_unet_cells.core.regions import Place, Region
 from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.corrections.file_names import bare_name, base_name
+from napari_unet_cells.datasets.annotated_images import source_key
 from napari_unet_cells.datasets.index import (
     Record,
     current,
@@ -48,7 +49,6 @@ from napari_unet_cells.datasets.index import (
     read_index,
     write_index,
 )
-from napari_unet_cells.datasets.items import source_key
 from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, read_image, write_labels

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_unet_cells.datasets.annotated_images import source_key
 from napari_unet_cells.datasets.index import Record
-from napari_unet_cells.datasets.items import source_key
 
 #: Characters of a source's name that go into the names of its regions.
 LONGEST_STEM = 60

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_unet_cells.core.labels import UNKNOWN, holds_cells
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, annotated_image_of
 from napari_unet_cells.datasets.index import (
     INDEX,
     Record,
@@ -19,7 +20,6 @@ from napari_unet_cells.datasets.index import (
     mask_path,
     read_index,
 )
-from napari_unet_cells.datasets.items import Item, record_item
 from napari_unet_cells.datasets.layouts import Finding, find_pairs
 from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
@@ -44,16 +44,16 @@ def check(folder: str | Path) -> list[Finding]:
         if any(finding.severity == "error" for finding in findings):
             return findings
         listed = records_of(folder)
-        items = [record_item(folder, record) for record in current(listed)]
+        items = [annotated_image_of(folder, record) for record in current(listed)]
     except UserError as error:
         return [Finding("error", folder, str(error))]
     if records is not None:
         findings.extend(_unlisted(folder, records))
-    findings.extend(_in_items(folder, items))
+    findings.extend(_in_images(folder, items))
     return findings
 
 
-def _in_items(folder: Path, items: Sequence[Item]) -> Iterator[Finding]:
+def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Finding]:
     if not items:
         sentence = f"{folder} holds no image with a mask. Approve regions and export them into it."
         yield Finding("error", folder, sentence)
@@ -81,7 +81,7 @@ def _in_items(folder: Path, items: Sequence[Item]) -> Iterator[Finding]:
         yield Finding("error", folder, sentence)
 
 
-def _holds_something(item: Item) -> bool:
+def _holds_something(item: AnnotatedImage) -> bool:
     """Whether any pixel is of a cell, or of a class; every file of the item is read."""
     cells = holds_cells(item.classes)
     mask = item.read(() if cells else item.classes)[1]
@@ -165,7 +165,7 @@ def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
     folder = Path(folder)
     records = records_of(folder)
     newest = current(records)
-    items = [record_item(folder, record) for record in newest]
+    items = [annotated_image_of(folder, record) for record in newest]
     return (
         Summary(
             len(newest),

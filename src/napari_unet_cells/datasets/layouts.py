@@ -1,6 +1,6 @@
 """Match images with masks, in folders that were made by hand.
 
-See the table in `datasets.items`.
+See the table in `datasets.annotated_images`.
 """
 
 from __future__ import annotations

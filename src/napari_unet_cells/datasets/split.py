@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_unet_cells.datasets.annotated_images import annotated_image_of, member_of
 from napari_unet_cells.datasets.holdout import FEWEST, FRACTION, decide, enough
 from napari_unet_cells.datasets.index import Record, current, locked, read_index, write_index
-from napari_unet_cells.datasets.items import member_of, record_item
 from napari_unet_cells.datasets.layouts import Pair, find_pairs
 from napari_unet_cells.errors import UserError
 
@@ -56,7 +56,7 @@ def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Divi
         records = records_of(folder)
         newest = current(records)
         members = [
-            member_of(record_item(folder, record), str(record.get("split") or ""))
+            member_of(annotated_image_of(folder, record), str(record.get("split") or ""))
             for record in newest
         ]
         if not enough(members):

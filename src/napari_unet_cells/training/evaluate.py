@@ -22,7 +22,7 @@ from napari_unet_cells.core.metrics import (
 )
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import Network
-from napari_unet_cells.datasets.items import Item
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
@@ -31,25 +31,28 @@ from napari_unet_cells.segmentation.segment import Segmenter
 
 
 @dataclass(frozen=True)
-class ItemScored:
+class ScoredImage:
     """One image was segmented and compared with its truth.
 
     Attributes
     ----------
-    item : Item
+    item : AnnotatedImage
     score : ImageScore, or ClassScore where the model makes classes and no cells
     problem : str
         Why nothing was predicted, else empty; such an image counts as all misses.
     """
 
-    item: Item
+    item: AnnotatedImage
     score: ImageScore | ClassScore
     problem: str = ""
 
 
 def evaluate(
-    items: Sequence[Item], network: Network, card: ModelCard, settings: Settings | None = None
-) -> Iterator[ItemScored]:
+    items: Sequence[AnnotatedImage],
+    network: Network,
+    card: ModelCard,
+    settings: Settings | None = None,
+) -> Iterator[ScoredImage]:
     """Segment every item and compare it with its mask: cells with cells, or classes.
 
     Raises
@@ -62,9 +65,9 @@ def evaluate(
         try:
             result = segmented(image, network, card, settings)
         except UserError as error:
-            yield ItemScored(item, _compared(truth, None, card), str(error))
+            yield ScoredImage(item, _compared(truth, None, card), str(error))
             continue
-        yield ItemScored(item, _compared(truth, result, card))
+        yield ScoredImage(item, _compared(truth, result, card))
 
 
 def segmented(
@@ -91,25 +94,27 @@ def _compared(
     return compare_classes(truth[known], classes, card.classes)
 
 
-def summarize_by_kind(scored: Sequence[ItemScored]) -> dict[str, Summary | ClassSummary]:
+def summarize_by_modality(scored: Sequence[ScoredImage]) -> dict[str, Summary | ClassSummary]:
     """Summaries of each kind of image, and of all of them under "all"."""
     kinds = sorted({item.item.modality for item in scored})
     summaries = {kind: _summary([s for s in scored if s.item.modality == kind]) for kind in kinds}
     return {"all": _summary(scored), **summaries}
 
 
-def _summary(scored: Sequence[ItemScored]) -> Summary | ClassSummary:
+def _summary(scored: Sequence[ScoredImage]) -> Summary | ClassSummary:
     by_class = [s.score for s in scored if isinstance(s.score, ClassScore)]
     if by_class:
         return summarize_classes(by_class)
     return summarize(s.score for s in scored if isinstance(s.score, ImageScore))
 
 
-def report(scored: Sequence[ItemScored], card: ModelCard) -> dict[str, Any]:
+def report(scored: Sequence[ScoredImage], card: ModelCard) -> dict[str, Any]:
     """Everything that was measured, ready for JSON."""
     return {
         "model": {"name": card.name, "sha256": card.sha256},
-        "scores": {kind: summary.as_dict() for kind, summary in summarize_by_kind(scored).items()},
+        "scores": {
+            kind: summary.as_dict() for kind, summary in summarize_by_modality(scored).items()
+        },
         "images": [
             {
                 "name": s.item.name,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.normalize import Limits, percentile_limits
-from napari_unet_cells.datasets.items import Item
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.training.crops import Annotated, annotate
@@ -35,7 +35,7 @@ class TrainingExample:
 
     Attributes
     ----------
-    item : Item
+    item : AnnotatedImage
     image : array, (y, x) or (y, x, channels)
     truth : int32 array, (y, x)
         Cells, or classes (`core.labels.UNKNOWN` where nobody annotated).
@@ -47,7 +47,7 @@ class TrainingExample:
         Pixels that were corrected, where that is known.
     """
 
-    item: Item
+    item: AnnotatedImage
     image: NDArray[Any]
     truth: NDArray[np.int32]
     limits: Limits
@@ -56,13 +56,13 @@ class TrainingExample:
 
     @classmethod
     def read(
-        cls, item: Item, cells: bool, classes: Sequence[str], channels: int
+        cls, item: AnnotatedImage, cells: bool, classes: Sequence[str], channels: int
     ) -> TrainingExample:
         """Read an item.
 
         Parameters
         ----------
-        item : Item
+        item : AnnotatedImage
         cells : bool
             Whether its mask holds cells; else classes.
         classes : sequence of str

@@ -36,7 +36,11 @@ from napari_unet_cells.core.metrics import (
 )
 from napari_unet_cells.core.predict import FunctionNetwork, Output, in_bytes, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
-from napari_unet_cells.datasets.items import Item, held_out, read_items
+from napari_unet_cells.datasets.annotated_images import (
+    AnnotatedImage,
+    held_out,
+    read_annotated_images,
+)
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
 from napari_unet_cells.models.card import ModelCard
@@ -137,7 +141,7 @@ def retrain(
     Parameters
     ----------
     dataset : path
-        See `datasets.items.read_items`. In a folder made by hand everything counts as approved.
+        See `datasets.annotated_images`. In a folder made by hand everything counts as approved.
     base : str or path
         Name of an installed model, or a `.keras` file.
     output : str or path, optional
@@ -163,7 +167,7 @@ def retrain(
     options = options or RetrainOptions()
     card = find_model(base)
     path = _output_path(output, card)
-    items = read_items([dataset])
+    items = read_annotated_images([dataset])
     classes = _classes_of(items, card, options)
     learned, kept = held_out(items)
     cells = makes_cells(classes)
@@ -217,7 +221,9 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
     return path
 
 
-def _classes_of(items: Sequence[Item], base: ModelCard, options: RetrainOptions) -> tuple[str, ...]:
+def _classes_of(
+    items: Sequence[AnnotatedImage], base: ModelCard, options: RetrainOptions
+) -> tuple[str, ...]:
     """Classes of the new network: those of the base, or those that the data bring."""
     named = {item.classes for item in items if item.classes}
     if len(named) > 1:

@@ -17,7 +17,7 @@ from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Network, Output, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
-from napari_unet_cells.datasets.items import Item, read_items
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, refuse_existing
@@ -28,7 +28,7 @@ from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
 from napari_unet_cells.training.calibrate import LARGEST, Example, fit_instances
 from napari_unet_cells.training.crops import Annotated, annotate, class_weights
 from napari_unet_cells.training.curve import write_curve
-from napari_unet_cells.training.evaluate import evaluate, summarize_by_kind
+from napari_unet_cells.training.evaluate import evaluate, summarize_by_modality
 from napari_unet_cells.training.events import BatchHalved, StepDone
 from napari_unet_cells.training.trainer import Trainer, TrainOptions
 
@@ -74,7 +74,7 @@ def train(
     Parameters
     ----------
     folders : paths
-        As `datasets.items` describes them.
+        As `datasets.annotated_images` describes them.
     output : path ending in ``.keras``
         The model; card (``.json``), curve (``.csv``, ``.png``) and by default the
         checkpoint (folder ``.checkpoint``) lie beside it under its name.
@@ -103,7 +103,7 @@ def train(
     """
     output, folder = _check_output(Path(output), checkpoint, resume or overwrite)
     _check_options(options)
-    items = read_items(folders)
+    items = read_annotated_images(folders)
     planes = [item for item in items if item.split == "train"]
     validation = [item for item in items if item.split == "val"]
     if not planes:
@@ -201,11 +201,11 @@ def _check_instances(planes: Sequence[Annotated]) -> None:
             raise UserError("The masks are empty: there is not one cell to learn from.")
 
 
-def _read(items: Sequence[Item], options: TrainOptions) -> list[Annotated]:
+def _read(items: Sequence[AnnotatedImage], options: TrainOptions) -> list[Annotated]:
     return [_annotated(item, options) for item in items]
 
 
-def _annotated(item: Item, options: TrainOptions) -> Annotated:
+def _annotated(item: AnnotatedImage, options: TrainOptions) -> Annotated:
     image, mask = item.read(() if options.cells else options.classes)
     channels = image.shape[2] if image.ndim == 3 else 1
     # Grey and RGB can be made of each other.
@@ -218,7 +218,7 @@ def _annotated(item: Item, options: TrainOptions) -> Annotated:
 
 
 def _save(
-    trainer: Trainer, output: Path, items: Sequence[Item], planes: Sequence[Annotated]
+    trainer: Trainer, output: Path, items: Sequence[AnnotatedImage], planes: Sequence[Annotated]
 ) -> ModelCard:
     options = trainer.options
     model = trainer.trained_model()
@@ -243,7 +243,9 @@ def _save(
     return save_model(model, card)
 
 
-def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[Item]) -> ModelCard:
+def _with_scores(
+    card: ModelCard, planes: Sequence[AnnotatedImage], validation: Sequence[AnnotatedImage]
+) -> ModelCard:
     """Fit the limits of the watershed on training images, score on the validation ones."""
     network = open_network(card)
     if card.makes_cells:
@@ -253,13 +255,15 @@ def _with_scores(card: ModelCard, planes: Sequence[Item], validation: Sequence[I
         card = replace(card, instances=fit_instances(examples))
     if validation:
         scored = list(evaluate(validation, network, card))
-        scores = {kind: s.as_dict() for kind, s in summarize_by_kind(scored).items()}
+        scores = {kind: s.as_dict() for kind, s in summarize_by_modality(scored).items()}
         card = replace(card, scores={"val": scores})
     card.write()
     return card
 
 
-def _examples(item: Item, network: Network, window: tuple[float, float]) -> Iterator[Example]:
+def _examples(
+    item: AnnotatedImage, network: Network, window: tuple[float, float]
+) -> Iterator[Example]:
     """Predict a training image, zoomed as it will be; one without any contrast says nothing."""
     image, truth = item.read()
     limits = percentile_limits(image)
@@ -289,6 +293,6 @@ def _window(options: TrainOptions, planes: Sequence[Annotated]) -> tuple[float, 
     return options.augment.window or _diameters(planes)
 
 
-def _describe(items: Sequence[Item]) -> tuple[dict[str, Any], ...]:
+def _describe(items: Sequence[AnnotatedImage]) -> tuple[dict[str, Any], ...]:
     sets = Counter(item.folder for item in items)
     return tuple({"name": name, "images": n} for name, n in sets.items())

@@ -49,7 +49,7 @@ _HIGHEST_ID = 2**20
 
 
 @dataclass(frozen=True)
-class Item:
+class AnnotatedImage:
     """One annotated image, not yet read.
 
     Attributes
@@ -217,8 +217,10 @@ def _check_values(path: Path, mask: NDArray[Any], classes: Sequence[str], stroke
         )
 
 
-def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[Item]:
-    """Items of one or several annotated folders, in the order of their indices.
+def read_annotated_images(
+    folders: Sequence[str | Path], split: str | None = None
+) -> list[AnnotatedImage]:
+    """Read the indices of one or several annotated folders, in order, but no pixels.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[
     UserError
         Where a folder is not laid out as this module says, or nothing is left.
     """
-    items = [item for folder in folders for item in _folder_items(Path(folder))]
+    items = [item for folder in folders for item in _folder_images(Path(folder))]
     chosen = [item for item in items if split is None or item.split == split]
     if not chosen:
         names = ", ".join(str(folder) for folder in folders)
@@ -245,19 +247,19 @@ def read_items(folders: Sequence[str | Path], split: str | None = None) -> list[
     return chosen
 
 
-def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Divide items into those to learn from, and those to measure on.
+def held_out(items: Sequence[AnnotatedImage]) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
+    """Divide annotated images into those to train on and those to validate on.
 
     Where any is of the split "val", these are held out. Else one in five is, as
     `holdout` says, and of fewer than five regions none.
 
     Parameters
     ----------
-    items : sequence of Item
+    items : sequence of AnnotatedImage
 
     Returns
     -------
-    learned, held : list of Item
+    train, val : list of AnnotatedImage
     """
     splits = [item.split for item in items]
     if "val" not in splits:
@@ -271,21 +273,21 @@ def held_out(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     )
 
 
-def member_of(item: Item, split: str = "") -> Member:
-    """Give what decides whether an item is held out; `split` where it is decided already."""
+def member_of(item: AnnotatedImage, split: str = "") -> Member:
+    """Give what decides whether an image is held out; `split` where it is decided already."""
     return Member(item.source, f"{item.source}/{item.region}", item.modality, split)
 
 
-def _folder_items(folder: Path) -> list[Item]:
+def _folder_images(folder: Path) -> list[AnnotatedImage]:
     records = read_index(folder)
     if records is not None:
-        return [record_item(folder, record) for record in current(records)]
+        return [annotated_image_of(folder, record) for record in current(records)]
     found = find_pairs(folder)
     for finding in found.findings:
         if finding.severity == "error":
             raise UserError(finding.sentence)
     return [
-        Item(
+        AnnotatedImage(
             pair.image,
             pair.mask,
             "unknown",
@@ -298,7 +300,7 @@ def _folder_items(folder: Path) -> list[Item]:
     ]
 
 
-def record_item(folder: Path, record: Mapping[str, Any]) -> Item:
+def annotated_image_of(folder: Path, record: Mapping[str, Any]) -> AnnotatedImage:
     """Make an item of a record.
 
     Raises
@@ -309,7 +311,7 @@ def record_item(folder: Path, record: Mapping[str, Any]) -> Item:
     first = first_path(folder, record)
     part = partial(_value, folder / INDEX, record)
     version = int(part("version", int, 1))
-    return Item(
+    return AnnotatedImage(
         image=image_path(folder, record),
         mask=mask_path(folder, record),
         modality=str(record.get("kind", "unknown")),

@@ -14,8 +14,12 @@ from PIL import Image as pillow
 
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.regions import Region
+from napari_unet_cells.datasets.annotated_images import (
+    AnnotatedImage,
+    held_out,
+    read_annotated_images,
+)
 from napari_unet_cells.datasets.check import check, summarize
-from napari_unet_cells.datasets.items import Item, held_out, read_items
 from napari_unet_cells.datasets.split import split
 from napari_unet_cells.errors import UserError
 
@@ -50,7 +54,7 @@ def test_without_an_index_every_image_with_a_mask_is_for_training(plate: Path) -
         for kind in ("images", "masks"):
             (plate / kind / name).write_bytes(b"not an image")
 
-    items = read_items([plate])
+    items = read_annotated_images([plate])
 
     assert [item.name for item in items] == ["plate/a", "plate/b"]
     assert {(item.modality, item.split) for item in items} == {("unknown", "train")}
@@ -63,23 +67,23 @@ def test_without_an_index_every_image_with_a_mask_is_for_training(plate: Path) -
 def test_an_image_and_its_mask_may_have_different_endings(plate: Path) -> None:
     tifffile.imwrite(plate / "images" / "c.tif", GREY)
     pillow.fromarray(MASK).save(plate / "masks" / "c.png")
-    assert read_items([plate])[2].mask.name == "c.png"
+    assert read_annotated_images([plate])[2].mask.name == "c.png"
 
 
 def test_the_index_decides_on_kind_and_split(plate: Path) -> None:
     records = [{"name": "b.png", "kind": "brightfield", "split": "val"}, {"name": "a.png"}]
     (plate / "index.json").write_text(json.dumps(records))
-    assert [(i.name, i.modality, i.split) for i in read_items([plate])] == [
+    assert [(i.name, i.modality, i.split) for i in read_annotated_images([plate])] == [
         ("plate/b", "brightfield", "val"),
         ("plate/a", "unknown", "train"),
     ]
-    assert [item.name for item in read_items([plate], "val")] == ["plate/b"]
-    assert len(read_items([plate, plate], "train")) == 2
+    assert [item.name for item in read_annotated_images([plate], "val")] == ["plate/b"]
+    assert len(read_annotated_images([plate, plate], "train")) == 2
 
 
 def test_a_missing_split_is_named_with_those_that_are_there(plate: Path) -> None:
     with pytest.raises(UserError, match=r"split 'val' in .*; there is train\. An index\.json"):
-        read_items([plate], "val")
+        read_annotated_images([plate], "val")
 
 
 @pytest.mark.parametrize("missing", ["images", "masks", "both"])
@@ -88,12 +92,12 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, missing: str) -> 
         (tmp_path / name).mkdir()
     if missing == "both":
         with pytest.raises(UserError, match="no image with a mask of the same name"):
-            read_items([tmp_path])
+            read_annotated_images([tmp_path])
     else:
         with pytest.raises(UserError, match=r"is not an annotated data set: .* images and masks"):
-            read_items([tmp_path])
+            read_annotated_images([tmp_path])
     with pytest.raises(UserError, match="nowhere is not an annotated data set"):
-        read_items([tmp_path / "nowhere"])
+        read_annotated_images([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize(
@@ -109,13 +113,13 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, missing: str) -> 
 def test_a_damaged_index_is_named(plate: Path, text: str, sentence: str) -> None:
     (plate / "index.json").write_text(text)
     with pytest.raises(UserError, match=sentence):
-        read_items([plate])
+        read_annotated_images([plate])
 
 
 def test_an_image_of_the_index_that_is_not_there_is_named(plate: Path) -> None:
     (plate / "index.json").write_text('[{"name": "lost.png"}]')
     with pytest.raises(UserError, match=r"lost\.png does not exist"):
-        read_items([plate])[0].read()
+        read_annotated_images([plate])[0].read()
 
 
 BAD_PAIRS: dict[str, tuple[NDArray[Any], NDArray[Any], str]] = {
@@ -132,7 +136,7 @@ BAD_PAIRS: dict[str, tuple[NDArray[Any], NDArray[Any], str]] = {
 def test_an_image_and_a_mask_that_do_not_fit_are_named(tmp_path: Path, name: str) -> None:
     image, mask, sentence = BAD_PAIRS[name]
     put(tmp_path, "m.tif", image, mask)
-    (item,) = read_items([tmp_path])
+    (item,) = read_annotated_images([tmp_path])
     with pytest.raises(UserError, match=sentence):
         item.read()
 
@@ -141,7 +145,7 @@ def test_several_channels_come_last(tmp_path: Path) -> None:
     put(tmp_path, "m.tif", GREY, MASK)
     stack = np.stack([GREY, GREY // 2, GREY // 3, GREY // 4, GREY // 5])
     tifffile.imwrite(tmp_path / "images" / "m.tif", stack, imagej=True, metadata={"axes": "CYX"})
-    image, mask = read_items([tmp_path])[0].read()
+    image, mask = read_annotated_images([tmp_path])[0].read()
     assert image.shape == (20, 30, 5)
     np.testing.assert_array_equal(image[..., 3], GREY // 4)
     assert mask.shape == (20, 30)
@@ -151,7 +155,7 @@ def test_masks_of_classes_are_read_as_they_are(tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[2:6, 2:6], mask[10:14, 20:25] = 1, 2
     put(tmp_path, "m.png", GREY, mask)
-    (item,) = read_items([tmp_path])
+    (item,) = read_annotated_images([tmp_path])
     np.testing.assert_array_equal(item.read(("background", "nucleus", "vessel"))[1], mask)
     with pytest.raises(
         UserError, match=r"m\.png holds the value 2, and the classes background, nucleus are the"
@@ -164,7 +168,7 @@ def test_two_classes_are_zero_and_one(tmp_path: Path, value: int) -> None:
     mask = np.zeros((20, 30), np.uint32)
     mask[2:6, 2:6] = value
     put(tmp_path, "m.tif", GREY, mask)
-    (item,) = read_items([tmp_path])
+    (item,) = read_annotated_images([tmp_path])
     assert item.read()[1].any()  # as a mask of cells it is good
     with pytest.raises(UserError, match=f"m.tif holds the value {value}, .*values 0 to 1. Save"):
         item.read(("background", "cell"))
@@ -176,7 +180,7 @@ def test_large_ids_are_renumbered(tmp_path: Path, background: int) -> None:
     mask = np.full((20, 30), background, np.uint32)
     mask[2:6, 2:6], mask[10:14, 20:25] = 9, 4_000_000_000
     put(tmp_path, "m.tif", GREY, mask)
-    read = read_items([tmp_path])[0].read()[1]
+    read = read_annotated_images([tmp_path])[0].read()[1]
     assert np.unique(read).tolist() == ([0, 1, 2] if background == 0 else [1, 2, 3])
     assert len(np.unique(read[mask == 4_000_000_000])) == 1
 
@@ -213,7 +217,7 @@ def test_layouts_of_other_programs(tmp_path: Path, layout: str) -> None:
     for image, mask in pairs.items():
         write(tmp_path / "set" / image, GREY)
         write(tmp_path / "set" / mask, MASK)
-    items = read_items([tmp_path / "set"])
+    items = read_annotated_images([tmp_path / "set"])
     assert {str(i.image.relative_to(tmp_path / "set")) for i in items} == set(pairs)
     assert {str(i.mask.relative_to(tmp_path / "set")) for i in items} == set(pairs.values())
     assert {item.split for item in items} == {expected}
@@ -226,7 +230,7 @@ def test_layouts_of_other_programs(tmp_path: Path, layout: str) -> None:
 def test_test_is_left_out_where_there_is_val(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         put(tmp_path / part, "a.png", GREY, MASK)
-    assert [(i.split, i.image.parts[-3]) for i in read_items([tmp_path])] == [
+    assert [(i.split, i.image.parts[-3]) for i in read_annotated_images([tmp_path])] == [
         ("train", "train"),
         ("val", "val"),
     ]
@@ -238,20 +242,20 @@ def test_cellposes_pickles_are_not_opened(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", GREY)
     (tmp_path / "a_seg.npy").write_bytes(b"never read")
     with pytest.raises(UserError, match=r"_seg\.npy files only\. .*Save the masks from Cellpose"):
-        read_items([tmp_path])
+        read_annotated_images([tmp_path])
 
 
 def test_two_images_of_one_name_are_named(plate: Path) -> None:
     write(plate / "images" / "a.tif", GREY)
     with pytest.raises(UserError, match=r"a\.tif and a\.png have one name, .*Rename"):
-        read_items([plate])
+        read_annotated_images([plate])
     assert [finding.severity for finding in check(plate)] == ["error"]
 
 
 def test_two_masks_of_one_image_are_named(plate: Path) -> None:
     write(plate / "masks" / "a.tif", MASK)
     with pytest.raises(UserError, match=r"a\.png has two masks: a\.png and a\.tif"):
-        read_items([plate])
+        read_annotated_images([plate])
 
 
 # --- records of corrections -------------------------------------------------------------
@@ -273,7 +277,7 @@ def listed(folder: Path, *records: dict[str, Any]) -> Path:
 
 def test_a_record_of_a_region_is_read(plate: Path) -> None:
     write(plate / "first" / "a.png", MASK * 0)
-    (item,) = read_items([listed(plate, RECORD)])
+    (item,) = read_annotated_images([listed(plate, RECORD)])
     assert (item.limits, item.inside) == (Limits(3, 40), Region(2, 18, 4, 30))
     assert item.classes == ("background", "cell", "boundary")
     assert (item.source, item.region, item.split) == ("ab", "a", "train")
@@ -285,7 +289,7 @@ def test_a_record_of_a_region_is_read(plate: Path) -> None:
 
 def test_what_was_replaced_is_not_read(plate: Path) -> None:
     new = {**RECORD, "name": "b.png", "version": 2}
-    (item,) = read_items([listed(plate, {**RECORD, "replaced_by": "b.png"}, new)])
+    (item,) = read_annotated_images([listed(plate, {**RECORD, "replaced_by": "b.png"}, new)])
     assert item.image.name == "b.png"
 
 
@@ -297,7 +301,7 @@ def test_ids_that_are_too_high_are_the_same_in_first_and_mask(tmp_path: Path) ->
     write(tmp_path / "images" / "a.tif", GREY)
     write(tmp_path / "masks" / "a.tif", mask)
     write(tmp_path / "first" / "a.tif", first)
-    (item,) = read_items([listed(tmp_path, {"name": "a.tif"})])
+    (item,) = read_annotated_images([listed(tmp_path, {"name": "a.tif"})])
     read, made = item.read()[1], item.read_first()
     assert made is not None
     assert read.max() < 10
@@ -320,31 +324,31 @@ BAD_RECORDS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_record_that_makes_no_sense_is_named(plate: Path, name: str) -> None:
     changed, sentence = BAD_RECORDS[name]
     with pytest.raises(UserError, match=sentence):
-        read_items([listed(plate, {**RECORD, **changed})])
+        read_annotated_images([listed(plate, {**RECORD, **changed})])
     (finding,) = check(plate)
     assert finding.severity == "error"
 
 
 def test_a_name_that_is_listed_twice(plate: Path) -> None:
     with pytest.raises(UserError, match=r"names A\.png twice"):
-        read_items([listed(plate, RECORD, {**RECORD, "name": "A.png"})])
+        read_annotated_images([listed(plate, RECORD, {**RECORD, "name": "A.png"})])
 
 
 def test_a_region_beyond_its_file_is_named(plate: Path) -> None:
     inside = {"top": 0, "bottom": 21, "left": 0, "right": 30}
-    (item,) = read_items([listed(plate, {**RECORD, "inside": inside})])
+    (item,) = read_annotated_images([listed(plate, {**RECORD, "inside": inside})])
     with pytest.raises(UserError, match=r"is 20 x 30 pixels, and its approved region reaches"):
         item.read()
 
 
 def test_a_dataset_of_other_classes_is_named(plate: Path) -> None:
     three = ("background", "nucleus", "vessel")
-    (item,) = read_items([listed(plate, {**RECORD, "classes": list(three)})])
+    (item,) = read_annotated_images([listed(plate, {**RECORD, "classes": list(three)})])
     with pytest.raises(UserError, match="holds the classes background, nucleus, vessel, and cells"):
         item.read()
     with pytest.raises(UserError, match="and the classes background, nucleus are asked for"):
         item.read(three[:2])
-    (item,) = read_items([listed(plate, RECORD)])
+    (item,) = read_annotated_images([listed(plate, RECORD)])
     with pytest.raises(UserError, match="holds cells, and the classes background, nucleus, vessel"):
         item.read(three)
 
@@ -353,13 +357,13 @@ def test_what_nobody_annotated_stays_in_the_mask(tmp_path: Path) -> None:
     mask = np.full((20, 30), 255, np.uint8)
     mask[2:6, 2:6], mask[8:9] = 0, 1
     put(tmp_path, "m.tif", GREY, mask)
-    (item,) = read_items([tmp_path])
+    (item,) = read_annotated_images([tmp_path])
     np.testing.assert_array_equal(item.read(("background", "cell"))[1], mask)
     mask[mask == 1] = 255  # strokes of one class: of an unknown origin this is ImageJ's yes
     write(tmp_path / "masks" / "m.tif", mask)
     with pytest.raises(UserError, match="holds the value 255"):
         item.read(("background", "cell"))
-    (item,) = read_items(
+    (item,) = read_annotated_images(
         [listed(tmp_path, {"name": "m.tif", "classes": ["background", "nucleus"]})]
     )
     np.testing.assert_array_equal(item.read(("background", "nucleus"))[1], mask)
@@ -426,10 +430,10 @@ def test_classes_that_do_not_go_together_and_a_first_of_another_size(plate: Path
 # --- what is held out ------------------------------------------------------------------
 
 
-def items(*sources: int, kinds: str = "") -> list[Item]:
+def items(*sources: int, kinds: str = "") -> list[AnnotatedImage]:
     """Make items, of each source a number of regions."""
     return [
-        Item(Path(f"images/{s}-{r}.tif"), Path(), kinds[s : s + 1] or "k", "train",
+        AnnotatedImage(Path(f"images/{s}-{r}.tif"), Path(), kinds[s : s + 1] or "k", "train",
              source=str(s), region=f"{s}-{r}")
         for s, n in enumerate(sources)
         for r in range(n)
@@ -458,7 +462,7 @@ def test_every_kind_is_held_back_in_proportion() -> None:
 
 def test_what_the_index_holds_back_is_held_back(plate: Path) -> None:
     listed(plate, {"name": "a.png", "split": "val"}, {"name": "b.png"})
-    learned, held = held_out(read_items([plate]))
+    learned, held = held_out(read_annotated_images([plate]))
     assert [item.image.name for item in held] == ["a.png"]
     assert [item.image.name for item in learned] == ["b.png"]
 
@@ -471,13 +475,15 @@ def many(folder: Path, n: int) -> Path:
 
 def test_split_writes_what_held_out_would_hold_back(tmp_path: Path) -> None:
     folder = many(tmp_path / "set", 12)
-    _, held = held_out(read_items([folder]))
+    _, held = held_out(read_annotated_images([folder]))
 
     division = split(folder)
 
     assert [item.image.name for item in held] == list(division.val)
     assert (len(division.train), len(division.val), division.decided) == (10, 2, 12)
-    assert [item.image.name for item in read_items([folder], "val")] == list(division.val)
+    assert [item.image.name for item in read_annotated_images([folder], "val")] == list(
+        division.val
+    )
     assert split(folder).decided == 0
     assert split(folder).val == division.val
 
@@ -519,10 +525,10 @@ def test_split_of_other_layouts_writes_a_list_that_is_read(tmp_path: Path, seed:
     for i in range(6):
         write(tmp_path / f"{i}.tif", GREY)
         write(tmp_path / f"{i}_masks.tif", MASK)
-    before = [(item.image, item.mask) for item in read_items([tmp_path])]
+    before = [(item.image, item.mask) for item in read_annotated_images([tmp_path])]
     division = split(tmp_path, 0.5, seed)
     assert len(division.val) == 3
-    assert [(item.image, item.mask) for item in read_items([tmp_path])] == before
+    assert [(item.image, item.mask) for item in read_annotated_images([tmp_path])] == before
     assert check(tmp_path) == []
     assert split(many(tmp_path / str(seed), 20), seed=0).val != split(
         many(tmp_path / f"{seed}b", 20), seed=1
