@@ -1,27 +1,23 @@
-"""The cells of a labels layer measured in a thread, and again where they were edited."""
+"""Keep table and features of a labels layer up to date: measure in a thread after edits."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet_cells.core.measure import (
-    Table,
-    as_features,
-    changed_ids,
-    changed_window,
-    measure,
-    update,
-)
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.export.exporters import ImageChannels, image_channels
-from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
+from napari_unet_cells.layers.export_source import export_source
+from napari_unet_cells.widgets.export.measurement import (
+    Features,
+    Measured,
+    Measurement,
+    MeasureValues,
+)
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, SCALE_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
@@ -31,74 +27,6 @@ if TYPE_CHECKING:
 
 #: Milliseconds without an edit before the edited cells are measured.
 QUIET = 300
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Table of measurements and the labels they belong to.
-
-    Attributes
-    ----------
-    table : Table
-    n_again : int or None
-        How many cells were measured again after an edit; None where all were measured.
-    """
-
-    table: Table
-    n_again: int | None
-
-
-@dataclass(frozen=True)
-class _Features:
-    """The same for the layer, one turn of the window later; see `measure.as_features`."""
-
-    columns: dict[str, NDArray[Any]] | None
-
-
-class _Measurement:
-    """What was measured last: the thread's own, and its labels a copy that nobody paints on."""
-
-    def __init__(self, source: ExportSource, channels: ImageChannels) -> None:
-        self.source, self.channels = source, channels
-        self.labels: NDArray[Any] | None = None
-        self.table = Table({})
-
-    def all(self, stop: threading.Event) -> Generator[object, None, None]:
-        """Measure all cells."""
-        size = pixel_size(self.source)
-        labels = self.source.labels.copy()
-        self.table = measure(
-            labels, self.channels.arrays or None, (size.y, size.x), size.unit, self.source.axes
-        )
-        self.labels = labels
-        yield Measured(self.table, None)
-        yield _Features(as_features(self.table))
-
-    def edited(self, stop: threading.Event) -> Generator[object, None, None]:
-        """Measure the cells that differ from those measured last; nothing comes if none do."""
-        assert self.labels is not None
-        window = changed_window(self.labels, self.source.labels)
-        if window is None:
-            return
-        part = (..., *window)
-        now = self.source.labels[part].copy()  # what is painted meanwhile comes next time
-        ids = changed_ids(self.labels[part], now, (slice(None), slice(None)))
-        self.labels[part] = now
-        self.table = update(self.table, self.labels, self.channels.arrays or None, ids, window)
-        yield Measured(self.table, len(ids))
-        yield _Features(as_features(self.table))
-
-    def fits(self, source: ExportSource) -> bool:
-        """Whether a layer has still the array and the pixel size that were measured."""
-        old = self.source
-        return (
-            self.labels is not None
-            and source.labels.shape == old.labels.shape
-            and source.labels.dtype == old.labels.dtype
-            and source.axes == old.axes
-            and source.typed == old.typed
-            and source.transform == old.transform
-        )
 
 
 class Measuring(Wired, QObject):
@@ -126,7 +54,7 @@ class Measuring(Wired, QObject):
     def __init__(self, viewer: Viewer, layer: Labels, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer, self._layer = viewer, layer
-        self._last: _Measurement | None = None
+        self._last: Measurement | None = None
         self._dirty = False
         self._columns: tuple[str, ...] = ()
         self.gone = False
@@ -153,14 +81,13 @@ class Measuring(Wired, QObject):
         if self.gone:
             return
         try:
-            source = export_source(self._layer, self._viewer.layers)
-            channels = image_channels(self._layer, self._viewer.layers)
+            values = MeasureValues.of(self._layer, self._viewer.layers)
         except UserError as error:
             self._failed(str(error))
             return
         self._dirty = False
-        self.problem = channels.problem
-        self._last = _Measurement(source, channels)
+        self.problem = values.problem() or ""
+        self._last = Measurement(values)
         self._run(self._last.all)
 
     def _run(self, job: Callable[[threading.Event], Generator[object, None, None]]) -> None:
@@ -191,7 +118,7 @@ class Measuring(Wired, QObject):
     def _receive(self, event: object) -> None:
         if isinstance(event, Measured):
             self.measured.emit(event)
-        elif isinstance(event, _Features) and not self.gone:
+        elif isinstance(event, Features) and not self.gone:
             self._set_features(event.columns or {})
 
     def _set_features(self, ours: dict[str, NDArray[Any]]) -> None:

@@ -31,7 +31,8 @@ from napari_unet_cells.files.pixel_size import SYMBOLS
 from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.export import histogram
-from napari_unet_cells.widgets.export.measuring import Measured, Measuring
+from napari_unet_cells.widgets.export.measurement import Measured
+from napari_unet_cells.widgets.export.measuring import Measuring
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
