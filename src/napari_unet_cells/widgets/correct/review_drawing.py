@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Vectors
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QMainWindow
 
 from napari_unet_cells.core.regions import Place, Review, State
 from napari_unet_cells.layers.metadata import REGIONS, UNCERTAINTY, helper_metadata
@@ -18,7 +16,7 @@ from napari_unet_cells.layers.transforms import PLACE, place_resized, world_matr
 from napari_unet_cells.widgets.napari_versions import camera_of
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from napari.components import ViewerModel
 
 #: RGBA of the lines around a region, by its state, and around the current one.
 COLORS = {
@@ -41,7 +39,7 @@ class Drawing:
     It is no Qt object, so that it can clear up after the form that was destroyed.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._labels: Any = None
         self._review: Review | None = None
@@ -49,7 +47,7 @@ class Drawing:
         self._heat: Any = None
         #: Whether the labels have moved since.
         self.stale = False
-        self._window: weakref.ref[QMainWindow] | None = None
+        self._is_open: Callable[[], bool] = lambda: False
 
     def draw(
         self, labels: Labels | None, review: Review | None, place: Place | None, heat: bool
@@ -112,18 +110,13 @@ class Drawing:
     def _heat_of(self) -> Any:
         return None if self._review is None else self._review.uncertainty
 
-    def keep(self, window: QMainWindow | None) -> None:
-        """Remember the viewer's window, to know later whether it is still there."""
-        self._window = None if window is None else weakref.ref(window)
+    def keep(self, is_open: Callable[[], bool]) -> None:
+        """Remember how to ask whether the viewer's window is still open."""
+        self._is_open = is_open
 
     def clear_up(self) -> None:
         """Remove what was drawn from a window that goes on without the form."""
-        window = None if self._window is None else self._window()
-        try:
-            there = window is not None and window.centralWidget() is not None
-        except RuntimeError:  # it was closed, and its Qt object is gone
-            there = False
-        if there:
+        if self._is_open():
             self.draw(None, None, None, False)
 
     def lost_lines(self, layer: Layer) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_unet_cells.widgets.correct.review import ReviewForm
-from napari_unet_cells.widgets.correct.tools import ToolsForm
+from napari_unet_cells.widgets.correct.review_form import ReviewForm
+from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

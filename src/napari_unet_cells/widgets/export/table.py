@@ -30,6 +30,7 @@ from napari_unet_cells.core.measure import POWERS, Table
 from napari_unet_cells.files.pixel_size import SYMBOLS
 from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
+from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.measurement import Measured
 from napari_unet_cells.widgets.export.measuring import Measuring
@@ -378,17 +379,9 @@ class TableView(Wired, QWidget):
         corners = np.asarray(
             [self.layer.data_to_world(self._position(row, e)) for e in ("min", "mid", "max")]
         )
-        dims = self._viewer.dims
-        before = dims.ndim - self.layer.ndim
-        hidden = [axis for axis in range(self.layer.ndim) if before + axis not in dims.displayed]
-        if hidden:
-            dims.set_point([before + axis for axis in hidden], [corners[1][a] for a in hidden])
-        shown = [axis - before for axis in dims.displayed if axis >= before]
-        camera = camera_of(self._viewer)
-        centre = corners[1][shown]
-        camera.center = (*camera.center[: 3 - len(centre)], *centre)
+        shown = centre_on(self._viewer, corners[1])
         extent = float(np.abs(corners[2] - corners[0])[shown].max())
-        canvas = min(canvas_size(self._viewer))
+        canvas, camera = min(canvas_size(self._viewer)), camera_of(self._viewer)
         if extent > 0:
             camera.zoom = float(
                 np.clip(camera.zoom, SMALLEST * canvas / extent, LARGEST * canvas / extent)

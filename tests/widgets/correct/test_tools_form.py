@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QSpinBox
 
 from napari_unet_cells.layers.metadata import CLASSES, result_metadata
 from napari_unet_cells.layers.transforms import PLACE
-from napari_unet_cells.widgets.correct.tools import TOOLS, ToolsForm
+from napari_unet_cells.widgets.correct.tools import TOOLS
+from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 from napari_unet_cells.widgets.napari_versions import camera_of
 
 pytestmark = pytest.mark.gui

@@ -26,8 +26,9 @@ from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Adjusted, Finished
-from napari_unet_cells.widgets.correct.review import ReviewForm
+from napari_unet_cells.widgets.correct.review_controller import ReviewController
 from napari_unet_cells.widgets.correct.review_drawing import COLORS, CURRENT_COLOR
+from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.segment.results import ResultLayers
 
@@ -50,7 +51,7 @@ PLACE = {
 
 @pytest.fixture
 def viewer(make_napari_viewer, monkeypatch):
-    monkeypatch.setattr(ReviewForm, "_told_cut", False)
+    monkeypatch.setattr(ReviewController, "_told_cut", False)
     return make_napari_viewer(show=True)
 
 
@@ -59,7 +60,8 @@ def told(monkeypatch):
     """Collect what the user is told."""
     sentences: list[str] = []
     for name in ("show_info", "show_warning"):
-        monkeypatch.setattr(f"napari_unet_cells.widgets.correct.review.{name}", sentences.append)
+        module = "napari_unet_cells.widgets.correct.review_form"
+        monkeypatch.setattr(f"{module}.{name}", sentences.append)
     return sentences
 
 
@@ -108,10 +110,7 @@ def colors(viewer):
 def settle(qtbot, form):
     """Wait until all is looked at and drawn."""
     qtbot.wait(150)
-    qtbot.waitUntil(
-        lambda: not any(t.isActive() for t in (form._quiet, form._looking, form._soon)),
-        timeout=5_000,
-    )
+    qtbot.waitUntil(lambda: not form.controller.busy, timeout=5_000)
 
 
 def has_keyboard(form):
@@ -218,7 +217,7 @@ def test_next_waits_for_a_review_that_is_being_made(qtbot, viewer, form):
     viewer.add_labels(squares())
     form.next()
     assert form.review_button.isChecked()
-    qtbot.waitUntil(lambda: form._gone_to == ((), 0), timeout=5_000)
+    qtbot.waitUntil(lambda: form.controller.gone_to == ((), 0), timeout=5_000)
 
 
 # ------------------------------------------------------------------ next
@@ -260,7 +259,7 @@ def test_next_in_a_place_that_is_rotated(viewer, form):
     np.testing.assert_allclose(
         camera_of(viewer).center[-2:], cells.data_to_world((29.5, 119.5)), atol=1e-6
     )
-    assert form._place() == ((), 1)
+    assert form.controller.place() == ((), 1)
 
 
 def stack():
@@ -278,14 +277,14 @@ def test_next_in_a_stack_turns_to_the_plane(qtbot, viewer, form):
     viewer.dims.set_point(0, 10)
     form.next()
     assert viewer.dims.point[0] == 14
-    assert form._place() == ((2,), 0)
+    assert form.controller.place() == ((2,), 0)
     (lines,) = helpers(viewer, REGIONS)
     assert (lines.data[:, 0, 0] == 2).all()
     assert form.line.text() == "0 of 12 regions approved"
 
     form.approve()
     assert review_of(cells).state(((2,), 0)) is State.APPROVED
-    assert form._place() == ((0,), 1)
+    assert form.controller.place() == ((0,), 1)
     np.testing.assert_allclose(colors(viewer)[0], [COLORS[State.UNSEEN]] * 4)
     viewer.dims.set_point(0, 14)
     settle(qtbot, form)
@@ -299,7 +298,7 @@ def test_one_plane_of_a_stack_is_reviewed_where_it_lies(viewer, form):
     viewer.dims.set_point(0, 0)
     form.next()
     assert viewer.dims.point[0] == 6
-    assert form._place() == ((0,), 1)
+    assert form.controller.place() == ((0,), 1)
     assert viewer.layers.selection.active is cells
 
 
@@ -310,11 +309,11 @@ def test_next_turns_to_the_plane_from_a_view_in_3d(viewer, form):
     viewer.dims.ndisplay = 3
     form.next()
     assert viewer.dims.ndisplay == 2
-    assert form._place() == ((2,), 0)
+    assert form.controller.place() == ((2,), 0)
     viewer.dims.order = (1, 0, 2)
     form.next()
     assert viewer.dims.displayed == (1, 2)
-    assert form._place() == ((0,), 1)
+    assert form.controller.place() == ((0,), 1)
 
 
 # ------------------------------------------------------------------ approve
@@ -327,7 +326,7 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     form.changed.connect(changes.append)
     form.next_button.click()
     for n, number in enumerate((1, 3, 2, 0), 1):
-        assert form._place() == ((), number)
+        assert form.controller.place() == ((), number)
         assert form.approve_button.text() == "Approve and next (Shift+N)"
         form.approve_button.click()
         assert review_of(cells).state(((), number)) is State.APPROVED
@@ -345,7 +344,7 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     assert form.line.text() == "3 of 4 regions approved"
     assert counts[-1] == (3, 4)
     assert changes == [cells] * 5
-    assert form._place() == ((), 0)
+    assert form.controller.place() == ((), 0)
 
 
 def test_the_region_in_the_middle_of_the_view_is_approved(qtbot, viewer, form):
@@ -359,7 +358,7 @@ def test_the_region_in_the_middle_of_the_view_is_approved(qtbot, viewer, form):
     assert ends[:, 1].max() < 80
     form.approve()
     assert list(review_of(cells).approved) == [((), 2)]
-    assert form._place() == ((), 3)  # the second was passed
+    assert form.controller.place() == ((), 3)  # the second was passed
 
 
 def test_approving_while_review_is_off_starts_it(viewer, form):
@@ -368,7 +367,7 @@ def test_approving_while_review_is_off_starts_it(viewer, form):
     assert "Press Review first" in form.approve_button.toolTip()
     form.approve()
     assert not review_of(cells).approved
-    assert form._place() == ((), 1)
+    assert form.controller.place() == ((), 1)
     assert form.approve_button.isEnabled()
 
 
@@ -397,7 +396,7 @@ def test_nobody_is_told_of_cells_where_there_are_classes(viewer, form, told):
 def test_edits_turn_a_region_orange_and_undoing_them_back(qtbot, viewer, form):
     cells = add_cells(viewer)
     form.next()
-    place = form._place()
+    place = form.controller.place()
     settle(qtbot, form)
     cells.mode = "paint"
     cells.paint((5, 105), 7)
@@ -448,7 +447,7 @@ def test_turning_to_another_plane_is_no_edit(qtbot, viewer, form):
     settle(qtbot, form)
     viewer.dims.set_point(0, 10)
     viewer.dims.set_point(0, 12)
-    assert not form._quiet.isActive()
+    assert not form.controller.edited.busy
 
 
 def test_an_edit_is_known_at_the_moment_of_approval(viewer, form):

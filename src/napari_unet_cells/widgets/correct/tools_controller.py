@@ -1,0 +1,376 @@
+"""Controller of the tools for whole cells: which layer, which tool, what the mouse does.
+
+It knows the viewer's model and no Qt. The form shows what it says::
+
+    ToolsForm  --- choose --->  ToolsController  --- edits, keys, mouse --->  viewer, layer
+       ^                               |
+       +--- show_tools, say, line -----+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from napari.layers import Labels, Layer
+from numpy.typing import NDArray
+
+from napari_unet_cells.core import edits
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers.metadata import CELLS, OURS
+from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
+from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
+from napari_unet_cells.widgets.timers import MakesTimers
+from napari_unet_cells.widgets.wiring import Wiring
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+#: Pixels of the canvas; a mouse that moves less was clicked, and drew nothing.
+SLIP = 4.0
+
+
+class ToolsView(MakesTimers, Protocol):
+    """Form that shows the tools."""
+
+    def show_tools(self, tool: str, problem: str) -> None:
+        """Mark the tool that is chosen; `problem` says why none can be, empty where one can."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence; an empty one removes that of before."""
+
+    def lengthen_line(self, trail: list[Any]) -> None:
+        """Draw the line of the mouse on, through these places (x, y) of the canvas."""
+
+    def end_line(self) -> None:
+        """Remove the line."""
+
+    def focus_canvas(self) -> None:
+        """Give the keyboard to the image."""
+
+
+class _Drag:
+    """Path of the mouse from a press on: in the plane, and on the canvas."""
+
+    def __init__(self, plane: LabelsPlane, event: Any) -> None:
+        self.plane = plane
+        self._begin = np.array(event.pos, float)
+        self._points: list[tuple[float, float]] = []
+        #: Places on the canvas that were not drawn yet.
+        self.trail: list[Any] = []
+        self.moved = 0.0
+        self.add(event)
+
+    def add(self, event: Any) -> None:
+        self._points.append(self.plane.point(event.position))
+        self.trail.append(event.pos)
+        self.moved = max(self.moved, float(np.linalg.norm(np.array(event.pos) - self._begin)))
+
+    @property
+    def path(self) -> Path:
+        return np.array(self._points)
+
+
+class ToolsController:
+    """Turns what the mouse does in the active cells layer into edits.
+
+    Every stroke is one step of napari's own undo and redo. In a stack it changes the plane that
+    is shown: cells of the same id in other planes, which linking gave them, keep it. Holes,
+    waists and outlines are those of the plane, too.
+
+    Where an id is needed that the layer's data type cannot hold, a copy of 32 bits takes the
+    layer's place; then the undo history ends there.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    view : ToolsView
+    wiring : Wiring
+        Of the view: with it the layer gets its mouse and keys back.
+    """
+
+    def __init__(self, viewer: ViewerModel, view: ToolsView, wiring: Wiring) -> None:
+        self._viewer, self._view = viewer, view
+        self._tool = ""
+        self._layer: Any = None
+        self._free: FreeId | None = None
+        self._drawing: _Drag | None = None
+        #: Plane, point and id of the cell that clicked ones are merged into.
+        self._first: tuple[LabelsPlane, Path, int] | None = None
+        self._followed, self._held = wiring.part(), wiring.part()
+        # napari makes other layers active for a moment when layers come and go.
+        self._soon = view.timer(0, self.look)
+        active, dims = viewer.layers.selection.events.active, viewer.dims.events
+        wiring.connect(self._look_soon, active, dims.ndisplay, dims.order)
+        self.look()
+
+    # ------------------------------------------------------------------ which layer, which tool
+
+    @property
+    def tool(self) -> str:
+        """Name of the chosen tool; empty for none."""
+        return self._tool
+
+    def choose(self, tool: str) -> None:
+        """Choose a tool; the one that is chosen already is put away.
+
+        Parameters
+        ----------
+        tool : str
+            A key of `TOOLS`; empty to put the chosen one away.
+        """
+        self.look()
+        wanted = "" if tool == self._tool else tool
+        problem = self._problem()
+        self._put_away()
+        self._view.say(problem if wanted else "")
+        if wanted and not problem:
+            self._layer.mode = "pan_zoom"
+            self._tool = wanted
+            self._hold()
+        self._view.show_tools(self._tool, problem)
+
+    def _look_soon(self, event: Any = None) -> None:
+        """Look at once where that puts no tool away, else when napari has settled."""
+        if self._tool:
+            self._soon.start()
+        else:
+            self.look()
+
+    def look(self) -> None:
+        """Turn to the active layer; the tool stays chosen as long as it can be used there."""
+        self._soon.stop()
+        active = self._viewer.layers.selection.active
+        if active is not self._layer:
+            self._follow(active)
+        problem = self._problem()
+        if self._tool and (problem or self._layer.mode != "pan_zoom"):
+            self._put_away()
+        self._view.show_tools(self._tool, problem)
+
+    def _follow(self, layer: Layer | None) -> None:
+        self._end_stroke()
+        self._held.release()
+        self._followed.release()
+        self._layer, self._free, self._first = layer, None, None
+        if not isinstance(layer, Labels):
+            return
+        self._free = FreeId(layer)
+        events = layer.events
+        self._followed.connect(self._mode_changed, events.mode)
+        self._followed.connect(self._look_soon, events.editable, events.visible, events.data)
+        self._followed.connect(self._free.forget, events.data)
+        self._followed.connect(self._free.note, events.paint)
+        if self._tool and not self._problem() and layer.mode == "pan_zoom":
+            self._hold()
+
+    def _problem(self) -> str:
+        return tools_problem(self._layer, self._viewer.dims)
+
+    def _mode_changed(self, event: Any = None) -> None:
+        """Put the tool away where the user takes one of napari's own."""
+        if self._tool and self._layer.mode != "pan_zoom":
+            self._put_away()
+            self._view.show_tools(self._tool, self._problem())
+
+    # -------------------------------------------------------------------------- the chosen tool
+
+    def _hold(self) -> None:
+        """Take the mouse, Escape and the space bar of the layer."""
+        layer, tool = self._layer, TOOLS[self._tool]
+        assert self._free is not None
+        if layer.ndim > 2:
+            self._free.known()  # searched for now, and not in the first stroke
+        self._held.append(layer.mouse_drag_callbacks, self._drag)
+        keys = {
+            key: layer.bind_key(key, pressed, overwrite=True)
+            for key, pressed in (("Escape", self._escape), ("Space", self._space))
+        }
+        # Two quick clicks would enlarge the image.
+        clicks = self._viewer.mouse_double_click_callbacks
+        zooming = [c for c in clicks if getattr(c, "__name__", "") == "double_click_to_zoom"]
+        for callback in zooming:
+            clicks.remove(callback)
+        layer.mouse_pan = not tool.draws
+        layer.cursor = "cross"
+        layer.help = f"{tool.how}; hold <space> to move the image"
+        self._held.at_end(clicks.extend, zooming)
+        self._held.at_end(_give_back, layer, keys)
+
+    def _put_away(self) -> None:
+        self._tool, self._first = "", None
+        self._end_stroke()
+        self._held.release()
+
+    def _escape(self, layer: Labels | None = None) -> None:
+        """Give up the stroke, else the cell that others would be merged into, else the tool."""
+        if self._drawing is not None:
+            self._end_stroke()
+        elif self._first is not None:
+            self._first = None
+            self._view.say("")
+        else:
+            self.choose("")
+
+    def _space(self, layer: Labels) -> Generator[None, None, None]:
+        """Move the image as long as the key is held down."""
+        layer.mouse_pan = True
+        yield
+        if self._tool:
+            layer.mouse_pan = not TOOLS[self._tool].draws
+
+    # ----------------------------------------------------------------------------- the mouse
+
+    def _drag(self, layer: Labels, event: Any) -> Generator[None, None, None]:
+        """Collect a stroke; napari calls this at every press of the mouse in the layer."""
+        draws = TOOLS[self._tool].draws
+        if event.button != 1 or event.modifiers or (draws and layer.mouse_pan):
+            return  # napari's own: zooming with Alt, or the image is moved with the space bar
+        plane = LabelsPlane.under(self._viewer, layer, event.position)
+        if plane is None:
+            self._view.say(
+                f"'{layer.name}' has no pixels in this plane. Move the slider to one of its own."
+            )
+            return
+        drag = self._drawing = _Drag(plane, event)
+        while True:
+            yield
+            if self._drawing is not drag:  # given up, with Escape or another tool
+                return
+            drag.add(event)
+            if event.type == "mouse_release":
+                break
+            if draws and drag.moved >= SLIP:
+                self._view.lengthen_line(drag.trail)
+                drag.trail.clear()
+        self._end_stroke()
+        if drag.moved < SLIP:
+            self._clicked(plane, drag.path[:1])
+        elif draws:
+            self._first = None
+            self._stroke(plane, drag.path, TOOLS[self._tool].line)
+
+    def _end_stroke(self) -> None:
+        self._drawing = None
+        self._view.end_line()
+
+    def _clicked(self, plane: LabelsPlane, path: Path) -> None:
+        tool = TOOLS[self._tool]
+        if self._tool == "merge":
+            self._merge(plane, path)
+        elif tool.click is None:
+            self._view.say("A click draws nothing: hold the mouse button down and go round.")
+        else:
+            self._stroke(plane, path, tool.click)
+
+    def _merge(self, plane: LabelsPlane, path: Path) -> None:
+        """Merge the cell that is clicked into the first one, if there is one still."""
+        clicked = edits.id_at(plane.labels, path[0])
+        first = self._first
+        if first is not None and (
+            plane.index != first[0].index
+            or edits.id_at(plane.labels, first[1][0]) != first[2]  # undone, or painted over
+        ):
+            first = self._first = None
+        if not clicked:
+            self._first = None
+            self._view.say("Click the first of the cells that belong together.")
+        elif first is None or clicked == first[2]:
+            self._first = plane, path, clicked
+            self._view.say("Now click the cells that belong to it; Escape begins anew.")
+        else:
+            both = np.concatenate([first[1], path])
+            self._stroke(plane, both, lambda p, at, new_id: edits.merge(p, at, joined=False))
+
+    # ---------------------------------------------------------------------------- the labels
+
+    def _stroke(self, plane: LabelsPlane, path: Path, stroke: Stroke | None) -> None:
+        """Change the cells, or say why they stay as they are."""
+        assert stroke is not None
+        assert self._free is not None
+        labels, said = plane.labels, ""
+        try:
+            edit = stroke(labels, path, partial(self._free.above, labels))
+            if edit.highest > np.iinfo(labels.dtype).max:
+                plane, said = self._widened(plane, edit.highest)
+        except UserError as error:
+            said = str(error)
+        else:
+            plane.paint(edit)
+        self._view.say(said)
+        self._view.focus_canvas()
+
+    def _widened(self, plane: LabelsPlane, highest: int) -> tuple[LabelsPlane, str]:
+        """Replace a layer by a copy that holds higher ids, and say so."""
+        old = plane.layer
+        new = copy_of(old, _wider(old, highest))
+        layers, name = self._viewer.layers, old.name
+        # The old one goes last: without any layer, napari would move the camera.
+        layers.insert(layers.index(old) + 1, new)
+        layers.selection.active = new
+        layers.remove(old)
+        new.name = name
+        self.look()
+        said = (
+            f"'{name}' was full at {np.iinfo(old.data.dtype).max:,} ids. A copy with room for more "
+            "has taken its place: what you did before cannot be undone any more, and napari draws "
+            "it more slowly."
+        )
+        return LabelsPlane(new, plane.index, plane.rows, plane.columns), said
+
+
+def tools_problem(layer: Layer | None, dims: Any) -> str:
+    """Say why the tools cannot be used; empty where they can.
+
+    Parameters
+    ----------
+    layer : napari layer or None
+        The active one.
+    dims : napari.components.Dims
+        Of the viewer.
+    """
+    if layer is None:
+        return "Choose the cells in the layer list first."
+    if not isinstance(layer, Labels):
+        return f"'{layer.name}' holds no labels. Choose the cells in the layer list."
+    if layer.metadata.get(OURS, {}).get("role", CELLS) != CELLS:
+        return f"'{layer.name}' holds classes, not cells: paint with napari's brush there."
+    problem = review_problem(layer)
+    if problem:
+        return problem
+    if not layer.data.flags.writeable:
+        return (
+            f"'{layer.name}' is open for reading only. Duplicate it in the layer list and "
+            "correct the copy."
+        )
+    if not layer.visible:
+        return f"'{layer.name}' is hidden. Show it with its eye in the layer list."
+    if dims.ndisplay != 2:
+        return "The tools work in planes. Switch from 3D back to 2D below the layer list."
+    if min(dims.displayed) < dims.ndim - layer.ndim:
+        return "The planes of the cells are not in view. Roll the axes back below the layers."
+    return ""
+
+
+def _wider(layer: Labels, highest: int) -> NDArray[Any]:
+    """Copy the labels of a layer into a data type that holds a higher id."""
+    dtype = np.uint32 if layer.data.min() >= 0 else np.int64
+    if highest > np.iinfo(dtype).max:
+        raise UserError(
+            f"There is no free id in '{layer.name}' above its highest. Give that cell a lower "
+            "one with napari's fill bucket."
+        )
+    wider: NDArray[Any] = layer.data.astype(dtype)
+    return wider
+
+
+def _give_back(layer: Labels, keys: dict[str, Callable[..., Any] | None]) -> None:
+    """Give a layer its keys and its cursor back."""
+    for key, before in keys.items():
+        layer.bind_key(key, before, overwrite=True)
+    layer.help = ""
+    if layer.mode == "pan_zoom":  # the other modes have set these themselves
+        layer.mouse_pan, layer.cursor = True, "standard"

@@ -1,0 +1,252 @@
+"""The controller of the tools without a window: layers, the mouse as napari reports it, keys."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_unet_cells.layers.metadata import CLASSES, result_metadata
+from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane
+from napari_unet_cells.widgets.correct.tools import TOOLS
+from napari_unet_cells.widgets.correct.tools_controller import ToolsController, tools_problem
+from napari_unet_cells.widgets.wiring import Wiring
+
+# No window is opened, but napari is loaded: not with TensorFlow in one process.
+pytestmark = pytest.mark.gui
+
+
+def squares(dtype=np.uint16):
+    """Cells 1 and 2 touch, 3 lies apart."""
+    labels = np.zeros((40, 60), dtype)
+    labels[5:20, 5:20] = 1
+    labels[5:20, 20:35] = 2
+    labels[25:35, 40:50] = 3
+    return labels
+
+
+class View:
+    """Form that keeps what it is told."""
+
+    def __init__(self, timers):
+        self.timer = timers.timer
+        self.tool, self.problem, self.said = "", "", [""]
+        self.line: list[tuple[float, float]] = []
+        self.focused = 0
+
+    def show_tools(self, tool, problem):
+        self.tool, self.problem = tool, problem
+
+    def say(self, sentence):
+        self.said.append(sentence)
+
+    def lengthen_line(self, trail):
+        self.line += trail
+
+    def end_line(self):
+        self.line = []
+
+    def focus_canvas(self):
+        self.focused += 1
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def view(timers):
+    return View(timers)
+
+
+@pytest.fixture
+def wiring():
+    return Wiring()
+
+
+@pytest.fixture
+def tools(viewer, view, wiring):
+    return ToolsController(viewer, view, wiring)
+
+
+def press(layer, *points, **changed):
+    """Drag the mouse through points of the layer, ten pixels of the canvas for each of it."""
+    (drag,) = layer.mouse_drag_callbacks[-1:]
+
+    def event(point, kind):
+        values = {"button": 1, "modifiers": (), "type": kind, "pos": tuple(10.0 * p for p in point)}
+        return SimpleNamespace(position=layer.data_to_world(point), **values | changed)
+
+    event_now = event(points[0], "mouse_press")
+    steps = drag(layer, event_now)
+    next(steps, None)
+    kinds = [*["mouse_move"] * (len(points) - 1), "mouse_release"]
+    for point, kind in zip([*points[1:], points[-1]], kinds, strict=True):
+        event_now.__dict__.update(event(point, kind).__dict__)
+        yield
+        next(steps, None)
+
+
+def drag(layer, *points, **changed):
+    for _ in press(layer, *points, **changed):
+        pass
+
+
+def ids(layer):
+    return sorted(np.unique(layer.data).tolist())
+
+
+def test_a_tool_needs_cells_that_can_be_changed(viewer, tools, view):
+    assert view.problem == "Choose the cells in the layer list first."
+    tools.choose("split")
+    assert (tools.tool, view.said[-1]) == ("", view.problem)
+    cells = viewer.add_labels(squares(), name="cells")
+    assert view.problem == ""
+    tools.choose("split")
+    assert tools.tool == view.tool == "split"
+    assert (cells.mouse_pan, cells.cursor) == (False, "cross")
+    assert cells.help.startswith(TOOLS["split"].how)
+    tools.choose("split")
+    assert tools.tool == view.tool == ""
+    assert (cells.mouse_pan, cells.cursor, cells.help) == (True, "standard", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda viewer, layer: setattr(layer, "visible", False), "is hidden"),
+        (lambda viewer, layer: setattr(layer, "editable", False), "cannot be edited"),
+        (lambda viewer, layer: setattr(viewer.dims, "ndisplay", 3), "back to 2D"),
+        (
+            lambda viewer, layer: layer.metadata.update(result_metadata(CLASSES, "", {})),
+            "holds classes, not cells",
+        ),
+        (lambda viewer, layer: layer.data.setflags(write=False), "open for reading only"),
+    ],
+)
+def test_what_prevents_the_tools_is_said_with_the_way_out(viewer, change, said):
+    layer = viewer.add_labels(squares(), name="cells")
+    assert tools_problem(layer, viewer.dims) == ""
+    change(viewer, layer)
+    assert said in tools_problem(layer, viewer.dims)
+
+
+def test_a_line_is_shown_and_becomes_one_edit(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("merge")
+    steps = press(layer, (10, 10), (10, 20), (10, 30))
+    next(steps)
+    assert view.line == []
+    next(steps)
+    assert view.line == [(100.0, 100.0), (100.0, 200.0)]
+    for _ in steps:
+        pass
+    assert view.line == []
+    assert ids(layer) == [0, 1, 3]
+    assert (view.said[-1], view.focused) == ("", 1)
+    layer.undo()
+    assert ids(layer) == [0, 1, 2, 3]
+
+
+def test_escape_gives_up_the_stroke_then_the_tool(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("merge")
+    steps = press(layer, (10, 10), (10, 20), (10, 30))
+    next(steps)
+    next(steps)
+    escape = layer.keymap[next(key for key in layer.keymap if "Esc" in str(key))]
+    escape(layer)
+    assert view.line == []
+    for _ in steps:
+        pass
+    assert ids(layer) == [0, 1, 2, 3]
+    assert tools.tool == "merge"
+    escape(layer)
+    assert tools.tool == view.tool == ""
+
+
+def test_clicks_merge_into_the_first_cell(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("merge")
+    drag(layer, (30, 45))
+    assert view.said[-1].startswith("Now click")
+    drag(layer, (10, 10))
+    assert ids(layer) == [0, 2, 3]
+    drag(layer, (0, 0))
+    assert view.said[-1].startswith("Click the first")
+
+
+def test_other_buttons_and_other_planes_are_not_ours(viewer, tools, view):
+    viewer.add_image(np.zeros((3, 40, 60)))
+    layer = viewer.add_labels(squares()[np.newaxis], name="cells", translate=(1, 0, 0))
+    tools.choose("delete")
+    drag(layer, (0, 10, 10), button=2)
+    drag(layer, (0, 10, 10), modifiers=("Alt",))
+    assert view.said[-1] == ""
+    drag(layer, (1, 10, 10))
+    assert "has no pixels in this plane" in view.said[-1]
+    assert ids(layer) == [0, 1, 2, 3]
+    drag(layer, (0, 10, 10))
+    assert ids(layer) == [0, 2, 3]
+
+
+def test_the_tool_waits_until_napari_has_settled(viewer, tools, view, timers):
+    cells = viewer.add_labels(squares(), name="cells")
+    tools.choose("fill")
+    viewer.layers.selection.active = None
+    assert tools.tool == "fill"
+    viewer.layers.selection.active = cells
+    timers.settle()
+    assert tools.tool == "fill"
+    viewer.layers.selection.active = None
+    timers.settle()
+    assert tools.tool == view.tool == ""
+    assert cells.mouse_pan
+
+
+def test_at_the_end_the_layer_has_its_mouse_and_keys_back(viewer, tools, wiring):
+    layer = viewer.add_labels(squares(), name="cells")
+    callbacks, keys = list(layer.mouse_drag_callbacks), dict(layer.keymap)
+    tools.choose("new")
+    assert layer.mouse_drag_callbacks != callbacks
+    wiring.release()
+    assert layer.mouse_drag_callbacks == callbacks
+    assert dict(layer.keymap) == keys
+    assert (layer.mouse_pan, layer.cursor) == (True, "standard")
+
+
+def test_a_full_data_type_gives_way_to_a_wider_one(viewer, tools, view):
+    labels = squares(np.uint8)
+    labels[38, 58] = 255
+    old = viewer.add_labels(labels, name="cells")
+    tools.choose("split")
+    drag(old, (2, 12), (25, 12))
+    (new,) = viewer.layers
+    assert new is not old
+    assert new.data.dtype == np.uint32
+    assert ids(new) == [0, 1, 2, 3, 255, 256]
+    assert "was full at 255 ids" in view.said[-1]
+
+
+# --- planes and ids ------------------------------------------------------------------------
+
+
+def test_a_plane_is_found_painted_and_its_ids_are_free(viewer):
+    layer = viewer.add_labels(np.stack([squares(), 10 * squares()]), scale=(2, 0.5, 0.5))
+    viewer.dims.set_point(0, 2)
+    position = layer.data_to_world((1, 10, 30))
+    plane = LabelsPlane.under(viewer, layer, position)
+    assert plane.index == (1, None, None)
+    assert plane.point(position) == (10.0, 30.0)
+    np.testing.assert_array_equal(plane.labels, 10 * squares())
+    assert LabelsPlane.under(viewer, layer, layer.data_to_world((2, 10, 30))) is None
+    free = FreeId(layer)
+    layer.events.paint.connect(free.note)
+    assert free.above(squares()) == 31
+    layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 40)
+    assert free.above(squares()) == 41
+    free.forget()
+    assert free.known() == 40
