@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_unet_cells.core.labels import UNKNOWN
-from napari_unet_cells.corrections.scribbles import OwnClass, as_masks, check_classes
+from napari_unet_cells.corrections.scribbles import OwnClass, OwnClasses, as_masks, layer_arguments
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import is_ours
 from napari_unet_cells.layers.selection import image_layers
 
-TWO = [OwnClass("background", "#808080"), OwnClass("nucleus", "#ff8800")]
+TWO = OwnClasses((OwnClass("background", "#808080"), OwnClass("nucleus", "#ff8800")))
 
 
 def test_what_is_not_painted_is_unknown_and_the_first_class_is_0():
@@ -23,12 +24,30 @@ def test_what_is_not_painted_is_unknown_and_the_first_class_is_0():
 
 
 @pytest.mark.parametrize(
-    "names", [["one"], ["a", "a"], ["a", " "], ["background", "cell", "boundary"]]
+    ("names", "said"),
+    [
+        ([], "each with a name of its own"),
+        (["one"], "each with a name of its own"),
+        (["a", "a"], "each with a name of its own"),
+        (["a", " "], "each with a name of its own"),
+        ([str(n) for n in range(256)], "2 to 255 classes"),
+        (["background", "cell", "boundary"], "Choose other names"),
+    ],
 )
-def test_classes_no_network_can_learn_are_refused(names):
-    with pytest.raises(UserError, match=r"Choose other names|each with a name"):
-        check_classes([OwnClass(name, "#ffffff") for name in names])
-    check_classes(TWO)
+def test_classes_no_network_can_learn_are_refused(names, said):
+    classes = OwnClasses(tuple(OwnClass(name, "#ffffff") for name in names))
+    assert said in (classes.problem() or "")
+    assert TWO.problem() is None
+    with pytest.raises(UserError, match=said):
+        layer_arguments(SimpleNamespace(), classes)
+
+
+def test_classes_are_saved_and_read_again():
+    assert OwnClasses.from_saved(json.loads(json.dumps(TWO.to_saved()))) == TWO
+    for damaged in (None, 3, [["a"]], "ab"):
+        fresh = OwnClasses.from_saved(damaged)
+        assert fresh.names == ("background", "")
+        assert fresh.problem()
 
 
 @pytest.mark.gui
@@ -73,7 +92,7 @@ def test_the_dialog_remembers_names_and_colours(qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
     dialog = ClassesDialog()
     qtbot.addWidget(dialog)
-    assert [own.name for own in dialog.classes] == ["background"]
+    assert [own.name for own in dialog.values.classes] == ["background"]
     dialog._accept()
     assert "2 to 255 classes" in dialog.problem.text()
     dialog.add("vessel", "#112233")
@@ -81,8 +100,8 @@ def test_the_dialog_remembers_names_and_colours(qtbot, tmp_path, monkeypatch):
     assert dialog.result() == dialog.DialogCode.Accepted
     again = ClassesDialog()
     qtbot.addWidget(again)
-    assert [own.name for own in again.classes] == ["background", "vessel"]
-    assert again.classes[1].color == "#112233"
+    assert [own.name for own in again.values.classes] == ["background", "vessel"]
+    assert again.values.classes[1].color == "#112233"
 
 
 def test_colours_that_were_chosen_are_those_of_the_result():
@@ -95,8 +114,6 @@ def test_colours_that_were_chosen_are_those_of_the_result():
 
 
 def test_a_plane_of_a_stack_gets_strokes_in_its_own_place():
-    from napari_unet_cells.corrections.scribbles import layer_arguments
-
     image = SimpleNamespace(
         data=np.zeros((3, 40, 50)), name="stack", unique_id="1", metadata={}, ndim=3,
         scale=(1, 1, 1), translate=(0, 0, 0), rotate=0, shear=0, units=("pixel",) * 3,

@@ -24,6 +24,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.layers.protocols import ImageLayer, SavedLayer
+from napari_unet_cells.layers.reader import CLASS_COLORS
 from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.models.card import MAX_CLASSES
 
@@ -46,35 +47,68 @@ class OwnClass:
     color: str
 
 
-def check_classes(classes: Sequence[OwnClass]) -> None:
-    """Refuse classes that no network can be trained for.
+#: Colour of the first class, where it is painted.
+BACKGROUND_COLOR = "#808080"
 
-    Raises
-    ------
-    UserError
+
+@dataclass(frozen=True)
+class OwnClasses:
+    """Classes that the user named; the first is 1 in the layer, 0 in a dataset.
+
+    Attributes
+    ----------
+    classes : tuple of OwnClass
     """
-    names = [own.name.strip() for own in classes]
-    if not 2 <= len(names) <= MAX_CLASSES or not all(names) or len(set(names)) < len(names):
-        raise UserError(
-            f"A network tells 2 to {MAX_CLASSES} classes apart, each with a name of its own. The "
-            "first is mostly the background."
-        )
-    if makes_cells(names):
-        raise UserError(
-            "Classes named both cell and boundary are made by the program itself from cells. "
-            "Choose other names."
-        )
+
+    classes: tuple[OwnClass, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, without spaces around them."""
+        return tuple(own.name.strip() for own in self.classes)
+
+    def problem(self) -> str | None:
+        """Say why no network can be trained for these classes; None where one can."""
+        names = self.names
+        if not 2 <= len(names) <= MAX_CLASSES or not all(names) or len(set(names)) < len(names):
+            return (
+                f"Name 2 to {MAX_CLASSES} classes, each with a name of its own. The first is "
+                "usually the background."
+            )
+        if makes_cells(names):
+            return (
+                "The program itself makes classes named cell and boundary from cells. Choose "
+                "other names."
+            )
+        return None
+
+    def to_saved(self) -> list[list[str]]:
+        """Give them as `settings` keeps them."""
+        return [[own.name, own.color] for own in self.classes]
+
+    @classmethod
+    def from_saved(cls, saved: Any) -> OwnClasses:
+        """Take those that were saved, else a background and a row to fill in."""
+        try:
+            return cls(tuple(OwnClass(str(name), str(color)) for name, color in saved))
+        except (TypeError, ValueError):
+            return cls((OwnClass("background", BACKGROUND_COLOR), OwnClass("", proposed_color(1))))
+
+
+def proposed_color(index: int) -> str:
+    """Colour of a class that has none yet."""
+    return str(CLASS_COLORS[1:][(index - 1) % (len(CLASS_COLORS) - 1)])
 
 
 def layer_arguments(
-    image: ImageLayer, classes: Sequence[OwnClass], shown: Sequence[int] | None = None
+    image: ImageLayer, classes: OwnClasses, shown: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """Arguments of `viewer.add_labels` for a layer to paint classes in.
 
     Parameters
     ----------
     image : napari image layer
-    classes : sequence of OwnClass
+    classes : OwnClasses
     shown : sequence of int, optional
         See `layers.image_planes.planes_for`: the plane that is painted on; None for all.
 
@@ -88,12 +122,13 @@ def layer_arguments(
     UserError
         Where the classes or the image cannot be used.
     """
-    check_classes(classes)
+    if problem := classes.problem():
+        raise UserError(problem)
     planes = planes_for(image, shown)
     data = np.zeros((1,) * len(shown or ()) + planes.shape, np.uint8)
     provenance = {
-        "classes": [own.name.strip() for own in classes],
-        "colors": [own.color for own in classes],
+        "classes": list(classes.names),
+        "colors": [own.color for own in classes.classes],
         "source": describe_source(image, shown),
     }
     return {

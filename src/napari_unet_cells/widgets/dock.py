@@ -130,7 +130,7 @@ class UNetCellsDock(Wired, QWidget):
             values = self.segment.values
             image, all_planes = values.image, values.stack.all_planes
             shown = None if image is None else chosen_plane(self._viewer, image, all_planes)
-            add_strokes_layer(self._viewer, image, dialog.classes, shown)
+            add_strokes_layer(self._viewer, image, dialog.values, shown)
 
     def _warm_up(self, folded: bool) -> None:
         """Make the network ready for retraining while the user fills in the form."""

@@ -1,4 +1,4 @@
-"""A dialog in which the user names classes of her own and gives them colours."""
+"""Dialog in which the user names classes to paint and chooses their colours."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from qtpy.QtWidgets import (
 
 from napari_unet_cells.corrections.scribbles import (
     OwnClass,
-    check_classes,
+    OwnClasses,
     layer_arguments,
+    proposed_color,
     stroke_colors,
 )
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers.reader import CLASS_COLORS
 from napari_unet_cells.settings import recall, remember
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 #: Key of `settings`.
 _LAST = "own_classes"
-
-#: Colour of the first class, where it is painted.
-BACKGROUND_COLOR = "#808080"
 
 
 class ClassesDialog(QDialog):
@@ -59,7 +56,7 @@ class ClassesDialog(QDialog):
         explanation.setWordWrap(True)
         self._column = QVBoxLayout()
         add = QPushButton("Add a class")
-        add.clicked.connect(lambda: self.add("", _color(len(self._rows))))
+        add.clicked.connect(lambda: self.add("", proposed_color(len(self._rows))))
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )
@@ -72,7 +69,7 @@ class ClassesDialog(QDialog):
         layout.addLayout(self._column)
         for widget in (add, self.problem, buttons):
             layout.addWidget(widget)
-        for own in _last():
+        for own in OwnClasses.from_saved(recall(_LAST)).classes:
             self.add(own.name, own.color)
 
     def add(self, name: str, color: str) -> None:
@@ -90,13 +87,15 @@ class ClassesDialog(QDialog):
         self._rows.append((edit, button))
 
     @property
-    def classes(self) -> list[OwnClass]:
+    def values(self) -> OwnClasses:
         """Classes that are filled in; rows without a name do not count."""
-        return [
-            OwnClass(edit.text().strip(), str(button.property("color")))
-            for edit, button in self._rows
-            if edit.text().strip()
-        ]
+        return OwnClasses(
+            tuple(
+                OwnClass(edit.text().strip(), str(button.property("color")))
+                for edit, button in self._rows
+                if edit.text().strip()
+            )
+        )
 
     def _choose_color(self, button: QPushButton, checked: bool = False) -> None:
         chosen = QColorDialog.getColor(QColor(button.property("color")), self)
@@ -104,17 +103,16 @@ class ClassesDialog(QDialog):
             _show_color(button, chosen.name())
 
     def _accept(self) -> None:
-        try:
-            check_classes(self.classes)
-        except UserError as error:
-            self.problem.setText(str(error))
+        values = self.values
+        if problem := values.problem():
+            self.problem.setText(problem)
             return
-        remember(_LAST, [[own.name, own.color] for own in self.classes])
+        remember(_LAST, values.to_saved())
         self.accept()
 
 
 def add_strokes_layer(
-    viewer: Viewer, image: Image | None, classes: list[OwnClass], shown: tuple[int, ...] | None
+    viewer: Viewer, image: Image | None, classes: OwnClasses, shown: tuple[int, ...] | None
 ) -> Labels | None:
     """Add a layer to paint classes in, ready for the first stroke; None where it cannot be.
 
@@ -122,7 +120,7 @@ def add_strokes_layer(
     ----------
     viewer : napari.viewer.Viewer
     image : napari image layer or None
-    classes : list of OwnClass
+    classes : OwnClasses
     shown : tuple of int, optional
         See `layers.image_planes.planes_for`.
     """
@@ -142,22 +140,9 @@ def add_strokes_layer(
     layer = viewer.add_labels(data, colormap=colormap, **arguments)
     layer.selected_label = 1
     layer.mode = "paint"
-    named = ", ".join(f"{value} {own.name}" for value, own in enumerate(classes, 1))
+    named = ", ".join(f"{value} {own.name}" for value, own in enumerate(classes.classes, 1))
     show_info(f"Paint some strokes of each class, with the label {named}; then export the regions.")
     return layer
-
-
-def _last() -> list[OwnClass]:
-    """Classes that were named last time, else two to begin with."""
-    known = recall(_LAST)
-    try:
-        return [OwnClass(str(name), str(color)) for name, color in known]
-    except (TypeError, ValueError):
-        return [OwnClass("background", BACKGROUND_COLOR), OwnClass("", _color(1))]
-
-
-def _color(index: int) -> str:
-    return str(CLASS_COLORS[1:][(index - 1) % (len(CLASS_COLORS) - 1)])
 
 
 def _show_color(button: QPushButton, color: str) -> None:
