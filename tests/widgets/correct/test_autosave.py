@@ -48,8 +48,9 @@ def viewer(make_napari_viewer):
 def warnings(monkeypatch):
     """Collect the sentences that the user would see."""
     said = []
-    for module in ("correct.autosave", "correct.restore"):
-        monkeypatch.setattr(f"napari_unet_cells.widgets.{module}.show_warning", said.append)
+    for module in ("watched_labels", "restore", "restored_layers"):
+        name = f"napari_unet_cells.widgets.correct.{module}.show_warning"
+        monkeypatch.setattr(name, said.append)
     return said
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.metadata import REVIEW
 from napari_unet_cells.layers.selection import review_problem
@@ -13,14 +15,22 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 
-def review_of(layer: Labels | None) -> Review | None:
-    """Review of a labels layer; None where it has none, or one of an array of another shape."""
-    if layer is None:
-        return None
+def fitting_review(layer: Labels) -> Review | None:
+    """Review of labels in memory; None where there is none, or one of another shape.
+
+    Parameters
+    ----------
+    layer : napari layer
+    """
     review = layer.metadata.get(REVIEW)
-    if isinstance(review, Review) and not review_problem(layer) and review.fits(layer.data):
-        return review
-    return None
+    if not isinstance(review, Review) or not isinstance(layer.data, np.ndarray):
+        return None
+    return review if review.fits(layer.data) else None
+
+
+def review_of(layer: Labels | None) -> Review | None:
+    """Review of a labels layer that can be corrected; None where there is none."""
+    return None if layer is None or review_problem(layer) else fitting_review(layer)
 
 
 @dataclass(frozen=True)
