@@ -1,4 +1,4 @@
-"""The one dock: sections in the order of the work."""
+"""Dock of the plugin: its four sections in the order of the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A list of layers that follows the viewer."""
+"""Drop-down list of layers that follows the viewer."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _folder(viewer: Viewer) -> str:
 def save_labels(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> list[str]:
     """Write a labels layer for napari's File > Save; see `writer.write_layer`.
 
-    napari says nowhere which files were written, so a name that was not typed is told.
+    napari says nowhere which files were written, so the user is told of a name that was not typed.
     """
     written = write_layer(path, data, attributes)
     typed = Path(path)

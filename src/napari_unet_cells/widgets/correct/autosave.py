@@ -1,4 +1,4 @@
-"""Corrections kept on the disk while they are made, and offered again after a crash.
+"""Save corrections while they are made, in a thread, so that a crash loses none.
 
 A round of saving goes through the thread twice, so that the window never waits::
 

@@ -1,4 +1,4 @@
-"""Corrections of a napari that ended or was killed, offered to be restored."""
+"""Banner that offers to restore corrections of a napari that ended or was killed."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class RestoreBanner(QWidget):
         self.buttons["Restore"].setToolTip(
             "Open the image and the labels as they were at the last save"
         )
-        self.buttons["Discard"].setToolTip("Delete these corrections for ever")
-        self.buttons["Later"].setToolTip("Keep them, and ask again at the next start")
+        self.buttons["Discard"].setToolTip("Delete these corrections permanently")
+        self.buttons["Later"].setToolTip("Keep them and ask again after a restart")
         self._lay_out()
         self.box.currentIndexChanged.connect(self._show_chosen)
         self.buttons["Restore"].clicked.connect(self.restore)
@@ -139,7 +139,7 @@ class RestoreBanner(QWidget):
         answer = QMessageBox.question(
             self,
             "Discard corrections?",
-            f"The corrections {what}will be deleted for ever. Discard them?",
+            f"The corrections {what}will be deleted permanently. Discard them?",
             QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
             QMessageBox.StandardButton.No,
         )
@@ -148,7 +148,7 @@ class RestoreBanner(QWidget):
             self.refresh()
 
     def later(self) -> None:
-        """Ask for none of them again before the next start."""
+        """Offer none of them again before a restart."""
         self._later |= {id_of(summary.folder) for summary in self._offered}
         self.refresh()
 

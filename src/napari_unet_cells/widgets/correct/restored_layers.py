@@ -97,13 +97,13 @@ def _image_of(viewer: ViewerModel, described: Mapping[str, Any] | None) -> tuple
 
 
 def _is_image(layer: Image, described: Mapping[str, Any]) -> bool:
-    told = described.get("told") or {}
+    typed = described.get("told") or {}
     same_file = file_of(layer)
     return (
         same_file is not None
         and same_file.absolute() == Path(described["path"])
         and list(pixels_of(layer).shape) == described["shape"]
-        and layer.metadata.get(INPUT, {}).get("channel") == told.get("channel")
+        and layer.metadata.get(INPUT, {}).get("channel") == typed.get("channel")
     )
 
 
@@ -111,14 +111,14 @@ def _open(viewer: ViewerModel, path: Path, described: Mapping[str, Any]) -> Imag
     """Open an image in the place it had, its channels split if they were."""
     plugin = described.get("reader") or "napari"
     opened = [layer for layer in viewer.open(str(path), plugin=plugin) if _is_plain_image(layer)]
-    told = dict(described.get("told") or {})
+    typed = dict(described.get("told") or {})
     shape = described["shape"]
-    channel = told.pop("channel", None)
+    channel = typed.pop("channel", None)
     if channel is not None:
-        return _open_channel(viewer, opened, described, channel, told)
+        return _open_channel(viewer, opened, described, channel, typed)
     image = next((i for i in opened if list(pixels_of(i).shape) == shape), None)
     if image is not None:
-        _put(image, described, told)
+        _put(image, described, typed)
     return image
 
 
@@ -127,7 +127,7 @@ def _open_channel(
     opened: list[Image],
     described: Mapping[str, Any],
     channel: int,
-    told: Mapping[str, Any],
+    typed: Mapping[str, Any],
 ) -> Image | None:
     for layer in opened:
         axis = _channel_axis(layer, described["shape"], Path(described["path"]))
@@ -136,7 +136,7 @@ def _open_channel(
         before = set(viewer.layers)
         image = split_channels(viewer, layer, axis, channel)
         for made in set(viewer.layers) - before:
-            _put(made, described, told)
+            _put(made, described, typed)
         return image
     return None
 
@@ -154,8 +154,8 @@ def _is_plain_image(layer: Layer) -> bool:
     return layer in image_layers([layer])
 
 
-def _put(image: Image, described: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    """Put an image where it lay, and let it know what the user had told of it."""
+def _put(image: Image, described: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Restore the place of an image, and the metadata that the user typed."""
     for name, value in (described.get("place") or {}).items():
         setattr(image, name, value)
-    set_input_metadata(image, **told)
+    set_input_metadata(image, **typed)

@@ -87,7 +87,7 @@ class ReviewController:
         The region that `next` went to last.
     """
 
-    #: Whether this session was told what becomes of cells that a region cuts.
+    #: Whether this session has explained what happens to cells that a region cuts.
     _told_cut = False
 
     def __init__(self, viewer: ViewerModel, view: ReviewView, wiring: Wiring) -> None:
@@ -278,8 +278,8 @@ class ReviewController:
         if cuts_cells(self._layer.data[place[0]], self._review.grid[place[1]]):
             ReviewController._told_cut = True
             self._view.inform(
-                "Cells cut by the border of an approved region are completed from outside; what "
-                "lies outside is not learned from."
+                "Cells cut by the border of an approved region are completed from outside it; "
+                "training ignores everything else outside."
             )
 
     def place(self) -> Place:

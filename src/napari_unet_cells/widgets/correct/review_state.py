@@ -103,13 +103,13 @@ class ReviewState:
         """Buttons and checkbox: review, next, approve, uncertainty."""
         return {
             "review": self._control(
-                "Draw the regions of the labels and go through them; press again to end it"
+                "Show the regions of the labels and review them one by one; press again to stop"
             ),
             "next": self._control(
                 "Go to the region where the network was least sure, of those not yet approved"
             ),
             "approve": self._control(
-                "Mark the region in the middle of the view as right (green), or take it back",
+                "Approve the region in the middle of the view (green), or withdraw its approval",
                 "" if self.on else "Press Review first.",
             ),
             "uncertainty": self._control(

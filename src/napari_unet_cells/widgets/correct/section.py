@@ -1,4 +1,4 @@
-"""The Correct section: review where it matters, correct with a few strokes."""
+"""Section Correct: the review of the regions, and the tools for whole cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CorrectSection(QWidget):
     #: Approved regions, and all of them.
     counted = Signal(int, int)
 
-    #: The user wants to paint classes of her own.
+    #: The user wants to name classes and paint them.
     classes_wanted = Signal()
 
     def __init__(self, viewer: Viewer) -> None:

@@ -262,7 +262,9 @@ class ToolsController:
         if self._tool == "merge":
             self._merge(plane, path)
         elif tool.click is None:
-            self._view.say("A click draws nothing: hold the mouse button down and go round.")
+            self._view.say(
+                "A click draws nothing: hold the mouse button down and draw around the cell."
+            )
         else:
             self._stroke(plane, path, tool.click)
 
@@ -280,7 +282,7 @@ class ToolsController:
             self._view.say("Click the first of the cells that belong together.")
         elif first is None or clicked == first[2]:
             self._first = plane, path, clicked
-            self._view.say("Now click the cells that belong to it; Escape begins anew.")
+            self._view.say("Now click the cells that belong to it; press Escape to start over.")
         else:
             both = np.concatenate([first[1], path])
             self._stroke(plane, both, lambda p, at, new_id: edits.merge(p, at, joined=False))
@@ -316,8 +318,8 @@ class ToolsController:
         self.look()
         said = (
             f"'{name}' was full at {np.iinfo(old.data.dtype).max:,} ids. A copy with room for more "
-            "has taken its place: what you did before cannot be undone any more, and napari draws "
-            "it more slowly."
+            "has taken its place: earlier edits cannot be undone any more, and napari "
+            "draws the copy more slowly."
         )
         return LabelsPlane(new, plane.index, plane.rows, plane.columns), said
 

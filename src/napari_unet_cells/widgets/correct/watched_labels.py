@@ -139,7 +139,7 @@ class LabelsWatch:
         self._wiring = Wiring()
         self._wiring.connect(self.find, viewer.layers.events.inserted)
         self._wiring.connect(self._remove, viewer.layers.events.removed)
-        # at the end of napari it is not certain that any object of Qt says so
+        # when napari ends, no object of Qt may be left to say so
         atexit.register(self.close)
         self.find()
 

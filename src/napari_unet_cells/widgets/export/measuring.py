@@ -1,4 +1,4 @@
-"""Keep table and features of a labels layer up to date: measure in a thread after edits."""
+"""Measure the cells of a labels layer in a thread, and again where they were edited."""
 
 from __future__ import annotations
 

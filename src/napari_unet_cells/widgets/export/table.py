@@ -1,4 +1,4 @@
-"""The table of cells beside the histogram of a column, docked below the image."""
+"""Table of the cells beside the histogram of a column, docked below the image."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-#: On a click the camera comes so near that the cell takes at least, and goes so far that it
-#: takes at most, this part of the canvas.
+#: After a click on a row, its cell fills at least and at most this fraction of the canvas.
 SMALLEST, LARGEST = 0.05, 0.8
 
 #: Tables that are open, by the id of their labels layer.
@@ -213,7 +212,9 @@ class TableView(Wired, QWidget):
         self.message = QLabel("")
         self.message.setWordWrap(True)
         self.column_box = QComboBox()
-        self.column_box.setToolTip("The column of the histogram; a click on a header chooses too")
+        self.column_box.setToolTip(
+            "Column shown in the histogram; clicking a header selects it, too"
+        )
         self.column_box.setMinimumWidth(180)
         top = QHBoxLayout()
         top.addWidget(self.message, 1)
@@ -224,7 +225,7 @@ class TableView(Wired, QWidget):
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setToolTip("A click goes to the cell; a click on a header sorts")
+        self.view.setToolTip("Click a row to go to its cell; click a header to sort")
         # Rows of one height: Qt then asks for the rows that are seen, and not for all.
         rows = self.view.verticalHeader()
         rows.setVisible(False)
