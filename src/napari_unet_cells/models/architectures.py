@@ -37,7 +37,7 @@ class Architecture:
     encoder : str or None
         A name of `ENCODERS`, for pretrained weights.
     options : mapping
-        What `build` can be told besides, with the usual values.
+        Further options of `build` with their defaults.
     """
 
     build: Callable[[int, int, Mapping[str, Any]], keras.Model]

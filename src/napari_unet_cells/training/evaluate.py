@@ -95,7 +95,7 @@ def _compared(
 
 
 def summarize_by_modality(scored: Sequence[ScoredImage]) -> dict[str, Summary | ClassSummary]:
-    """Summaries of each kind of image, and of all of them under "all"."""
+    """Summarize the scores of each modality, and of all images under "all"."""
     kinds = sorted({item.item.modality for item in scored})
     summaries = {kind: _summary([s for s in scored if s.item.modality == kind]) for kind in kinds}
     return {"all": _summary(scored), **summaries}

@@ -14,7 +14,7 @@ HEIGHT = 170
 
 
 class Curve(QWidget):
-    """Loss of training and validation, and the score of what was held back.
+    """Loss of training and validation, and the score of the held-out images.
 
     Make it when `histogram.preload` is done.
 
