@@ -9,18 +9,20 @@ if TYPE_CHECKING:
     from napari_unet_cells.errors import UserError
     from napari_unet_cells.segmentation.result import Result
     from napari_unet_cells.segmentation.segment import segment
+    from napari_unet_cells.segmentation.segment_at import segment_at
 
 try:
     __version__ = version("napari-unet-cells")
 except PackageNotFoundError:  # a source tree that was not installed
     __version__ = "0+unknown"
 
-__all__ = ["Result", "UserError", "__version__", "segment"]
+__all__ = ["Result", "UserError", "__version__", "segment", "segment_at"]
 
 _HOMES = {
     "Result": "segmentation.result",
     "UserError": "errors",
     "segment": "segmentation.segment",
+    "segment_at": "segmentation.segment_at",
 }
 
 
