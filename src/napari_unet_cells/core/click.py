@@ -14,13 +14,14 @@ that the network saw.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet_cells.core.instances import InstanceOptions, oversegment
+from napari_unet_cells.core.instances import InstanceOptions, Oversegmentation, oversegment
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
 from napari_unet_cells.core.star_outline import Weights, star_outlines
 
@@ -233,15 +234,29 @@ def fragments_at(view: View) -> list[NDArray[np.bool_]]:
         if foreground < round(255 * threshold):
             continue
         fragments = oversegment(probabilities, options)
-        area = 0
-        for split in SPLITS:
-            lut = fragments.lut(replace(options, split=split))
-            number = int(lut[fragments.base[view.point]])
-            mask = (lut[fragments.base] == number) & view.free
-            if number and area_of(mask) != area:
-                area = area_of(mask)
-                masks.append(mask)
+        masks.extend(_joined_at(fragments, options, view))
     return masks
+
+
+def _joined_at(
+    fragments: Oversegmentation, options: InstanceOptions, view: View
+) -> Iterator[NDArray[np.bool_]]:
+    """Join the fragments at the click more and more, where that makes another mask."""
+    number = fragments.base[view.point]
+    whole = fragments.lut(replace(options, split=0.0))
+    # Only links between the fragments that hang together at the click change its mask.
+    depths = fragments.depths[whole[fragments.links[:, 0]] == whole[number]]
+    joined, area = -1, 0
+    for split in SPLITS if whole[number] else ():
+        n = area_of(depths <= round((1 - split) * 255))
+        if n == joined:
+            continue
+        joined = n
+        lut = fragments.lut(replace(options, split=split))
+        mask = (lut[fragments.base] == lut[number]) & view.free
+        if lut[number] and area_of(mask) != area:
+            area = area_of(mask)
+            yield mask
 
 
 def _at_point(mask: NDArray[np.bool_], point: tuple[int, int]) -> NDArray[np.bool_]:
