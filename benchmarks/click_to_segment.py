@@ -29,7 +29,7 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
-from napari_unet_cells.segmentation.click import FoundCell, find_cell
+from napari_unet_cells.segmentation.click import FoundCell, edit_of, find_cell
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.segmentation.segment_at import typical_diameter
@@ -208,7 +208,8 @@ def mend(
             work.computing += time.perf_counter() - started
             work.clicks += 1
             if found and iou(found, true) >= 0.5:
-                _place(now, found.in_plane(truth.shape), under)
+                edit = edit_of(found, now, int(now.max()) + 1)
+                now[edit.rows, edit.columns] = edit.values
                 continue
             work.keys += bool(found)
         work.strokes += 1

@@ -33,12 +33,12 @@ class Knowing:
     def __init__(self, *unknown: int) -> None:
         self.unknown = unknown
 
-    def click(self, image: Any, point: tuple[int, int], *_: Any) -> FoundCell:
+    def click(self, image: Any, point: tuple[int, int], cells: Any, diameter: float) -> FoundCell:
         number = int(TRUTH[point])
         whole = Region(0, TRUTH.shape[0], 0, TRUTH.shape[1])
         if number in self.unknown:
             return FoundCell(whole, reason="Nothing.")
-        return FoundCell(whole, (np.equal(TRUTH, number),))
+        return FoundCell(whole, (np.equal(TRUTH, number),), replaces=int(cells[point]))
 
 
 def mend(cells: NDArray[np.int32], clicker: Any) -> tuple[int, int, int]:

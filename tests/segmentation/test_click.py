@@ -18,7 +18,13 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.core.regions import Region
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import click as module
-from napari_unet_cells.segmentation.click import FoundCell, find_cell, find_in_box, zoom_of
+from napari_unet_cells.segmentation.click import (
+    FoundCell,
+    edit_of,
+    find_cell,
+    find_in_box,
+    zoom_of,
+)
 from napari_unet_cells.segmentation.result import Fragments
 
 CARD = ModelCard(
@@ -217,6 +223,28 @@ def test_only_a_window_is_read():
     assert 0 < labels.pixels <= 200**2
 
 
+@pytest.mark.parametrize(("width", "left"), [(10, 0), (28, 18)])
+def test_adding_a_cell_is_one_edit(width, left):
+    labels = np.zeros((40, 60), np.uint16)
+    labels[10:20, 20 : 20 + width] = 3
+    labels[30:35, 5:10] = 8
+    found = FoundCell(Region(10, 20, 22, 32), (np.ones((10, 10), bool),), replaces=3)
+    edit = edit_of(found, labels, 9)
+    labels[edit.rows, edit.columns] = edit.values
+    assert len(set(zip(edit.rows, edit.columns, strict=True))) == len(edit.rows)
+    assert np.count_nonzero(labels == 9) == 100
+    assert np.count_nonzero(labels == 3) == 10 * left
+    assert np.count_nonzero(labels == 8) == 25
+
+
+def test_adding_a_missed_cell_changes_no_other():
+    labels = np.where(disc(100, 60), 4, 0)
+    found = click((100, 100), labels=labels)
+    edit = edit_of(found, labels, 5)
+    assert set(edit.values) == {5}
+    np.testing.assert_array_equal(np.unique(labels[edit.rows, edit.columns]), [0])
+
+
 # --- what a run dropped -------------------------------------------------------------------
 
 
@@ -285,7 +313,9 @@ def test_a_box_around_several_cells():
     assert not any((one.in_plane(SHAPE) & (labels > 0)).any() for one in left)
 
 
-@pytest.mark.parametrize("box", [Region(10, 40, 10, 40), Region(0, 80, 0, 260)])
+@pytest.mark.parametrize(
+    "box", [Region(10, 40, 10, 40), Region(0, 80, 0, 260), Region(20, 26, 0, 260)]
+)
 def test_an_empty_box_gives_a_sentence(box):
     (found,) = in_box(box)
     assert not found

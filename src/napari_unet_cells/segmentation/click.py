@@ -30,6 +30,7 @@ from napari_unet_cells.core.click import (
     ladder,
     propose,
 )
+from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
@@ -211,10 +212,40 @@ def find_in_box(
     size = float(np.sqrt(box.shape[0] * box.shape[1]))
     zoom = zoom_of(card, size)
     middle = ((box.top + box.bottom) // 2, (box.left + box.right) // 2)
-    scene = _Scene.of(plane, _around(middle, _reach(size, zoom), shape), labels).inside(box)
-    if scene is None:
+    reach = max(_reach(size, zoom), max(box.shape) / 2 + 1)
+    scene = _Scene.of(plane, _around(middle, reach, shape), labels)
+    boxed = scene.within(box)
+    if boxed is None:
         return (FoundCell(box, reason=TAKEN),)
-    return (_likeliest(scene, network, zoom, size),)
+    return (_likeliest(boxed, network, zoom, size, beyond=scene.free),)
+
+
+def edit_of(found: FoundCell, labels: NDArray[np.integer[Any]], new_id: int) -> Edit:
+    """Give the pixels of a plane that change when a found cell is added to it.
+
+    What is left of a cell that it replaces stays where that is more than half of it, such as the
+    other one of two that were one; else it goes.
+
+    Parameters
+    ----------
+    found : FoundCell
+        With a cell.
+    labels : integer array, (y, x)
+        Of the whole plane, as the cell was looked for in them.
+    new_id : int
+    """
+    rows, columns = np.nonzero(found.mask)
+    rows, columns = rows + found.box.top, columns + found.box.left
+    values = np.full(len(rows), new_id, np.int64)
+    if found.replaces:
+        rest = labels == found.replaces
+        area = area_of(rest)
+        rest[rows, columns] = False
+        if area_of(rest) <= area / 2:
+            y, x = np.nonzero(rest)
+            rows, columns = np.concatenate([rows, y]), np.concatenate([columns, x])
+            values = np.concatenate([values, np.zeros(len(y), np.int64)])
+    return Edit(rows, columns, values)
 
 
 def zoom_of(card: ModelCard, diameter: float) -> float:
@@ -259,8 +290,8 @@ class _Scene:
         replaced = there == wrong if wrong else nothing
         return cls(window, pixels, (there == 0) | replaced, replaced, point, wrong)
 
-    def inside(self, box: Region) -> _Scene | None:
-        """Give the scene with a box as the only free place, and the click where that is deepest.
+    def within(self, box: Region) -> _Scene | None:
+        """Give the scene with only a box free, and the click where that is deepest.
 
         None where nothing in it is free.
         """
@@ -271,8 +302,10 @@ class _Scene:
         if not free.any():
             return None
         depth = ndimage.distance_transform_edt(np.pad(free, 1))[1:-1, 1:-1]
-        y, x = np.unravel_index(depth.argmax(), depth.shape)
-        return replace(self, free=free, point=(int(y), int(x)))
+        rows, columns = np.nonzero(depth == depth.max())
+        away = np.hypot(rows - top - box.shape[0] / 2, columns - left - box.shape[1] / 2)
+        nearest = int(away.argmin())
+        return replace(self, free=free, point=(int(rows[nearest]), int(columns[nearest])))
 
 
 def _reach(diameter: float, zoom: float) -> float:
@@ -355,13 +388,27 @@ def _resized(
 # --- what is found -----------------------------------------------------------------------
 
 
-def _likeliest(scene: _Scene, network: Network, zoom: float, diameter: float) -> FoundCell:
+def _likeliest(
+    scene: _Scene,
+    network: Network,
+    zoom: float,
+    diameter: float,
+    beyond: NDArray[np.bool_] | None = None,
+) -> FoundCell:
+    """Find the cell of a scene.
+
+    Where a box has cut what is free, `beyond` says what was free before: in a narrow box all
+    outlines are alike, so whether there is a cell at all is judged without it.
+    """
     limits = percentile_limits(scene.pixels)
     if limits is None:
         return FoundCell(scene.window, replaces=scene.wrong, reason=FLAT)
     view = _view(scene, limits, network, zoom, diameter)
     proposals = propose(view)
-    rating = float(proposals.ratings.max())
+    judged = proposals
+    if beyond is not None:
+        judged = propose(replace(view, free=view.free | _resized(beyond, view.free.shape)))
+    rating = float(judged.ratings.max())
     if rating < LEAST_RATING:
         return FoundCell(scene.window, rating=rating, replaces=scene.wrong, reason=NOTHING)
     outlines, chosen = _at_plane(proposals, view, scene)
