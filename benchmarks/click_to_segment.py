@@ -29,8 +29,8 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
-from napari_unet_cells.segmentation.click import FoundCell, edit_of, find_cell
-from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.click import FoundCell, dropped_cell, edit_of, find_cell
+from napari_unet_cells.segmentation.result import Fragments, Result
 from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.segmentation.segment_at import typical_diameter
 
@@ -61,6 +61,7 @@ class Clicks:
     """What clicks on the missed cells of one modality gave."""
 
     hits_background: list[bool] = field(default_factory=list)
+    hits_kept: list[bool] = field(default_factory=list)
     hits_label: list[bool] = field(default_factory=list)
     hits_resized: list[bool] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
@@ -85,18 +86,10 @@ class Clicker:
     card: ModelCard
 
     def click(
-        self,
-        image: Plane,
-        point: tuple[int, int],
-        cells: NDArray[Any],
-        diameter: float,
-        result: Result | None = None,
+        self, image: Plane, point: tuple[int, int], cells: NDArray[Any], diameter: float
     ) -> FoundCell:
         """Click on one point of an image with these cells."""
-        kept = result.fragments[0] if result is not None else None
-        return find_cell(
-            image, point, self.network, self.card, diameter, labels=cells, fragments=kept
-        )
+        return find_cell(image, point, self.network, self.card, diameter, labels=cells)
 
 
 def modality_of(item: AnnotatedImage) -> str:
@@ -133,17 +126,22 @@ def click_missed(
     truth: NDArray[np.int32],
     cells: NDArray[Any],
     diameter: float,
-    result: Result | None,
+    fragments: Fragments,
     clicks: Clicks,
 ) -> None:
     """Click on every missed cell of an image as the run left it."""
     for missed in missed_cells(truth, cells):
         true = truth == missed.number
         started = time.perf_counter()
-        found = clicker.click(image, missed.point, cells, diameter, result)
+        found = clicker.click(image, missed.point, cells, diameter)
         clicks.milliseconds.append(1000 * (time.perf_counter() - started))
         hit = bool(found) and iou(found, true) >= 0.5
-        (clicks.hits_label if cells[missed.point] else clicks.hits_background).append(hit)
+        if cells[missed.point]:
+            clicks.hits_label.append(hit)
+        else:
+            clicks.hits_background.append(hit)
+            kept = dropped_cell(fragments, missed.point, diameter, cells)
+            clicks.hits_kept.append(hit if kept is None else iou(kept, true) >= 0.5)
         near = [found.resized(steps) for steps in (-2, -1, 0, 1, 2)]
         clicks.hits_resized.append(bool(found) and max(iou(one, true) for one in near) >= 0.5)
 
@@ -260,8 +258,10 @@ def report(clicks: dict[str, Clicks], work: dict[str, list[tuple[Work, Work]]]) 
         if one.hits:
             print(
                 f"{modality}: {_share(one.hits)} missed cells found (IoU 0.5) - "
-                f"{_share(one.hits_background)} on background, {_share(one.hits_label)} under a "
-                f"wrong cell, {_share(one.hits_resized)} with up to two steps of the size; "
+                f"{_share(one.hits_background)} on background "
+                f"({_share(one.hits_kept)} with what the run kept), "
+                f"{_share(one.hits_label)} under a wrong cell, "
+                f"{_share(one.hits_resized)} with up to two steps of the size; "
                 f"{statistics.median(one.milliseconds):.0f} ms a click (median); something found "
                 f"at {_share(one.false_alarms)} clicks on background"
             )
@@ -286,7 +286,7 @@ def _share(hits: Sequence[bool]) -> str:
 
 
 def measure(
-    items: Sequence[AnnotatedImage], clicker: Clicker, keep_fragments: bool, mending: bool
+    items: Sequence[AnnotatedImage], clicker: Clicker, mending: bool
 ) -> tuple[dict[str, Clicks], dict[str, list[tuple[Work, Work]]]]:
     """Click and mend; both by modality, the clicks by data set as well."""
     clicks: dict[str, Clicks] = {}
@@ -296,8 +296,7 @@ def measure(
         assert cells is not None
         diameter = typical_diameter(image, clicker.network, clicker.card, cells)
         one = Clicks()
-        kept = result if keep_fragments else None
-        click_missed(clicker, image, truth, cells, diameter, kept, one)
+        click_missed(clicker, image, truth, cells, diameter, result.fragments[0], one)
         click_background(clicker, image, truth, cells, diameter, one)
         print(f"{item.name}: {_share(one.hits)} missed cells found", flush=True)
         modality = modality_of(item)
@@ -316,7 +315,6 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--split", default="val")
     parser.add_argument("--images", type=int, help="at most so many, spread over all")
-    parser.add_argument("--keep-fragments", action="store_true", help="use what the run kept")
     parser.add_argument("--no-mending", action="store_true", help="do not simulate the user")
     options = parser.parse_args()
     if not options.folders:  # `make bench` runs all benchmarks, with or without data
@@ -326,7 +324,7 @@ def main() -> None:
     items = read_annotated_images(options.folders, options.split)
     step = -(-len(items) // options.images) if options.images else 1
     clicker = Clicker(open_network(card), card)
-    report(*measure(items[::step], clicker, options.keep_fragments, not options.no_mending))
+    report(*measure(items[::step], clicker, not options.no_mending))
 
 
 if __name__ == "__main__":

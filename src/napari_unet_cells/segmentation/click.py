@@ -169,7 +169,7 @@ def find_cell(
     shape = (plane.shape[0], plane.shape[1])
     at = (_nearest(point[0], shape[0]), _nearest(point[1], shape[1]))
     if fragments is not None:
-        dropped = _dropped_cell(fragments, at, diameter, labels)
+        dropped = dropped_cell(fragments, at, diameter, labels)
         if dropped:
             return dropped
     zoom = zoom_of(card, diameter)
@@ -218,6 +218,51 @@ def find_in_box(
     if boxed is None:
         return (FoundCell(box, reason=TAKEN),)
     return (_likeliest(boxed, network, zoom, size, beyond=scene.free),)
+
+
+def dropped_cell(
+    fragments: Fragments,
+    at: tuple[int, int],
+    diameter: float,
+    labels: ImageArray | None = None,
+) -> FoundCell | None:
+    """Give back what a run dropped at a pixel, where it has about the size of a cell.
+
+    At once and without the network; `find_cell` looks here first.
+
+    Parameters
+    ----------
+    fragments : Fragments
+        Of the plane.
+    at : (int, int)
+        Row and column of a pixel of the plane.
+    diameter, labels
+        As for `find_cell`.
+    """
+    kept, number = fragments.oversegmentation, int(fragments.base[at])
+    if not 0 < number <= kept.n_fragments:
+        return None
+    shape = (fragments.base.shape[0], fragments.base.shape[1])
+    window = _around(at, REACH * diameter, shape)
+    scene = _Scene.of(fragments.base, window, labels, at)
+    if scene.wrong:
+        return None
+    options = InstanceOptions(kept.cell_threshold, kept.smoothing, min_size=1)
+    outlines: list[NDArray[np.bool_]] = []
+    for split in SPLITS:
+        lut = kept.lut(replace(options, split=split))
+        mask = lut[scene.pixels] == lut[number]
+        free = _piece_at(mask & scene.free, scene.point)
+        if area_of(free) < LEAST_FREE * area_of(mask):
+            break
+        if not outlines or area_of(free) > area_of(outlines[-1]):
+            outlines.append(free)
+    sizes = np.sqrt([4 / np.pi * area_of(mask) for mask in outlines]) / diameter
+    if not ((sizes >= LIKELY_SIZES[0]) & (sizes <= LIKELY_SIZES[1])).any():
+        return None
+    chosen = int(np.abs(np.log(sizes)).argmin())
+    rating = float(kept.sums[number] / kept.areas[number] / 255)
+    return _found(window, outlines, chosen, rating)
 
 
 def edit_of(found: FoundCell, labels: NDArray[np.integer[Any]], new_id: int) -> Edit:
@@ -467,39 +512,6 @@ def _found(
     )
     cut = tuple(outline[y, x] for outline in outlines)
     return FoundCell(box, cut, chosen, rating, replaces)
-
-
-def _dropped_cell(
-    fragments: Fragments,
-    at: tuple[int, int],
-    diameter: float,
-    labels: ImageArray | None,
-) -> FoundCell | None:
-    """Give back what a run dropped at a pixel, where it has about the size of a cell."""
-    kept, number = fragments.oversegmentation, int(fragments.base[at])
-    if not 0 < number <= kept.n_fragments:
-        return None
-    shape = (fragments.base.shape[0], fragments.base.shape[1])
-    window = _around(at, REACH * diameter, shape)
-    scene = _Scene.of(fragments.base, window, labels, at)
-    if scene.wrong:
-        return None
-    options = InstanceOptions(kept.cell_threshold, kept.smoothing, min_size=1)
-    outlines: list[NDArray[np.bool_]] = []
-    for split in SPLITS:
-        lut = kept.lut(replace(options, split=split))
-        mask = lut[scene.pixels] == lut[number]
-        free = _piece_at(mask & scene.free, scene.point)
-        if area_of(free) < LEAST_FREE * area_of(mask):
-            break
-        if not outlines or area_of(free) > area_of(outlines[-1]):
-            outlines.append(free)
-    sizes = np.sqrt([4 / np.pi * area_of(mask) for mask in outlines]) / diameter
-    if not ((sizes >= LIKELY_SIZES[0]) & (sizes <= LIKELY_SIZES[1])).any():
-        return None
-    chosen = int(np.abs(np.log(sizes)).argmin())
-    rating = float(kept.sums[number] / kept.areas[number] / 255)
-    return _found(window, outlines, chosen, rating)
 
 
 def _all_within(
