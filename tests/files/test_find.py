@@ -47,7 +47,7 @@ def test_images_are_found(plate: Path, asked: list[str], found: str) -> None:
 
 
 def test_only_what_we_wrote_is_left_out_not_what_is_named_so(plate: Path) -> None:
-    """HeLa_cells.tif is what a biologist calls her image."""
+    """HeLa_cells.tif is a good name for an image."""
     (plate / "HeLa_cells.tif").touch()
     found = find_images([plate])
     assert plate / "HeLa_cells.tif" in found

@@ -84,6 +84,14 @@ def test_a_record_that_is_older_than_the_schema_is_brought_up_to_date(
     assert result_record(record, (0.5, 0.25), "micrometer") == record
 
 
+def test_a_record_without_a_scale_is_brought_up_to_date(schema_faults: Faults) -> None:
+    old = json.loads(json.dumps(OLD)) | {"unit": "micrometer"}
+    del old["parameters"]["scale"]
+    record = result_record(old, (0.5, 0.25), "micrometer")
+    assert schema_faults(jsonable(record)) == []
+    assert record["parameters"]["scale"] == {"diameter": 0.0, "estimated": False, "zoom": 1.0}
+
+
 def test_labels_of_other_origin_have_a_record_too(schema_faults: Faults) -> None:
     record = result_record({}, None, "pixel", layer="mine", corrected_by_hand=None)
     assert schema_faults(record) == []

@@ -1,4 +1,4 @@
-"""What training makes small, against the formulas written out with numpy."""
+"""Loss functions, against their formulas written out with numpy."""
 
 from __future__ import annotations
 

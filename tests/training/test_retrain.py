@@ -354,3 +354,8 @@ def test_a_fresh_start_does_not_take_limits_of_another_network(
     assert fresh.card.instances == InstanceOptions()
     *_, tuned = events_of(few, tiny_model, cache)
     assert tuned.card.instances.min_probability == 0.7
+
+
+def test_options_that_cannot_be_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="The option steps must be at least 1, and is 0"):
+        events_of(tmp_path / "nowhere", DEFAULT_MODEL, None, steps=0)

@@ -103,7 +103,10 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
     )
     min_size = parser.add_argument(
-        "--min-size", type=int, metavar="PIXELS", help="drop cells of fewer pixels"
+        "--min-size",
+        type=int,
+        metavar="PIXELS",
+        help="a cell of fewer pixels joins one that it touches, or is dropped",
     )
     keep_old_name("--smallest", min_size, parser)
     parser.add_argument(

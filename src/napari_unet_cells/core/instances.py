@@ -68,7 +68,7 @@ class InstanceOptions:
         Area in pixels. A smaller fragment joins the neighbour it is least separated from;
         without any neighbour it is dropped.
     fill_holes : bool
-        Fill background that one cell encloses.
+        Fill holes inside cells.
     split : float
         Touching fragments stay two cells where the valley between them is deeper than
         ``1 - split``, in units of the height. 0 makes one cell of everything that touches,

@@ -361,3 +361,8 @@ def _part(array: NDArray[Any], place: Place, grid: RegionGrid) -> NDArray[Any]:
 def _mean(part: NDArray[np.uint8]) -> float:
     """Mean in [0, 1]; 0 for a region smaller than a pixel that the network saw."""
     return float(part.mean()) / 255 if part.size else 0.0
+
+
+def describe_regions(n: int) -> str:
+    """Say a number of regions."""
+    return "1 region" if n == 1 else f"{n} regions"

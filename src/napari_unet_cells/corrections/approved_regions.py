@@ -108,7 +108,7 @@ def _painted(layer: LabelsLayer, layers: Sequence[Layer]) -> Approved:
     painted = [place for place in review if _window(labels, review, place).any()]
     if not painted:
         raise UserError(
-            f"Nothing is painted in '{layer.name}' yet. Paint a few strokes of each class, "
+            f"Nothing is painted in '{layer.name}' yet. Paint a few scribbles of each class, "
             "including the background."
         )
     for place in painted:

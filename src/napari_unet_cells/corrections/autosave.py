@@ -41,7 +41,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Place, RegionGrid, Review
+from napari_unet_cells.core.regions import Place, RegionGrid, Review, describe_regions
 from napari_unet_cells.corrections.session_files import (
     DELETED,
     MADE,
@@ -455,7 +455,7 @@ class Summary:
         """Describe the session in a sentence for the user."""
         if self.problem or self.date is None:
             return f"Corrections in the folder {self.folder} cannot be restored: {self.problem}."
-        done = [f"{_regions(self.n_edited)} edited"]
+        done = [f"{describe_regions(self.n_edited)} edited"]
         done += [f"{self.n_approved} approved"] if self.n_approved else []
         return (
             f"You have corrections from {when(self.date, now)} of '{self.name}' "
@@ -660,16 +660,14 @@ def _problem(header: Mapping[str, Any], n_newer: int, n_damaged: int, n_lost: in
         )
     if n_damaged:
         problems.append(
-            f"Not readable, and shown as the run made them: {_regions(n_damaged)} that you had "
-            "corrected."
+            "Not readable, and shown as the run made them: "
+            f"{describe_regions(n_damaged)} that you had corrected."
         )
     if n_lost:
-        problems.append(f"Not readable, and empty: {_regions(n_lost)} that you had not corrected.")
+        problems.append(
+            f"Not readable, and empty: {describe_regions(n_lost)} that you had not corrected."
+        )
     return " ".join(problems)
-
-
-def _regions(n: int) -> str:
-    return f"{n} {'region' if n == 1 else 'regions'}"
 
 
 def _newest(saves: Mapping[int, Path]) -> tuple[_State, int]:

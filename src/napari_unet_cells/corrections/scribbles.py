@@ -143,7 +143,7 @@ def layer_arguments(
 
 
 def stroke_colors(made: Mapping[str, Any]) -> dict[int | None, str]:
-    """Colours of a strokes layer by value, as napari takes them."""
+    """Colours of a scribbles layer by value, as napari takes them."""
     colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     colors.update(enumerate(made["provenance"]["colors"], 1))
     return colors

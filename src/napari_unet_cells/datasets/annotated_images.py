@@ -301,7 +301,7 @@ def _folder_images(folder: Path) -> list[AnnotatedImage]:
 
 
 def annotated_image_of(folder: Path, record: Mapping[str, Any]) -> AnnotatedImage:
-    """Make an item of a record.
+    """Make an annotated image of a record.
 
     Raises
     ------

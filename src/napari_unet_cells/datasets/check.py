@@ -82,7 +82,7 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
 
 
 def _holds_something(item: AnnotatedImage) -> bool:
-    """Whether any pixel is of a cell, or of a class; every file of the item is read."""
+    """Whether any pixel is of a cell, or of a class; every file of the image is read."""
     cells = holds_cells(item.classes)
     mask = item.read(() if cells else item.classes)[1]
     first = item.read_first()

@@ -46,7 +46,7 @@ def result_record(
     provenance: Mapping[str, Any],
     pixel_size: tuple[float, float] | None,
     unit: str,
-    **facts: Any,
+    **others: Any,
 ) -> dict[str, Any]:
     """Describe a result for its files.
 
@@ -57,7 +57,7 @@ def result_record(
     pixel_size : (float, float) or None
         Height and width of a pixel in `unit`.
     unit : str
-    **facts
+    **others
         Others of `OF_ONE_FILE`.
 
     Returns
@@ -69,17 +69,19 @@ def result_record(
     return {
         "schema_version": SCHEMA_VERSION,
         **_up_to_date(provenance),
-        **facts,
+        **others,
         "pixel_size": size,
     }
 
 
 def _up_to_date(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the names of records that are older than the schema."""
-    current = dict(provenance)
+    current = {name: value for name, value in provenance.items() if name != "unit"}
     parameters = dict(current.get("parameters", {}))
     if "quality" in parameters:
         parameters["test_time_augmentation"] = parameters.pop("quality") == "high"
+    if parameters:
+        parameters.setdefault("scale", {"diameter": 0.0, "estimated": False, "zoom": 1.0})
     if parameters.get("instances"):
         parameters["instances"] = {
             OLD_NAMES.get(name, name): value

@@ -54,19 +54,27 @@ class ExportSource:
     typed: PixelSize | None = None
 
 
+def export_problem(layer: SavedLayer) -> str | None:
+    """Say why a labels layer can be neither measured nor exported; reads no pixels."""
+    if layer.multiscale or not 2 <= layer.ndim <= 4:
+        return (
+            f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "
+            "resolution of one position: File > Save Selected Layers keeps anything."
+        )
+    return None
+
+
 def export_source(layer: SavedLayer, layers: Iterable[Layer]) -> ExportSource:
-    """Take what an export needs from a labels layer.
+    """Take what an export needs from a labels layer; a lazy one is read.
 
     Raises
     ------
     UserError
-        Where the layer has several levels or more than four axes.
+        See `export_problem`.
     """
-    if layer.multiscale or not 2 <= layer.ndim <= 4:
-        raise UserError(
-            f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "
-            "resolution of one position: File > Save Selected Layers keeps anything."
-        )
+    problem = export_problem(layer)
+    if problem is not None:
+        raise UserError(problem)
     labels = np.asarray(layer.data)
     single = tuple(axis for axis in range(layer.ndim - 2) if labels.shape[axis] == 1)
     letters = axis_letters(layer.axis_labels)

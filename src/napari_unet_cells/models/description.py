@@ -242,12 +242,12 @@ def _scores(scores: Mapping[str, Any]) -> Part:
     names = " ".join(name for name, _ in found)
     if "validation" in names:
         said.append("Validation images belong to the same data sets; it did not learn from them.")
-    if _HELD_BACK in names:
+    if _HELD_OUT in names:
         said.append("Held-out images belong to the data set; the model was not trained on them.")
     return Part("Scores", rows=(header, *rows), after=(" ".join(said),))
 
 
-_HELD_BACK = "held-out images"
+_HELD_OUT = "held-out images"
 
 
 def _score_rows(
@@ -271,7 +271,7 @@ def _score_rows(
 def _measured_on(names: Sequence[str]) -> str:
     """Say the names that training and retraining give in words."""
     said = _clean(", ".join(names)) or "not said"
-    return re.sub(r"\bval\b", "validation", said).replace("held_out", _HELD_BACK)
+    return re.sub(r"\bval\b", "validation", said).replace("held_out", _HELD_OUT)
 
 
 def _file(card: ModelCard) -> Part:

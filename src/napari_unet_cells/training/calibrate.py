@@ -1,4 +1,4 @@
-"""Fit what makes a cell to annotated images: one option after the other."""
+"""Tune post-processing thresholds by coordinate search on annotated images."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ class _Trials:
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples
         self.made_with: tuple[float, float] | None = None
-        self.partitions: list[Oversegmentation] = []
+        self.oversegmented: list[Oversegmentation] = []
 
     def score(self, options: InstanceOptions, weight: float) -> float:
         """Give the mean of AP at IoU 0.5 and, with this weight, at 0.75."""
         if self.made_with != (options.cell_threshold, options.smoothing):
-            self.partitions = [oversegment(p, options) for p, _ in self.examples]
+            self.oversegmented = [oversegment(p, options) for p, _ in self.examples]
             self.made_with = (options.cell_threshold, options.smoothing)
-        pairs = zip(self.examples, self.partitions, strict=True)
+        pairs = zip(self.examples, self.oversegmented, strict=True)
         summary = summarize(compare(truth, parts.cells(options)) for (_, truth), parts in pairs)
         return (1 - weight) * summary.ap50 + weight * summary.ap75

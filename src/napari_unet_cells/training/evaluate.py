@@ -53,12 +53,12 @@ def evaluate(
     card: ModelCard,
     settings: Settings | None = None,
 ) -> Iterator[ScoredImage]:
-    """Segment every item and compare it with its mask: cells with cells, or classes.
+    """Segment every annotated image and compare it with its mask: cells with cells, or classes.
 
     Raises
     ------
     UserError
-        Where an item cannot be read, or its mask holds classes that the model does not know.
+        Where an image cannot be read, or its mask holds classes that the model does not know.
     """
     for item in items:
         image, truth = item.read(() if card.makes_cells else card.classes)
@@ -78,7 +78,7 @@ def segmented(
     Raises
     ------
     UserError
-        Where the image is constant, holds values that are not finite, or has other channels.
+        Where the image is constant, holds infinite values, or has other channels.
     """
     planes = planes_of(image, "YXC" if image.ndim == 3 else "YX")
     return Segmenter.of(card, network).result(planes, settings)
@@ -96,8 +96,10 @@ def _compared(
 
 def summarize_by_modality(scored: Sequence[ScoredImage]) -> dict[str, Summary | ClassSummary]:
     """Summarize the scores of each modality, and of all images under "all"."""
-    kinds = sorted({item.item.modality for item in scored})
-    summaries = {kind: _summary([s for s in scored if s.item.modality == kind]) for kind in kinds}
+    summaries = {
+        modality: _summary([s for s in scored if s.item.modality == modality])
+        for modality in sorted({s.item.modality for s in scored})
+    }
     return {"all": _summary(scored), **summaries}
 
 
@@ -113,7 +115,8 @@ def report(scored: Sequence[ScoredImage], card: ModelCard) -> dict[str, Any]:
     return {
         "model": {"name": card.name, "sha256": card.sha256},
         "scores": {
-            kind: summary.as_dict() for kind, summary in summarize_by_modality(scored).items()
+            modality: summary.as_dict()
+            for modality, summary in summarize_by_modality(scored).items()
         },
         "images": [
             {

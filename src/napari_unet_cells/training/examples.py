@@ -58,7 +58,7 @@ class TrainingExample:
     def read(
         cls, item: AnnotatedImage, cells: bool, classes: Sequence[str], channels: int
     ) -> TrainingExample:
-        """Read an item.
+        """Read an annotated image.
 
         Parameters
         ----------

@@ -165,6 +165,9 @@ def retrain(
     """
     started = time.perf_counter()
     options = options or RetrainOptions()
+    problem = options.problem()
+    if problem is not None:
+        raise UserError(f"The option {problem}")
     card = find_model(base)
     path = _output_path(output, card)
     items = read_annotated_images([dataset])

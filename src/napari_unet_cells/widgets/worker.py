@@ -50,11 +50,6 @@ class Worker(QObject):
         """Whether a job was started and has not ended."""
         return self._stop is not None
 
-    @property
-    def stop_event(self) -> threading.Event | None:
-        """The stop event of the running job."""
-        return self._stop
-
     def start(self, job: Job) -> None:
         """Start a job; one that still runs is stopped, and what it still says is dropped."""
         self.stop()

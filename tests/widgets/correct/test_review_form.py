@@ -184,7 +184,7 @@ def test_where_nothing_can_be_reviewed_tooltips_say_why(qtbot, viewer, form, tol
     before = list(viewer.layers)
     form.next()
     form.approve()
-    form.toggle_uncertainty()
+    form.uncertainty_box.click()
     assert list(viewer.layers) == before
     assert all(reason in sentence for sentence in told)
     assert len(told) == 2

@@ -533,7 +533,7 @@ def test_where_ids_run_out_a_copy_takes_the_layers_place(
     assert f"was full at {full:,} ids" in said[-1]
     assert "cannot be undone" in said[-1]
 
-    assert form.tool == "split"  # she goes on
+    assert form.tool == "split"  # the user goes on
     new.undo()
     assert ids(new) == [0, 1, 2, 3, full]
     hand.draw(new, (5, 40), (35, 40))

@@ -50,7 +50,7 @@ class ClassesDialog(QDialog):
         self.setWindowTitle("Classes to paint")
         self._rows: list[tuple[QLineEdit, QPushButton]] = []
         explanation = QLabel(
-            "Paint a few strokes of each class, including the background. Training ignores "
+            "Paint a few scribbles of each class, including the background. Training ignores "
             "pixels that are not painted."
         )
         explanation.setWordWrap(True)
@@ -141,7 +141,7 @@ def add_strokes_layer(
     layer.selected_label = 1
     layer.mode = "paint"
     named = ", ".join(f"{value} {own.name}" for value, own in enumerate(classes.classes, 1))
-    show_info(f"Paint a few strokes of each class (labels: {named}). Then export the regions.")
+    show_info(f"Paint a few scribbles of each class (labels: {named}). Then export the regions.")
     return layer
 
 

@@ -95,11 +95,6 @@ class ReviewForm(ControlledForm):
         """Mark the region in the middle of the view as right and go on, or take that back."""
         self.controller.approve()
 
-    def toggle_uncertainty(self) -> None:
-        """Show or hide how sure the network was, where that is known."""
-        if self.uncertainty_box.isEnabled():
-            self.uncertainty_box.toggle()
-
     # ------------------------------------------------------------- what the controller asks for
 
     def show_state(self, state: ReviewState) -> None:

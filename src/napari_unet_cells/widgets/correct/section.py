@@ -38,7 +38,7 @@ class CorrectSection(QWidget):
         self.classes_button = QPushButton("Paint classes of your own...")
         self.classes_button.setObjectName("own_classes_button")
         self.classes_button.setToolTip(
-            "Name classes and paint strokes of them, to train a network that tells them apart"
+            "Name classes and paint scribbles of them, to train a network that tells them apart"
         )
         layout = QVBoxLayout(self)
         for widget in (self.review, self.tools, self.classes_button, self.message):

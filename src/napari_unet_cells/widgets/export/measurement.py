@@ -19,6 +19,7 @@ from napari_unet_cells.core.measure import (
 )
 from napari_unet_cells.export.exporters import ImageChannels, image_channels
 from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
+from napari_unet_cells.layers.protocols import LabelsLayer, Layer
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class MeasureValues:
     channels: ImageChannels
 
     @classmethod
-    def of(cls, layer: Any, layers: Iterable[Any]) -> MeasureValues:
+    def of(cls, layer: LabelsLayer, layers: Iterable[Layer]) -> MeasureValues:
         """Take the values of a labels layer.
 
         Raises

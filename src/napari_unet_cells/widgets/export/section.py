@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_unet_cells.core.regions import describe_regions
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
 from napari_unet_cells.errors import UserError
@@ -174,6 +175,7 @@ class ExportSection(QWidget):
         if problem is not None:
             self._warn(problem)
             return
+        assert values.labels is not None
         source = export_source(values.labels, self._viewer.layers)
         channels = image_channels(values.labels, self._viewer.layers)
         self._remark = channels.problem if values.exporter.measures else ""
@@ -193,7 +195,7 @@ class ExportSection(QWidget):
             self, "Choose the folder of the dataset, or make a new one", str(start)
         )
         if folder:
-            self._add(approved, Path(folder))
+            self.export_dataset(DatasetValues(layer, Path(folder)))
 
     def export_dataset(self, values: DatasetValues) -> None:
         """Add approved regions to a dataset in the background."""
@@ -242,9 +244,9 @@ class ExportSection(QWidget):
     def _done(self) -> None:
         if self._dataset is not None:
             added, same = self._counts["Added"], self._counts["Unchanged"]
-            sentence = f"{_regions(added)} added to {self._dataset}"
+            sentence = f"{describe_regions(added)} added to {self._dataset}"
             if same:
-                sentence = f"{sentence}; {_regions(same)} were there already"
+                sentence = f"{sentence}; {describe_regions(same)} were there already"
             self.message.setText(f"{sentence}.")
             show_info(f"{sentence}. Retrain makes a better model of them.")
             self.dataset_written.emit(str(self._dataset))
@@ -281,7 +283,3 @@ def _write(
 def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     remember(LAST_DATASET, str(folder))
     yield from add(folder, approved)
-
-
-def _regions(n: int) -> str:
-    return "1 region" if n == 1 else f"{n} regions"

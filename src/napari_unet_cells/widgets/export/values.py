@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import EXPORTERS, Exporter
-from napari_unet_cells.layers.export_source import export_source
+from napari_unet_cells.layers.export_source import export_problem
+from napari_unet_cells.layers.protocols import LabelsLayer
 
 
-def labels_problem(labels: Any) -> str | None:
+def labels_problem(labels: LabelsLayer | None) -> str | None:
     """Say why labels can be neither measured nor written.
 
     Parameters
@@ -23,11 +22,7 @@ def labels_problem(labels: Any) -> str | None:
     """
     if labels is None:
         return "There are no labels yet. Press Segment first."
-    try:
-        export_source(labels, ())
-    except UserError as error:
-        return str(error)
-    return None
+    return export_problem(labels)
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class ExportValues:
         Files that exist may be replaced.
     """
 
-    labels: Any = None
+    labels: LabelsLayer | None = None
     format: str = "mask"
     path: Path | None = None
     replace: bool = False
@@ -86,7 +81,7 @@ class DatasetValues:
         Of the dataset; it is made where it does not exist.
     """
 
-    labels: Any = None
+    labels: LabelsLayer | None = None
     folder: Path | None = None
 
     def problem(self) -> str | None:
