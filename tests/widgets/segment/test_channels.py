@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
+from napari_unet_cells.widgets.segment.channels import (
+    chosen_plane,
+    show_plane,
+    shown_plane,
+    split_channels,
+)
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
@@ -60,3 +65,40 @@ def test_a_slider_beyond_the_image_shows_its_last_plane(viewer):
     short = viewer.add_image(np.zeros((4, 5, 6)), name="short")
     viewer.dims.set_current_step(0, 8)
     assert chosen_plane(viewer, short, False) == (3,)
+
+
+def test_the_same_plane_stays_shown_when_channels_are_split(viewer):
+    image = viewer.add_image(DATA, name="multi", scale=(3, 1, 0.5, 0.25), translate=(1, 2, 3, 4))
+    viewer.dims.set_current_step((0, 1), (2, 1))
+    assert shown_plane(viewer, image) == (2, 1)
+    channel = split_channels(viewer, image, axis=1, chosen=0)
+    assert shown_plane(viewer, channel) == (2,)
+    assert viewer.dims.point[0] == pytest.approx(image.data_to_world((2, 1, 0, 0))[0])
+
+
+def test_sliders_of_other_layers_stay_when_channels_are_split(viewer):
+    viewer.add_image(np.zeros((6, 4, 3, 5, 6)), name="other")
+    image = viewer.add_image(DATA, name="multi")
+    viewer.dims.set_current_step((0, 1, 2), (5, 3, 1))
+    channel = split_channels(viewer, image, axis=1, chosen=0)
+    assert shown_plane(viewer, channel) == (3,)
+    assert viewer.dims.current_step[:2] == (5, 3)
+
+
+def test_a_plane_is_found_where_the_viewer_has_another_unit(viewer):
+    viewer.add_image(np.zeros((4, 5, 6)), units=("nm",) * 3, scale=(500,) * 3)
+    image = viewer.add_image(np.zeros((4, 5, 6)), units=("um",) * 3, scale=(0.5,) * 3)
+    viewer.dims.set_current_step(0, 2)
+    assert shown_plane(viewer, image) == (2,)
+    show_plane(viewer, image, (3,))
+    assert viewer.dims.current_step[0] == 3
+    assert shown_plane(viewer, image) == (3,)
+
+
+def test_a_stack_that_is_turned_shows_the_plane_that_napari_shows(viewer):
+    affine = np.eye(4)
+    affine[0, 2] = 0.8  # z also rises with x
+    image = viewer.add_image(np.zeros((9, 5, 60)), affine=affine)
+    viewer.dims.set_point(0, 4)
+    viewer.dims.set_point(2, 30)  # of no meaning while x is displayed
+    assert shown_plane(viewer, image) == (int(image._data_slice.point[0]),) == (4,)

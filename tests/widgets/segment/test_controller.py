@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import permutations
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.settings import recall
+from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.controller import Answer, Runners, SegmentController
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
@@ -157,6 +160,76 @@ def test_a_channel_is_split_off_when_the_run_starts(viewer, controller, tmp_path
     finish(controller)
     assert names(viewer)[-1] == "two channel 1 cells"
     assert recall(values.stack.memory) == 0
+
+
+LENGTHS = {"T": 2, "Z": 3, "C": 2}
+
+#: Every order of every one, two or three axes before (y, x).
+ORDERS = ["".join(o) for n in (1, 2, 3) for o in permutations("TZC", n)]
+
+
+def counted_stack(axes):
+    """Make a stack where each plane has its own number of squares, and give the numbers."""
+    numbers = np.arange(1, 1 + prod(LENGTHS[a] for a in axes)).reshape([LENGTHS[a] for a in axes])
+    data = np.zeros((*numbers.shape, 24, 44), np.uint8)
+    for index, n in np.ndenumerate(numbers):
+        for square in range(n):
+            y, x = 2 + 7 * (square // 6), 1 + 7 * (square % 6)
+            data[index][y : y + 5, x : x + 5] = 100
+    return data, numbers
+
+
+def move_sliders(viewer, image, at):
+    first = viewer.dims.ndim - image.ndim
+    for axis, value in enumerate(image.data_to_world((*at, 0, 0))[: len(at)]):
+        viewer.dims.set_point(first + axis, value)
+
+
+def press_at(controller, data, at, axis, channel, other=False):
+    """Show a stack at a position and segment; give the layer that is segmented."""
+    viewer = controller._viewer = ViewerModel()
+    if other:
+        viewer.add_image(np.zeros((5, 4, 6, 24, 44)), name="other")
+    image = viewer.add_image(data, name="stack", scale=(*[2.5, 3, 7][: len(at)], 1, 1))
+    move_sliders(viewer, image, at)
+    assert shown_plane(viewer, image) == at
+    assert controller.start(values_of(image, channel_axis=axis, channel=channel))
+    return viewer.layers.selection.active
+
+
+@pytest.mark.parametrize("axes", ORDERS)
+def test_what_is_shown_is_segmented(controller, axes):
+    data, numbers = counted_stack(axes)
+    axis = axes.index("C") if "C" in axes else None
+    seen = set()
+    for at in np.ndindex(numbers.shape):
+        for channel in range(LENGTHS["C"] if "C" in axes else 1):
+            layer = press_at(controller, data, at, axis, channel)
+            found = controller.runners.run.end()[-1].event.result.n_cells
+            wanted = tuple(channel if i == axis else index for i, index in enumerate(at))
+            assert found == numbers[wanted]
+            # The sliders still show this plane.
+            shown = tuple(index for i, index in enumerate(at) if i != axis)
+            assert shown_plane(controller._viewer, layer) == shown
+            seen.add(found)
+    assert seen == set(range(1, 1 + numbers.size))
+
+
+@pytest.mark.parametrize("axes", ORDERS)
+def test_cells_lie_on_the_plane_that_is_shown_also_beside_another_stack(controller, axes):
+    data, numbers = counted_stack(axes)
+    axis = axes.index("C") if "C" in axes else None
+    at = tuple(n - 1 for n in numbers.shape)
+    layer = press_at(controller, data, at, axis, 0, other=True)
+    finish(controller)
+    cells = controller._viewer.layers[-1]
+    assert cells.name == f"{layer.name} cells"
+    wanted = tuple(0 if i == axis else index for i, index in enumerate(at))
+    assert len(np.unique(cells.data)) - 1 == numbers[wanted]
+    shown = tuple(index for i, index in enumerate(at) if i != axis)
+    assert shown_plane(controller._viewer, layer) == shown
+    corner = layer.data_to_world((*shown, 0, 0))
+    np.testing.assert_allclose(cells.data_to_world((0,) * cells.ndim), corner)
 
 
 def test_a_second_press_waits_for_the_first(viewer, controller):

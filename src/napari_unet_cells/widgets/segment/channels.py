@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
@@ -18,7 +21,7 @@ COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
 
 
 def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Image:
-    """Replace a layer by one for each channel, in its place.
+    """Replace a layer by one for each channel, in its place; the same plane stays shown.
 
     Parameters
     ----------
@@ -35,6 +38,7 @@ def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Imag
     napari image layer
         That of the chosen channel.
     """
+    shown = shown_plane(viewer, layer)
     levels = list(layer.data) if layer.multiscale else [layer.data]
     position = viewer.layers.index(layer)
     path = file_of(layer)
@@ -57,6 +61,8 @@ def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Imag
         viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
         made.append(new)
     viewer.layers.remove(layer)
+    # napari keeps the last sliders of a stack that loses an axis, whatever they stood for.
+    show_plane(viewer, made[chosen], shown[:axis] + shown[axis + 1 :])
     viewer.layers.selection.active = made[chosen]
     return made[chosen]
 
@@ -80,10 +86,53 @@ def chosen_plane(viewer: Viewer, layer: Image, all_planes: bool) -> tuple[int, .
         Of the plane that the viewer shows, along the axes of the layer before (y, x); None
         for all planes of a stack.
     """
+    return None if all_planes and stack_axes(layer) else shown_plane(viewer, layer)
+
+
+def shown_plane(viewer: Viewer, layer: Image) -> tuple[int, ...]:
+    """Index of the plane that the sliders choose, along the axes of a layer before (y, x)."""
     axes = stack_axes(layer)
     if not axes:
         return ()
-    if all_planes:
-        return None
-    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
-    return tuple(int(min(max(0, round(float(point[a.axis]))), a.length - 1)) for a in axes)
+    matrix, offset = _sliders_to_index(viewer, layer)
+    index = matrix @ np.asarray(viewer.dims.point)[_sliders(viewer, layer)] + offset
+    return tuple(int(np.clip(np.round(index[a.axis]), 0, a.length - 1)) for a in axes)
+
+
+def show_plane(viewer: Viewer, layer: Image, index: tuple[int, ...]) -> None:
+    """Move the sliders to a plane of a layer; those of axes that it has not stay."""
+    if not index:
+        return
+    matrix, offset = _sliders_to_index(viewer, layer)
+    point = np.linalg.solve(matrix, np.asarray(index) - offset)
+    viewer.dims.set_point(_sliders(viewer, layer), [float(value) for value in point])
+
+
+def _sliders(viewer: Viewer, layer: Image) -> list[int]:
+    """Axes of the viewer that a layer's axes before (y, x) lie on: napari aligns the last."""
+    first = viewer.dims.ndim - layer.ndim
+    return list(range(first, first + len(stack_axes(layer))))
+
+
+def _sliders_to_index(
+    viewer: Viewer, layer: Image
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrix and offset from the sliders to a layer's index, as napari slices.
+
+    Only the sliders count: where a layer is turned out of their axes, the position in y and x
+    is not looked at.
+    """
+    n = len(stack_axes(layer))
+    offset = np.asarray(layer.world_to_data(np.zeros(layer.ndim)), dtype=float)
+    steps = [np.subtract(layer.world_to_data(row), offset) for row in np.eye(layer.ndim)[:n]]
+    factors = [_factor(viewer, layer, axis) for axis in range(n)]
+    return np.stack(steps, axis=1)[:n] * factors, offset[:n]
+
+
+def _factor(viewer: Viewer, layer: Image, axis: int) -> float:
+    """Convert a unit of the viewer to that of the layer: they may be nano- and micrometers."""
+    own, shown = layer.units[axis], getattr(viewer.dims, "units", None)
+    if shown is None:  # napari before 0.9
+        return 1.0
+    unit = shown[_sliders(viewer, layer)[axis]]
+    return float((1 * unit).to(own).magnitude) if unit.is_compatible_with(own) else 1.0

@@ -180,7 +180,9 @@ class SegmentController:
         results = self.results
         usable = compare and results is not None and results.adjustable
         self._before = results.cells.data if usable and results is not None else None
-        job = self._job(values, self._split(values))
+        # Before the split: it changes the axes of the viewer, and with them the sliders.
+        shown = _plane_of_channel(self._viewer, values)
+        job = self._job(values, self._split(values), shown)
         self._fragments, self._remark = (), ""
         self._view.show_progress(0.0, "")
         self._view.say("" if self._warm else "The network is warming up; the run starts by itself.")
@@ -197,10 +199,9 @@ class SegmentController:
         self._view.show_stack(values.stack)
         return layer
 
-    def _job(self, values: SegmentValues, layer: Image) -> Job:
+    def _job(self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
-        shown = chosen_plane(self._viewer, layer, stack.all_planes)
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         self.results = ResultLayers(self._viewer, layer, shown)
         self._link = stack.link
@@ -317,6 +318,16 @@ class SegmentController:
         results = self.results
         if results is not None and not self._runners.run.running and results.ended_with(layer):
             self._view.say("")
+
+
+def _plane_of_channel(viewer: Viewer, values: SegmentValues) -> tuple[int, ...] | None:
+    """Index of the plane to segment, without the axis of the channels; None for all planes."""
+    shown = chosen_plane(viewer, values.image, values.stack.all_planes)
+    axis = values.stack.channel_axis
+    if shown is None or axis is None:
+        # A single plane a channel is not a stack.
+        return () if axis is not None and not values.stack.left else shown
+    return shown[:axis] + shown[axis + 1 :]
 
 
 def _numbered(number: int, events: Iterator[object]) -> Generator[Answer, None, None]:
