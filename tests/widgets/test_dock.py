@@ -182,11 +182,12 @@ def test_selecting_or_deleting_layers_during_the_run_does_no_harm(qtbot, viewer,
     [
         (lambda viewer: None, "There is no image"),
         (lambda viewer: viewer.add_labels(np.ones((4, 4), int)), "There is no image"),
-        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "constant"),
+        (lambda viewer: viewer.add_image(np.zeros((9, 20, 20))), "constant"),
+        (lambda viewer: viewer.add_image(np.zeros((3, 20, 20))), "Say whether the first axis (3)"),
         (lambda viewer: viewer.add_image(np.full((20, 20), 5.0)), "constant"),
         (lambda viewer: viewer.add_image(np.array([[0.0, np.inf], [1, 2]])), "infinite"),
     ],
-    ids=["nothing", "labels", "stack", "constant", "infinite"],
+    ids=["nothing", "labels", "stack", "unnamed", "constant", "infinite"],
 )
 def test_what_cannot_be_segmented_is_said_in_a_sentence(qtbot, viewer, dock, add, sentence):
     add(viewer)
@@ -247,7 +248,12 @@ def stack_of(nuclei):
 def test_the_plane_that_is_shown_is_segmented_and_no_other(qtbot, viewer, dock, nuclei):
     image = viewer.add_image(stack_of(nuclei), name="stack", scale=(2, 0.5, 0.5))
     assert dock.segment.image_form.stack_form.isVisibleTo(dock)
-    assert dock.segment.image_form.stack_form.planes_box.currentText() == "the one that is shown"
+    form = dock.segment.image_form.stack_form
+    form.axis_box.setCurrentIndex(form.axis_box.findText("none"))
+    assert form.planes_box.currentText() == "the plane shown: plane 2 of 3"
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.set_current_step(0, 2)
+    assert form.planes_box.currentText() == "the plane shown: plane 3 of 3"
     viewer.dims.set_current_step(0, 1)
 
     press_segment(qtbot, dock)
@@ -260,9 +266,12 @@ def test_the_plane_that_is_shown_is_segmented_and_no_other(qtbot, viewer, dock, 
 
 
 def test_all_planes_are_segmented_when_asked(qtbot, viewer, dock, nuclei):
-    viewer.add_image(stack_of(nuclei), name="stack")
-    dock.segment.image_form.stack_form.planes_box.setCurrentIndex(1)
-    dock.segment.image_form.stack_form.link_box.setCurrentIndex(1)
+    viewer.add_image(stack_of(nuclei), name="stack", axis_labels=("z", "y", "x"))
+    form = dock.segment.image_form.stack_form
+    assert form.axis_box.currentText() == "none"
+    form.planes_box.setCurrentIndex(1)
+    form.link_box.setCurrentIndex(1)
+    assert form.link_box.currentText() == "along z (3 long)"
     press_segment(qtbot, dock)
     assert viewer.layers["stack cells"].data.shape == (3, *nuclei.shape)
     assert ", 3 planes, in " in dock.segment.message.text()
@@ -272,34 +281,63 @@ def test_channels_are_split_and_the_choice_is_remembered(qtbot, viewer, dock, nu
     data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])  # z, c, y, x
     image = viewer.add_image(data, name="multi", scale=(3, 1, 0.5, 0.5), translate=(1, 2, 3, 4))
     form = dock.segment.image_form.stack_form
-    assert form.channel_box.currentText() == "no channel axis"
-    form.channel_box.setCurrentIndex(form.channel_box.findData(1))
-    form.channel_spin.setValue(1)
+    assert form.axis_box.currentText() == "choose..."
+    dock.segment.button.click()
+    assert "Say which holds channels, if any: the first axis (3)" in dock.segment.message.text()
+    assert names(viewer) == ["multi"]
+    form.axis_box.setCurrentIndex(form.axis_box.findText("axis 2 of 2 (2 long)"))
+    form.channel_box.setCurrentIndex(form.channel_box.findText("Channel 2 of 2"))
     form.planes_box.setCurrentIndex(1)
 
     press_segment(qtbot, dock)
 
     assert names(viewer) == [
-        "multi channel 0", "multi channel 1", "multi channel 1 classes", "multi channel 1 cells",
+        "multi channel 1", "multi channel 2", "multi channel 2 classes", "multi channel 2 cells",
     ]  # fmt: skip
-    channel, cells = viewer.layers["multi channel 1"], viewer.layers["multi channel 1 cells"]
+    channel, cells = viewer.layers["multi channel 2"], viewer.layers["multi channel 2 cells"]
     assert cells.data.shape == channel.data.shape == data[:, 1].shape
     for layer in (channel, cells):
         expected = np.delete(image.data_to_world((2, 1, 5, 6)), 1)
         np.testing.assert_allclose(layer.data_to_world((2, 5, 6)), expected)
+    # The channel that was split off is not asked about again, another such stack is known.
+    assert form.axis_box.currentText() == "none"
+    assert form.planes_box.currentText() == "all 3 planes"
     viewer.add_image(data, name="another")
-    assert form.channel_box.currentData() == 1  # remembered
+    assert form.axis_box.currentData() == 1
 
 
-def test_the_channel_axis_is_taken_from_the_file(qtbot, viewer, dock, nuclei, tmp_path):
+def test_what_a_file_says_of_its_axes_beats_what_was_remembered(
+    qtbot, viewer, dock, nuclei, tmp_path
+):
+    from napari_unet_cells.layers.image_planes import StackAxis
+    from napari_unet_cells.settings import remember
+    from napari_unet_cells.widgets.segment.values import channel_memory
+
+    shape = (StackAxis(0, 3, "-4"), StackAxis(1, 2, "-3"))
+    remember(channel_memory(shape), 0)
     data = np.stack([np.stack([nuclei * 0, p]) for p in stack_of(nuclei)])
-    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata={"axes": "ZCYX"})
+    labels = ["DAPI", "GFP"] * 3
+    metadata = {"axes": "ZCYX", "Labels": labels}
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, metadata=metadata)
     viewer.add_image(data, name="nobody knows")
     form = dock.segment.image_form.stack_form
-    assert form.channel_box.currentData() is None
+    assert form.axis_box.currentData() == 0
     viewer.open(str(tmp_path / "a.tif"), plugin="napari")
-    qtbot.waitUntil(lambda: form.channel_box.currentData() == 1, timeout=5_000)
+    qtbot.waitUntil(lambda: form.axis_box.currentData() == 1, timeout=5_000)
+    assert form.axis_box.currentText() == "channel (2 long)"
+    names = [form.channel_box.itemText(i) for i in range(2)]
+    assert names == ["Channel 1 of 2 (DAPI)", "Channel 2 of 2 (GFP)"]
+    viewer.dims.set_current_step(0, 2)
+    assert form.planes_box.currentText() == "the plane shown: z 3 of 3"
     assert form.planes_box.itemText(1) == "all 3 planes"
+
+
+def test_a_file_of_planes_is_no_file_of_channels(qtbot, viewer, dock, nuclei, tmp_path):
+    tifffile.imwrite(tmp_path / "z.tif", stack_of(nuclei), imagej=True, metadata={"axes": "ZYX"})
+    viewer.open(str(tmp_path / "z.tif"), plugin="napari")
+    form = dock.segment.image_form.stack_form
+    qtbot.waitUntil(lambda: form.axis_box.currentText() == "none", timeout=5_000)
+    assert form.values.problem() is None
 
 
 def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, dock, nuclei):
@@ -387,7 +425,7 @@ def test_nothing_is_cut_off_in_a_narrow_dock_not_even_with_a_stack(qtbot, viewer
     viewer.add_image(stack, name="stack", axis_labels=("z", "c", "y", "x"))
     form = dock.segment.image_form.stack_form
     qtbot.waitUntil(lambda: form.isVisibleTo(dock), timeout=5_000)
-    assert form.channel_spin.isVisibleTo(dock)
+    assert form.channel_box.isVisibleTo(dock)
     scroll = dock.findChild(QScrollArea)
     fits = scroll.viewport().width
     qtbot.waitUntil(lambda: scroll.widget().minimumSizeHint().width() <= fits(), timeout=5_000)

@@ -20,22 +20,24 @@ from napari_unet_cells.files.atomic import (
     refuse_existing,
     write_together,
 )
+from napari_unet_cells.files.axes import FileAxes, file_axes
 from napari_unet_cells.files.find import find_images
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.labels import read_provenance, write_labels
 from napari_unet_cells.files.lazy import LazyArray
-from napari_unet_cells.files.pixel_size import axes_of, pixel_size_of
+from napari_unet_cells.files.pixel_size import pixel_size_of
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
 from napari_unet_cells.files.records import write_json
 from napari_unet_cells.files.tables import write_table
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "FileAxes",
     "FileExists",
     "Image",
     "LazyArray",
     "atomic_write",
-    "axes_of",
+    "file_axes",
     "find_images",
     "make_folder",
     "pixel_size_of",

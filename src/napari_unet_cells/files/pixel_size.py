@@ -188,28 +188,3 @@ def pixel_size_of(path: PathLike) -> tuple[tuple[float, float] | None, str]:
     except Exception:  # tifffile and the XML parser raise a dozen kinds on damaged files
         return None, "pixel"
     return scale.pixel_size, scale.unit
-
-
-def axes_of(path: PathLike) -> str:
-    """Look up the axes of a TIFF without reading its pixels, as napari's own reader gives them.
-
-    That reader drops their names. Never raises.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Any file, or none.
-
-    Returns
-    -------
-    str
-        One letter an axis, such as "ZCYX"; colours at the end are "S". Empty where they are
-        not known.
-    """
-    try:
-        if not Path(path).is_file():
-            return ""
-        with quiet_tifffile(), tifffile.TiffFile(path) as tif:
-            return str(tif.series[0].axes)
-    except Exception:  # see `pixel_size_of`
-        return ""

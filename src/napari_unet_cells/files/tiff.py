@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import psutil
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.axes import tiff_channel_names
 from napari_unet_cells.files.complete import check_complete, structure_end
 from napari_unet_cells.files.failures import cut_off, damaged, read_failure
 from napari_unet_cells.files.image import Image
@@ -49,7 +49,7 @@ def read_tiff(path: Path, header: bytes) -> Image:
             data, axes = lazy or _plain_axes(series)
             scale = scale_of(tif)
             n_images = len(tif.series)
-            names = _channel_names(tif, axes, data.shape)
+            names = tiff_channel_names(tif, axes, data.shape)
     except (UserError, MemoryError):
         raise
     except OSError as error:
@@ -90,23 +90,6 @@ def _lazy_pixels(
     )
     kept = "".join(name for axis, name in enumerate(axes) if axis not in dropped)
     return LazyArray(stored, dropped, path, "TIFF", tif), kept.replace("S", "C")
-
-
-def _channel_names(tif: tifffile.TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of true channels, by OME or by ImageJ's labels; empty where not every one has one."""
-    at = axes.find("C")
-    if at < 0 or at == len(axes) - 1:
-        return ()
-    names: list[str] = []
-    if tif.ome_metadata:
-        with contextlib.suppress(ElementTree.ParseError):
-            pixels = ElementTree.fromstring(tif.ome_metadata).find(".//{*}Pixels")
-            found = () if pixels is None else pixels.findall("{*}Channel")
-            names = [channel.get("Name", "") for channel in found]
-    elif tif.imagej_metadata and axes == "CYX":
-        labels = tif.imagej_metadata.get("Labels", ())
-        names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
-    return tuple(names) if len(names) == shape[at] and all(names) else ()
 
 
 def _plain_axes(series: tifffile.TiffPageSeries) -> tuple[NDArray[Any], str]:

@@ -538,7 +538,7 @@ def test_a_channel_is_split_off_again(
         banner.restore()
 
     assert [layer.name for layer in viewer.layers] == [
-        "two channel 0", "two channel 1", "nuclei cells",
+        "two channel 1", "two channel 2", "nuclei cells",
     ]  # fmt: skip
     image = source_image(viewer.layers[2], viewer.layers)
     assert image is viewer.layers[1]

@@ -33,13 +33,20 @@ def test_a_layer_for_each_channel_takes_the_place_of_the_image(viewer):
 
     chosen = split_channels(viewer, image, axis=1, chosen=1)
 
-    names = ["below", "multi channel 0", "multi channel 1", "above"]
+    names = ["below", "multi channel 1", "multi channel 2", "above"]
     assert [layer.name for layer in viewer.layers] == names
-    assert chosen is viewer.layers["multi channel 1"] is viewer.layers.selection.active
+    assert chosen is viewer.layers["multi channel 2"] is viewer.layers.selection.active
     np.testing.assert_array_equal(chosen.data, DATA[:, 1])
     np.testing.assert_allclose(chosen.data_to_world((2, 3, 4)), expected)
-    np.testing.assert_array_equal(viewer.layers["multi channel 0"].data, DATA[:, 0])
+    np.testing.assert_array_equal(viewer.layers["multi channel 1"].data, DATA[:, 0])
     assert chosen.metadata["napari_unet_cells_input"] == {"channel": 1}
+
+
+def test_channels_are_called_as_their_file_calls_them(viewer):
+    image = viewer.add_image(DATA, name="multi")
+    chosen = split_channels(viewer, image, axis=1, chosen=1, names=("DAPI", "GFP"))
+    assert [layer.name for layer in viewer.layers] == ["multi DAPI", "multi GFP"]
+    assert chosen.name == "multi GFP"
 
 
 def test_the_levels_of_a_pyramid_are_split_alike(viewer):

@@ -144,7 +144,7 @@ def test_what_prevents_a_run_is_said_and_nothing_is_split(viewer, controller):
     data = np.stack([two_squares()] * 2)
     image = viewer.add_image(data, name="two")
     assert not controller.start(values_of(image, channel_axis=0, channel=5))
-    assert "There is no channel 5" in controller.window.last("warn")[0]
+    assert "There is no channel 6" in controller.window.last("warn")[0]
     assert names(viewer) == ["two"]
     assert not controller.runners.run.running
 
@@ -155,10 +155,10 @@ def test_a_channel_is_split_off_when_the_run_starts(viewer, controller, tmp_path
     values = values_of(image, channel_axis=0, channel=1)
     assert recall(values.stack.memory) is None
     assert controller.start(values)
-    assert names(viewer) == ["two channel 0", "two channel 1"]
+    assert names(viewer) == ["two channel 1", "two channel 2"]
     assert controller.window.last("show_stack") == (values.stack,)
     finish(controller)
-    assert names(viewer)[-1] == "two channel 1 cells"
+    assert names(viewer)[-1] == "two channel 2 cells"
     assert recall(values.stack.memory) == 0
 
 

@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.layers.image_planes import StackAxis
+from napari_unet_cells.files import FileAxes
+from napari_unet_cells.layers.image_planes import StackAxis, name_axes
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.widgets.segment.values import (
+    NO_CHANNELS,
+    UNSAID,
     AdjustValues,
     PixelSizeValues,
     SegmentValues,
     StackValues,
+    channel_memory,
+    likely_channel_axis,
 )
 
 AXES = (StackAxis(0, 4, "z"), StackAxis(1, 2, "c"))
@@ -36,9 +41,9 @@ def test_qt_is_not_imported():
 def test_a_stack_says_what_is_wrong_with_it():
     assert STACK.problem() is None
     assert StackValues().problem() is None
-    assert "no channel 2" in (replace(STACK, channel=2).problem() or "")
-    assert "0 to 1" in (replace(STACK, channel=-1).problem() or "")
-    assert "no axis 2 of channels" in (replace(STACK, channel_axis=2).problem() or "")
+    assert "no channel 3" in (replace(STACK, channel=2).problem() or "")
+    assert "channels 1 to 2" in (replace(STACK, channel=-1).problem() or "")
+    assert "no axis 3 of channels" in (replace(STACK, channel_axis=2).problem() or "")
     assert "choose all planes" in (replace(STACK, all_planes=False).problem() or "")
     assert "choose all planes" in (replace(STACK, link=1).problem() or "")  # c is no axis of planes
 
@@ -48,8 +53,58 @@ def test_the_planes_of_a_stack_are_what_is_left_without_its_channels():
     assert STACK.n_planes == 4
     assert replace(STACK, channel_axis=None).n_planes == 8
     assert StackValues().n_planes == 1
-    assert STACK.memory == "channel axis of 4 axes"
+    assert STACK.memory == ""  # its axes have names
     assert StackValues().memory == ""
+
+
+def unnamed(*lengths):
+    return tuple(StackAxis(axis, n, str(axis - len(lengths) - 2)) for axis, n in enumerate(lengths))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "question"),
+    [
+        ((3,), "Say whether the first axis (3) holds channels or planes."),
+        ((4, 9), "Say whether the first axis (4) holds channels or planes."),
+        ((9, 2), "Say whether the second axis (2) holds channels or planes."),
+        ((3, 2), "Say which holds channels, if any: the first axis (3) or the second axis (2)."),
+        ((5,), None),
+        ((1, 9), None),
+    ],
+)
+def test_a_short_unnamed_axis_is_asked_about(lengths, question):
+    axes = unnamed(*lengths)
+    axis = likely_channel_axis(axes, None, split=False)
+    assert axis == (None if question is None else UNSAID)
+    problem = StackValues(axes, axis).problem()
+    assert problem is None if question is None else (problem or "").startswith(question)
+    assert bool(channel_memory(axes)) == (question is not None)
+
+
+def test_names_come_before_memory_and_memory_before_the_question():
+    axes = unnamed(3, 2)
+    assert likely_channel_axis(axes, 0, split=False) == 0
+    assert likely_channel_axis(axes, NO_CHANNELS, split=False) is None
+    assert likely_channel_axis(axes, 7, split=False) == UNSAID
+    assert likely_channel_axis(axes, None, split=True) is None
+    assert likely_channel_axis(name_axes(axes, FileAxes("ZCYX"), False), 0, split=False) == 1
+    assert likely_channel_axis(name_axes(axes, FileAxes("TZYX"), False), 0, split=False) is None
+    # Of pages that the file does not name, nothing is known.
+    assert likely_channel_axis(name_axes(axes, FileAxes("QQYX"), False), 0, split=False) == 0
+
+
+def test_memory_is_for_stacks_of_the_same_short_axes():
+    assert channel_memory(unnamed(12, 3)) == channel_memory(unnamed(90, 3))
+    assert channel_memory(unnamed(12, 3)) != channel_memory(unnamed(12, 2))
+    assert channel_memory(unnamed(3, 12)) != channel_memory(unnamed(12, 3))
+
+
+def test_the_plane_that_is_shown_has_words():
+    assert STACK.shown((3, 1)) == "z 4 of 4"
+    assert StackValues(unnamed(5)).shown((3,)) == "plane 4 of 5"
+    assert StackValues(unnamed(5, 1)).shown((3, 0)) == "plane 4 of 5"
+    assert StackValues(unnamed(5, 6)).shown((3, 0)) == "axis 1: 4 of 5, axis 2: 1 of 6"
+    assert StackValues().shown(()) == ""
 
 
 def image(dtype=np.uint8) -> Any:
@@ -66,7 +121,7 @@ def test_a_press_says_what_prevents_it():
     wrong = replace(values, image=image(np.complex64))
     assert "not real numbers" in (wrong.problem() or "")
     wrong = replace(values, stack=replace(STACK, channel=7))
-    assert "no channel 7" in (wrong.problem() or "")
+    assert "no channel 8" in (wrong.problem() or "")
 
 
 def test_values_are_frozen():

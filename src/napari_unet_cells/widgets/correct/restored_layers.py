@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 
 from napari_unet_cells.corrections.autosave import Restored
-from napari_unet_cells.files import axes_of
+from napari_unet_cells.files import file_axes
 from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import (
     CLASSES,
@@ -134,7 +134,8 @@ def _open_channel(
         if axis is None:
             continue
         before = set(viewer.layers)
-        image = split_channels(viewer, layer, axis, channel)
+        names = file_axes(described["path"]).channel_names
+        image = split_channels(viewer, layer, axis, channel, names)
         for made in set(viewer.layers) - before:
             _put(made, described, typed)
         return image
@@ -145,7 +146,7 @@ def _channel_axis(layer: Image, shape: list[int], path: Path) -> int | None:
     """Axis without which a layer has a shape; of several that which the file names."""
     whole = list(pixels_of(layer).shape)
     axes = [a for a in range(len(whole) - 2) if whole[:a] + whole[a + 1 :] == shape]
-    letters = axes_of(path) if len(axes) > 1 else ""
+    letters = file_axes(path).letters if len(axes) > 1 else ""
     named = [axis for axis in axes if letters[axis : axis + 1] == "C"]
     return next(iter(named or axes), None)
 

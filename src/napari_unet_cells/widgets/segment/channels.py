@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
 
 
-def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Image:
+def split_channels(
+    viewer: Viewer, layer: Image, axis: int, chosen: int, names: Sequence[str] = ()
+) -> Image:
     """Replace a layer by one for each channel, in its place; the same plane stays shown.
 
     Parameters
@@ -31,7 +34,9 @@ def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Imag
     axis : int
         Of the channels.
     chosen : int
-        Channel whose layer becomes the active one.
+        Channel whose layer becomes the active one, counted from 0.
+    names : sequence of str, optional
+        Of the channels; the layers get them. Else they are numbered from 1.
 
     Returns
     -------
@@ -44,6 +49,8 @@ def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Imag
     path = file_of(layer)
     place = place_without(layer, axis)
     n = int(levels[0].shape[axis])
+    if len(names) != n:
+        names = [f"channel {channel + 1}" for channel in range(n)]
     colors = ("gray",) if n == 1 else COLORS
     made = []
     for channel in range(n):
@@ -51,7 +58,7 @@ def split_channels(viewer: Viewer, layer: Image, axis: int, chosen: int) -> Imag
         data = [_sliceable(level)[key] for level in levels]
         new = viewer.add_image(
             data if layer.multiscale else data[0],
-            name=f"{layer.name} channel {channel}",
+            name=f"{layer.name} {names[channel]}",
             multiscale=bool(layer.multiscale),
             colormap=colors[channel % len(colors)],
             blending="additive" if channel else "translucent_no_depth",

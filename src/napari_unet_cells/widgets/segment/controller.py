@@ -38,7 +38,7 @@ from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
 from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
 from napari_unet_cells.widgets.segment.results import ResultLayers, preload
-from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.values import NO_CHANNELS, SegmentValues, StackValues
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -194,7 +194,8 @@ class SegmentController:
         axis = values.stack.channel_axis
         if axis is None:
             return values.image
-        layer = split_channels(self._viewer, values.image, axis, values.stack.channel)
+        stack = values.stack
+        layer = split_channels(self._viewer, values.image, axis, stack.channel, stack.names)
         # The form shows the new layer, and what it had for another image of as many axes.
         self._view.show_stack(values.stack)
         return layer
@@ -210,7 +211,8 @@ class SegmentController:
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
             if stack.memory:
-                remember(stack.memory, stack.channel_axis)
+                axis = stack.channel_axis
+                remember(stack.memory, NO_CHANNELS if axis is None else axis)
             yield from _numbered(number, run(engine, values.model, planes, settings, source, stop))
 
         return job

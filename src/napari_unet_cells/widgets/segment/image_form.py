@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_unet_cells.files import axes_of
+from napari_unet_cells.files import FileAxes, file_axes
 from napari_unet_cells.files.pixel_size import SYMBOLS
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
@@ -90,7 +90,7 @@ class ImageForm(QWidget):
         assert isinstance(event, _Looked)
         if event.image is not self.layer:
             return
-        self.stack_form.suggest(event.axes)
+        self.stack_form.show_file(event.axes)
         known = event.size.unit != "pixel"
         told = known and event.size == typed_pixel_size(event.image)
         self.pixel_size.setEnabled(told or not known)
@@ -115,10 +115,10 @@ class _Looked:
 
     image: Image
     size: PixelSize
-    axes: str
+    axes: FileAxes
 
 
 def _look(
     image: Image, size: Callable[[], PixelSize], path: Path | None, stop: threading.Event
 ) -> Generator[_Looked, None, None]:
-    yield _Looked(image, size(), "" if path is None else axes_of(path))
+    yield _Looked(image, size(), FileAxes() if path is None else file_axes(path))

@@ -13,6 +13,7 @@ from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
+from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.controller import Runners, SegmentController
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
@@ -94,6 +95,9 @@ class SegmentSection(Wired, QWidget):
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_form.changed.connect(controller.choose_model)
         self.image_form.changed.connect(self.model_form.show_diameter)
+        self.image_form.changed.connect(self._show_plane)
+        dims = self._viewer.dims.events
+        self.wiring.connect(self._show_plane, dims.point, dims.ndim)
         self.adjust_form.changed.connect(self._adjust)
         self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
         self.worker.progressed.connect(controller.receive)
@@ -152,6 +156,11 @@ class SegmentSection(Wired, QWidget):
         self.image_form.stack_form.setEnabled(not running)
         self.model_form.show_running(running)
         self._show_adjustable()
+
+    def _show_plane(self, *_: object) -> None:
+        layer = self.image_form.layer
+        if layer is not None:
+            self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
 
     def _show_adjustable(self) -> None:
         self.adjust_form.setVisible(self.controller.adjustable)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
+from collections.abc import Sequence
 
-from napari_unet_cells.layers.image_planes import StackAxis, stack_axes
+from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
+
+from napari_unet_cells.files import FileAxes
+from napari_unet_cells.layers.image_planes import StackAxis, name_axes, stack_axes
+from napari_unet_cells.layers.metadata import INPUT
 from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.settings import recall
-from napari_unet_cells.widgets.segment.values import StackValues, channel_memory
+from napari_unet_cells.widgets.segment.values import (
+    UNSAID,
+    StackValues,
+    channel_memory,
+    likely_channel_axis,
+)
 
 #: An axis longer than this holds no channels.
 MOST_CHANNELS = 64
@@ -18,90 +27,117 @@ class StackForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._layer: ImageLayer | None = None
         self._axes: tuple[StackAxis, ...] = ()
-        self.channel_box = QComboBox()
-        self.channel_box.setToolTip(
+        self._names: tuple[str, ...] = ()
+        self._said = False  # whether the user has chosen the channel axis
+        self._shown: Sequence[int] = ()
+        self.axis_box = _box(
             "The axis that holds channels. It is split into one layer a channel, so that labels "
-            "lie on the image. Remembered for images with as many axes."
+            "lie on the image. Where neither the image nor its file says it, you are asked once."
         )
-        self.channel_spin = QSpinBox()
-        self.channel_spin.setStyleSheet("min-width: 20px;")  # napari's own is 90
-        self.channel_spin.setFixedWidth(69)
-        self.channel_spin.setToolTip("The channel to segment, counted from 0.")
-        self.planes_box = QComboBox()
+        self.channel_box = _box("The channel to segment.")
+        self.planes_box = _box("Segment the plane that is shown, or every plane.")
         self.planes_box.setObjectName("planes_box")
-        self.planes_box.setToolTip("Segment the plane that is shown, or every plane.")
-        self.link_box = QComboBox()
-        self.link_box.setToolTip(
+        self.link_box = _box(
             "Give cells that overlap from plane to plane the same id along this axis."
         )
-        for box in (self.channel_box, self.planes_box, self.link_box):
-            # By its longest entry the form would be wider than a narrow dock.
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        channel = QHBoxLayout()
-        channel.addWidget(self.channel_box, stretch=1)
-        channel.addWidget(self.channel_spin)
         self.form = form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Channels", channel)
+        form.addRow("Channels", self.axis_box)
+        form.addRow("Channel", self.channel_box)
         form.addRow("Planes", self.planes_box)
         form.addRow("Link planes", self.link_box)
-        self.channel_box.currentIndexChanged.connect(self._fill_planes)
+        self.axis_box.currentIndexChanged.connect(self._choose_axis)
         self.planes_box.currentIndexChanged.connect(self._show_link)
         self.show_layer(None)
 
     def show_layer(self, layer: ImageLayer | None) -> None:
-        """Offer the axes of a layer, and what was chosen for the last one of as many axes."""
+        """Offer the axes of a layer, and the channel axis that it, or memory, names."""
+        self._layer, self._said, self._names = layer, False, ()
         self._axes = () if layer is None else stack_axes(layer)
+        self._shown = (0,) * len(self._axes)
         self.setVisible(bool(self._axes))
-        self.channel_box.blockSignals(True)
-        self.channel_box.clear()
-        self.channel_box.addItem("no channel axis", None)
+        self._fill_axes()
+
+    def show_file(self, file: FileAxes) -> None:
+        """Take over what the file of the layer says, where the user has not said otherwise."""
+        self._axes = name_axes(self._axes, file, self._is_split)
+        self._names = file.channel_names
+        chosen = self.axis_box.currentData() if self._said else None
+        self._fill_axes()
+        if self._said:
+            self.axis_box.setCurrentIndex(self.axis_box.findData(chosen))
+
+    @property
+    def _is_split(self) -> bool:
+        return self._layer is not None and "channel" in self._layer.metadata.get(INPUT, {})
+
+    def _fill_axes(self) -> None:
+        likely = likely_channel_axis(self._axes, recall(channel_memory(self._axes)), self._is_split)
+        self.axis_box.blockSignals(True)
+        self.axis_box.clear()
+        if likely == UNSAID:
+            self.axis_box.addItem("choose...", UNSAID)
+        self.axis_box.addItem("none", None)
         for axis in self._axes:
             if axis.length <= MOST_CHANNELS:
-                self.channel_box.addItem(f"axis {axis.label} ({axis.length})", axis.axis)
-        self.channel_box.setCurrentIndex(max(0, self.channel_box.findData(self._likely())))
-        self.channel_box.blockSignals(False)
+                self.axis_box.addItem(axis.title(len(self._axes)), axis.axis)
+        self.axis_box.setCurrentIndex(max(0, self.axis_box.findData(likely)))
+        self.axis_box.blockSignals(False)
+        self._fill_channels()
+
+    def _choose_axis(self, *_: object) -> None:
+        self._said = True
+        self._fill_channels()
+
+    def _fill_channels(self) -> None:
+        axis = self.axis_box.currentData()
+        chosen = max(0, self.channel_box.currentIndex())
+        self.channel_box.clear()
+        has_channels = axis is not None and axis != UNSAID
+        n = self._axes[axis].length if has_channels else 0
+        names = self._names if len(self._names) == n else ("",) * n
+        for channel, name in enumerate(names):
+            ending = f" ({name})" if name else ""
+            self.channel_box.addItem(f"Channel {channel + 1} of {n}{ending}", channel)
+        self.channel_box.setCurrentIndex(chosen if chosen < n else 0)
+        for widget in (self.channel_box, self.form.labelForField(self.channel_box)):
+            widget.setVisible(has_channels)
         self._fill_planes()
 
-    def suggest(self, letters: str) -> None:
-        """Choose the channel axis that the file names, where the user has not chosen one.
-
-        Parameters
-        ----------
-        letters : str
-            One for each axis of the file, such as "ZCYX".
-        """
-        fits = letters.find("YX") == len(self._axes) > 0
-        if fits and "C" in letters[:-2] and self.channel_box.currentData() is None:
-            self.channel_box.setCurrentIndex(self.channel_box.findData(letters.index("C")))
-
-    def _likely(self) -> int | None:
-        """Axis that probably holds the channels: by its name, else as it was chosen last."""
-        named = [axis.axis for axis in self._axes if axis.is_channel]
-        if named or not self._axes:
-            return named[0] if named else None
-        chosen = recall(channel_memory(self._axes))
-        return chosen if isinstance(chosen, int) else None
-
-    def _fill_planes(self, *_: object) -> None:
-        channel = self.channel_box.currentData()
-        self.channel_spin.setVisible(channel is not None)
-        if channel is not None:
-            self.channel_spin.setMaximum(self._axes[channel].length - 1)
-        stack = StackValues(self._axes, channel)
+    def _fill_planes(self) -> None:
+        stack = StackValues(self._axes, self.axis_box.currentData())
         n = stack.n_planes
         all_planes = self.planes_box.currentIndex() == 1
         self.planes_box.clear()
-        self.planes_box.addItems(["the one that is shown", f"all {n} planes"][: 2 if n > 1 else 1])
+        self.planes_box.addItems(["the plane shown", f"all {n} planes"][: 2 if n > 1 else 1])
         self.planes_box.setCurrentIndex(int(all_planes and n > 1))
         self.planes_box.setEnabled(n > 1)
+        self._name_plane()
         self.link_box.clear()
         self.link_box.addItem("no", None)
         for position, axis in enumerate(stack.left):
             if axis.length > 1:
-                self.link_box.addItem(f"along axis {axis.label} ({axis.length})", position)
+                self.link_box.addItem(f"along {axis.title(len(self._axes))}", position)
         self._show_link()
+
+    def show_plane(self, index: Sequence[int]) -> None:
+        """Name the plane that the viewer shows.
+
+        Parameters
+        ----------
+        index : sequence of int
+            Along the axes of the layer before (y, x).
+        """
+        if len(index) == len(self._axes):
+            self._shown = index
+            self._name_plane()
+
+    def _name_plane(self) -> None:
+        words = StackValues(self._axes, self.axis_box.currentData()).shown(self._shown)
+        text = f"the plane shown: {words}" if words else "the plane shown"
+        self.planes_box.setItemText(0, text)
 
     def _show_link(self, *_: object) -> None:
         self.link_box.setEnabled(self.planes_box.currentIndex() == 1)
@@ -114,13 +150,22 @@ class StackForm(QWidget):
         all_planes = self.planes_box.currentIndex() == 1
         return StackValues(
             self._axes,
-            self.channel_box.currentData(),
-            self.channel_spin.value(),
+            self.axis_box.currentData(),
+            self.channel_box.currentData() or 0,
             all_planes,
             self.link_box.currentData() if all_planes else None,
+            self._names,
         )
 
     def set_planes(self, all_planes: bool, link: int | None) -> None:
         """Choose planes and linking again, after the channels were split."""
         self.planes_box.setCurrentIndex(int(all_planes and self.planes_box.count() > 1))
         self.link_box.setCurrentIndex(max(0, self.link_box.findData(link)))
+
+
+def _box(tooltip: str) -> QComboBox:
+    box = QComboBox()
+    box.setToolTip(tooltip)
+    # By its longest entry the form would be wider than a narrow dock.
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return box

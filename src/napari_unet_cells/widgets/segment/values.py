@@ -5,15 +5,22 @@ No Qt here: the forms fill these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import Any
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers.image_planes import StackAxis, planes_for
+from napari_unet_cells.layers.image_planes import ORDINALS, StackAxis, planes_for
 from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.segmentation.pipeline import Settings
+
+#: The channel axis of a stack of which nobody has said yet whether it has one.
+UNSAID = -1
+
+#: An unnamed axis of at most so many pages may as well hold channels.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -25,13 +32,15 @@ class StackValues:
     axes : tuple of StackAxis
         Of the layer, before (y, x); empty for a plane.
     channel_axis : int or None
-        Axis of the layer that holds channels.
+        Axis of the layer that holds channels; `UNSAID` where the user has to say it.
     channel : int
-        The one to segment.
+        The one to segment, counted from 0.
     all_planes : bool
         Else the plane that is shown.
     link : int or None
         Axis, among those that are left without the channels, along which cells keep their id.
+    names : tuple of str
+        Of the channels; empty where they are not known.
     """
 
     axes: tuple[StackAxis, ...] = ()
@@ -39,6 +48,7 @@ class StackValues:
     channel: int = 0
     all_planes: bool = False
     link: int | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def left(self) -> tuple[StackAxis, ...]:
@@ -52,31 +62,88 @@ class StackValues:
 
     @property
     def memory(self) -> str:
-        """Key of `settings` under which the channel axis is remembered; empty for a plane."""
+        """Key of `settings` under which the channel axis is remembered; see `channel_memory`."""
         return channel_memory(self.axes)
+
+    def shown(self, index: Sequence[int]) -> str:
+        """Words for the plane at an index along `axes`, such as "z 4 of 5"."""
+        long = [axis for axis in self.left if axis.length > 1]
+        return ", ".join(axis.position(index[axis.axis], len(long) == 1) for axis in long)
 
     def problem(self) -> str | None:
         """Say why there are no such planes."""
+        if self.channel_axis == UNSAID:
+            return _question(unclear_axes(self.axes))
         if self.channel_axis is not None:
             if not 0 <= self.channel_axis < len(self.axes):
                 return (
-                    f"The image has no axis {self.channel_axis} of channels. Choose another one "
-                    "under Channels."
+                    f"The image has no axis {self.channel_axis + 1} of channels. Choose another "
+                    "one under Channels."
                 )
             n = self.axes[self.channel_axis].length
             if not 0 <= self.channel < n:
                 return (
-                    f"There is no channel {self.channel}: the image has 0 to {n - 1}. Choose one "
-                    "of them under Channels."
+                    f"There is no channel {self.channel + 1}: the image has the channels 1 to "
+                    f"{n}. Choose one of them under Channel."
                 )
         if self.link is not None and not (self.all_planes and 0 <= self.link < len(self.left)):
             return "Cells are linked across all planes of an axis: choose all planes, and the axis."
         return None
 
 
-def channel_memory(axes: tuple[StackAxis, ...]) -> str:
-    """Key of `settings` for the channel axis of images with so many axes; empty for a plane."""
-    return f"channel axis of {len(axes) + 2} axes" if axes else ""
+def unclear_axes(axes: Sequence[StackAxis]) -> tuple[StackAxis, ...]:
+    """Axes that may hold channels as well as planes: short, unnamed, and no other is known to."""
+    if any(axis.is_channel for axis in axes):
+        return ()
+    return tuple(axis for axis in axes if not axis.name and 2 <= axis.length <= FEW)
+
+
+def _question(axes: Sequence[StackAxis]) -> str:
+    """Ask what the unclear axes hold."""
+    named = [f"the {ORDINALS[min(a.axis, len(ORDINALS) - 1)]} axis ({a.length})" for a in axes]
+    if len(named) == 1:
+        return f"Say whether {named[0]} holds channels or planes."
+    return f"Say which holds channels, if any: {' or '.join(named)}. Choose it under Channels."
+
+
+def likely_channel_axis(axes: Sequence[StackAxis], remembered: object, split: bool) -> int | None:
+    """Axis that probably holds the channels; `UNSAID` where the user has to say it.
+
+    What the layer or its file says counts, and memory only where they are silent.
+
+    Parameters
+    ----------
+    axes : sequence of StackAxis
+        With the names that the file gives them.
+    remembered : object
+        What `settings` holds under `channel_memory` of the axes.
+    split : bool
+        Whether the layer is one channel already.
+    """
+    named = [axis.axis for axis in axes if axis.is_channel]
+    unclear = unclear_axes(axes)
+    if named or split or not unclear:
+        return named[0] if named else None
+    if remembered == NO_CHANNELS:
+        return None
+    if isinstance(remembered, int) and 0 <= remembered < len(axes):
+        return remembered
+    return UNSAID
+
+
+#: How it is remembered that a stack has no channels.
+NO_CHANNELS = "none"
+
+
+def channel_memory(axes: Sequence[StackAxis]) -> str:
+    """Key of `settings` for the channel axis of unnamed stacks with the same short axes.
+
+    Empty where nothing is unclear, and nothing has to be remembered.
+    """
+    if not unclear_axes(axes):
+        return ""
+    lengths = (str(axis.length) if axis.length <= FEW else "many" for axis in axes)
+    return f"channel axis of {' x '.join(lengths)} planes"
 
 
 @dataclass(frozen=True)
