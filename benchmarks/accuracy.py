@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from napari_unet_cells import __version__
+from napari_unet_cells.core.intervals import bootstrap, ratio
 from napari_unet_cells.core.metrics import (
     THRESHOLDS,
     ImageScore,
@@ -146,12 +147,7 @@ def summary_of(members: Sequence[Measured]) -> dict[str, Any]:
 def bootstrap_intervals(
     scores: Sequence[ImageScore], resamples: int = 2000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Bootstrap confidence intervals of the scores of a set, over its images.
-
-    Images are drawn with replacement, as many as there are, and the counts of each such set are
-    summed before anything is divided, as `summarize` does. The limits are the percentiles 2.5
-    and 97.5 of what comes out (Efron, "Bootstrap methods", Annals of Statistics 7, 1979); of one
-    image both are its score. `scipy.stats.bootstrap` gives the same and refuses one image.
+    """Bootstrap confidence intervals of the scores of a set, over its images; see `bootstrap`.
 
     Parameters
     ----------
@@ -171,24 +167,14 @@ def bootstrap_intervals(
     UserError
         If there is no image at all.
     """
-    if not scores:
-        raise UserError("There is nothing to summarize: no image was scored.")
     at50, at75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
-    counts = np.array(
-        [
-            (s.tp[at50], s.tp[at75], s.n_true + s.n_predicted, s.pixels_both, s.pixels_either)
-            for s in scores
-        ]
-    )
-    drawn = np.random.default_rng(seed).integers(0, len(scores), (resamples, len(scores)))
-    tp50, tp75, cells, both, either = counts[drawn].sum(axis=1).T
-    parts = {"ap50": (tp50, cells - tp50), "ap75": (tp75, cells - tp75), "iou": (both, either)}
-    intervals = {}
-    for name, (good, whole) in parts.items():
-        values = np.where(whole > 0, good / np.maximum(whole, 1), 1.0)
-        low, high = np.percentile(values, (2.5, 97.5))
-        intervals[name] = (float(low), float(high))
-    return intervals
+    cells = [s.n_true + s.n_predicted for s in scores]
+    parts = {
+        "ap50": [(s.tp[at50], n - s.tp[at50]) for s, n in zip(scores, cells, strict=True)],
+        "ap75": [(s.tp[at75], n - s.tp[at75]) for s, n in zip(scores, cells, strict=True)],
+        "iou": [(s.pixels_both, s.pixels_either) for s in scores],
+    }
+    return {name: bootstrap(counts, ratio, resamples, seed) for name, counts in parts.items()}
 
 
 def _size_name(i: int) -> str:
