@@ -73,6 +73,19 @@ def make_dataset(folder: Path, n: int, value: int | None = None) -> Path:
     return folder
 
 
+def regions_of_one_image(folder: Path, n: int) -> Path:
+    """Make a dataset of approved regions that were cut from one image and not corrected."""
+    make_dataset(folder, n)
+    shutil.copytree(folder / "masks", folder / "first")
+    inside = {"top": 10, "bottom": 140, "left": 10, "right": 130}
+    records = [
+        {"name": f"im{i}.tif", "source": {"sha256": "one"}, "inside": inside, "edited": False}
+        for i in range(n)
+    ]
+    (folder / "index.json").write_text(json.dumps(records))
+    return folder
+
+
 def events_of(dataset, base, cache, **options):
     from napari_unet_cells.training.retrain import retrain
 
@@ -99,8 +112,54 @@ def test_a_retraining_tells_its_steps_and_writes_a_model(home, dataset, tiny_mod
     assert card.parent == {"name": "tiny", "sha256": read_card(tiny_model).sha256}
     assert card.trained_on[-1] == {"name": "mine", "images": 5}
     assert card.scores["held_out"]["images"] == 1
-    assert 10 < card.typical_diameter < 40
+    assert card.typical_diameter == read_card(tiny_model).typical_diameter
     assert tiny_model.read_bytes() == before
+
+
+def test_seven_regions_of_one_image_change_no_size_and_no_threshold(
+    home, tmp_path, tiny_model, cache
+):
+    base = replace(
+        read_card(tiny_model),
+        name="sized",
+        diameters=(30.0, 50.0),  # the cells of the image are smaller
+        diameter_window=(18.0, 36.0),
+        instances=InstanceOptions(split=0.65, min_probability=0.6, min_size=12),
+        path=tmp_path / "sized.keras",
+    )
+    shutil.copy(tiny_model, base.path)
+    base.write()
+
+    *_, done = events_of(regions_of_one_image(tmp_path / "one", 7), base.path, cache)
+
+    card = find_model("sized-2")
+    assert done.card == card
+    for name in ("diameters", "diameter_window", "typical_diameter", "instances"):
+        assert getattr(card, name) == getattr(base, name)
+    assert default_model() == DEFAULT_MODEL
+
+
+def test_thresholds_are_chosen_where_enough_is_held_out(
+    home, tmp_path, tiny_model, cache, monkeypatch
+):
+    asked = []
+
+    def fit(examples, start, rounds):
+        asked.append(start)
+        return start
+
+    monkeypatch.setattr("napari_unet_cells.training.retrain.fit_instances", fit)
+    few = make_dataset(tmp_path / "few", 10)  # holds two out
+    many = make_dataset(tmp_path / "many", 15)
+    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 1)
+    events_of(few, tiny_model, cache)
+    assert asked == []
+    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 1000)
+    events_of(many, tiny_model, cache)
+    assert asked == []
+    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 10)
+    events_of(many, tiny_model, cache)
+    assert asked == [read_card(tiny_model).instances]
 
 
 def test_names_count_up_and_nothing_is_replaced(home, dataset, tiny_model, cache):

@@ -6,7 +6,7 @@
                              |                       |
       base --- tuned for the minutes ---> mixed with the base: t = 1, 0.75, ... 0
                                                      |  the best on held-out images
-                             +--- limits of the watershed, typical diameter
+                             +--- thresholds, where enough is held out
                                                      |
                                             NAME-2.keras and its card
 """
@@ -45,10 +45,11 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
-from napari_unet_cells.segmentation.cell_diameter import zoom_for
+from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import models_folder
 from napari_unet_cells.training.calibrate import fit_instances
+from napari_unet_cells.training.cell_sizes import diameters_by_image, with_sizes
 from napari_unet_cells.training.crops import (
     Annotated,
     AugmentOptions,
@@ -77,8 +78,12 @@ BOUNDARY_ALONE = (1.0, 1.0, 2.0, 4.0)
 #: How far the tuned weights go from those of the base; tried in this order.
 MIXTURES = (1.0, 0.75, 0.5, 0.25)
 
-#: Held-out images that it takes to choose the mixture on them; with fewer it is the first.
+#: Held-out images that it takes to choose on them: the mixture (with fewer it is the first), and
+#: the thresholds (with fewer they are those of the base).
 FEWEST_TO_CHOOSE = 3
+
+#: Cells in the held-out images that it takes to choose thresholds.
+CELLS_TO_FIT = 100
 
 #: How often a tuning is measured on held-out images.
 VALIDATIONS = 4
@@ -182,7 +187,7 @@ def retrain(
     distance = _learns_distance(card, classes, options)
     made = replace(card, classes=classes, distance=distance)
     if options.start != "model":  # limits that were fitted to another network
-        made = replace(made, instances=InstanceOptions())
+        made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
     work = _Retraining(made, classes, tuner, train, held, options)
     before = work.score(card) if held and options.start == "model" else None
     yield from work.tune(stop)
@@ -299,9 +304,8 @@ class _Retraining:
 
     def __post_init__(self) -> None:
         self.cells = makes_cells(self.classes)
-        diameters = [example.diameters() for example in self.train] if self.cells else []
-        known = np.concatenate([*diameters, np.zeros(0)])
-        self.diameter = float(np.median(known)) if known.size else 0.0
+        images = diameters_by_image(self.train) if self.cells else []
+        self.diameter = float(np.median(np.concatenate(images))) if images else 0.0
         self.zoom = zoom_for(self.diameter, self.card.diameter_window)
         self.measured = [example.window() for example in self.held[:MEASURED_IMAGES]]
 
@@ -346,11 +350,10 @@ class _Retraining:
 
     def choose(self) -> tuple[ModelCard, float, float | None]:
         """Choose how far to go, and fit what makes a cell; the network is left with it."""
-        card = replace(
-            self.card,
-            classes=self.classes,
-            typical_diameter=round(self.diameter, 1),
-        )
+        card = replace(self.card, classes=self.classes)
+        if self.cells:
+            images = diameters_by_image([*self.train, *self.held])
+            card = with_sizes(card, images, fresh=self.options.start != "model")
         mixture, after = 1.0, None
         if self.measured and self.options.start == "model":
             scored = []
@@ -362,7 +365,7 @@ class _Retraining:
         self.tuner.mix(self.loop.average.weights, mixture)
         if self.measured:
             after = self.score(card)
-            if self.cells:
+            if self._enough_to_fit():
                 # On what it learned from the network is surer than on what is new, so limits
                 # that were fitted there count only where they do as well on what is new.
                 fitted = replace(card, instances=fit_instances(self._examples(), card.instances, 1))
@@ -370,6 +373,13 @@ class _Retraining:
                 if score > after:
                     card, after = fitted, score
         return card, mixture, after
+
+    def _enough_to_fit(self) -> bool:
+        """Whether thresholds may be chosen: a few cells would say what those of one image need."""
+        if not self.cells or len(self.measured) < FEWEST_TO_CHOOSE:
+            return False
+        cells = sum(len(diameters_of(one.truth[one.inside])) for one in self.measured)
+        return cells >= CELLS_TO_FIT
 
     def _examples(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
         order = np.random.default_rng(0).permutation(len(self.train))[:MEASURED_IMAGES]

@@ -1,0 +1,89 @@
+"""Cell sizes in the card of a retrained model: those of its base, unless the data say others.
+
+A few regions of one image show the cells of that image only. A model that took its size from
+them would see every other image at the wrong zoom, so the base goes on saying how wide cells are::
+
+    several images, many cells, mostly outside of what the base knows
+        no   --> sizes of the base
+        yes  --> images alike: their typical diameter;  else: estimated image by image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.training.examples import TrainingExample
+
+#: Source images with cells, and cells in all of them, that it takes to state sizes anew.
+FEWEST_IMAGES, FEWEST_CELLS = 3, 50
+
+#: Fraction of these images whose typical cell the base does not know.
+OUTSIDE = 0.5
+
+#: Largest typical diameter by the smallest one, in images of one kind. A model for one kind
+#: knows cells that differ by no more than this from its typical one.
+ONE_KIND = 1.5
+
+
+def diameters_by_image(examples: Iterable[TrainingExample]) -> list[NDArray[np.float64]]:
+    """Cell diameters in pixels, one array for each source image that has cells."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for example in examples:
+        diameters = example.diameters()
+        if diameters.size:
+            found.setdefault(example.item.source, []).append(diameters)
+    return [np.concatenate(parts) for parts in found.values()]
+
+
+def with_sizes(card: ModelCard, images: list[NDArray[np.float64]], fresh: bool) -> ModelCard:
+    """Give a card the cell sizes that a retrained model is used with.
+
+    Parameters
+    ----------
+    card : ModelCard
+        With the sizes of the base. The window into which images are zoomed stays: the network
+        was tuned on crops that were zoomed into it.
+    images : list of float arrays
+        See `diameters_by_image`.
+    fresh : bool
+        Whether the network was made anew, and so knows the cells of these images only.
+    """
+    if not images:
+        return card
+    typical = np.array([np.median(diameters) for diameters in images])
+    if fresh:
+        return replace(card, typical_diameter=_rounded(np.median(np.concatenate(images))))
+    if not _says_others(card, images, typical):
+        return card
+    alike = typical.max() <= ONE_KIND * typical.min()
+    low, high = np.percentile(typical, (5, 95))
+    return replace(
+        card,
+        typical_diameter=_rounded(np.median(typical)) if alike else 0.0,
+        diameters=(
+            min(card.diameters[0], _rounded(low)),
+            max(card.diameters[1], _rounded(high)),
+        ),
+    )
+
+
+def _says_others(
+    card: ModelCard, images: list[NDArray[np.float64]], typical: NDArray[np.float64]
+) -> bool:
+    """Whether there is enough to go by, and most of it lies outside of what the base knows."""
+    low, high = card.diameters
+    if card.typical_diameter > 0:
+        low, high = card.typical_diameter / ONE_KIND, card.typical_diameter * ONE_KIND
+    if high <= 0 or len(images) < FEWEST_IMAGES or sum(map(len, images)) < FEWEST_CELLS:
+        return False
+    outside = (typical < low) | (typical > high)
+    return float(outside.mean()) >= OUTSIDE
+
+
+def _rounded(diameter: float) -> float:
+    return round(float(diameter), 1)

@@ -1,0 +1,105 @@
+"""Cell sizes in the card of a retrained model: the base's, unless many images say others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.datasets.annotated_images import AnnotatedImage
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.training.cell_sizes import (
+    FEWEST_CELLS,
+    FEWEST_IMAGES,
+    diameters_by_image,
+    with_sizes,
+)
+from napari_unet_cells.training.examples import TrainingExample
+
+BASE = ModelCard(
+    "cells",
+    "none",
+    ("background", "cell", "boundary"),
+    1,
+    1,
+    0,
+    sha256="",
+    diameters=(9.6, 50.8),
+    diameter_window=(18.0, 36.0),
+)
+
+
+def cells(diameter: float, n: int = FEWEST_CELLS) -> np.ndarray:
+    return np.full(n, float(diameter))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [],
+        [cells(14)],  # one image, of a size that the base knows
+        [cells(80)],  # one image, of a size that it does not know
+        [cells(80)] * (FEWEST_IMAGES - 1),
+        [cells(80, 2)] * FEWEST_IMAGES,  # several images, and a few cells in them
+        [cells(14), cells(20), cells(30)],  # several images of sizes that the base knows
+        [cells(80), cells(20), cells(30), cells(25)],  # most of them are of such sizes
+    ],
+)
+def test_the_base_goes_on_saying_how_wide_cells_are(images):
+    assert with_sizes(BASE, images, fresh=False) == BASE
+    typical = replace(BASE, typical_diameter=25.0)
+    assert with_sizes(typical, images[:2], fresh=False) == typical
+    unknown = replace(BASE, diameters=(0.0, 0.0))
+    assert with_sizes(unknown, images, fresh=False) == unknown
+
+
+def test_many_images_of_another_size_say_how_wide_cells_are():
+    card = with_sizes(BASE, [cells(80), cells(90), cells(100)], fresh=False)
+    assert card.typical_diameter == 90
+    assert card.diameters == (9.6, 99.0)
+    assert card.diameter_window == BASE.diameter_window
+
+    small = with_sizes(BASE, [cells(5), cells(6), cells(7)], fresh=False)
+    assert small.typical_diameter == 6
+    assert small.diameters == (5.1, 50.8)
+
+
+def test_images_that_differ_are_estimated_one_by_one():
+    typical = replace(BASE, typical_diameter=20.0)
+    card = with_sizes(typical, [cells(5), cells(60), cells(100)], fresh=False)
+    assert card.typical_diameter == 0
+    assert card.diameters[0] < 15
+    assert card.diameters[1] > 90
+
+
+def test_a_model_of_one_kind_knows_that_kind_only():
+    typical = replace(BASE, typical_diameter=20.0)
+    near = with_sizes(typical, [cells(15), cells(22), cells(28)], fresh=False)
+    assert near == typical
+    other = with_sizes(typical, [cells(40), cells(42), cells(45)], fresh=False)
+    assert other.typical_diameter == 42
+
+
+def test_a_fresh_network_knows_the_cells_of_its_data_only():
+    assert with_sizes(BASE, [cells(14)], fresh=True).typical_diameter == 14
+    assert with_sizes(BASE, [], fresh=True) == BASE
+
+
+def test_regions_of_one_image_count_as_one():
+    truth = np.zeros((40, 40), np.int32)
+    truth[5:15, 5:15] = 1
+    window = (slice(None), slice(None))
+
+    def example(source: str, labels: np.ndarray) -> TrainingExample:
+        item = AnnotatedImage(Path("a.tif"), Path("b.tif"), "unknown", "train", source=source)
+        return TrainingExample(item, labels, labels, Limits(0, 1), window, None)
+
+    empty = np.zeros_like(truth)
+    found = diameters_by_image(
+        [example("a", truth), example("b", truth), example("a", truth), example("c", empty)]
+    )
+    assert [len(diameters) for diameters in found] == [2, 1]
+    np.testing.assert_allclose(found[0], np.sqrt(100 * 4 / np.pi))
