@@ -178,6 +178,14 @@ def test_delete_takes_all_pieces_of_one_cell():
     assert applied(plane, delete(plane, (0, 0))).tolist() == [[0, 0, 2], [0, 0, 2], [0, 0, 0]]
 
 
+def test_delete_takes_all_cells_that_a_line_crosses():
+    plane = np.array([[1, 1, 0, 2], [3, 0, 0, 2], [1, 0, 4, 4]])
+    left = applied(plane, delete(plane, [(0, 0), (0, 3)]))
+    assert left.tolist() == [[0, 0, 0, 0], [3, 0, 0, 0], [0, 0, 4, 4]]
+    with pytest.raises(UserError, match="no cell under the line"):
+        delete(plane, [(1, 1), (1, 2)])
+
+
 def test_holes_are_filled_but_not_the_cells_in_them():
     plane = plane_of(".......", ".11111.", ".1...1.", ".1.2.1.", ".1...1.", ".11111.", ".......")
     after = applied(plane, fill_holes(plane, (1, 1)))

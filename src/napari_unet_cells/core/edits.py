@@ -199,20 +199,28 @@ def split_by_distance(plane: Plane, point: ArrayLike, new_id: int) -> Edit:
     return edit
 
 
-def delete(plane: Plane, point: ArrayLike) -> Edit:
-    """Make the cell at a point background.
+def delete(plane: Plane, path: ArrayLike) -> Edit:
+    """Make the cell at a point background, or all cells under a line.
 
     Parameters
     ----------
     plane : integer array, (y, x)
-    point : (y, x)
+    path : array_like, (2,) or (n, 2)
+        A point (y, x), or the corners of the line.
 
     Raises
     ------
     UserError
         Where there is no cell.
     """
-    return _painted(plane, np.flatnonzero(plane == _label(plane, point)), 0)
+    corners = np.asarray(path, float)
+    if corners.ndim == 1:
+        return _painted(plane, np.flatnonzero(plane == _label(plane, corners)), 0)
+    rows, columns = _drawn(corners, plane.shape)
+    ids = [label for label in dict.fromkeys(plane[rows, columns].tolist()) if label]
+    if not ids:
+        raise UserError("There is no cell under the line. Draw it through the cells to delete.")
+    return _painted(plane, np.flatnonzero(np.isin(plane, ids)), 0)
 
 
 def fill_holes(plane: Plane, point: ArrayLike) -> Edit:

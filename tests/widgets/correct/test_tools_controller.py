@@ -168,15 +168,40 @@ def test_escape_gives_up_the_stroke_then_the_tool(viewer, tools, view):
     assert tools.tool == view.tool == ""
 
 
-def test_clicks_merge_into_the_first_cell(viewer, tools, view):
-    layer = viewer.add_labels(squares(), name="cells")
+def test_two_clicks_merge_a_pair_and_the_next_begins_another(viewer, tools, view):
+    labels = squares()
+    labels[25:35, 5:15] = 4
+    layer = viewer.add_labels(labels, name="cells")
     tools.choose("merge")
     drag(layer, (30, 45))
     assert view.said[-1].startswith("Now click")
     drag(layer, (10, 10))
+    assert ids(layer) == [0, 2, 3, 4]
+    drag(layer, (10, 25))
+    assert view.said[-1].startswith("Now click")
+    drag(layer, (30, 10))
     assert ids(layer) == [0, 2, 3]
+    assert (layer.data[5:20, 5:20] == 3).all()
     drag(layer, (0, 0))
     assert view.said[-1].startswith("Click the first")
+
+
+def test_a_line_deletes_all_cells_that_it_crosses_in_one_step(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("delete")
+    drag(layer, (10, 10), (10, 30))
+    assert ids(layer) == [0, 3]
+    layer.undo()
+    assert ids(layer) == [0, 1, 2, 3]
+
+
+def test_what_a_tool_does_is_shown_before_the_mouse_moves(viewer, tools):
+    viewer.add_labels(squares(), name="cells")
+    for name in ("split", "delete"):
+        tools.choose(name)
+        assert viewer.help.startswith(TOOLS[name].how)
+    tools.choose("")
+    assert viewer.help == ""
 
 
 def test_other_buttons_and_other_planes_are_not_ours(viewer, tools, view):

@@ -182,10 +182,10 @@ def test_one_tool_at_a_time(form, cells, hand, qtbot):
     assert cells.mode == "pan_zoom"
     assert not cells.mouse_pan
     assert cells.cursor == "cross"
-    form.choose("delete")
-    assert checked() == ["delete"]
+    form.choose("fill")
+    assert checked() == ["fill"]
     assert cells.mouse_pan  # there is nothing to draw, so a drag moves the image
-    form.choose("delete")
+    form.choose("fill")
     assert checked() == []
     assert cells.cursor == "standard"
     assert cells.help == ""
@@ -236,11 +236,15 @@ def test_three_dimensions_put_the_tool_away(viewer, form, cells, qtbot):
 def test_merging_by_clicks(form, cells, hand, said):
     form.choose("merge")
     hand.click(cells, (20, 15))
-    assert "Now click the cells that belong to it" in said[-1]
+    assert "Now click the cell that belongs to it" in said[-1]
     hand.click(cells, (20, 40))
-    hand.click(cells, (35, 70))  # does not touch them
-    assert ids(cells) == [0, 1]
+    assert ids(cells) == [0, 1, 3]
     assert said[-1] == ""
+    hand.click(cells, (35, 70))  # another pair
+    assert "Now click the cell that belongs to it" in said[-1]
+    assert ids(cells) == [0, 1, 3]
+    hand.click(cells, (20, 40))  # does not touch it
+    assert ids(cells) == [0, 3]
     hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert ids(cells) == [0, 1, 3]
     hand.click(cells, (50, 50))  # background: anew
@@ -337,6 +341,9 @@ def test_delete_fill_and_smooth(form, cells, hand, said):
     assert ids(cells) == [0, 1, 3]
     hand.click(cells, (20, 40))
     assert "no cell under the mouse" in said[-1]
+    hand.draw(cells, (20, 15), (20, 75))
+    assert ids(cells) == [0]
+    cells.undo()
     form.choose("fill")
     hand.click(cells, (38, 70))
     assert (cells.data[20:24, 68:72] == 3).all()
@@ -381,11 +388,11 @@ def test_the_space_bar_moves_the_image(viewer, form, cells, hand):
 
 
 def test_a_drag_without_a_line_moves_the_image_and_clicks_nothing(viewer, form, cells, hand):
-    form.choose("delete")
+    form.choose("fill")
     center = camera_of(viewer).center
-    hand.draw(cells, (20, 15), (20, 45))
+    hand.draw(cells, (38, 70), (38, 40))
     assert camera_of(viewer).center != center
-    assert ids(cells) == [0, 1, 2, 3]
+    np.testing.assert_array_equal(cells.data, squares())
 
 
 def test_two_quick_clicks_do_not_enlarge_the_image(viewer, form, cells, hand):

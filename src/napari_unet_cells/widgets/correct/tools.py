@@ -48,8 +48,8 @@ def _at(stroke: Callable[[Any, Any], Edit]) -> Stroke:
 #: By the names of their buttons. Merging by clicks takes two of them: see `ToolsController`.
 TOOLS = {
     "merge": Tool(
-        "Click the cells that belong together one after another, or draw a line through them; "
-        "they get the id of the first",
+        "Click two cells that belong together, or draw a line through all that do; they get the "
+        "id of the first",
         line=lambda plane, path, new_id: edits.merge(plane, path),
     ),
     "split": Tool(
@@ -57,7 +57,11 @@ TOOLS = {
         click=lambda plane, path, new_id: edits.split_by_distance(plane, path[0], new_id()),
         line=lambda plane, path, new_id: edits.split_along(plane, path, new_id()),
     ),
-    "delete": Tool("Click a cell to make it background", click=_at(edits.delete)),
+    "delete": Tool(
+        "Click a cell to make it background, or draw a line through several",
+        click=_at(edits.delete),
+        line=lambda plane, path, new_id: edits.delete(plane, path),
+    ),
     "fill": Tool("Click a cell to fill the holes in it", click=_at(edits.fill_holes)),
     "smooth": Tool("Click a cell to smooth its outline", click=_at(edits.smooth)),
     "new": Tool(

@@ -98,7 +98,7 @@ class ToolsController:
         self._layer: Any = None
         self._free: FreeId | None = None
         self._drawing: _Drag | None = None
-        #: Plane, point and id of the cell that clicked ones are merged into.
+        #: Plane, point and id of the cell that the next one to be clicked is merged into.
         self._first: tuple[LabelsPlane, Path, int] | None = None
         self._followed, self._held = wiring.part(), wiring.part()
         # napari makes other layers active for a moment when layers come and go.
@@ -196,9 +196,9 @@ class ToolsController:
             clicks.remove(callback)
         layer.mouse_pan = not tool.draws
         layer.cursor = "cross"
-        layer.help = f"{tool.how}; hold <space> to move the image"
         self._held.at_end(clicks.extend, zooming)
-        self._held.at_end(_give_back, layer, keys)
+        self._held.at_end(_give_back, self._viewer, layer, keys)
+        _show_help(self._viewer, layer, f"{tool.how}; hold <space> to move the image")
 
     def _put_away(self) -> None:
         self._tool, self._first = "", None
@@ -269,7 +269,7 @@ class ToolsController:
             self._stroke(plane, path, tool.click)
 
     def _merge(self, plane: LabelsPlane, path: Path) -> None:
-        """Merge the cell that is clicked into the first one, if there is one still."""
+        """Merge the cell that is clicked into the first of a pair, if there is one still."""
         clicked = edits.id_at(plane.labels, path[0])
         first = self._first
         if first is not None and (
@@ -279,11 +279,12 @@ class ToolsController:
             first = self._first = None
         if not clicked:
             self._first = None
-            self._view.say("Click the first of the cells that belong together.")
+            self._view.say("Click the first of two cells that belong together.")
         elif first is None or clicked == first[2]:
             self._first = plane, path, clicked
-            self._view.say("Now click the cells that belong to it; press Escape to start over.")
+            self._view.say("Now click the cell that belongs to it; press Escape to start over.")
         else:
+            self._first = None  # a pair is complete: the next click begins another
             both = np.concatenate([first[1], path])
             self._stroke(plane, both, lambda p, at, new_id: edits.merge(p, at, joined=False))
 
@@ -369,10 +370,19 @@ def _wider(layer: Labels, highest: int) -> NDArray[Any]:
     return wider
 
 
-def _give_back(layer: Labels, keys: dict[str, Callable[..., Any] | None]) -> None:
+def _show_help(viewer: ViewerModel, layer: Labels, sentence: str) -> None:
+    """Show what a layer's tool does; napari itself takes it over when the mouse moves next."""
+    layer.help = sentence
+    if viewer.layers.selection.active == layer:
+        viewer.help = sentence
+
+
+def _give_back(
+    viewer: ViewerModel, layer: Labels, keys: dict[str, Callable[..., Any] | None]
+) -> None:
     """Give a layer its keys and its cursor back."""
     for key, before in keys.items():
         layer.bind_key(key, before, overwrite=True)
-    layer.help = ""
+    _show_help(viewer, layer, "")
     if layer.mode == "pan_zoom":  # the other modes have set these themselves
         layer.mouse_pan, layer.cursor = True, "standard"
