@@ -12,6 +12,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.messages import (
     describe_change,
+    describe_difference,
     describe_memory,
     describe_progress,
     describe_result,
@@ -72,4 +73,17 @@ def test_a_second_run():
     after[12:18, 2:10] = 9
     assert describe_change(before, after) == (
         "3 cells, 2 before: 2 are new or changed, 1 of before are gone or changed."
+    )
+
+
+def test_the_difference_between_two_models_counts_what_is_the_same():
+    before, after = np.zeros((20, 40), int), np.zeros((20, 40), int)
+    before[2:8, 2:8] = after[2:8, 2:8] = 1
+    before[10:18, 2:10], after[10:18, 2:6] = 2, 2  # another outline
+    before[2:8, 12:18] = 3  # gone
+    after[2:8, 22:28] = after[2:8, 30:36] = 5
+    after[2:8, 30:36] = 6
+    assert describe_difference(before, after, "cells-2") == (
+        "cells-2 finds 4 cells, the result has 3: 1 are the same, 3 are new or have another "
+        "outline, 2 are gone or have."
     )

@@ -24,6 +24,9 @@ REVIEW = "napari_unet_cells_review"
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"
 
+#: Role of the cells of a new model, shown beside a result to compare the two.
+COMPARISON = "comparison"
+
 
 def is_ours(layer: SavedLayer) -> bool:
     """Whether we made this layer; such layers are never offered as input."""

@@ -8,7 +8,7 @@ from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from napari_unet_cells.layers.metadata import OURS, file_of, image_id, is_ours
+from napari_unet_cells.layers.metadata import COMPARISON, OURS, file_of, image_id, is_ours
 from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer, SavedLayer
 
 _L = TypeVar("_L", bound=Layer)
@@ -20,8 +20,8 @@ def image_layers(layers: Iterable[Layer]) -> list[ImageLayer]:
 
 
 def labels_layers(layers: Iterable[Layer]) -> list[LabelsLayer]:
-    """Layers that can be exported: all labels."""
-    return [layer for layer in layers if _is_labels(layer)]
+    """Layers that can be reviewed and exported: all labels but those to compare with."""
+    return [layer for layer in layers if _is_labels(layer) and not _is_comparison(layer)]
 
 
 def image_for(
@@ -89,6 +89,11 @@ def _is_image(layer: Layer) -> TypeGuard[ImageLayer]:
 
 def _is_labels(layer: Layer) -> TypeGuard[LabelsLayer]:
     return _kind(layer) == "labels"
+
+
+def _is_comparison(layer: SavedLayer) -> bool:
+    """Whether a layer only shows what another model would find, and goes again."""
+    return bool(layer.metadata.get(OURS, {}).get("role") == COMPARISON)
 
 
 def _kind(layer: Layer) -> str:

@@ -66,6 +66,26 @@ def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
     )
 
 
+def describe_difference(before: NDArray[Any], after: NDArray[Any], model: str) -> str:
+    """Count the cells in which a result and those of another model differ.
+
+    Parameters
+    ----------
+    before, after : integer arrays, (..., y, x)
+        Cells that overlap by an IoU of 0.9 or more count as the same.
+    model : str
+        Name of the model that found `after`.
+    """
+    planes = zip(_flat(before), _flat(after), strict=True)
+    scores = [compare(old, new) for old, new in planes]
+    same = sum(score.tp[THRESHOLDS.index(0.9)] for score in scores)
+    old, new = (sum(getattr(s, name) for s in scores) for name in ("n_true", "n_predicted"))
+    return (
+        f"{model} finds {describe_count(new)}, the result has {old}: {same} are the same, "
+        f"{new - same} are new or have another outline, {old - same} are gone or have."
+    )
+
+
 def _made(result: Result) -> str:
     if result.cells is None:
         return f"{len(result.details.card.classes)} classes"
