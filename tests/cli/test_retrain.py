@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.cli.main import main
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model
 from napari_unet_cells.sample_data import simulate_nuclei
 
 
@@ -28,6 +29,7 @@ def make_dataset(folder: Path, n: int) -> Path:
         (["SET", "--minutes", "0"], "--minutes must be above 0"),
         (["SET", "--base", "gone"], "There is no model 'gone'"),
         (["SET", "-o", "no/where.keras"], "There is no folder no"),
+        (["SET", "--make-default", "-o", "here.keras"], "--make-default is for a model among"),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path, capsys):
@@ -54,6 +56,21 @@ def test_a_model_is_made_and_said_where_it_lies(tmp_path, tiny_model, capsys):
     text = said.out + said.err
     assert "Learning from 4 images, 1 held out" in text
     assert f"Model: {output}" in text
-    assert "default" not in text.partition("Model:")[0] or "stays as it was" in text
+    assert f"The default model stays {DEFAULT_MODEL}; --make-default changes it." in text
+    assert default_model() == DEFAULT_MODEL
     assert main(["retrain", str(dataset), *arguments]) == 2
     assert "exists and was kept" in capsys.readouterr().err
+
+
+@pytest.mark.network
+def test_the_default_changes_where_that_is_asked_for(tmp_path, tiny_model, capsys, monkeypatch):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    dataset = make_dataset(tmp_path / "set", 1)
+    arguments = ["--base", str(tiny_model), "--minutes", "0.02"]
+
+    assert main(["retrain", str(dataset), *arguments]) == 0
+    assert default_model() == DEFAULT_MODEL
+    assert main(["retrain", str(dataset), *arguments, "--make-default"]) == 0
+
+    assert default_model() == "tiny-3"
+    assert "tiny-3 is the default model from now on." in "".join(capsys.readouterr())

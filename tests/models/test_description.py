@@ -14,7 +14,7 @@ import pytest
 from napari_unet_cells.core.metrics import ClassSummary, Summary
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.description import TIP_WIDTH, WIDTH, about, about_text
-from napari_unet_cells.training.retrain import _scores
+from napari_unet_cells.training.retrain import Measurement, _scores
 
 CARD = ModelCard(
     name="cells",
@@ -128,9 +128,10 @@ def test_the_scores_that_our_own_programs_write_are_shown() -> None:
     assert "images mean IoU validation, all 4 0.62" in words(trained)
     assert "AP50" not in words(trained)
 
-    retrained = replace(CARD, scores=_scores(0.7, 0.81, 3, cells=True))
+    before, after = (Measurement(score, (0.5, 0.9), 3) for score in (0.7, 0.81))
+    retrained = replace(CARD, scores=_scores(before, after, cells=True))
     assert "images AP50 before held-out images 3 0.81 0.70 AP50:" in words(retrained)
-    retrained = replace(CARD, scores=_scores(None, 0.81, 3, cells=False))
+    retrained = replace(CARD, scores=_scores(None, after, cells=False))
     assert "images mean IoU held-out images 3 0.81 Mean IoU:" in words(retrained)
 
 

@@ -16,8 +16,9 @@ import pytest
 import tifffile
 
 from napari_unet_cells.engine.engine import shared_engine
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.training.events import Retrained
 
 pytestmark = pytest.mark.gui
 
@@ -625,3 +626,53 @@ def test_sections_fold(qtbot, dock):
     assert dock.segment.button.isVisibleTo(dock)
     section.title.click()
     assert not dock.segment.button.isVisibleTo(dock)
+
+
+def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
+    models = find_model(DEFAULT_MODEL).path.parent
+    for ending in (".keras", ".json"):
+        source = (models / f"{DEFAULT_MODEL}{ending}").read_bytes()
+        (models / f"{DEFAULT_MODEL}-2{ending}").write_bytes(source)
+    card = json.loads((models / f"{DEFAULT_MODEL}-2.json").read_text()) | {
+        "name": f"{DEFAULT_MODEL}-2",
+        "parent": {"name": DEFAULT_MODEL, "sha256": ""},
+    }
+    (models / f"{DEFAULT_MODEL}-2.json").write_text(json.dumps(card))
+    new = find_model(f"{DEFAULT_MODEL}-2")
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    cells = viewer.layers["nuclei cells"]
+    cells.data[:9, :9] = cells.data.max() + 1  # corrected by hand
+    before = cells.data.copy()
+    retrain, box = dock.retrain, dock.segment.model_form.model_box
+
+    def retrained() -> None:
+        retrain._finished(Retrained(new, 0.5, 0.5, 1.0, 60.0, 4, (0.4, 0.6), (0.4, 0.6)))
+        retrain._show_running(False)
+        assert box.currentText() == DEFAULT_MODEL
+
+    def compare() -> None:
+        retrain.decision.compare_button.click()
+        assert retrain.comparing.running
+        assert not dock.segment.button.isEnabled()
+        qtbot.waitUntil(lambda: not retrain.comparing.running, timeout=120_000)
+        assert dock.segment.button.isEnabled()
+        assert names(viewer)[-1] == f"nuclei cells ({new.name})"
+        np.testing.assert_array_equal(cells.data, before)
+        assert viewer.layers.selection.active is cells
+        assert "cells in this image" in retrain.decision.table.text()
+
+    retrained()
+    compare()
+    compare()  # the outlines of before go
+    assert len([name for name in names(viewer) if new.name in name]) == 1
+    retrain.decision.keep_button.click()
+    assert new.name not in " ".join(names(viewer))
+    assert box.currentText() == default_model() == DEFAULT_MODEL
+
+    retrained()
+    compare()
+    retrain.decision.use_button.click()
+    assert box.currentText() == default_model() == new.name
+    assert viewer.layers["nuclei cells"] is cells
+    np.testing.assert_array_equal(cells.data, before)

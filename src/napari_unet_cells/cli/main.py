@@ -82,7 +82,7 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--model",
         metavar="NAME_OR_PATH",
         help="an installed model or a .keras file (default: the one that `models` "
-        f"marks as default, {DEFAULT_MODEL} unless you chose or retrained another)",
+        f"marks as default, {DEFAULT_MODEL} unless you chose another)",
     )
     parser.add_argument(
         "--diameter",

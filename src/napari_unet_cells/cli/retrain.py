@@ -31,6 +31,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="NAME_OR_PATH",
         help="name in your models, or a .keras file (default: the base's name with a number)",
     )
+    parser.add_argument(
+        "--make-default",
+        action="store_true",
+        help="use the new model by default from now on; without it the default stays as it is",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the crops (default: 0)")
     parser.set_defaults(command=_retrain)
 
@@ -38,14 +43,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _retrain(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_unet_cells.models.catalogue import default_model
+    from napari_unet_cells.models.catalogue import default_model, make_default
     from napari_unet_cells.training.events import (
         Choosing,
         Preparing,
         Retrained,
         RetrainOptions,
         StepDone,
-        adopt,
         describe_outcome,
     )
     from napari_unet_cells.training.retrain import retrain
@@ -53,6 +57,11 @@ def _retrain(options: argparse.Namespace) -> int:
     chosen = RetrainOptions(minutes=options.minutes, start=options.start, seed=options.seed)
     if (problem := chosen.problem()) is not None:
         raise UserError(f"--{problem}")
+    if options.make_default and _is_path(options.output):
+        raise UserError(
+            "--make-default is for a model among your own: give -o a name without folder and "
+            ".keras, or leave it out."
+        )
     base = options.base or default_model()
     layout = "{desc}{percentage:3.0f}%|{bar}|{postfix}"
     with tqdm(total=1.0, bar_format=layout, disable=None) as bar:
@@ -65,5 +74,22 @@ def _retrain(options: argparse.Namespace) -> int:
             elif isinstance(event, Choosing):
                 bar.set_postfix_str("choosing and measuring")
             elif isinstance(event, Retrained):
-                bar.write(f"{describe_outcome(adopt(event))}\nModel: {event.card.path}")
+                if options.make_default:
+                    make_default(event.card.name)
+                bar.write(f"{describe_outcome(event)}\n{_describe_default(event.card.name)}")
+                bar.write(f"Model: {event.card.path}")
     return 0
+
+
+def _is_path(output: str | None) -> bool:
+    """Whether a model goes elsewhere than among the user's own, where no default is looked for."""
+    return output is not None and (output.endswith(".keras") or bool({"/", "\\"} & set(output)))
+
+
+def _describe_default(name: str) -> str:
+    from napari_unet_cells.models.catalogue import default_model
+
+    default = default_model()
+    if default == name:
+        return f"{name} is the default model from now on."
+    return f"The default model stays {default}; --make-default changes it."

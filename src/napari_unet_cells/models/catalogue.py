@@ -62,7 +62,7 @@ def _installed() -> dict[str, ModelCard | UserError]:
 def default_model() -> str:
     """Name of the model that is chosen where the user chooses none.
 
-    The one chosen in napari's preferences; else the last that retraining made better
+    The one chosen in napari's preferences; else the one that was chosen after a retraining
     (see `make_default`); else the one that ships.
     """
     folders = model_folders()
@@ -73,7 +73,10 @@ def default_model() -> str:
 
 
 def make_default(name: str) -> None:
-    """Choose a model from now on, where the user's preferences name none."""
+    """Choose a model from now on, where the user's preferences name none.
+
+    Only to be called where the user asked for it: a retrained model may be worse.
+    """
     remember(_DEFAULT, name)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from napari_unet_cells.core.intervals import Interval
 from napari_unet_cells.models.card import ModelCard, read_card
-from napari_unet_cells.models.catalogue import default_model, make_default
-from napari_unet_cells.settings import models_folder
+
+#: A new model is called better than its base from so many held-out images on, and where its score
+#: is higher by this, and the intervals of the two do not overlap.
+FEWEST_HELD_OUT, LEAST_GAIN = 3, 0.02
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,19 @@ class Choosing:
     """The tuning is over; its result is chosen, fitted and measured."""
 
 
+class Verdict(Enum):
+    """Whether a new model is better than its base, as far as held-out images tell."""
+
+    UNMEASURED = "unmeasured"
+    TOO_FEW = "too few"
+    WORSE = "worse"
+    TIE = "tie"
+    BETTER = "better"
+
+
 @dataclass(frozen=True)
 class Retrained:
-    """The new model is written.
+    """The new model is written; nobody uses it until the user says so.
 
     Attributes
     ----------
@@ -124,8 +138,10 @@ class Retrained:
         How far the weights went from those of the base, 0 to 1.
     seconds : float
         All in all.
-    is_default : bool
-        Whether it is the default model from now on.
+    held_out : int
+        Images that were measured on.
+    before_interval, after_interval : (float, float) or None
+        Bootstrap intervals of the scores, see `core.intervals`.
     """
 
     card: ModelCard
@@ -133,43 +149,78 @@ class Retrained:
     after: float | None
     mixture: float
     seconds: float
-    is_default: bool = False
+    held_out: int = 0
+    before_interval: Interval | None = None
+    after_interval: Interval | None = None
 
     @property
-    def is_better(self) -> bool:
-        """Whether it was measured not to be worse than its base."""
-        return self.after is not None and (self.before is None or self.after >= self.before)
+    def verdict(self) -> Verdict:
+        """Compare the new model with its base; only `Verdict.BETTER` speaks for a change."""
+        if self.before is None or self.after is None:
+            return Verdict.UNMEASURED
+        if self.held_out < FEWEST_HELD_OUT:
+            return Verdict.TOO_FEW
+        gain = self.after - self.before
+        if gain <= -LEAST_GAIN:
+            return Verdict.WORSE
+        if gain < LEAST_GAIN or self._overlap():
+            return Verdict.TIE
+        return Verdict.BETTER
+
+    def _overlap(self) -> bool:
+        if self.before_interval is None or self.after_interval is None:
+            return True
+        return self.after_interval[0] <= self.before_interval[1]
+
+    @property
+    def base(self) -> str:
+        """Name of the model it was made from."""
+        return self.card.parent.get("name", "its base")
+
+    @property
+    def score_name(self) -> str:
+        """Name of the score that was measured."""
+        return "AP50" if self.card.makes_cells else "mean IoU"
+
+
+def describe_score(score: float, interval: Interval | None, held_out: int) -> str:
+    """Give a score with its interval, where it was measured on enough images to have one."""
+    if interval is None or held_out < FEWEST_HELD_OUT:
+        return f"{score:.2f}"
+    low, high = interval
+    return f"{score:.2f} ({low:.2f} to {high:.2f})"
+
+
+def describe_held_out(n: int) -> str:
+    """Give a number of held-out images, such as "1 held-out image"."""
+    return "1 held-out image" if n == 1 else f"{n} held-out images"
 
 
 def describe_outcome(done: Retrained) -> str:
-    """Say in a sentence what a retraining came to."""
-    name, what = done.card.name, "AP50" if done.card.makes_cells else "mean IoU"
+    """Say in a sentence what a retraining came to; the model in use is not changed by it."""
+    name = done.card.name
     if done.after is None:
         return (
             f"{name} is made. No image was held out to measure it on: approve five regions or "
             "more, and one in five will be."
         )
+    images = describe_held_out(done.held_out)
+    after = describe_score(done.after, done.after_interval, done.held_out)
+    measured = f"{done.score_name} {after} on {images}"
     if done.before is None:
-        return f"{name} is made: {what} {done.after:.2f} on held-out images."
-    scores = f"{what} {done.after:.2f} on held-out images, and its base {done.before:.2f}"
-    if done.is_better:
-        default = " It is the default model from now on." if done.is_default else ""
-        return f"{name} is made: {scores}.{default}"
-    return f"{name} is made, but it is worse: {scores}. The default model stays as it was."
+        return f"{name} is made: {measured}."
+    before = describe_score(done.before, done.before_interval, done.held_out)
+    measured = f"{measured}, and {done.base} {before}"
+    ends = {
+        Verdict.TOO_FEW: f"is made: {measured}. So few do not tell which one is better.",
+        Verdict.TIE: f"is made: {measured}. That is no clear difference.",
+        Verdict.WORSE: f"is made, but it is worse: {measured}.",
+        Verdict.BETTER: f"is made, and it is better: {measured}.",
+    }
+    return f"{name} {ends[done.verdict]}"
 
 
 Event = Preparing | StepDone | Choosing | Retrained
-
-
-def adopt(done: Retrained) -> Retrained:
-    """Make a new model the default, if it is not worse than its base and among the user's own.
-
-    Where the user's preferences name another one, that stays the default.
-    """
-    if not done.is_better or done.card.path.parent != models_folder():
-        return done
-    make_default(done.card.name)
-    return replace(done, is_default=default_model() == done.card.name)
 
 
 def event_as_dict(event: Event) -> dict[str, Any]:
@@ -194,5 +245,7 @@ def event_of_dict(values: Mapping[str, Any]) -> Event:
     known = {f.name: values[f.name] for f in fields(kind)}
     if kind is Retrained:
         known["card"] = read_card(Path(known["card"]))
+        for name in ("before_interval", "after_interval"):
+            known[name] = None if known[name] is None else tuple(known[name])
     event: Event = kind(**known)
     return event

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.intervals import Interval, ap50_interval, mean_iou_interval
 from napari_unet_cells.core.labels import CELL_CLASSES, UNKNOWN, makes_cells
 from napari_unet_cells.core.metrics import (
     ClassScore,
@@ -98,6 +99,15 @@ ADAPT_BATCHES = 20
 MEASURED_IMAGES = 8
 
 Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """AP50 (for class models mean IoU) on held-out images, its interval, number of images."""
+
+    score: float
+    interval: Interval
+    images: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,7 @@ def retrain(
     if options.start != "model":  # limits that were fitted to another network
         made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
     work = _Retraining(made, classes, tuner, train, held, options)
-    before = work.score(card) if held and options.start == "model" else None
+    before = work.measure(card) if held and options.start == "model" else None
     yield from work.tune(stop)
     yield Choosing()
     tuned, mixture, after = work.choose()
@@ -202,11 +212,20 @@ def retrain(
         parent={"name": card.name, "sha256": card.sha256},
         description=_description(card, len(train), options),
         trained_on=(*card.trained_on, {"name": Path(dataset).name, "images": len(train)}),
-        scores=_scores(before, after, len(held), cells),
+        scores=_scores(before, after, cells),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)
-    yield Retrained(saved, before, after, mixture, time.perf_counter() - started)
+    yield Retrained(
+        saved,
+        before.score if before else None,
+        after.score if after else None,
+        mixture,
+        time.perf_counter() - started,
+        held_out=len(work.measured),
+        before_interval=before.interval if before else None,
+        after_interval=after.interval if after else None,
+    )
 
 
 def _output_path(output: str | Path | None, base: ModelCard) -> Path:
@@ -346,32 +365,34 @@ class _Retraining:
     def _validated(self, event: StepDone, checks: list[Batch]) -> StepDone:
         with self.loop.averaged():
             loss = self.loop.validation_loss(checks)
-            return replace(event, validation_loss=loss, score=self.score(self.card))
+            return replace(event, validation_loss=loss, score=self.measure(self.card).score)
 
-    def choose(self) -> tuple[ModelCard, float, float | None]:
+    def choose(self) -> tuple[ModelCard, float, Measurement | None]:
         """Choose how far to go, and fit what makes a cell; the network is left with it."""
         card = replace(self.card, classes=self.classes)
         if self.cells:
             images = diameters_by_image([*self.train, *self.held])
             card = with_sizes(card, images, fresh=self.options.start != "model")
-        mixture, after = 1.0, None
+        mixture = 1.0
         if self.measured and self.options.start == "model":
-            scored = []
             # Two images say too little to choose by.
-            for t in MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]:
+            mixtures = MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]
+            scored = []
+            for t in mixtures:
                 self.tuner.mix(self.loop.average.weights, t)
-                scored.append((self.score(card), t))
-            after, mixture = max(scored)
+                scored.append((self.measure(card).score, t))
+            _, mixture = max(scored)
         self.tuner.mix(self.loop.average.weights, mixture)
-        if self.measured:
-            after = self.score(card)
-            if self._enough_to_fit():
-                # On what it learned from the network is surer than on what is new, so limits
-                # that were fitted there count only where they do as well on what is new.
-                fitted = replace(card, instances=fit_instances(self._examples(), card.instances, 1))
-                score = self.score(fitted)
-                if score > after:
-                    card, after = fitted, score
+        if not self.measured:
+            return card, mixture, None
+        after = self.measure(card)
+        if self._enough_to_fit():
+            # On what it learned from the network is surer than on what is new, so limits that
+            # were fitted there count only where they do as well on what is new.
+            fitted = replace(card, instances=fit_instances(self._examples(), card.instances, 1))
+            measured = self.measure(fitted)
+            if measured.score > after.score:
+                card, after = fitted, measured
         return card, mixture, after
 
     def _enough_to_fit(self) -> bool:
@@ -394,11 +415,14 @@ class _Retraining:
             )
             yield probabilities[(slice(None), *inside)], truth[inside]
 
-    def score(self, card: ModelCard) -> float:
+    def measure(self, card: ModelCard) -> Measurement:
         """AP50 (for class models mean IoU) of the weights in use on held-out images."""
         if self.cells:
-            return float(summarize(self._cell_scores(card)).ap50)
-        return float(summarize_classes(self._class_scores()).mean_iou)
+            scores = list(self._cell_scores(card))
+            return Measurement(summarize(scores).ap50, ap50_interval(scores), len(scores))
+        classes = list(self._class_scores())
+        mean_iou = summarize_classes(classes).mean_iou
+        return Measurement(mean_iou, mean_iou_interval(classes), len(classes))
 
     def _cell_scores(self, card: ModelCard) -> Iterator[ImageScore]:
         for example in self.measured:
@@ -470,11 +494,11 @@ def _description(base: ModelCard, n: int, options: RetrainOptions) -> str:
     return f"{base.name}, retrained on {images} of your own in {options.minutes:g} minutes."
 
 
-def _scores(before: float | None, after: float | None, n: int, cells: bool) -> dict[str, Any]:
+def _scores(before: Measurement | None, after: Measurement | None, cells: bool) -> dict[str, Any]:
     if after is None:
         return {}
     name = "ap50" if cells else "mean_iou"
-    scores: dict[str, Any] = {name: round(after, 4), "images": n}
+    scores: dict[str, Any] = {name: round(after.score, 4), "images": after.images}
     if before is not None:
-        scores[f"{name}_of_parent"] = round(before, 4)
+        scores[f"{name}_of_parent"] = round(before.score, 4)
     return {"held_out": scores}

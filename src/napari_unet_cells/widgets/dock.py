@@ -8,7 +8,6 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet_cells.engine.engine import Engine, shared_engine, training_engine
-from napari_unet_cells.models.catalogue import default_model
 from napari_unet_cells.widgets.correct.autosave import Autosave
 from napari_unet_cells.widgets.correct.class_dialog import ClassesDialog, add_strokes_layer
 from napari_unet_cells.widgets.correct.restore import RestoreBanner
@@ -72,7 +71,7 @@ class UNetCellsDock(Wired, QWidget):
         self.segment = SegmentSection(napari_viewer, engine)
         self.correct = CorrectSection(napari_viewer)
         self.export = ExportSection(napari_viewer)
-        self.retrain = RetrainSection(napari_viewer, training)
+        self.retrain = RetrainSection(napari_viewer, training, engine)
         self.autosave = Autosave(napari_viewer, self)
         self.banner = RestoreBanner(napari_viewer)
         self._lay_out()
@@ -114,9 +113,14 @@ class UNetCellsDock(Wired, QWidget):
         self.correct.counted.connect(self._count_approved)
         self.correct.classes_wanted.connect(self._paint_classes)
         self.sections["Retrain"].folded.connect(self._warm_up)
-        self.retrain.retrained.connect(self._show_model)
-        self.retrain.segment_again.connect(self._segment_again)
-        self.segment.compared.connect(self.retrain.show_change)
+        model_form, worker = self.segment.model_form, self.segment.worker
+        model_form.changed.connect(self.retrain.show_model_in_use)
+        self.retrain.show_model_in_use(model_form.model_box.currentText())
+        self.retrain.is_busy = lambda: worker.running
+        self.retrain.retrained.connect(lambda name: model_form.list_models())
+        self.retrain.kept.connect(model_form.list_models)
+        self.retrain.used.connect(model_form.list_models)
+        self.retrain.comparing_changed.connect(self._comparing_changed)
         self.export.dataset_written.connect(self.retrain.choose_dataset)
         self.autosave.left.connect(self.banner.refresh)
 
@@ -137,13 +141,11 @@ class UNetCellsDock(Wired, QWidget):
         if not folded:
             self.retrain.warm_up()
 
-    def _show_model(self, name: str) -> None:
-        """List a new model; it is chosen for the next run where it became the default."""
-        self.segment.model_form.list_models(name if name == default_model() else "")
-
-    def _segment_again(self, name: str) -> None:
-        self.segment.model_form.list_models(name)
-        self.segment.start(compare=True)
+    def _comparing_changed(self, running: bool) -> None:
+        """Keep the one network for the comparison, and warm up that of the next run afterwards."""
+        self.segment.button.setEnabled(not running and not self.segment.worker.running)
+        if not running:
+            self.segment.controller.choose_model(self.segment.model_form.model_box.currentText())
 
     def _close_with(self, *engines: Engine) -> None:
         """Stop the work when the dock is destroyed.
@@ -155,9 +157,9 @@ class UNetCellsDock(Wired, QWidget):
         _open_docks.add(key)
         self.wiring.at_end(_close, key, engines)
         self.wiring.at_end(self._shortcuts.unbind)
-        for section in (self.segment, self.retrain):
-            for worker in (section.worker, section.warming):
-                self.wiring.at_end(worker.stop)
+        workers = [w for part in (self.segment, self.retrain) for w in (part.worker, part.warming)]
+        for worker in (*workers, self.retrain.comparing):
+            self.wiring.at_end(worker.stop)
 
 
 def _close(key: int, engines: tuple[Engine, ...]) -> None:

@@ -19,6 +19,7 @@ from napari_unet_cells.models.catalogue import (
     installed_models,
     make_default,
 )
+from napari_unet_cells.settings import Preferences, set_preferences
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
@@ -38,6 +39,7 @@ class PretendedEngine:
         self.prepared: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.scores: tuple[float | None, float | None] = (0.4, 0.6)
+        self.measured: tuple[Any, ...] = (4, (0.35, 0.45), (0.55, 0.65))
 
     def prepare(self, base: str, stop: threading.Event) -> None:
         self.prepared.append(base)
@@ -55,7 +57,7 @@ class PretendedEngine:
         yield event_as_dict(Choosing())
         if self.made is not None:
             card = read_card(self.made)
-            yield event_as_dict(Retrained(card, *self.scores, 1.0, 3.0))
+            yield event_as_dict(Retrained(card, *self.scores, 1.0, 3.0, *self.measured))
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ def home(tmp_path, tiny_model, monkeypatch) -> Path:
     models.mkdir(parents=True)
     for name in ("tiny", "tiny-2"):
         card = json.loads(tiny_model.with_suffix(".json").read_text()) | {"name": name}
+        card["parent"] = {"name": "tiny", "sha256": ""} if name == "tiny-2" else {}
         (models / f"{name}.keras").write_bytes(tiny_model.read_bytes())
         (models / f"{name}.json").write_text(json.dumps(card))
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(models.parent))
@@ -102,7 +105,7 @@ def test_nothing_to_learn_from_is_said(qtbot, section):
 
 
 def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_path):
-    assert section.again_button.isHidden()
+    assert section.decision.isHidden()
     names = []
     section.retrained.connect(names.append)
 
@@ -116,15 +119,10 @@ def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_pa
     assert not section.cancel_button.isEnabled()
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
     assert names == ["tiny-2"]
-    assert "tiny-2 is made: AP50 0.60" in section.message.text()
-    assert "the default model from now on" in section.message.text()
-    assert default_model() == "tiny-2"
-    assert section.again_button.text() == "Segment again with tiny-2"
-    assert section.again_button.isVisible()
-    again = []
-    section.segment_again.connect(again.append)
-    section.again_button.click()
-    assert again == ["tiny-2"]
+    assert "tiny-2 is made, and it is better: AP50 0.60 (0.55 to 0.65)" in section.message.text()
+    assert "tiny stays chosen until you say otherwise" in section.message.text()
+    assert default_model() == DEFAULT_MODEL
+    assert section.decision.isVisible()
     assert section.engine.requests == [
         {
             "dataset": str(tmp_path),
@@ -135,13 +133,110 @@ def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_pa
     ]
 
 
-def test_a_worse_model_is_said_to_be_worse(qtbot, section, tmp_path):
-    section.engine.scores = (0.6, 0.4)
+def retrained(qtbot, section, tmp_path):
     start(qtbot, section, tmp_path)
     section.finish()
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
-    assert "it is worse" in section.message.text()
+
+
+def is_proposed(button) -> bool:
+    return "bold" in button.styleSheet()
+
+
+def test_the_new_model_is_used_where_the_user_says_so(qtbot, section, tmp_path):
+    used, kept = [], []
+    section.used.connect(used.append)
+    section.kept.connect(kept.append)
+    retrained(qtbot, section, tmp_path)
+    decision = section.decision
+    assert decision.use_button.text() == "Use tiny-2"
+    assert decision.keep_button.text() == "Keep using tiny"
+    assert is_proposed(decision.use_button)
+    assert not is_proposed(decision.keep_button)
+    for said in ("4 held-out images", "0.40 (0.35 to 0.45)", "0.60 (0.55 to 0.65)"):
+        assert said in decision.table.text()
     assert default_model() == DEFAULT_MODEL
+
+    decision.use_button.click()
+
+    assert default_model() == "tiny-2"
+    assert (used, kept) == (["tiny-2"], [])
+    assert section.message.text() == "tiny-2 is used from now on."
+    assert section.base_box.currentText() == "tiny-2"
+    assert decision.isHidden()
+
+
+def test_the_model_in_use_is_kept_where_the_user_says_so(qtbot, section, tmp_path):
+    used, kept = [], []
+    section.used.connect(used.append)
+    section.kept.connect(kept.append)
+    section.show_model_in_use("other")
+    retrained(qtbot, section, tmp_path)
+    assert section.decision.keep_button.text() == "Keep using other"
+    assert section.decision.table.text() == ""  # it was not measured
+
+    section.decision.keep_button.click()
+
+    assert (used, kept) == ([], ["other"])
+    assert default_model() == DEFAULT_MODEL
+    assert "other stays chosen" in section.message.text()
+    assert section.decision.isHidden()
+
+
+@pytest.mark.parametrize(
+    ("scores", "measured", "sentence"),
+    [
+        ((0.6, 0.4), (4, (0.5, 0.7), (0.3, 0.5)), "it is worse"),
+        ((1.0, 1.0), (4, (1.0, 1.0), (1.0, 1.0)), "no clear difference"),
+        ((0.4, 0.6), (4, (0.3, 0.6), (0.5, 0.7)), "no clear difference"),
+        ((0.4, 0.6), (1, (0.4, 0.4), (0.6, 0.6)), "So few do not tell"),
+        ((None, None), (0, None, None), "No image was held out"),
+    ],
+)
+def test_without_a_clear_gain_the_old_model_is_proposed(
+    qtbot, section, tmp_path, scores, measured, sentence
+):
+    section.engine.scores, section.engine.measured = scores, measured
+    retrained(qtbot, section, tmp_path)
+    assert sentence in section.message.text()
+    assert "tiny stays chosen" in section.message.text()
+    assert is_proposed(section.decision.keep_button)
+    assert not is_proposed(section.decision.use_button)
+    assert default_model() == DEFAULT_MODEL
+
+
+def test_a_preferred_model_stays_the_default_and_that_is_said(qtbot, section, tmp_path):
+    set_preferences(Preferences(default_model="tiny"))
+    try:
+        retrained(qtbot, section, tmp_path)
+        section.decision.use_button.click()
+        assert "The preferences name tiny as the default model" in section.message.text()
+    finally:
+        set_preferences(Preferences())
+
+
+def test_a_new_model_deleted_meanwhile_is_not_used(qtbot, section, home, tmp_path):
+    used = []
+    section.used.connect(used.append)
+    retrained(qtbot, section, tmp_path)
+    (home / "models" / "tiny-2.keras").unlink()
+    section.decision.use_button.click()
+    assert "There is no model 'tiny-2' any more" in section.message.text()
+    assert used == []
+    assert default_model() == DEFAULT_MODEL
+
+
+def test_without_a_result_there_is_nothing_to_compare_with(qtbot, section, tmp_path):
+    changes = []
+    section.comparing_changed.connect(changes.append)
+    retrained(qtbot, section, tmp_path)
+    section.decision.compare_button.click()
+    assert "There is no result to compare with" in section.message.text()
+    section.is_busy = lambda: True
+    section.decision.compare_button.click()
+    assert section.message.text() == "The image is being segmented. Compare when that is done."
+    assert changes == []
+    assert section.decision.isVisible()
 
 
 def test_the_curve_can_be_saved(qtbot, section, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,25 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import default_model, installed_models
+from napari_unet_cells.models.catalogue import default_model, installed_models, make_default
+from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.settings import LAST_DATASET, recall, remember
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
     Retrained,
     StepDone,
-    adopt,
+    Verdict,
     describe_outcome,
     event_of_dict,
 )
 from napari_unet_cells.widgets.export.histogram import preload
+from napari_unet_cells.widgets.retrain.comparison import Compared, Comparison
 from napari_unet_cells.widgets.retrain.curve import Curve
-from napari_unet_cells.widgets.retrain.values import STARTS, RetrainValues
+from napari_unet_cells.widgets.retrain.decision import Decision
+from napari_unet_cells.widgets.retrain.values import STARTS, RetrainValues, describe_use
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.worker import Worker
 
@@ -63,22 +66,32 @@ class RetrainSection(QWidget):
     viewer : napari.viewer.Viewer
     engine : Engine
         Whose child trains: not the one that segments, which stays free.
+    segmenting : Engine, optional
+        Whose child segments, for comparisons; by default the shared one.
     """
 
     #: Name of a new model, which the list of models should show.
     retrained = Signal(str)
 
-    #: Name of the model to segment the image again with.
-    segment_again = Signal(str)
+    #: A comparison begins or has ended: the network that segments was used.
+    comparing_changed = Signal(bool)
 
-    def __init__(self, viewer: Viewer, engine: Engine) -> None:
+    #: Names of the model that the user goes on with: the one of before, or the new one.
+    kept = Signal(str)
+    used = Signal(str)
+
+    def __init__(self, viewer: Viewer, engine: Engine, segmenting: Engine | None = None) -> None:
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self._finish = threading.Event()
-        self._made = ""
+        self._made = self._old = self._in_use = ""
+        #: Whether the network that segments is at work.
+        self.is_busy: Callable[[], bool] = lambda: False
         self.curve: Curve | None = None
         self.worker = Worker(self)
         self.warming = Worker(self)
+        self.comparing = Worker(self)
+        self.comparison = Comparison(viewer, segmenting or shared_engine())
         self._redraw = QTimer(self)
         self._redraw.setInterval(REDRAW)
         self._build()
@@ -124,8 +137,7 @@ class RetrainSection(QWidget):
         self.message = QLabel("")
         self.message.setObjectName("retrain_message")
         self.message.setWordWrap(True)
-        self.again_button = QPushButton()
-        self.again_button.setObjectName("segment_again_button")
+        self.decision = Decision()
         self.save_button = QPushButton("Save the curve...")
         self.save_button.setObjectName("save_curve_button")
         self._layout()
@@ -148,19 +160,25 @@ class RetrainSection(QWidget):
         layout.addWidget(self.cancel_button)
         layout.addWidget(self.progress)
         layout.addLayout(self._curve_place)
-        for widget in (self.message, self.again_button, self.save_button):
+        for widget in (self.message, self.decision, self.save_button):
             layout.addWidget(widget)
 
     def _connect(self) -> None:
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.finish)
         self.browse_button.clicked.connect(self._browse)
-        self.again_button.clicked.connect(lambda: self.segment_again.emit(self._made))
+        self.decision.compare_wanted.connect(self.compare)
+        self.decision.kept.connect(self._keep)
+        self.decision.used.connect(self._use)
         self.save_button.clicked.connect(self._ask_and_save)
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(partial(self._show_running, False))
         self.worker.failed.connect(self._failed)
         self.worker.cancelled.connect(partial(self._show_running, False))
+        self.comparing.progressed.connect(self._receive_comparison)
+        self.comparing.done.connect(self._comparison_ended)
+        self.comparing.failed.connect(self._comparison_failed)
+        self.comparing.cancelled.connect(self._comparison_ended)
         self._redraw.timeout.connect(self._draw)
 
     # --------------------------------------------------------------------- what is shown
@@ -191,8 +209,7 @@ class RetrainSection(QWidget):
         self.cancel_button.setVisible(running)
         self.cancel_button.setEnabled(running)
         self.progress.setVisible(running)
-        self.again_button.setVisible(bool(self._made) and not running)
-        self.again_button.setText(f"Segment again with {self._made}")
+        self.decision.setVisible(bool(self._made) and not running)
         self.save_button.setVisible(self.curve is not None and not running)
         if running:
             self._redraw.start()
@@ -234,6 +251,7 @@ class RetrainSection(QWidget):
             return
         remember(LAST_DATASET, str(values.folder))
         self._finish = threading.Event()
+        self._end_comparison()
         self._made = ""
         self.message.setText("reading the dataset...")
         self.progress.setValue(0)
@@ -283,19 +301,86 @@ class RetrainSection(QWidget):
         self.curve.clear()
 
     def _finished(self, event: Retrained) -> None:
-        event = adopt(event)
-        self._made = event.card.name
-        sentence = describe_outcome(event)
+        self._made, self._old = event.card.name, self._in_use or event.base
+        sentence = f"{describe_outcome(event)} {self._old} stays chosen until you say otherwise."
         self.message.setText(sentence)
+        self.decision.ask(event, self._old)
         if event.before is not None and self.curve is not None:
             self.curve.add_base(event.before)
-        (show_warning if event.after is not None and not event.is_better else show_info)(sentence)
+        (show_warning if event.verdict == Verdict.WORSE else show_info)(sentence)
         self.fill_models()
         self.retrained.emit(self._made)
 
-    def show_change(self, sentence: str) -> None:
-        """Say how much the labels changed after the image was segmented again."""
+    # --------------------------------------------------------------- the user's decision
+
+    def show_model_in_use(self, name: str) -> None:
+        """Remember the model that the next run takes."""
+        self._in_use = name
+
+    def compare(self) -> None:
+        """Show the cells of the new model as outlines above the last result; again: cancel."""
+        if self.comparing.running:
+            self.comparing.cancel()
+            return
+        if self.is_busy():
+            self.say("The image is being segmented. Compare when that is done.")
+            return
+        try:
+            job = self.comparison.job(self._made)
+        except UserError as error:
+            self._warn(str(error))
+            return
+        self.comparison.remove()
+        self.comparing.start(job)
+        self.decision.show_comparing(True)
+        self.comparing_changed.emit(True)
+
+    def _receive_comparison(self, event: object) -> None:
+        if isinstance(event, Progress):
+            self.decision.show_progress(event.done / event.total)
+        elif isinstance(event, Compared):
+            self.comparison.show(event)
+            self.decision.show_counts(event.counts)
+            self.say(event.sentence)
+
+    def _comparison_ended(self) -> None:
+        self.decision.show_comparing(False)
+        self.comparing_changed.emit(False)
+
+    def _comparison_failed(self, problem: str) -> None:
+        self._comparison_ended()
+        self.say(problem)
+        show_error(problem)
+
+    def _end_comparison(self) -> None:
+        self.comparing.cancel()
+        self.comparison.remove()
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
         self.message.setText(sentence)
+
+    def _keep(self) -> None:
+        self.say(f"{self._old} stays chosen. {self._made} stays in the list of models.")
+        self._end_comparison()
+        self._decided()
+        self.kept.emit(self._old)
+
+    def _use(self) -> None:
+        made = self._made
+        self.comparing.cancel()
+        self._decided()
+        if made not in installed_models():  # it may have been deleted since
+            self._warn(f"There is no model '{made}' any more. {self._old} stays chosen.")
+            return
+        make_default(made)
+        self.say(describe_use(made))
+        self.fill_models(made)
+        self.used.emit(made)
+
+    def _decided(self) -> None:
+        self._made = ""
+        self._show_running(False)
 
     def _failed(self, problem: str) -> None:
         self._show_running(False)

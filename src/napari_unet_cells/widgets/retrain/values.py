@@ -1,4 +1,4 @@
-"""Values of the Retrain section's form, and what is wrong with them.
+"""Values of the Retrain section's form and what is wrong with them; its outcome as a table.
 
 No Qt here: the form fills these in, `problem` gives the sentence that the user reads.
 """
@@ -6,13 +6,15 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.catalogue import find_model, next_name
+from napari_unet_cells.models.catalogue import default_model, find_model, next_name
 from napari_unet_cells.settings import models_folder
+from napari_unet_cells.training.events import Retrained, describe_held_out, describe_score
 
 #: Starting points of a network in the words of the user; see `training.events.RetrainOptions`.
 STARTS = {
@@ -82,3 +84,45 @@ class RetrainValues:
             "output": str(models_folder() / f"{next_name(self.base)}.keras"),
             "options": {"minutes": self.minutes, "start": self.start},
         }
+
+
+def decision_table(done: Retrained, old: str, counts: tuple[int, int] | None) -> str:
+    """Put scores and counts of two models side by side, as HTML; empty where there are none.
+
+    Parameters
+    ----------
+    done : Retrained
+    old : str
+        Name of the model in use.
+    counts : (int, int), optional
+        Cells of the image with the model in use, and with the new one.
+    """
+    rows: list[tuple[str, ...]] = []
+    # Only the base was measured; the model in use may be another one.
+    if done.before is not None and done.after is not None and old == done.base:
+        before, after = (
+            describe_score(score, interval, done.held_out)
+            for score, interval in (
+                (done.before, done.before_interval),
+                (done.after, done.after_interval),
+            )
+        )
+        rows.append((f"{done.score_name}, {describe_held_out(done.held_out)}", before, after))
+    if counts is not None:
+        rows.append(("cells in this image", *map(str, counts)))
+    if not rows:
+        return ""
+    titled = [("", f"<b>{escape(old)}</b>", f"<b>{escape(done.card.name)}</b>"), *rows]
+    lines = ("".join(f"<td>{value}&nbsp;</td>" for value in row) for row in titled)
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def describe_use(name: str) -> str:
+    """Say from when on a model is used that the user has just made the default."""
+    default = default_model()
+    if default == name:
+        return f"{name} is used from now on."
+    return (
+        f"{name} is chosen for the next run. The preferences name {default} as the default model; "
+        "change it under File > Preferences."
+    )
