@@ -325,6 +325,48 @@ def test_one_plane_of_a_stack(stack: Path, tmp_path: Path) -> None:
     assert record["source"]["fixed"] == {"T": 1, "Z": 2, "C": 1}
 
 
+def test_several_channels_are_projected(
+    tmp_path: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
+    """Two bright squares in one channel, three dim ones in another: five cells in both."""
+    data = np.random.default_rng(0).integers(100, 104, (3, 3, 60, 90), np.uint16)
+    for x in (5, 25):
+        data[:, 0, 5:15, x : x + 10] += 9000
+    for x in (5, 25, 45):
+        data[:, 2, 35:45, x : x + 10] += 60
+    metadata = {"axes": "ZCYX", "Labels": ["DAPI", "empty", "GFP"] * 3}
+    path = tmp_path / "two.tif"
+    tifffile.imwrite(path, data, imagej=True, metadata=metadata)
+    counts = {}
+    for channel in (0, "gfp", ("DAPI", 2)):
+        projection = "max" if isinstance(channel, tuple) else None
+        (done,) = run(
+            [path], tmp_path / str(channel), channel=channel, projection=projection, plane=1
+        )
+        assert done.problem == ""
+        counts[channel] = int(np.max(np.asarray(read_image(done.written[0]).data)))
+    assert counts == {0: 2, "gfp": 3, ("DAPI", 2): 5}
+
+    record = json.loads(done.written[-1].read_text())
+    assert schema_faults(record) == []
+    assert record["source"]["channels"] == [0, 2]
+    assert record["source"]["projection"] == "max"
+    assert record["source"]["fixed"] == {"Z": 1}
+    header, *rows = done.written[2].read_text().splitlines()
+    assert len(rows) == 5
+    assert "mean_DAPI" in header
+    assert "mean_GFP" in header
+    assert "empty" not in header
+
+
+def test_channels_have_their_names_in_sentences(stack: Path, tmp_path: Path) -> None:
+    (done,) = run([stack], tmp_path / "out", channel=(0, 1), plane=0)
+    assert "trained on images of 1 channels, and this one has 2" in done.problem
+    assert "a projection of the channels (max or mean)" in done.problem
+    (done,) = run([stack], tmp_path / "out", channel="GFP", plane=0)
+    assert "no channel GFP: the image has 0 to 1" in done.problem
+
+
 def test_a_pixel_size_is_taken_from_the_user_where_the_file_has_none(
     nuclei: Path, tmp_path: Path
 ) -> None:

@@ -113,6 +113,17 @@ def test_test_time_augmentation_has_an_old_name(
     assert cli._parser().parse_args([*command, *options]).tta is augmented
 
 
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("1", 1), ("GFP", "GFP"), ("0,2", (0, 2)), ("DAPI, 2", ("DAPI", 2)), ("-1", -1)],
+)
+def test_channels_are_numbers_or_names(text: str, chosen: Any) -> None:
+    arguments = ["segment", "a.tif", "-o", "out", f"--channel={text}", "--projection", "max"]
+    request = cli._request(cli._parser().parse_args(arguments))
+    assert request.channel == chosen
+    assert request.projection == "max"
+
+
 def test_values_of_old_names_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["segment", "a.tif", "-o", "out", "--quality", "best"])

@@ -80,6 +80,22 @@ def test_the_function_takes_letters_and_gives_everything(monkeypatch: pytest.Mon
     assert segment(stack, axes="ZYX").n_cells == 4
 
 
+def test_nuclei_and_cytoplasm_are_segmented_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_model", lambda name: CARD)
+    monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+    dim = np.zeros((60, 50), np.uint8)
+    dim[48:58, 2:12] = 5  # where the other channel has nothing
+    image = np.stack([squares(), dim])
+    counts = [segment(image, axes="CYX", channel=n, diameter=12).n_cells for n in (0, 1)]
+    assert counts == [2, 1]
+    for projection in ("max", "mean"):
+        result = segment(image, axes="CYX", projection=projection, diameter=12)
+        assert result.n_cells == 3
+        assert result.provenance["source"]["projection"] == projection
+    with pytest.raises(UserError, match=r"this one has 2\. Choose a projection"):
+        segment(image, axes="CYX", channel=(0, 1))
+
+
 def test_cells_are_linked_along_an_axis_of_the_planes() -> None:
     planes = planes_of(np.zeros((1, 2, 9, 9)), "TZYX")
     assert (link_axis(planes, "TZYX", "z"), link_axis(planes, "TZYX", None)) == (1, None)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.measure import measure
-from napari_unet_cells.core.planes import Planes, planes_of
+from napari_unet_cells.core.planes import Channels, Planes, many_channels, planes_of
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
@@ -44,8 +45,9 @@ class Request:
     ----------
     settings : Settings
         Without `link`, which is a letter here.
-    channel : int or None
-        Of files with several channels, counted from 0.
+    channel : int, str, or a sequence of them; or None
+        Of files with several channels: numbers from 0, or names. Several are projected, or become
+        one image for a model that was trained on as many.
     plane : int, "all" or None
         Of stacks: one plane, counted from 0, or every plane. None refuses a stack: a run over a
         thousand planes must be asked for.
@@ -55,14 +57,17 @@ class Request:
         Width of a pixel in micrometers, for files that do not state it.
     overwrite : bool
         Replace results of an earlier run; else they are kept, and the image is reported.
+    projection : str or None
+        "max" or "mean" of the chosen channels, by default of all.
     """
 
     settings: Settings = field(default_factory=Settings)
-    channel: int | None = None
+    channel: Channels | None = None
     plane: int | str | None = None
     link: str | None = None
     pixel_size: float | None = None
     overwrite: bool = False
+    projection: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,8 +199,12 @@ class _File:
             "shape": image.data.shape,
             "axes": image.axes,
         }
-        if planes.fixed:
-            source["fixed"] = {image.axes[axis]: index for axis, index in planes.fixed.items()}
+        source |= many_channels(planes)
+        fixed = {image.axes[axis]: index for axis, index in planes.fixed.items()}
+        if "channels" in source:
+            del fixed["C"]
+        if fixed:
+            source["fixed"] = fixed
         link = link_axis(planes, image.axes, self.request.link)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
@@ -210,7 +219,10 @@ class _File:
 
     def _planes(self, image: Image) -> tuple[Planes, str]:
         """Planes of a file, and the axes of their labels."""
-        planes = planes_of(image.data, image.axes, self.request.channel)
+        request = self.request
+        planes = planes_of(
+            image.data, image.axes, request.channel, request.projection, image.channel_names
+        )
         plane = self.request.plane
         if len(planes) > 1 and plane is None:
             size = " x ".join(map(str, image.data.shape))
@@ -246,7 +258,9 @@ class _File:
                 )
                 written.append(path)
             if result.cells is not None:
-                table = measure(result.cells, _channels(planes), size or (1.0, 1.0), unit, axes)
+                table = measure(
+                    result.cells, _channels(planes, image), size or (1.0, 1.0), unit, axes
+                )
                 written.append(write_table(_named(self.target, "_cells.csv"), table, overwrite))
             record = result_record(
                 result.provenance,
@@ -295,14 +309,18 @@ def _at(planes: Planes, number: int) -> dict[int, int]:
     return fixed
 
 
-def _channels(planes: Planes) -> ImageArray | dict[str, ImageArray]:
-    """Image for the table: an array of the labels' shape, or one for each colour."""
-    key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(planes.data.shape)))
+def _channels(planes: Planes, image: Image) -> ImageArray | dict[str, ImageArray]:
+    """Image for the table: an array of the labels' shape, or one for each colour or channel."""
+    key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(image.data.shape)))
+    if isinstance(planes.data, ManyChannels):
+        axis, raw = planes.data.axis, planes.data.data
+        names = image.channel_names or [f"channel {n}" for n in range(raw.shape[axis])]
+        return {names[n]: raw[(*key[:axis], n, *key[axis + 1 :])] for n in planes.data.channels}
     if not planes.color:
         pixels: ImageArray = planes.data[key]
         return pixels
-    names = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
-    return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(names)}
+    colors = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
+    return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(colors)}
 
 
 def _summary(result: Result, notes: Sequence[str]) -> str:

@@ -91,7 +91,16 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="typical cell diameter (default: estimated for each image)",
     )
     parser.add_argument(
-        "--channel", type=int, metavar="N", help="channel to segment, counted from 0"
+        "--channel",
+        type=_channel,
+        metavar="N,...",
+        help="channel to segment, counted from 0, or its name in the file; several, such as 0,2, "
+        "are projected, or become one image for a model that was trained on as many",
+    )
+    parser.add_argument(
+        "--projection",
+        choices=("max", "mean"),
+        help="make one channel of the chosen ones (default: of all), such as nuclei and cytoplasm",
     )
     parser.add_argument(
         "--plane",
@@ -158,6 +167,13 @@ def _quality(text: str) -> bool:
     return text == "high"
 
 
+def _channel(text: str) -> int | str | tuple[int | str, ...]:
+    """Read "1", "GFP", or several with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    chosen = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
+    return chosen[0] if len(chosen) == 1 else chosen
+
+
 def _plane(text: str) -> int | str:
     return text if text == "all" else int(text)
 
@@ -192,6 +208,7 @@ def _request(options: argparse.Namespace) -> Request:
         options.link,
         options.pixel_size,
         options.overwrite,
+        options.projection,
     )
 
 

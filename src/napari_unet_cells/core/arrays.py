@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,3 +25,27 @@ class ImageArray(Protocol):
 
     def __getitem__(self, key: Any, /) -> Any:
         """Return the part at `key`: an array, lazy or not, or a single number."""
+
+
+def spelt_out(key: Any, ndim: int) -> list[Any]:
+    """Write a key of an array with one entry for each of its axes.
+
+    Parameters
+    ----------
+    key : int, slice, Ellipsis, or a tuple of them
+    ndim : int
+
+    Raises
+    ------
+    IndexError
+        Where the key has too many entries.
+    """
+    parts: Sequence[Any] = key if isinstance(key, tuple) else (key,)
+    whole = slice(None)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), None)
+    if at is not None:
+        missing = ndim - (len(parts) - 1)
+        return [*parts[:at], *[whole] * missing, *parts[at + 1 :]]
+    if len(parts) > ndim:
+        raise IndexError(f"{len(parts)} indices for an array of {ndim} axes")
+    return [*parts, *[whole] * (ndim - len(parts))]

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.channels import (
+    PROJECTIONS,
+    SAMPLED_PLANES,
+    ManyChannels,
+    channel_numbers,
+    list_channels,
+)
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.errors import UserError
-
-#: Planes of a stack that are looked at to learn its usual contrast.
-SAMPLED_PLANES = 9
 
 #: A plane with less than this part of the usual contrast is not stretched any further: in a
 #: plane without cells the noise would become cells.
@@ -129,7 +133,7 @@ class Planes:
         if not self.color:
             return 0
         n = int(self.data.shape[-1])
-        return 3 if n == 4 else n
+        return 3 if n == 4 and not isinstance(self.data, ManyChannels) else n
 
     def __len__(self) -> int:
         """Count the planes."""
@@ -147,11 +151,20 @@ class Planes:
     @property
     def lazy(self) -> bool:
         """Whether reading may take long: everything but an array in memory."""
-        return not isinstance(self.data, np.ndarray)
+        source = self.data.data if isinstance(self.data, ManyChannels) else self.data
+        return not isinstance(source, np.ndarray)
+
+
+#: One channel, or several: by number, from 0, or by name.
+Channels = int | str | Sequence[int | str]
 
 
 def planes_of(
-    image: ArrayLike | ImageArray, axes: str | None = None, channel: int | None = None
+    image: ArrayLike | ImageArray,
+    axes: str | None = None,
+    channel: Channels | None = None,
+    projection: str | None = None,
+    names: Sequence[str] = (),
 ) -> Planes:
     """Find the planes of an array.
 
@@ -162,8 +175,13 @@ def planes_of(
     axes : str, optional
         One letter an axis, such as "TZCYX"; a last "C" holds colours. By default (y, x), or
         (y, x, 3) or (y, x, 4).
-    channel : int, optional
-        Index along "C" where it is not the last axis.
+    channel : int, str, or a sequence of them, optional
+        Along "C" where it is not the last axis: numbers from 0, or names. Several are projected,
+        or become the channels of one image.
+    projection : str, optional
+        "max" or "mean" of the chosen channels, by default of all; see `core.channels.ManyChannels`.
+    names : sequence of str, optional
+        Of the channels.
 
     Raises
     ------
@@ -171,7 +189,10 @@ def planes_of(
         Where the axes do not fit the image, or do not say enough.
     """
     data = image if isinstance(image, ImageArray) else np.asarray(image)
+    several = projection is not None or not isinstance(channel, int | str | None)
     if axes is None:
+        if several:
+            raise UserError("Say which axis holds the channels, for example axes='CYX'.")
         return _guessed(data)
     axes = axes.upper()
     if len(axes) != len(data.shape) or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
@@ -182,19 +203,48 @@ def planes_of(
     color = axes.endswith("YXC")
     if not (axes.endswith("YX") or color):
         raise UserError(f"The axes '{axes}' must end in YX, or in YXC for colour images.")
-    fixed = {}
-    if "C" in axes and not color:
-        n = data.shape[axes.index("C")]
-        if n == 1 and channel is None:
-            channel = 0
-        if channel is None:
-            raise UserError(
-                f"The image has {n} channels (axes {axes}). Choose one of them, 0 to {n - 1}."
-            )
-        if not -n <= channel < n:
-            raise UserError(f"There is no channel {channel}: the image has 0 to {n - 1}.")
-        fixed[axes.index("C")] = channel % n
-    return Planes(data, color, fixed)
+    if several and (color or "C" not in axes):
+        has = "colours" if color else "no axis of channels"
+        raise UserError(f"The image has {has} (axes {axes}), and no channels to choose from.")
+    if "C" not in axes or color:
+        return Planes(data, color)
+    return _of_channels(data, axes, channel, projection, names)
+
+
+def _of_channels(
+    data: ImageArray,
+    axes: str,
+    channel: Channels | None,
+    projection: str | None,
+    names: Sequence[str],
+) -> Planes:
+    """Planes of the channels that were chosen."""
+    axis = axes.index("C")
+    n = int(data.shape[axis])
+    if projection not in (None, *PROJECTIONS):
+        raise UserError(f"The projection is {' or '.join(PROJECTIONS)}, not '{projection}'.")
+    if channel is None and (n == 1 or projection is not None):
+        channel = range(n)
+    if channel is None:
+        which = list_channels(n, names)
+        raise UserError(
+            f"The image has {n} channels (axes {axes}). Choose one of them, {which}, or several: "
+            "their projection (max or mean), or all in one image."
+        )
+    numbers = channel_numbers(channel, n, names)
+    if len(numbers) == 1:
+        return Planes(data, fixed={axis: numbers[0]})
+    together = ManyChannels(data, axis, numbers, projection or "")
+    return Planes(together, color=projection is None, fixed={axis: 0})
+
+
+def many_channels(planes: Planes) -> dict[str, Any]:
+    """Describe which channels were projected or put together, for the record; else empty."""
+    data = planes.data
+    if not isinstance(data, ManyChannels):
+        return {}
+    projection = {"projection": data.projection} if data.projection else {}
+    return {"channels": list(data.channels), **projection}
 
 
 def _guessed(data: ImageArray) -> Planes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.arrays import ImageArray, spelt_out
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged
 
@@ -79,7 +78,7 @@ class LazyArray:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a part."""
-        parts = iter(self._spelt_out(key if isinstance(key, tuple) else (key,)))
+        parts = iter(spelt_out(key, self.ndim))
         full = tuple(0 if axis in self.dropped else next(parts) for axis in self._all_axes)
         try:
             return _plain(np.asarray(self.stored[full]), self.dtype)
@@ -96,17 +95,6 @@ class LazyArray:
     @property
     def _all_axes(self) -> range:
         return range(len(self.stored.shape))
-
-    def _spelt_out(self, key: Sequence[Any]) -> list[Any]:
-        """Write a key with one entry for each axis that is seen."""
-        whole = slice(None)
-        if Ellipsis in key:
-            at = key.index(Ellipsis)
-            missing = self.ndim - (len(key) - 1)
-            return [*key[:at], *[whole] * missing, *key[at + 1 :]]
-        if len(key) > self.ndim:
-            raise IndexError(f"{len(key)} indices for an array of {self.ndim} axes")
-        return [*key, *[whole] * (self.ndim - len(key))]
 
 
 def _plain(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_unet_cells.core.planes import Planes, planes_of
+from napari_unet_cells.core.channels import ManyChannels
+from napari_unet_cells.core.planes import Channels, Planes, many_channels, planes_of
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
@@ -71,10 +72,15 @@ class Segmenter:
         yield from segment_planes(planes, network, self.card, settings, source, uncertainty)
 
     def result(
-        self, planes: Planes, settings: Settings | None = None, *, uncertainty: bool = False
+        self,
+        planes: Planes,
+        settings: Settings | None = None,
+        source: Mapping[str, Any] | None = None,
+        *,
+        uncertainty: bool = False,
     ) -> Result:
         """Segment planes and return the result; see `events`."""
-        for event in self.events(planes, settings, uncertainty=uncertainty):
+        for event in self.events(planes, settings, source, uncertainty):
             if isinstance(event, Result):
                 return event
         raise AssertionError("the last event is a Result")
@@ -85,7 +91,8 @@ def segment(
     model: str | Path = DEFAULT_MODEL,
     *,
     axes: str | None = None,
-    channel: int | None = None,
+    channel: Channels | None = None,
+    projection: str | None = None,
     diameter: float | None = None,
     link: str | None = None,
     test_time_augmentation: bool = False,
@@ -101,8 +108,12 @@ def segment(
         Name of an installed model, or a `.keras` file with its card beside it.
     axes : str, optional
         One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
-    channel : int, optional
-        Of the axis "C".
+    channel : int, or a sequence of int, optional
+        Of the axis "C", from 0. Several are projected, or become one image for a model that was
+        trained on as many channels.
+    projection : str, optional
+        "max" or "mean" of the chosen channels, by default of all: nuclei and cytoplasm together
+        for a model of one channel. Each channel is stretched on its own first.
     diameter : float, optional
         Typical cell diameter in pixels; estimated by default.
     link : str, optional
@@ -132,7 +143,7 @@ def segment(
     >>> result.cells.shape
     (256, 256)
     """
-    planes = planes_of(image, axes, channel)
+    planes = planes_of(image, axes, channel, projection)
     if quality not in (None, "normal", "high"):
         raise UserError(f"The quality is normal or high, not '{quality}'.")
     settings = Settings(
@@ -140,7 +151,8 @@ def segment(
         link=link_axis(planes, axes, link),
         test_time_augmentation=test_time_augmentation or quality == "high",
     )
-    return Segmenter(find_model(model), open_network).result(planes, settings, uncertainty=True)
+    segmenter = Segmenter(find_model(model), open_network)
+    return segmenter.result(planes, settings, many_channels(planes), uncertainty=True)
 
 
 def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:
@@ -167,10 +179,12 @@ def check_channels(planes: Planes, card: ModelCard) -> None:
     ------
     UserError
     """
-    if planes.channels in (0, 3) and card.channels in (1, 3):
+    together = isinstance(planes.data, ManyChannels) and planes.color
+    if planes.channels in (0, 3) and card.channels in (1, 3) and not together:
         return
     if planes.channels != card.channels:
+        way_out = "a projection of the channels (max or mean), " if together else ""
         raise UserError(
             f"The model {card.name} was trained on images of {card.channels} channels, and this "
-            f"one has {planes.channels or 1}. Choose another model or image."
+            f"one has {planes.channels or 1}. Choose {way_out}another model or image."
         )
