@@ -326,8 +326,14 @@ def test_what_a_file_says_of_its_axes_beats_what_was_remembered(
     viewer.open(str(tmp_path / "a.tif"), plugin="napari")
     qtbot.waitUntil(lambda: form.axis_box.currentData() == 1, timeout=5_000)
     assert form.axis_box.currentText() == "channel (2 long)"
-    names = [form.channel_box.itemText(i) for i in range(2)]
-    assert names == ["Channel 1 of 2 (DAPI)", "Channel 2 of 2 (GFP)"]
+    assert [form.channel_box.itemText(i) for i in range(form.channel_box.count())] == [
+        "Channel 1 of 2 (DAPI)", "Channel 2 of 2 (GFP)",
+        "max of all channels", "mean of all channels",
+    ]  # fmt: skip
+    form.channel_box.setCurrentIndex(3)
+    assert (form.values.channel, form.values.projection) == (0, "mean")
+    form.channel_box.setCurrentIndex(1)
+    assert (form.values.channel, form.values.projection) == (1, "")
     viewer.dims.set_current_step(0, 2)
     assert form.planes_box.currentText() == "the plane shown: z 3 of 3"
     assert form.planes_box.itemText(1) == "all 3 planes"

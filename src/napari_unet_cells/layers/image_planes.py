@@ -154,8 +154,9 @@ def describe_source(layer: Layer, shown: Sequence[int] | None = None) -> dict[st
         "shape": [int(n) for n in pixels_of(layer).shape],
     }
     given = layer.metadata.get(INPUT, {})
-    if "channel" in given:
-        source["channel"] = given["channel"]
+    for key in ("channel", "channels", "projection"):
+        if key in given:
+            source[key] = given[key]
     if shown:
         source["plane"] = [int(index) for index in shown]
     return source

@@ -19,6 +19,7 @@ from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
+    INPUT,
     REVIEW,
     file_of,
     image_id,
@@ -544,6 +545,33 @@ def test_a_channel_is_split_off_again(
     assert image is viewer.layers[1]
     np.testing.assert_array_equal(image.data, data[1])
     np.testing.assert_array_equal(image.scale, (0.25, 0.25))
+    assert warnings == []
+
+
+def test_a_projection_of_channels_is_made_again(
+    qtbot, viewer, make_napari_viewer, start, tmp_path, open_banner, warnings
+):
+    from napari_unet_cells.widgets.segment.channels import split_channels
+
+    path = tmp_path / "two.tif"
+    data = np.random.default_rng(0).integers(0, 999, (2, 60, 90)).astype(np.uint16)
+    tifffile.imwrite(path, data, imagej=True, metadata={"axes": "CYX"})
+    other = make_napari_viewer()
+    saving = start(other)
+    (image,) = other.open(str(path), plugin="napari")
+    projected = split_channels(other, image, 0, 0, projection="mean")
+    paint(add(other, image=projected, **place_of(projected)), 40, 60)
+    saving.close()
+    banner = open_banner()
+
+    with qtbot.waitSignal(banner.restored, timeout=5_000):
+        banner.restore()
+
+    image = source_image(viewer.layers[-1], viewer.layers)
+    assert image is viewer.layers["two mean of channels"]
+    np.testing.assert_array_equal(image.data, projected.data)
+    assert [INPUT in layer.metadata for layer in viewer.layers[:3]] == [True] * 3
+    assert "projection" not in viewer.layers["two channel 1"].metadata[INPUT]
     assert warnings == []
 
 

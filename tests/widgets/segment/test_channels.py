@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.widgets.segment import channels as channels_module
 from napari_unet_cells.widgets.segment.channels import (
     chosen_plane,
     show_plane,
@@ -47,6 +48,31 @@ def test_channels_are_called_as_their_file_calls_them(viewer):
     chosen = split_channels(viewer, image, axis=1, chosen=1, names=("DAPI", "GFP"))
     assert [layer.name for layer in viewer.layers] == ["multi DAPI", "multi GFP"]
     assert chosen.name == "multi GFP"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_projection_of_all_channels_is_one_more_layer(viewer, monkeypatch, at_once):
+    if not at_once:
+        monkeypatch.setattr(channels_module, "LARGEST_AT_ONCE", 0)
+    rng = np.random.default_rng(0)
+    data = rng.normal(100, 1, (4, 2, 20, 30))
+    data[2, 0, 2:8, 2:8] += 5000
+    data[2, 1, 10:16, 10:16] += 50
+    image = viewer.add_image(data, name="multi", scale=(3, 1, 0.5, 0.25), translate=(1, 2, 3, 4))
+    viewer.dims.set_current_step((0, 1), (2, 1))
+    made = split_channels(viewer, image, axis=1, chosen=0, projection="max")
+    names = ["multi channel 1", "multi channel 2", "multi max of channels"]
+    assert [layer.name for layer in viewer.layers] == names
+    assert [layer.visible for layer in viewer.layers] == [False, False, True]
+    assert made is viewer.layers.selection.active
+    assert isinstance(made.data, np.ndarray) == at_once
+    pixels = np.asarray(made.data)
+    assert pixels.shape == (4, 20, 30)
+    assert pixels[2, 2:8, 2:8].min() > 0.9
+    assert pixels[2, 10:16, 10:16].min() > 0.8
+    assert shown_plane(viewer, made) == (2,)
+    known = {"channels": [0, 1], "projection": "max"}
+    assert made.metadata["napari_unet_cells_input"] == known
 
 
 def test_the_levels_of_a_pyramid_are_split_alike(viewer):

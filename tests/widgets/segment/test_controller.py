@@ -232,6 +232,19 @@ def test_cells_lie_on_the_plane_that_is_shown_also_beside_another_stack(controll
     np.testing.assert_allclose(cells.data_to_world((0,) * cells.ndim), corner)
 
 
+def test_all_channels_together_have_the_cells_of_each(viewer, controller):
+    other = np.zeros((40, 50), np.uint8)
+    other[20:35, 2:12] = 4
+    data = np.stack([two_squares(), other])
+    image = viewer.add_image(data, name="two")
+    assert controller.start(values_of(image, channel_axis=0, projection="max"))
+    finish(controller)
+    cells = viewer.layers["two max of channels cells"]
+    assert cells.data.max() == 3
+    source = cells.metadata[OURS]["provenance"]["source"]
+    assert (source["channels"], source["projection"]) == ([0, 1], "max")
+
+
 def test_a_second_press_waits_for_the_first(viewer, controller):
     image = viewer.add_image(two_squares())
     assert controller.start(values_of(image))

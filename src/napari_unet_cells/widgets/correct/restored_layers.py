@@ -103,7 +103,10 @@ def _is_image(layer: Image, described: Mapping[str, Any]) -> bool:
         same_file is not None
         and same_file.absolute() == Path(described["path"])
         and list(pixels_of(layer).shape) == described["shape"]
-        and layer.metadata.get(INPUT, {}).get("channel") == typed.get("channel")
+        and all(
+            layer.metadata.get(INPUT, {}).get(key) == typed.get(key)
+            for key in ("channel", "projection")
+        )
     )
 
 
@@ -113,9 +116,10 @@ def _open(viewer: ViewerModel, path: Path, described: Mapping[str, Any]) -> Imag
     opened = [layer for layer in viewer.open(str(path), plugin=plugin) if _is_plain_image(layer)]
     typed = dict(described.get("told") or {})
     shape = described["shape"]
-    channel = typed.pop("channel", None)
-    if channel is not None:
-        return _open_channel(viewer, opened, described, channel, typed)
+    channel, projection = typed.pop("channel", None), typed.pop("projection", "")
+    typed.pop("channels", None)
+    if channel is not None or projection:
+        return _open_channel(viewer, opened, described, channel or 0, projection, typed)
     image = next((i for i in opened if list(pixels_of(i).shape) == shape), None)
     if image is not None:
         _put(image, described, typed)
@@ -127,6 +131,7 @@ def _open_channel(
     opened: list[Image],
     described: Mapping[str, Any],
     channel: int,
+    projection: str,
     typed: Mapping[str, Any],
 ) -> Image | None:
     for layer in opened:
@@ -135,7 +140,7 @@ def _open_channel(
             continue
         before = set(viewer.layers)
         names = file_axes(described["path"]).channel_names
-        image = split_channels(viewer, layer, axis, channel, names)
+        image = split_channels(viewer, layer, axis, channel, names, projection)
         for made in set(viewer.layers) - before:
             _put(made, described, typed)
         return image

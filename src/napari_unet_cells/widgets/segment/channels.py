@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.transforms import place_without
@@ -17,12 +18,20 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+#: Pixels of a projection that are computed at once, while the window waits.
+LARGEST_AT_ONCE = 2**24
+
 #: Colormaps of the channels, from the first; a single channel is gray.
 COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
 
 
 def split_channels(
-    viewer: Viewer, layer: Image, axis: int, chosen: int, names: Sequence[str] = ()
+    viewer: Viewer,
+    layer: Image,
+    axis: int,
+    chosen: int,
+    names: Sequence[str] = (),
+    projection: str = "",
 ) -> Image:
     """Replace a layer by one for each channel, in its place; the same plane stays shown.
 
@@ -37,11 +46,14 @@ def split_channels(
         Channel whose layer becomes the active one, counted from 0.
     names : sequence of str, optional
         Of the channels; the layers get them. Else they are numbered from 1.
+    projection : str, optional
+        "max" or "mean": one more layer holds this projection of all channels, and is the active
+        one; the channels are hidden below it.
 
     Returns
     -------
     napari image layer
-        That of the chosen channel.
+        That of the chosen channel, or the projection.
     """
     shown = shown_plane(viewer, layer)
     levels = list(layer.data) if layer.multiscale else [layer.data]
@@ -67,11 +79,51 @@ def split_channels(
         set_input_metadata(new, path=None if path is None else str(path), channel=channel)
         viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
         made.append(new)
+    result = made[chosen]
+    if projection:
+        result = _add_projection(viewer, layer, axis, projection, place)
+        viewer.layers.move(len(viewer.layers) - 1, position + 1 + n)
+        for new in made:
+            new.visible = False
     viewer.layers.remove(layer)
     # napari keeps the last sliders of a stack that loses an axis, whatever they stood for.
-    show_plane(viewer, made[chosen], shown[:axis] + shown[axis + 1 :])
-    viewer.layers.selection.active = made[chosen]
-    return made[chosen]
+    show_plane(viewer, result, shown[:axis] + shown[axis + 1 :])
+    viewer.layers.selection.active = result
+    return result
+
+
+def _add_projection(
+    viewer: Viewer, layer: Image, axis: int, projection: str, place: Mapping[str, Any]
+) -> Image:
+    """Add the projection of all channels of a layer."""
+    levels = list(layer.data) if layer.multiscale else [layer.data]
+    channels = tuple(range(int(levels[0].shape[axis])))
+    many = [ManyChannels(_sliceable(level), axis, channels, projection) for level in levels]
+    data = [_projected(level) for level in many]
+    path = file_of(layer)
+    new = viewer.add_image(
+        data if layer.multiscale else data[0],
+        name=f"{layer.name} {projection} of channels",
+        multiscale=bool(layer.multiscale),
+        **place,
+    )
+    metadata = {"channels": list(channels), "projection": projection}
+    set_input_metadata(new, path=None if path is None else str(path), **metadata)
+    return new
+
+
+def _projected(many: ManyChannels) -> ImageArray:
+    """Compute a projection where it is small and its channels are in memory; else part by part."""
+    key = (slice(None),) * many.axis + (0,)
+    if isinstance(many.data, np.ndarray) and many.size <= LARGEST_AT_ONCE:
+        pixels: ImageArray = many[key]
+        return pixels
+    import dask.array
+
+    chunks = (1,) * (many.ndim - 2) + (1024, 1024)
+    # Without a name dask would read all of it to make one.
+    lazy: ImageArray = dask.array.from_array(many, chunks, name=False)[key]  # type: ignore[no-untyped-call]
+    return lazy
 
 
 def _sliceable(level: ImageArray) -> ImageArray:

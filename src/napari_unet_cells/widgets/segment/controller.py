@@ -195,7 +195,9 @@ class SegmentController:
         if axis is None:
             return values.image
         stack = values.stack
-        layer = split_channels(self._viewer, values.image, axis, stack.channel, stack.names)
+        layer = split_channels(
+            self._viewer, values.image, axis, stack.channel, stack.names, stack.projection
+        )
         # The form shows the new layer, and what it had for another image of as many axes.
         self._view.show_stack(values.stack)
         return layer

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
 
+from napari_unet_cells.core.channels import PROJECTIONS
 from napari_unet_cells.files import FileAxes
 from napari_unet_cells.layers.image_planes import StackAxis, name_axes, stack_axes
 from napari_unet_cells.layers.metadata import INPUT
@@ -36,7 +37,10 @@ class StackForm(QWidget):
             "The axis that holds channels. It is split into one layer a channel, so that labels "
             "lie on the image. Where neither the image nor its file says it, you are asked once."
         )
-        self.channel_box = _box("The channel to segment.")
+        self.channel_box = _box(
+            "The channel to segment; or one that is made of all, such as nuclei and cytoplasm, "
+            "each of them stretched on its own first."
+        )
         self.planes_box = _box("Segment the plane that is shown, or every plane.")
         self.planes_box.setObjectName("planes_box")
         self.link_box = _box(
@@ -71,7 +75,8 @@ class StackForm(QWidget):
 
     @property
     def _is_split(self) -> bool:
-        return self._layer is not None and "channel" in self._layer.metadata.get(INPUT, {})
+        known = {} if self._layer is None else self._layer.metadata.get(INPUT, {})
+        return "channel" in known or "projection" in known
 
     def _fill_axes(self) -> None:
         likely = likely_channel_axis(self._axes, recall(channel_memory(self._axes)), self._is_split)
@@ -101,7 +106,9 @@ class StackForm(QWidget):
         for channel, name in enumerate(names):
             ending = f" ({name})" if name else ""
             self.channel_box.addItem(f"Channel {channel + 1} of {n}{ending}", channel)
-        self.channel_box.setCurrentIndex(chosen if chosen < n else 0)
+        for projection in PROJECTIONS if n > 1 else ():
+            self.channel_box.addItem(f"{projection} of all channels", projection)
+        self.channel_box.setCurrentIndex(chosen if chosen < self.channel_box.count() else 0)
         for widget in (self.channel_box, self.form.labelForField(self.channel_box)):
             widget.setVisible(has_channels)
         self._fill_planes()
@@ -148,13 +155,15 @@ class StackForm(QWidget):
         if not self._axes:
             return StackValues()
         all_planes = self.planes_box.currentIndex() == 1
+        channel = self.channel_box.currentData()
         return StackValues(
             self._axes,
             self.axis_box.currentData(),
-            self.channel_box.currentData() or 0,
+            channel if isinstance(channel, int) else 0,
             all_planes,
             self.link_box.currentData() if all_planes else None,
             self._names,
+            channel if isinstance(channel, str) else "",
         )
 
     def set_planes(self, all_planes: bool, link: int | None) -> None:

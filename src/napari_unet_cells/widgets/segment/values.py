@@ -41,6 +41,8 @@ class StackValues:
         Axis, among those that are left without the channels, along which cells keep their id.
     names : tuple of str
         Of the channels; empty where they are not known.
+    projection : str
+        "max" or "mean" of all channels instead of one; empty for one.
     """
 
     axes: tuple[StackAxis, ...] = ()
@@ -49,6 +51,7 @@ class StackValues:
     all_planes: bool = False
     link: int | None = None
     names: tuple[str, ...] = ()
+    projection: str = ""
 
     @property
     def left(self) -> tuple[StackAxis, ...]:
