@@ -130,7 +130,7 @@ def test_512_by_512_pixels_are_fast() -> None:
     [
         ("simulated_nuclei", "simulated nuclei", (512, 512)),
         ("cell", "cell", (660, 550)),
-        ("ihc", "tissue (IHC)", (512, 512, 3)),
+        ("simulated_stack", "simulated stack", (5, 2, 256, 256)),
     ],
 )
 def test_sample_is_one_image_layer(contribution: str, name: str, shape: tuple[int, ...]) -> None:
@@ -138,9 +138,22 @@ def test_sample_is_one_image_layer(contribution: str, name: str, shape: tuple[in
     assert kind == "image"
     assert pixels.shape == shape
     assert attributes["name"] == name
-    assert attributes.get("rgb", False) == (len(shape) == 3)
-    if "scale" in attributes:
-        assert len(attributes["scale"]) == len(attributes["units"]) == 2
+    for attribute in ("scale", "units", "axis_labels"):
+        assert len(attributes.get(attribute, shape)) == len(shape)
+
+
+def test_a_stack_has_nuclei_in_its_first_channel_and_cytoplasm_in_the_other() -> None:
+    image, truth = sample_data.simulate_stack(3, (120, 140))
+    assert image.shape == (3, 2, 120, 140)
+    assert truth.shape == (120, 140)
+    inside, ring = truth > 0, ndimage.binary_dilation(truth > 0, iterations=4) & (truth == 0)
+    for plane in image:
+        nuclei, cytoplasm = plane.astype(float)
+        assert nuclei[inside].mean() > 2 * nuclei[ring].mean()
+        assert cytoplasm[ring].mean() > 1.5 * cytoplasm[inside].mean()
+    # The middle is in focus.
+    sharpness = [np.abs(np.diff(plane[0].astype(float), axis=0))[:, :].max() for plane in image]
+    assert sharpness[1] > 1.2 * max(sharpness[0], sharpness[2])
 
 
 def test_samples_load_neither_napari_nor_a_download() -> None:
@@ -151,7 +164,7 @@ def refuse(*args, **kwargs): raise OSError("no network in this test")
 socket.socket.connect = socket.create_connection = refuse
 from napari_unet_cells import sample_data
 assert "skimage" not in sys.modules
-sample_data.simulated_nuclei(), sample_data.cell(), sample_data.ihc()
+sample_data.simulated_nuclei(), sample_data.cell(), sample_data.simulated_stack()
 assert not {"napari", "qtpy", "tensorflow"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Images to try the plugin on: a simulator with known truth, and two of scikit-image.
+"""Images to try the plugin on: a simulator with known truth, and one of scikit-image.
 
 The simulator makes fluorescence nuclei the way a camera sees them::
 
@@ -122,14 +122,54 @@ def cell() -> list[LayerData]:
     return [(_scikit_image("cell"), {"name": "cell", **place}, "image")]
 
 
-def ihc() -> list[LayerData]:
-    """Return colonic glands, DAB and hematoxylin, in colour; the pixel size is not known."""
-    image = _scikit_image("immunohistochemistry")
-    return [(image, {"name": "tissue (IHC)", "rgb": True}, "image")]
+def simulated_stack() -> list[LayerData]:
+    """Return a simulated stack (z, channel, y, x): nuclei and the cytoplasm around them."""
+    pixels, _ = simulate_stack()
+    place = {
+        "scale": (2.0, 1.0, 0.5, 0.5),
+        "units": ("micrometer", "pixel", "micrometer", "micrometer"),
+        "axis_labels": ("z", "channel", "y", "x"),
+    }
+    return [(pixels, {"name": "simulated stack", **place}, "image")]
+
+
+def simulate_stack(
+    n_planes: int = 5, shape: tuple[int, int] = (256, 256), diameter: float = 20.0, seed: int = 0
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | NDArray[np.int32]]:
+    """Make a stack of two channels, in focus in the middle, and the labels of the nuclei.
+
+    Parameters
+    ----------
+    n_planes : int
+    shape : (int, int)
+        Height and width in pixels.
+    diameter : float
+        Mean diameter of a nucleus in pixels.
+    seed : int
+
+    Returns
+    -------
+    image : array of uint16, shape (z, 2, y, x)
+        Nuclei, and the cytoplasm around them, which is a third as bright.
+    truth : integer array, shape (y, x)
+        0 is background, 1 ... the nuclei, in all planes the same.
+    """
+    nuclei, truth = simulate_nuclei(shape, diameter=diameter, noise=0.0, blur=0.0, seed=seed)
+    rng = np.random.default_rng(seed)
+    outside = ndimage.distance_transform_edt(truth == 0)
+    around = np.where(truth > 0, 0.2, 1.0) * (outside < diameter / 4)
+    light = np.stack([(nuclei - CAMERA_OFFSET) / NUCLEUS_GREY, 0.1 + around / 3])
+    image = np.empty((n_planes, 2, *shape), np.uint16)
+    for z in range(n_planes):
+        blur = 1 + abs(z - n_planes // 2) * diameter / 20
+        for channel in range(2):
+            seen = _with_noise(ndimage.gaussian_filter(light[channel], blur), 0.08, rng)
+            image[z, channel] = np.clip(np.rint(CAMERA_OFFSET + NUCLEUS_GREY * seen), 0, 65535)
+    return image, truth
 
 
 def _scikit_image(name: str) -> NDArray[Any]:
-    """Load one of the images inside scikit-image's wheel; imported late, it takes a while."""
+    """Load an image inside scikit-image's wheel; imported late, it takes a while."""
     image: NDArray[Any] = getattr(import_module("skimage.data"), name)()
     return image
 
