@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Region, RegionGrid, Review, State, cuts_cells
+from napari_unet_cells.core.regions import (
+    PackedLabels,
+    Region,
+    RegionGrid,
+    Review,
+    State,
+    cuts_cells,
+)
 
 SIDES = st.integers(1, 60)
 
@@ -292,3 +299,38 @@ def test_a_layer_and_its_review_can_be_duplicated() -> None:
     twin = deepcopy(review)
     twin.approve(((), 0))
     assert not review.approved
+
+
+def test_packed_labels_are_unpacked_as_they_were() -> None:
+    labels = np.arange(2 * 30 * 50, dtype=np.uint16).reshape(2, 30, 50)
+    grid = RegionGrid((30, 50), (2, 3))
+    packed = PackedLabels.of(labels, grid)
+    assert packed.planes == (2,)
+    assert packed.dtype == np.uint16
+    np.testing.assert_array_equal(packed.unpacked(), labels)
+    place = ((1,), 4)
+    np.testing.assert_array_equal(packed[place], labels[packed.window(place)])
+
+    labels[1, 29, 49] = 0
+    changed = PackedLabels.of(labels, grid, like=packed)
+    assert changed.differing(packed) == [((1,), 5)]
+    assert changed.regions[place] is packed.regions[place]
+    assert PackedLabels.of(labels.astype(np.uint32), grid).differing(packed) == [((1,), 5)]
+
+
+def test_a_new_baseline_keeps_approvals_and_corrections() -> None:
+    labels = np.zeros((20, 40), np.uint16)
+    labels[2:5, 2:5] = 1
+    review = Review(labels, None, RegionGrid((20, 40), (1, 4)))
+    review.approve(((), 3))
+    labels[0, 0] = 9  # a correction in region 0
+    review.look(labels, review)
+    made = review.baseline.unpacked()
+    labels[10, 25] = made[10, 25] = 2  # the program adds a cell in region 2
+    review.look(labels, review)
+    assert review.state(((), 2)) is State.EDITED
+
+    review.rebase(PackedLabels.of(made, review.grid), labels)
+
+    states = [review.state(place).value for place in review]
+    assert states == ["edited", "unseen", "unseen", "approved"]

@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Place, RegionGrid, Review, State
+from napari_unet_cells.core.regions import PackedLabels, Place, RegionGrid, Review, State
 from napari_unet_cells.corrections import autosave
 from napari_unet_cells.corrections.autosave import (
+    SAVES_A_BASE,
     NotSaved,
     Restored,
     Session,
@@ -39,11 +40,14 @@ from napari_unet_cells.corrections.autosave import (
     when,
 )
 from napari_unet_cells.corrections.session_files import (
+    FORMAT,
     MADE,
     is_free,
+    read_file,
     read_header,
     saves_in,
     sessions_folder,
+    write_file,
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import INPUT, OURS
@@ -481,11 +485,14 @@ def test_nothing_readable_is_said_and_left_as_it_is() -> None:
     assert sessions() == [summary]
 
 
-def test_a_newer_format_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("napari_unet_cells.corrections.session_files.FORMAT", 2)
-        _, _, session = corrected()
-        session.release()
+def test_a_newer_format_is_said() -> None:
+    session = corrected()[2]
+    assert session.folder is not None
+    (path,) = session.folder.glob("save-*.labels")
+    file = read_file(path)
+    path.unlink()
+    write_file(path, {**file.header, "format": FORMAT + 1}, file.regions)
+    session.release()
     (summary,) = sessions()
     assert "a newer version of the program made it" in summary.problem
 
@@ -698,3 +705,76 @@ def test_what_the_window_waits_for_is_short() -> None:
     assert time.perf_counter() - start < 0.02
     session.write(snapshot)
     assert_is(restored(session), labels, review)
+
+
+def adjusted(labels: NDArray[Any], review: Review) -> None:
+    """Let the program move cell 2, which nobody corrected, in labels and review."""
+    made = review.baseline.unpacked()
+    for array in (labels, made):
+        array[array == 2] = 0
+        array[..., 22:35, 20:45] = 2
+    review.rebase(PackedLabels.of(made, review.grid), labels)
+
+
+def test_corrections_outlive_labels_that_the_program_replaced_around_them() -> None:
+    labels, review, session = corrected()
+    review.approve(((), 0), "2026-11-03T17:32:00+01:00")
+    adjusted(labels, review)
+    assert not session.is_current(review)
+    assert session.save(labels, review, description=DESCRIPTION)
+    assert session.is_current(review)
+    assert not session.save(labels, review, description=DESCRIPTION)
+
+    back = restored(session)
+
+    assert_is(back, labels, review)
+    assert [place for place in back.review if back.review.is_edited(place)] == [((), 0)]
+    back.labels[39, 59] = 5
+    assert back.session.save(back.labels, back.review, description=DESCRIPTION)
+    again = restored(back.session)
+    assert_is(again, back.labels, back.review)
+
+
+def test_what_was_made_before_is_deleted_with_the_saves_that_name_it() -> None:
+    labels, review, session = corrected()
+    assert session.folder is not None
+    for number in range(3 * SAVES_A_BASE):
+        labels[..., 0, 0] += 1
+        if number % 7 == 0:
+            adjusted(labels, review)
+            labels[0, 1] = number + 10
+            review.rebase(PackedLabels.of(review.baseline.unpacked(), review.grid), labels)
+        assert session.save(labels, review, description=DESCRIPTION)
+    kept = list(session.folder.glob("made*.labels"))
+    assert len(kept) < 9  # so often it was made anew
+    assert_is(restored(session), labels, review)
+
+
+def test_of_a_save_that_was_killed_the_one_before_is_whole() -> None:
+    labels, review, session = corrected()
+    before = labels.copy()
+    made = review.baseline.unpacked()
+    adjusted(labels, review)
+    session.save(labels, review, description=DESCRIPTION)
+    assert session.folder is not None
+    (session.folder / "save-000002.labels").unlink()  # killed after what was made was written
+
+    back = restored(session)
+
+    np.testing.assert_array_equal(back.labels, before)
+    np.testing.assert_array_equal(back.review.baseline.unpacked(), made)
+    adjusted(back.labels, back.review)
+    assert back.session.save(back.labels, back.review, description=DESCRIPTION)
+    assert_is(restored(back.session), back.labels, back.review)
+
+
+def test_a_file_name_that_leads_elsewhere_is_not_followed() -> None:
+    session = corrected()[2]
+    assert session.folder is not None
+    (path,) = session.folder.glob("save-*.labels")
+    file = read_file(path)
+    path.unlink()
+    write_file(path, {**file.header, "made": "../made.labels"}, file.regions)
+    session.release()
+    with pytest.raises(UserError, match="names a wrong file"):
+        restore(session.folder)

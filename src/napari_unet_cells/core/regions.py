@@ -10,7 +10,7 @@ A plane is divided into equal rectangles, about as large as a view::
 
 What the run made is kept compressed, region by region: labels shrink to a fiftieth, and a
 region is looked at in a quarter of a millisecond. So undoing every stroke makes a region
-unedited again.
+unedited again. Where the program replaces what was not corrected, the review gets a new baseline.
 """
 
 from __future__ import annotations
@@ -161,6 +161,79 @@ def cuts_cells(plane: NDArray[Any], region: Region) -> bool:
 Place = tuple[tuple[int, ...], int]
 
 
+@dataclass(frozen=True, eq=False)
+class PackedLabels:
+    """Labels that never change, compressed region by region.
+
+    Attributes
+    ----------
+    planes : tuple of int
+        Lengths of the axes of the labels before (y, x).
+    grid : RegionGrid
+        Of every plane.
+    dtype : numpy.dtype
+    regions : mapping of Place to bytes
+    """
+
+    planes: tuple[int, ...]
+    grid: RegionGrid
+    dtype: np.dtype[Any]
+    regions: Mapping[Place, bytes]
+
+    @classmethod
+    def of(
+        cls, labels: NDArray[Any], grid: RegionGrid | None = None, like: PackedLabels | None = None
+    ) -> PackedLabels:
+        """Compress labels.
+
+        Parameters
+        ----------
+        labels : integer or bool array, (..., y, x)
+        grid : RegionGrid, optional
+            Other regions than `RegionGrid.plan` gives.
+        like : PackedLabels, optional
+            Regions that are the same there share their memory.
+        """
+        grid = grid or RegionGrid.plan((labels.shape[-2], labels.shape[-1]))
+        planes = labels.shape[:-2]
+        known = {} if like is None else like.regions
+        regions = {}
+        for place in _places(planes, grid):
+            packed = bytes(imagecodecs.zstd_encode(_part(labels, place, grid).tobytes(), level=1))
+            before = known.get(place)
+            regions[place] = before if before is not None and before == packed else packed
+        return cls(planes, grid, labels.dtype, regions)
+
+    def __getitem__(self, place: Place) -> NDArray[Any]:
+        """Unpack a region (y, x)."""
+        pixels = imagecodecs.zstd_decode(self.regions[place])
+        shape = self.grid[place[1]].shape
+        labels: NDArray[Any] = np.frombuffer(pixels, self.dtype).reshape(shape)
+        return labels
+
+    def unpacked(self) -> NDArray[Any]:
+        """Unpack all labels (..., y, x)."""
+        labels = np.empty((*self.planes, *self.grid.shape), self.dtype)
+        for place in self.regions:
+            labels[self.window(place)] = self[place]
+        return labels
+
+    def window(self, place: Place) -> tuple[int | slice, ...]:
+        """Index of a region in the labels (..., y, x)."""
+        return (*place[0], *self.grid[place[1]].slices)
+
+    def differing(self, other: PackedLabels) -> list[Place]:
+        """Find the regions in which other labels of the same planes and regions differ."""
+        if self.dtype == other.dtype:
+            return [p for p, packed in self.regions.items() if packed != other.regions[p]]
+        return [p for p in self.regions if not np.array_equal(self[p], other[p])]
+
+
+def _places(planes: tuple[int, ...], grid: RegionGrid) -> Iterator[Place]:
+    """Iterate over the regions of all planes, plane by plane."""
+    return product(product(*(range(n) for n in planes)), range(len(grid)))
+
+
 class Review:
     """The review of one labels layer.
 
@@ -180,6 +253,8 @@ class Review:
         Of every plane.
     planes : tuple of int
         Lengths of the axes of the labels before (y, x).
+    baseline : PackedLabels
+        The labels as the run made them; see `rebase`.
     uncertainty : uint8 array or None
     approved : mapping of Place to str
         When each approved region was approved, ISO 8601.
@@ -191,13 +266,11 @@ class Review:
         uncertainty: NDArray[np.uint8] | None = None,
         grid: RegionGrid | None = None,
     ) -> None:
-        self.planes: tuple[int, ...] = labels.shape[:-2]
-        self.grid = grid or RegionGrid.plan((labels.shape[-2], labels.shape[-1]))
+        self.baseline = PackedLabels.of(labels, grid)
+        self.planes, self.grid = self.baseline.planes, self.baseline.grid
         self.uncertainty = uncertainty
         self.approved: dict[Place, str] = {}
         self._edited: set[Place] = set()
-        self._dtype = labels.dtype
-        self._made = {place: self._packed(labels, place) for place in self}
         self._means = self._mean_uncertainty()
         self._order = self._by_uncertainty()
 
@@ -207,15 +280,25 @@ class Review:
 
     def __iter__(self) -> Iterator[Place]:
         """Iterate over all places, plane by plane."""
-        planes = product(*(range(n) for n in self.planes))
-        return product(planes, range(len(self.grid)))
+        return _places(self.planes, self.grid)
 
     def made(self, place: Place) -> NDArray[Any]:
         """Labels of a region as the run made them, in their own data type."""
-        pixels = imagecodecs.zstd_decode(self._made[place])
-        shape = self.grid[place[1]].shape
-        labels: NDArray[Any] = np.frombuffer(pixels, self._dtype).reshape(shape)
-        return labels
+        return self.baseline[place]
+
+    def rebase(self, baseline: PackedLabels, labels: NDArray[Any]) -> None:
+        """Compare with other labels of the program from now on; approvals stay.
+
+        Parameters
+        ----------
+        baseline : PackedLabels
+            Of the same planes and regions.
+        labels : integer array, (..., y, x)
+            As they are now.
+        """
+        changed = baseline.differing(self.baseline)
+        self.baseline = baseline
+        self.look(labels, changed)
 
     def look(self, labels: NDArray[Any], places: Iterable[Place]) -> bool:
         """Compare regions with what the run made; whether any changed its state.
@@ -334,10 +417,6 @@ class Review:
         review._means = dict(zip(review, map(float, values["uncertainty"]), strict=True))
         review._order = review._by_uncertainty()
         return review
-
-    def _packed(self, labels: NDArray[Any], place: Place) -> bytes:
-        pixels = _part(labels, place, self.grid).tobytes()
-        return bytes(imagecodecs.zstd_encode(pixels, level=1))
 
     def _mean_uncertainty(self) -> dict[Place, float]:
         if self.uncertainty is None:

@@ -12,6 +12,9 @@ and the list of the files in which the other regions lie::
 
     a file:  magic | length, checksum | header: JSON, deflated | regions, zstd
 
+Where the program replaces what was not corrected (the adjust controls, another run), what it
+made is written once more, as `made-000004.labels`, before the save that names it.
+
 A file appears whole or not at all and is never changed, so a process that is killed at any
 moment leaves the state of its last save. A state counts only if every region that it names
 is there with the checksum that it names: what is read is one state, never parts of two.
@@ -41,15 +44,24 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Place, RegionGrid, Review, describe_regions
+from napari_unet_cells.core.regions import (
+    PackedLabels,
+    Place,
+    RegionGrid,
+    Review,
+    describe_regions,
+)
 from napari_unet_cells.corrections.session_files import (
     DELETED,
+    FORMAT,
     MADE,
     Damaged,
     File,
     Packed,
     id_of,
     is_free,
+    made_name,
+    made_of,
     moved,
     owned,
     plain,
@@ -58,6 +70,7 @@ from napari_unet_cells.corrections.session_files import (
     saves_in,
     sessions_folder,
     unlink,
+    unlink_unused,
     write_file,
 )
 from napari_unet_cells.errors import UserError
@@ -88,8 +101,8 @@ class Snapshot:
 
     Attributes
     ----------
-    review : Review
-        Only its labels as the run made them are read, which never change.
+    baseline : PackedLabels
+        The labels as the program made them.
     values : mapping
         `Review.as_dict` at that moment.
     description : mapping
@@ -100,7 +113,7 @@ class Snapshot:
         Copies of the regions that may have changed.
     """
 
-    review: Review
+    baseline: PackedLabels
     values: Mapping[str, Any]
     description: Mapping[str, Any]
     dtype: np.dtype[Any]
@@ -116,7 +129,7 @@ class Snapshot:
     ) -> Snapshot:
         """Copy regions of labels (..., y, x)."""
         copies = {place: copy_of(labels, review, place) for place in places}
-        return cls(review, review.as_dict(), description, labels.dtype, copies)
+        return cls(review.baseline, review.as_dict(), description, labels.dtype, copies)
 
 
 def copy_of(labels: NDArray[Any], review: Review, place: Place) -> NDArray[Any]:
@@ -144,6 +157,9 @@ class Session:
         self._base = 0
         self._since_base = 0
         self._written: Any = None
+        #: What `_edited` differs from, and the file that holds it.
+        self._baseline: PackedLabels | None = None
+        self._made = ""
         self._retired = False
         self._lock = threading.Lock()
 
@@ -151,6 +167,10 @@ class Session:
     def is_clean(self) -> bool:
         """Whether nothing differs from what the run made."""
         return not self._edited
+
+    def is_current(self, review: Review) -> bool:
+        """Whether what the program made is still what was last saved of it."""
+        return self._baseline is None or self._baseline is review.baseline
 
     def changed(
         self, labels: NDArray[Any], review: Review, places: Iterable[Place]
@@ -174,7 +194,7 @@ class Session:
         """
         for place in places:
             now = labels[_window(review.grid, place)]
-            if not np.array_equal(now, self._last(review, place)):
+            if not np.array_equal(now, self._last(review.baseline, place)):
                 yield place
 
     def save(
@@ -228,7 +248,8 @@ class Session:
             if not self._edited and not snapshot.values["approved"]:
                 return self._delete()
             crcs = {place: packed.crc for place, packed in self._edited.items()}
-            state = (crcs, snapshot.values["approved"], snapshot.description, snapshot.dtype)
+            values, baseline = snapshot.values["approved"], snapshot.baseline
+            state = (crcs, values, snapshot.description, snapshot.dtype, baseline)
             if state == self._written and self.folder is not None and self.folder.is_dir():
                 return False
             try:
@@ -239,10 +260,16 @@ class Session:
             return True
 
     def resume(
-        self, folder: Path, edited: Mapping[Place, Packed], where: Mapping[Place, int]
+        self,
+        folder: Path,
+        edited: Mapping[Place, Packed],
+        where: Mapping[Place, int],
+        baseline: PackedLabels,
+        made: str,
     ) -> None:
-        """Continue in a folder that was restored."""
+        """Continue in a folder that was restored; `made` is the file of the baseline."""
         self.folder, self._edited, self._where = folder, dict(edited), dict(where)
+        self._baseline, self._made = baseline, made
         self._since_base = len(saves_in(folder))
 
     def claim(self) -> None:
@@ -266,19 +293,31 @@ class Session:
             self._retired = True
             self._delete()
 
-    def _last(self, review: Review, place: Place) -> NDArray[Any]:
+    def _last(self, baseline: PackedLabels, place: Place) -> NDArray[Any]:
+        """Give a region of the last save; without one, of the baseline."""
         packed = self._edited.get(place)
         if packed is None:
-            return review.made(place)
-        return packed.pixels(review.grid[place[1]].shape)
+            return (self._baseline or baseline)[place]
+        return packed.pixels(baseline.grid[place[1]].shape)
 
     def _take(self, snapshot: Snapshot) -> None:
         """Keep what changed, compressed; a region that was undone is not kept."""
-        for place, pixels in snapshot.regions.items():
-            if np.array_equal(pixels, snapshot.review.made(place)):
+        baseline = snapshot.baseline
+        changed = dict(snapshot.regions)
+        if self._baseline is not None and self._baseline is not baseline:
+            # Where nothing was copied, the labels are those of the last save.
+            moved_on = baseline.differing(self._baseline)
+            rest = {place: self._last(baseline, place) for place in moved_on}
+            changed = rest | changed
+            for place in rest.keys() - self._edited.keys():
+                self._edited[place] = Packed.of(rest[place])
+            self._made = ""
+        self._baseline = baseline
+        for place, pixels in changed.items():
+            if np.array_equal(pixels, baseline[place]):
                 self._edited.pop(place, None)
                 self._where.pop(place, None)
-            elif not np.array_equal(pixels, self._last(snapshot.review, place)):
+            elif not np.array_equal(pixels, self._last(baseline, place)):
                 self._edited[place] = Packed.of(pixels)
                 self._where.pop(place, None)
 
@@ -286,15 +325,17 @@ class Session:
         """Write one file; every number is used once."""
         folder = self._ready_folder(snapshot)
         saves = saves_in(folder)
+        number = max(saves, default=0) + 1
+        self._write_made(folder, number, snapshot.baseline)
         self._where = {place: n for place, n in self._where.items() if n in saves}
         is_base = not self._where or self._since_base >= SAVES_A_BASE
         regions = {p: e for p, e in self._edited.items() if is_base or p not in self._where}
-        number = max(saves, default=0) + 1
         where = self._where | dict.fromkeys(regions, number)
         header = {
+            **({} if self._made == MADE else {"format": FORMAT, "made": self._made}),
             "number": number,
             "date": datetime.now().astimezone().isoformat(timespec="milliseconds"),
-            "shape": _shape(snapshot.review),
+            "shape": _shape(snapshot.baseline),
             "dtype": snapshot.dtype.str,
             "facts": snapshot.description,
             "review": snapshot.values,
@@ -305,30 +346,39 @@ class Session:
         self._since_base += 1
         if is_base:
             unlink(path for n, path in saves.items() if n < self._base)
+            unlink_unused(folder)
             self._base, self._since_base = number, 0
 
     def _ready_folder(self, snapshot: Snapshot) -> Path:
-        """Give the folder, which holds what the run made; a new one where it was taken away."""
+        """Give the folder; a new one where it was taken away."""
         if self.folder is None or not self.folder.is_dir():
             now = datetime.now()
             name = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
             self.folder, self._where, self._base = sessions_folder() / owned(name), {}, 0
+            self._made = ""
             self.folder.mkdir(parents=True)
-        if not (self.folder / MADE).exists():
-            review = snapshot.review
-            header = {"shape": _shape(review), "dtype": review.made(next(iter(review))).dtype.str}
-            write_file(
-                self.folder / MADE,
-                header,
-                {place: Packed.of(review.made(place)) for place in review},
-            )
         return self.folder
+
+    def _write_made(self, folder: Path, number: int, baseline: PackedLabels) -> None:
+        """Write what the program made, where no file of the folder holds it."""
+        if self._made and (folder / self._made).exists():
+            return
+        name = self._made or (made_name(number) if (folder / MADE).exists() else MADE)
+        # left by a process that was killed before the save that it was written for
+        unlink([folder / name])
+        write_file(
+            folder / name,
+            {"shape": _shape(baseline), "dtype": baseline.dtype.str},
+            {place: Packed.of(baseline[place]) for place in baseline.regions},
+        )
+        self._made = name
 
     def _delete(self) -> bool:
         if self.folder is None:
             return False
         discard(self.folder)
         self.folder, self._where, self._written = None, {}, None
+        self._baseline, self._made = None, ""
         return True
 
 
@@ -337,8 +387,8 @@ def _window(grid: RegionGrid, place: Place) -> tuple[int | slice, ...]:
     return (*place[0], *grid[place[1]].slices)
 
 
-def _shape(review: Review) -> list[int]:
-    return [*review.planes, *review.grid.shape]
+def _shape(baseline: PackedLabels) -> list[int]:
+    return [*baseline.planes, *baseline.grid.shape]
 
 
 def _not_saved(description: Mapping[str, Any], error: OSError | UserError) -> NotSaved:
@@ -610,7 +660,8 @@ def _restored(folder: Path) -> Restored:
     saves = saves_in(folder)
     state, n_newer = _newest(saves)
     header = state.header
-    made, n_lost = _made(folder / MADE, state)
+    name = made_of(header)
+    made, n_lost = _made(folder / name, state)
     review = Review.from_dict(header["review"], made)
     labels = made.astype(_integer(header["dtype"]))
     for place, packed in state.edited.items():
@@ -618,7 +669,8 @@ def _restored(folder: Path) -> Restored:
     review.look(labels, state.edited)
     session = Session()
     # where a file is damaged, the next save holds all regions anew
-    session.resume(folder, state.edited, {} if n_newer or state.n_damaged else state.where)
+    where = {} if n_newer or state.n_damaged else state.where
+    session.resume(folder, state.edited, where, review.baseline, name)
     date = datetime.fromisoformat(header["date"])
     problem = _problem(header, n_newer, state.n_damaged, n_lost)
     return Restored(session, labels, review, header["facts"], date, problem)

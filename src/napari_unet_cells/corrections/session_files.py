@@ -37,7 +37,8 @@ from napari_unet_cells.core.regions import Place
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.settings import user_folder
 
-FORMAT = 1
+#: Newest format that is read; the first one is written where it is enough.
+FORMAT = 2
 
 #: What the run made.
 MADE = "made.labels"
@@ -48,6 +49,7 @@ DELETED = ".deleted-"
 _MAGIC = b"UNCELLS\n"
 _LENGTHS = struct.Struct("<QI")
 _SAVE = re.compile(r"save-(\d{6,})\.labels")
+_MADE = re.compile(r"made(-\d{6,})?\.labels")
 _FOLDER = re.compile(r"(\d{8}-\d{6}-[0-9a-f]{6})(?:\.(\d+)-(\d+))?")
 
 
@@ -101,7 +103,7 @@ def write_file(path: Path, header: Mapping[str, Any], regions: Mapping[Place, Pa
         Where the disk refuses; nothing is left of the file then.
     """
     table = [[*plain(place), p.dtype, len(p.data), p.crc] for place, p in regions.items()]
-    text = json.dumps({"format": FORMAT, **header, "table": table}, default=str)
+    text = json.dumps({"format": 1, **header, "table": table}, default=str)
     packed = zlib.compress(text.encode(), 1)
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(_MAGIC + _LENGTHS.pack(len(packed), zlib.crc32(packed)) + packed)
@@ -168,6 +170,33 @@ def saves_in(folder: Path) -> dict[int, Path]:
     except OSError:
         return {}
     return dict(sorted(found.items(), reverse=True))
+
+
+def made_name(number: int) -> str:
+    """Name of the file of what the program made later, first used by the save of a number."""
+    return f"made-{number:06d}.labels"
+
+
+def made_of(header: Mapping[str, Any]) -> str:
+    """Name of the file that holds what the program had made when a save was written.
+
+    Raises
+    ------
+    Damaged
+        Where it is no such name.
+    """
+    name = header.get("made", MADE)
+    if not isinstance(name, str) or _MADE.fullmatch(name) is None:
+        raise Damaged(f"it names a wrong file of what was made: {name}")
+    return name
+
+
+def unlink_unused(folder: Path) -> None:
+    """Delete files of what the program made that no save names any more."""
+    with contextlib.suppress(Damaged, OSError):
+        used = {made_of(read_header(path)) for path in saves_in(folder).values()}
+        found = [name for name in os.listdir(folder) if _MADE.fullmatch(name)]
+        unlink(folder / name for name in found if name not in used)
 
 
 def owned(name: str) -> str:

@@ -221,5 +221,7 @@ class Autosave(Wired, QObject):
             return
         self._turn.stop()
         copies, self._copies = self._copies, {}
-        snapshots = [(w, w.snapshot(c, w.labels.dtype)) for w, c in copies.items() if w.fits]
+        # Else parts of two results would be saved as one; the next round saves the newer one.
+        whole = [(w, c) for w, c in copies.items() if w.fits and w.is_whole]
+        snapshots = [(w, w.snapshot(c, w.labels.dtype)) for w, c in whole]
         self.worker.start(partial(_write, snapshots))

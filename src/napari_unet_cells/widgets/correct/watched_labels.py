@@ -51,6 +51,7 @@ class WatchedLabels:
         self.next_look = 0.0
         self.pending = False
         self._approved: dict[Place, str] = {}
+        self._baseline = review.baseline
         self.wiring = Wiring()
         self.wiring.connect(self.mark, *emitters(layer, PIXEL_EVENTS))
 
@@ -91,6 +92,7 @@ class WatchedLabels:
         """Places to look at, the shown planes first; they are remembered as looked at."""
         self.looking |= self.planes
         self.planes = set()
+        self._baseline = self.review.baseline
         if self.anywhere and now >= self.next_look:
             self.looking_anywhere, self.anywhere = True, False
         return self._places()
@@ -103,6 +105,11 @@ class WatchedLabels:
         return list(product(planes, range(len(self.review.grid))))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the program replaced no labels since the round looked where they changed."""
+        return self._baseline is self.review.baseline
+
+    @property
     def marked(self) -> bool:
         """Whether something may have changed since the last round began."""
         return self.anywhere or bool(self.planes)
@@ -110,14 +117,16 @@ class WatchedLabels:
     @property
     def wants_a_save(self) -> bool:
         """Whether there is something to save though no pixel may have changed."""
-        return self.pending or self.review.approved != self._approved
+        changed = self.review.approved != self._approved
+        return self.pending or changed or not self.session.is_current(self.review)
 
     def snapshot(self, copies: dict[Place, NDArray[Any]], dtype: np.dtype[Any]) -> Snapshot:
         """Take what is saved with copies of the regions that changed."""
         self.description = describe(self.layer, self._viewer.layers, self.description)
         self._approved = dict(self.review.approved)
         self.pending = True
-        return Snapshot(self.review, self.review.as_dict(), self.description, dtype, copies)
+        values = self.review.as_dict()
+        return Snapshot(self.review.baseline, values, self.description, dtype, copies)
 
     def note_saved(self) -> None:
         """Note that what was looked at is saved."""
