@@ -15,7 +15,7 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as module
 from napari_unet_cells.segmentation.pipeline import Settings
-from napari_unet_cells.segmentation.run import Finished, adjust
+from napari_unet_cells.segmentation.run import Finished
 
 CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
 
@@ -71,16 +71,3 @@ def test_a_run_makes_a_review_of_what_the_layer_will_hold(
     mean = 255 * review.mean_uncertainty(((0,) * len(planes), 0))
     expected = 99 if len(classes) == 2 else 102 * np.mean(two_squares() > 0)
     assert mean == pytest.approx(expected)
-
-
-def test_cells_that_are_separated_anew_have_a_review_of_their_own(monkeypatch):
-    event = finished(monkeypatch, np.stack([two_squares()] * 2), {0: 0})
-    shown = event.result.cells[None]
-    options = replace(CARD.instances, min_size=150)
-    adjusted = adjust(event.result.fragments, options, None, shown, event.cells_digest)
-    assert (event.result.n_cells, adjusted.n_cells) == (2, 1)
-    (place,) = adjusted.review
-    np.testing.assert_array_equal(adjusted.review.made(place), adjusted.cells[0])
-    assert adjusted.review.uncertainty is None
-    adjusted.review.take_uncertainty(event.review)
-    assert adjusted.review.mean_uncertainty(place) == event.review.mean_uncertainty(place) > 0

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.engine.engine import shared_engine
+from napari_unet_cells.layers.metadata import CELLS, result_metadata
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.events import Retrained
@@ -157,7 +158,7 @@ def test_a_second_press_segments_the_same_image_again(qtbot, viewer, dock, nucle
 
     press_segment(qtbot, dock)
 
-    assert names(viewer).count("nuclei cells [1]") == 1
+    assert names(viewer) == ["other", "nuclei", "nuclei classes", "nuclei cells"]
     assert (first.data == 7).all()
 
 
@@ -222,7 +223,7 @@ def test_cancel_keeps_the_tiles_that_are_done(qtbot, viewer, dock, nuclei):
     assert dock.segment.button.isEnabled()
     assert "Cancelled" in dock.segment.message.text()
     qtbot.wait(500)
-    assert names(viewer) == ["large", "large classes"]
+    assert names(viewer) == ["large", "large classes (cancelled)"]
     viewer.layers.remove("large")
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
@@ -398,17 +399,49 @@ def test_what_is_said_of_a_result_goes_with_its_layers(qtbot, viewer, dock, nucl
     assert "no image to segment" in dock.segment.message.text()
 
 
-def test_sliders_never_touch_corrected_cells(qtbot, viewer, dock, nuclei):
+def test_sliders_never_touch_corrected_cells_and_follow_undo(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
-    corrected = viewer.layers["nuclei cells"]
-    corrected.data_setitem((np.array([0]), np.array([0])), 9)
-    before = corrected.data.copy()
+    cells, form = viewer.layers["nuclei cells"], dock.segment.adjust_form
+    slider = form.min_size
+    before, value, options = cells.data.copy(), slider.value(), form.options
+    assert before.any()
 
-    dock.segment.adjust_form.drop_border.toggle()
-    qtbot.waitUntil(lambda: "nuclei cells [1]" in names(viewer), timeout=10_000)
+    slider.setValue(100)
+    qtbot.waitUntil(lambda: not cells.data.any(), timeout=10_000)
+    adjusted = form.options
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, before)
+    assert slider.value() == value
+    assert form.options == options
+    cells.redo()
+    assert not cells.data.any()
+    assert form.options == adjusted
 
-    np.testing.assert_array_equal(corrected.data, before)
+    cells.data_setitem((np.array([0]), np.array([0])), 999)
+    slider.setValue(value)
+    qtbot.waitUntil(lambda: np.count_nonzero(cells.data) > 1, timeout=10_000)
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert cells.data[0, 0] == 999
+
+
+def test_the_controls_are_there_when_the_dock_is_opened_again(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    viewer.window.remove_dock_widget(dock)
+    again = viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+    form = again.segment.adjust_form
+    assert form.isVisibleTo(again)
+    assert form.options == find_model(DEFAULT_MODEL).instances
+
+    metadata = result_metadata(CELLS, "", {}, 5)
+    opened = viewer.add_labels(np.zeros((4, 5), np.uint16), metadata=metadata)
+    assert not form.isVisibleTo(again)
+    assert "opened from a file" in again.segment.adjust_note.text()
+    viewer.layers.remove(opened)
+    viewer.layers.selection.active = viewer.layers["nuclei"]
+    assert form.isVisibleTo(again)
+    assert not again.segment.adjust_note.isVisibleTo(again)
 
 
 def test_time_augmentation_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
@@ -592,7 +625,7 @@ def test_cancelled_result_names_its_maker_and_that_it_is_partial(qtbot, viewer, 
     viewer.add_image(large(nuclei), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)
     dock.segment.cancel_button.click()
-    made = viewer.layers["large classes"].metadata["napari_unet_cells"]["provenance"]
+    made = viewer.layers["large classes (cancelled)"].metadata["napari_unet_cells"]["provenance"]
     assert made["complete"] is False
     assert len(made["model"]["sha256"]) == 64
 

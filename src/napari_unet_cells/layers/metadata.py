@@ -20,6 +20,9 @@ INPUT = "napari_unet_cells_input"
 #: Key for the `regions.Review` of a labels layer.
 REVIEW = "napari_unet_cells_review"
 
+#: Key for what the program knows of a result that it made in this session.
+STATE = "napari_unet_cells_state"
+
 
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"

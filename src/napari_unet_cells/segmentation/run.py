@@ -1,4 +1,4 @@
-"""Generators behind the Segment button: warm up, run, and separate the cells again."""
+"""Generators behind the Segment button: warm up and run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import Event, Settings
-from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
+from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Opened, Segmenter
 
 
@@ -40,32 +39,6 @@ class Finished:
     result: Result
     cells_digest: int
     median_area: float
-    review: Review
-
-
-@dataclass(frozen=True)
-class Adjusted:
-    """The cells of a run were separated again, with other thresholds.
-
-    Attributes
-    ----------
-    cells : uint16 or uint32 array, (..., y, x)
-    n_cells : int
-    cells_digest : int
-        Checksum of `cells`.
-    options : InstanceOptions
-        They were made with.
-    corrected : bool
-        Whether the cells shown so far were changed by hand, and must be kept.
-    review : Review
-        Of `cells`, without the uncertainty, which stays what it was.
-    """
-
-    cells: NDArray[Any]
-    n_cells: int
-    cells_digest: int
-    options: InstanceOptions
-    corrected: bool
     review: Review
 
 
@@ -114,35 +87,6 @@ def _finished(result: Result, n_fixed: int) -> Finished:
     if cells is None:
         return Finished(result, 0, 0.0, review)
     return Finished(result, digest(cells), _median_area(cells), review)
-
-
-def adjust(
-    fragments: tuple[Fragments, ...],
-    options: InstanceOptions,
-    link: int | None,
-    shown: NDArray[Any],
-    shown_digest: int,
-) -> Adjusted:
-    """Separate the cells of a run again, with other thresholds.
-
-    Parameters
-    ----------
-    fragments : tuple of Fragments
-        Of the run's result.
-    options : InstanceOptions
-    link : int, optional
-        See `pipeline.Settings`.
-    shown : integer array, (..., y, x)
-        The cells that are shown now.
-    shown_digest : int
-        Checksum of them as they were made.
-    """
-    corrected = digest(shown) != shown_digest
-    leading = tuple(n for n in shown.shape[:-2] if len(fragments) > 1)
-    shape = leading + fragments[0].base.shape
-    cells, n = cells_of(fragments, options, shape, link)
-    cells = cells.reshape(shown.shape)
-    return Adjusted(cells, n, digest(cells), options, corrected, Review(cells))
 
 
 def _median_area(cells: NDArray[Any]) -> float:

@@ -7,7 +7,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
-from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import RegionGrid, Review, State
 from napari_unet_cells.layers.metadata import (
@@ -24,12 +23,14 @@ from napari_unet_cells.layers.selection import image_layers
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Started
+from napari_unet_cells.segmentation.replacing import replace_cells
 from napari_unet_cells.segmentation.result import Result
-from napari_unet_cells.segmentation.run import Adjusted, Finished
+from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.widgets.correct.review_controller import ReviewController
 from napari_unet_cells.widgets.correct.review_drawing import COLORS, CURRENT_COLOR
 from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.segment.live import current, put
 from napari_unet_cells.widgets.segment.results import ResultLayers
 
 pytestmark = pytest.mark.gui
@@ -666,28 +667,29 @@ def test_the_layer_of_a_run_holds_its_review(viewer, form, classes):
     assert sum(REVIEW in layer.metadata for layer in viewer.layers) == 1
 
 
-@pytest.mark.parametrize("corrected", [False, True])
-def test_cells_that_are_separated_anew_have_no_approvals(qtbot, viewer, form, corrected):
-    layers, old = result_layers(viewer)
-    first = layers.cells
-    form.uncertainty_box.click()
+def test_cells_that_are_separated_anew_keep_approvals_and_corrections(qtbot, viewer, form):
+    layers, review = result_layers(viewer)
+    cells = layers.cells
     form.next()
     form.approve()
     assert form.line.text() == "1 of 4 regions approved"
-    anew = squares()
-    anew[anew == 2] = 0
-    event = Adjusted(anew, 1, digest(anew), InstanceOptions(), corrected, Review(anew, grid=GRID))
-    layers.replace(event)
+    cells.data_setitem((np.array([0]), np.array([0])), 9)
+    settle(qtbot, form)
+    edited = [place for place in review if review.is_edited(place)]
+    before, state = cells.data.copy(), current(cells)
+    assert state is not None
+    anew = np.zeros_like(before)
+    anew[100:110, 10:20] = 1
+
+    put(cells, replace_cells(cells.data, state, set(review.approved), anew, state.origin))
     settle(qtbot, form)
 
-    assert review_of(layers.cells) is event.review
-    assert event.review.uncertainty is old.uncertainty
-    assert form.line.text() == "0 of 4 regions approved"
-    assert not any(event.review.is_edited(place) for place in event.review)
-    assert len(helpers(viewer, REGIONS)) == len(helpers(viewer, UNCERTAINTY)) == 1
-    if corrected:
-        assert layers.cells is not first
-        assert review_of(first) is old
-        assert old.approved
-    else:
-        assert layers.cells is first
+    assert cells.data[0, 0] == 9
+    assert cells.data[105, 15]
+    assert review_of(cells) is review
+    assert form.line.text() == "1 of 4 regions approved"
+    assert [place for place in review if review.is_edited(place)] == edited
+    cells.undo()
+    settle(qtbot, form)
+    np.testing.assert_array_equal(cells.data, before)
+    assert len(helpers(viewer, REGIONS)) == 1

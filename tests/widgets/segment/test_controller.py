@@ -17,13 +17,12 @@ from napari.components import ViewerModel
 
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.layers.image_planes import stack_axes
-from napari_unet_cells.layers.metadata import OURS
+from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
-from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment.channels import shown_plane
-from napari_unet_cells.widgets.segment.controller import Answer, Runners, SegmentController
+from napari_unet_cells.widgets.segment.controller import Answer, Ended, Runners, SegmentController
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -256,7 +255,7 @@ def test_answers_of_an_earlier_run_are_dropped(viewer, controller):
     image = viewer.add_image(two_squares(), name="nuclei")
     controller.start(values_of(image))
     late = controller.runners.run.end()
-    assert isinstance(late[-1].event, Finished)
+    assert isinstance(late[-1].event, Ended)
     controller.start(values_of(image))
 
     for answer in late:
@@ -288,17 +287,246 @@ def test_cells_are_separated_anew_in_their_layer(viewer, controller):
     assert controller.window.last("say") == ("1 cell",)
 
 
-def test_corrected_cells_are_kept(viewer, controller):
-    image = viewer.add_image(two_squares(), name="nuclei")
+def segmented(viewer, controller, image=None):
+    """Cells of a run, with the state that the section keeps in view."""
+    image = viewer.add_image(two_squares() if image is None else image, name="nuclei")
     controller.start(values_of(image))
     finish(controller)
-    cells = viewer.layers["nuclei cells"]
-    cells.data[0, 0] = 9
+    return viewer.layers["nuclei cells"]
+
+
+def correct(layer, y, x, label):
+    layer.data_setitem((np.array([y]), np.array([x])), label)
+
+
+def test_corrected_cells_are_kept_in_their_layer(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 5, 5, 0)  # the smaller cell was cut
+    correct(cells, 0, 0, 9)
+    before = cells.data.copy()
+    review = cells.metadata[REVIEW]
+
     controller.show_adjusted(adjusted(controller, min_size=150))
+    np.testing.assert_array_equal(cells.data > 0, before > 0)
+
+    controller.show_adjusted(adjusted(controller, min_size=900))
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert cells.metadata[REVIEW] is review
+    assert not cells.data[20:35, 20:40].any()  # nobody corrected the larger one
+    np.testing.assert_array_equal(cells.data[:16, :16], before[:16, :16])
+
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, before)
+
+
+def test_approved_regions_are_kept_and_stay_approved(viewer, controller):
+    large = np.zeros((600, 600), np.uint8)
+    large[10:20, 10:20] = large[500:510, 500:520] = 100
+    cells = segmented(viewer, controller, large)
+    review = cells.metadata[REVIEW]
+    first, last = ((), 0), ((), len(review) - 1)
+    review.approve(first)
+    before = cells.data.copy()
+
+    controller.show_adjusted(adjusted(controller, min_size=250))
+
+    assert cells.data[15, 15]
+    assert not cells.data[505, 510]
+    assert list(review.approved) == [first]
+    assert not review.is_edited(last)
+    controller.show_adjusted(adjusted(controller))
+    np.testing.assert_array_equal(cells.data, before)
+    assert list(review.approved) == [first]
+
+
+def test_one_slider_is_one_step_of_undo_and_back_again_is_none(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    corrected = cells.data.copy()
+    for min_size in (120, 140, 160):
+        controller.show_adjusted(adjusted(controller, min_size=min_size))
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, corrected)
+    cells.redo()
+    assert not cells.data[10, 10]
+
+    controller.show_adjusted(adjusted(controller))
+    np.testing.assert_array_equal(cells.data, corrected)
+    cells.undo()  # the correction, since the slider is where it was
+    assert cells.data[0, 0] == 0
+
+
+def test_the_controls_follow_undo_and_redo(viewer, controller):
+    cells = segmented(viewer, controller)
+    made = cells.metadata[OURS]
+    review = cells.metadata[REVIEW]
+    correct(cells, 0, 0, 9)
+    controller.show_adjusted(adjusted(controller, min_size=150))
+    offered = len(controller.window.shown)
+    controller.look()
+    assert controller.window.shown[offered:] == [("show_adjustable", "")]  # nothing has moved
+    adjusted_made = cells.metadata[OURS]
+    assert adjusted_made != made
+
+    cells.undo()
+    cells.undo()
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0] == CARD.instances
+    assert cells.metadata[OURS] == made
+    assert not review.is_edited(((), 0))
+
+    # The correction was undone, so nothing is frozen.
+    controller.show_adjusted(adjusted(controller, min_size=900))
+    assert not cells.data.any()
+    cells.undo()
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0].min_size == 12
+    cells.redo()
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0].min_size == 900
+
+
+def test_what_was_corrected_while_the_thread_worked_is_kept(viewer, controller):
+    cells = segmented(viewer, controller)
+    late = adjusted(controller, min_size=900)
+    correct(cells, 0, 0, 9)
+
+    controller.show_adjusted(late)
+
+    assert cells.data[10, 10]
+    (again,) = controller.runners.adjusting.end()
+    controller.show_adjusted(again)
     assert cells.data[0, 0] == 9
-    assert not cells.visible
-    assert names(viewer)[-1] == "nuclei cells [1]"
-    assert "kept in their own layer" in controller.window.last("inform")[0]
+    assert not cells.data[10, 10]
+
+
+def test_ids_beyond_the_data_type_are_held_and_the_corrections_with_them(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 65535)
+    correct(cells, 5, 5, 0)
+    before = cells.data.copy()
+    controller.show_adjusted(adjusted(controller, min_size=150))  # the other cell is cell 1 now
+    assert cells.data.dtype == np.uint32
+    assert cells.data[30, 30] == 65536
+    np.testing.assert_array_equal(cells.data[:16], before[:16])
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, before)
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0].min_size == 12
+
+
+def test_each_image_has_its_controls(viewer, controller):
+    first = segmented(viewer, controller)
+    other = np.zeros((40, 50), np.uint8)
+    other[5:15, 5:15] = 100
+    second = viewer.add_image(other, name="other")
+    controller.start(values_of(second))
+    finish(controller)
+    controller.show_adjusted(adjusted(controller, min_size=150))
+    assert not viewer.layers["other cells"].data.any()
+
+    viewer.layers.selection.active = first
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0] == CARD.instances
+    controller.show_adjusted(adjusted(controller, min_size=250))
+    assert first.data.max() == 1
+
+    viewer.layers.selection.active = second  # the image of the other cells
+    controller.look()
+    assert controller.window.last("offer_adjustment")[0].min_size == 150
+
+
+def test_a_new_controller_finds_the_results_of_the_last(viewer, controller):
+    cells = segmented(viewer, controller)
+    window = Window()
+    runners = Runners(Thread(), Thread(), Thread(), Thread())
+    again = Controlled(viewer, controller.engine, window, runners)
+    again.look()
+    assert again.adjustable
+    assert window.last("offer_adjustment") == (CARD.instances, 1.0, 200.0)
+    again.show_adjusted(adjusted(again, min_size=150))
+    assert cells.data.max() == 1
+
+
+def test_cells_of_a_file_say_why_they_cannot_be_adjusted(viewer, controller):
+    metadata = result_metadata(CELLS, "", {}, 5)
+    viewer.add_labels(np.zeros((4, 5), np.uint16), metadata=metadata)
+    controller.look()
+    (problem,) = controller.window.last("show_adjustable")
+    assert problem == "These cells were opened from a file; run Segment to adjust them."
+    viewer.layers.clear()
+    controller.look()
+    assert controller.window.last("show_adjustable") == (None,)
+
+
+def test_a_second_run_replaces_what_was_not_corrected(viewer, controller):
+    cells = segmented(viewer, controller)
+    image = viewer.layers["nuclei"]
+    correct(cells, 5, 5, 0)
+    before = cells.data.copy()
+    cells.visible = False
+    image.data = np.roll(two_squares(), 5, axis=1)
+    first = cells.metadata[OURS]["provenance"]["date"]
+
+    controller.start(values_of(image))
+    finish(controller)
+
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert cells.visible
+    assert viewer.layers.selection.active is cells
+    assert cells.data[5, 5] == 0
+    np.testing.assert_array_equal(cells.data[:16, :15], before[:16, :15])
+    np.testing.assert_array_equal(cells.data[20:35, 25:45] > 0, True)
+    assert not cells.data[20:35, 20:25].any()
+    np.testing.assert_array_equal(viewer.layers["nuclei classes"].data, image.data > 0)
+    cells.undo()
+    controller.look()
+    np.testing.assert_array_equal(cells.data, before)
+    assert cells.metadata[OURS]["provenance"]["date"] == first
+
+
+def test_what_is_corrected_during_a_second_run_is_kept(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    answers = controller.runners.run.end()
+    correct(cells, 10, 10, 0)
+    cells.metadata[REVIEW].approve(((), 0))
+    before = cells.data.copy()
+    for answer in answers:
+        controller.receive(answer)
+    np.testing.assert_array_equal(cells.data, before)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_stack_is_adjusted_plane_by_plane(viewer, controller, linked):
+    stack = np.stack([two_squares()] * 3)
+    image = viewer.add_image(stack, name="nuclei")
+    controller.start(values_of(image, all_planes=True, link=0 if linked else None))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    cells.data_setitem((np.array([1]), np.array([5]), np.array([5])), 0)
+    before = cells.data.copy()
+
+    controller.show_adjusted(adjusted(controller, min_size=900))
+
+    # A cell that is linked is one cell, corrected in all planes.
+    assert cells.data[:, 10, 10].astype(bool).tolist() == [linked, True, linked]
+    np.testing.assert_array_equal(cells.data[1, :16], before[1, :16])
+    assert not cells.data[:, 25, 25].any()
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, before)
+
+
+def test_planes_of_a_stack_have_cells_of_their_own_and_one_layer_of_classes(viewer, controller):
+    image = viewer.add_image(np.stack([two_squares()] * 3), name="nuclei")
+    for z in (0, 2, 2):
+        viewer.dims.set_point(0, z)
+        controller.start(values_of(image))
+        finish(controller)
+    assert [name.partition(" [")[0] for name in names(viewer)] == [
+        "nuclei", "nuclei classes", "nuclei cells", "nuclei cells",
+    ]  # fmt: skip
+    assert viewer.layers["nuclei classes"].translate[0] == 2
 
 
 def test_cells_of_an_earlier_run_are_not_adjusted_any_more(viewer, controller):
@@ -311,6 +539,7 @@ def test_cells_of_an_earlier_run_are_not_adjusted_any_more(viewer, controller):
     before = [layer.data.copy() for layer in viewer.layers]
 
     controller.show_adjusted(late)
+    assert not controller.runners.adjusting.running
 
     for layer, data in zip(viewer.layers, before, strict=True):
         np.testing.assert_array_equal(layer.data, data)
@@ -337,6 +566,11 @@ def test_a_cancelled_run_says_what_is_left(viewer, controller, tiles, said):
     controller.cancelled()
     assert said in controller.window.last("say")[0]
     assert not controller.adjustable
+    assert names(viewer)[1:] == ["nuclei classes (cancelled)"] * bool(tiles)
+
+    controller.start(values_of(image))
+    finish(controller)
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
 
 
 def test_a_result_that_is_deleted_is_not_spoken_of(viewer, controller):

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
+from napari_unet_cells.core.regions import Place
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
+from napari_unet_cells.layers.metadata import CELLS, OURS, image_id
+from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.messages import (
     describe_change,
     describe_count,
@@ -32,16 +35,30 @@ from napari_unet_cells.segmentation.messages import (
     describe_result,
 )
 from napari_unet_cells.segmentation.pipeline import Progress, Separating, Started
-from napari_unet_cells.segmentation.result import Fragments
-from napari_unet_cells.segmentation.run import Adjusted, Finished, adjust, open_model, run
+from napari_unet_cells.segmentation.replacing import (
+    Origin,
+    Replacement,
+    ResultState,
+    adjust,
+    replace_cells,
+)
+from napari_unet_cells.segmentation.run import Finished, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
 from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
-from napari_unet_cells.widgets.segment.results import ResultLayers, preload
+from napari_unet_cells.widgets.segment.live import (
+    bare,
+    current,
+    follow,
+    is_for,
+    put,
+    review_of,
+)
+from napari_unet_cells.widgets.segment.results import ResultLayers, layers_of, preload
 from napari_unet_cells.widgets.segment.values import NO_CHANNELS, SegmentValues, StackValues
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
     from napari.viewer import Viewer
 
     from napari_unet_cells.widgets.worker import Job
@@ -74,6 +91,9 @@ class View(Protocol):
     def offer_adjustment(self, options: InstanceOptions, zoom: float, median_area: float) -> None:
         """Show the options of a run; see `AdjustForm.show_options`."""
 
+    def show_adjustable(self, problem: str | None) -> None:
+        """Show whether the selected cells can be adjusted, and why not; None without cells."""
+
 
 class Runner(Protocol):
     """A thread for one job at a time; see `widgets.worker.Worker`."""
@@ -94,6 +114,23 @@ class Runners:
     warming: Runner
     adjusting: Runner
     comparing: Runner
+
+
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """Cells of a layer that were separated again."""
+
+    layer: Labels
+    options: InstanceOptions
+    change: Replacement
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """End of a run, and what it changes in the cells that are there."""
+
+    event: Finished
+    change: Replacement | None
 
 
 @dataclass(frozen=True)
@@ -129,8 +166,7 @@ class SegmentController:
         self.results: ResultLayers | None = None
         self._model = ""
         self._warm = False
-        self._link: int | None = None
-        self._fragments: tuple[Fragments, ...] = ()
+        self._offered: Origin | None = None
         self._before: NDArray[Any] | None = None
         self._started = 0.0
         self._remark = ""
@@ -177,13 +213,10 @@ class SegmentController:
         if problem is not None:
             self._view.warn(problem)
             return False
-        results = self.results
-        usable = compare and results is not None and results.adjustable
-        self._before = results.cells.data if usable and results is not None else None
         # Before the split: it changes the axes of the viewer, and with them the sliders.
         shown = _plane_of_channel(self._viewer, values)
-        job = self._job(values, self._split(values), shown)
-        self._fragments, self._remark = (), ""
+        job = self._job(values, self._split(values), shown, compare)
+        self._remark = ""
         self._view.show_progress(0.0, "")
         self._view.say("" if self._warm else "The network is warming up; the run starts by itself.")
         self._runners.run.start(job)
@@ -202,12 +235,15 @@ class SegmentController:
         self._view.show_stack(values.stack)
         return layer
 
-    def _job(self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None) -> Job:
+    def _job(
+        self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None, compare: bool
+    ) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         self.results = ResultLayers(self._viewer, layer, shown)
-        self._link = stack.link
+        target = self.results.target(planes.shape)
+        self._before = target.data.copy() if compare and target is not None else None
         self.number += 1
         number = self.number
 
@@ -215,7 +251,9 @@ class SegmentController:
             if stack.memory:
                 axis = stack.channel_axis
                 remember(stack.memory, NO_CHANNELS if axis is None else axis)
-            yield from _numbered(number, run(engine, values.model, planes, settings, source, stop))
+            for event in run(engine, values.model, planes, settings, source, stop):
+                ended = isinstance(event, Finished)
+                yield Answer(number, _ended(event, target) if ended else event)
 
         return job
 
@@ -246,23 +284,18 @@ class SegmentController:
             self._view.show_device(event.network.device)
         elif isinstance(event, Separating):
             self._view.show_progress(1.0, "separating the cells")
-        elif isinstance(event, Finished):
-            self._finish(event, results)
-
-    def _finish(self, event: Finished, results: ResultLayers) -> None:
-        results.finish(event)
-        self._view.say(f"{describe_result(event.result)}\n{self._remark}".strip())
-        self._fragments = event.result.fragments
-        options = event.result.options
-        if options is not None:
-            self._view.offer_adjustment(options, self._fragments[0].zoom, event.median_area)
+        elif isinstance(event, Ended):
+            results.finish(event.event, event.change)
+            said = describe_result(event.event.result)
+            self._view.say(f"{said}\n{self._remark}".strip())
+            self.look()
 
     # ------------------------------------------------------------------ how it ends
 
     def compare(self) -> None:
         """Compare the cells with those of the run before, where `start` was asked to."""
         before, self._before = self._before, None
-        if before is None or self.results is None or not self.results.adjustable:
+        if before is None or self.results is None or self.results.cells is None:
             return
         after = self.results.cells.data
         if before.shape == after.shape:
@@ -271,6 +304,7 @@ class SegmentController:
     def cancelled(self) -> None:
         """Say what is left of a run that was cancelled."""
         kept = self.results is not None and self.results.shown
+        self._end_early()
         self._view.say(
             "Cancelled. The classes of the finished tiles are kept."
             if kept
@@ -279,43 +313,101 @@ class SegmentController:
 
     def failed(self) -> None:
         """Start a fresh child for the next press, where the last one died."""
+        self._end_early()
         if self._engine.pid is None:
             self.choose_model(self._model)
+
+    def _end_early(self) -> None:
+        if self.results is not None:
+            self.results.end_early()
 
     # ----------------------------------------------------------------- after the run
 
     @property
+    def selected(self) -> Labels | None:
+        """Cells that the controls act on: the active ones, else those of the active image."""
+        layers = self._viewer.layers
+        active = bare(layers.selection.active)
+        if active is None:
+            last = None if self.results is None else self.results.cells
+            return last if last in layers else None
+        made = active.metadata.get(OURS)
+        if made is not None and made.get("role") == CELLS:
+            return cast("Labels", active)
+        image = image_id(active) if made is None else made.get("image", "")
+        return next(iter(layers_of(self._viewer, image, CELLS)), None) if image else None
+
+    @property
+    def adjust_problem(self) -> str | None:
+        """Say why the selected cells cannot be adjusted; empty where they can, None without."""
+        layer = self.selected
+        if layer is None or self._runners.run.running:
+            return None
+        problem = review_problem(layer)
+        if problem:
+            return problem
+        state = current(layer)
+        if state is None or not state.origin.fragments:
+            return "These cells were opened from a file; run Segment to adjust them."
+        return ""
+
+    @property
     def adjustable(self) -> bool:
-        """Whether the cells of the last run can be separated anew."""
-        usable = bool(self._fragments) and self.results is not None and self.results.adjustable
-        return usable and not self._runners.run.running
+        """Whether the selected cells can be separated anew."""
+        return self.adjust_problem == ""
+
+    def look(self, event: object = None) -> None:
+        """Follow the selected cells, and what undo and redo made of them."""
+        problem = self.adjust_problem
+        layer = self.selected if problem == "" else None
+        if layer is not None:
+            follow(layer)
+            state = current(layer)
+            assert state is not None
+            self._offer(state.origin)
+        self._view.show_adjustable(problem)
+
+    def _offer(self, origin: Origin) -> None:
+        if origin is self._offered or origin.options is None:
+            return
+        self._offered = origin
+        zoom = origin.fragments[0].zoom
+        self._view.offer_adjustment(origin.options, zoom, origin.median_area)
 
     def adjust(self, options: InstanceOptions) -> None:
-        """Separate the cells anew."""
-        if self.results is None or not self.results.adjustable or not self._fragments:
+        """Separate the selected cells anew, except what was corrected or approved."""
+        layer = self.selected
+        if layer is None or not self.adjustable:
             return
-        job = partial(
-            _adjust,
-            self.number,
-            self._fragments,
-            options,
-            self._link,
-            self.results.cells.data,
-            self.results.cells_digest,
-        )
+        follow(layer)
+        state, review = current(layer), review_of(layer)
+        assert state is not None
+        if review is None:
+            self._view.warn(
+                f"The pixels of '{layer.name}' were replaced by others of another size. Run "
+                "Segment to adjust the cells."
+            )
+            return
+        approved = frozenset(review.approved)
+        job = partial(_adjust, self.number, layer, state, approved, options)
         self._runners.adjusting.start(job)
 
     def show_adjusted(self, answer: object) -> None:
         """Show cells that were separated anew, unless another run has begun since."""
         assert isinstance(answer, Answer)
-        event, results = answer.event, self.results
+        event = answer.event
         assert isinstance(event, Adjusted)
-        if answer.run != self.number or results is None or not results.adjustable:
+        layer, change = event.layer, event.change
+        is_there = layer in self._viewer.layers and current(layer) is change.old
+        if answer.run != self.number or not is_there:
             return
-        results.replace(event)
-        self._view.say(describe_count(event.n_cells))
-        if event.corrected:
-            self._view.inform("The cells you have corrected were kept in their own layer, hidden.")
+        if not is_for(change, layer):  # corrected or approved meanwhile
+            if layer is self.selected:
+                self.adjust(event.options)
+            return
+        self._offered = change.new.origin  # the sliders are where the user put them
+        put(layer, change)
+        self._view.say(describe_count(change.n_cells))
 
     def layer_removed(self, layer: Layer) -> None:
         """Forget what was said of a result whose last layer is gone."""
@@ -334,9 +426,16 @@ def _plane_of_channel(viewer: Viewer, values: SegmentValues) -> tuple[int, ...] 
     return shown[:axis] + shown[axis + 1 :]
 
 
-def _numbered(number: int, events: Iterator[object]) -> Generator[Answer, None, None]:
-    for event in events:
-        yield Answer(number, event)
+def _ended(event: object, target: Labels | None) -> Ended:
+    """Give the end of a run; where there are cells already, with their replacement."""
+    assert isinstance(event, Finished)
+    cells = event.result.cells
+    state = None if target is None else current(target)
+    review = None if target is None else review_of(target)
+    if cells is None or target is None or state is None or review is None:
+        return Ended(event, None)
+    approved = frozenset(review.approved)
+    return Ended(event, replace_cells(target.data, state, approved, cells, Origin.of(event)))
 
 
 def _warm_up(engine: Engine, name: str, stop: threading.Event) -> Generator[object, None, None]:
@@ -346,14 +445,13 @@ def _warm_up(engine: Engine, name: str, stop: threading.Event) -> Generator[obje
 
 def _adjust(
     number: int,
-    fragments: tuple[Fragments, ...],
+    layer: Labels,
+    state: ResultState,
+    approved: frozenset[Place],
     options: InstanceOptions,
-    link: int | None,
-    shown: NDArray[Any],
-    shown_digest: int,
     stop: threading.Event,
 ) -> Generator[object, None, None]:
-    yield Answer(number, adjust(fragments, options, link, shown, shown_digest))
+    yield Answer(number, Adjusted(layer, options, adjust(layer.data, state, approved, options)))
 
 
 def _compared(

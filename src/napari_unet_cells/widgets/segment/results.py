@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
@@ -24,10 +22,17 @@ from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Started
-from napari_unet_cells.segmentation.run import Adjusted, Finished
+from napari_unet_cells.segmentation.replacing import (
+    Origin,
+    Replacement,
+    ResultState,
+    replace_cells,
+)
+from napari_unet_cells.segmentation.run import Finished
+from napari_unet_cells.widgets.segment.live import bare, begin, current, is_for, put, review_of
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
     from napari.viewer import Viewer
 
 
@@ -42,7 +47,10 @@ def preload() -> None:
 
 
 class ResultLayers:
-    """Makes new layers for a run, in the place that the image had when it started.
+    """Puts the results of a run where the image was when it started.
+
+    An image has one layer of cells and one of classes in a place: a run replaces there what was
+    not corrected, and all classes.
 
     Parameters
     ----------
@@ -50,6 +58,11 @@ class ResultLayers:
     image : napari image layer
     shown : sequence of int, or None
         Index of the plane that is segmented along the axes before (y, x); None for all.
+
+    Attributes
+    ----------
+    cells : napari labels layer, or None
+        None until the run is over.
     """
 
     def __init__(self, viewer: Viewer, image: Image, shown: Sequence[int] | None = ()) -> None:
@@ -61,7 +74,6 @@ class ResultLayers:
         self._told = {} if told is None else {INPUT: {"pixel_size": told}}
         self._single = len(shown or ())
         self._details: RunDetails
-        self._review: Review
         self._array: NDArray[Any] | None = None
         self._classes: Any = None
         self.cells: Any = None
@@ -77,7 +89,7 @@ class ResultLayers:
     def refresh(self) -> None:
         """Show the tiles that were written since the last call."""
         if self._classes is None:
-            self._add_classes()
+            self._show_classes()
         elif self._classes in self._viewer.layers:
             self._classes.refresh(extent=False)
 
@@ -86,27 +98,45 @@ class ResultLayers:
         """Whether any tile was shown."""
         return self._classes is not None
 
-    @property
-    def adjustable(self) -> bool:
-        """Whether the cells are still there to be changed."""
-        return self.cells is not None and self.cells in self._viewer.layers
-
     def ended_with(self, layer: Layer) -> bool:
         """Whether a layer that was removed was the last of those that were made here."""
         made = [one for one in (self._classes, self.cells) if one is not None]
         return layer in made and not any(one in self._viewer.layers for one in made)
 
-    @property
-    def cells_digest(self) -> int:
-        """Checksum of the cells as they were made."""
-        return int(self.cells.metadata[OURS]["digest"])
+    def target(self, shape: tuple[int, ...]) -> Labels | None:
+        """Find the cells of the same pixels of the image, which the run writes into.
 
-    def finish(self, event: Finished) -> None:
-        """Add the cells, editable and active; the classes stay below them, hidden."""
-        result, self._review = event.result, event.review
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the labels of the run, without the axes that a plane of a stack is given.
+        """
+        placed = (1,) * self._single + shape
+        found = [
+            layer
+            for layer in layers_of(self._viewer, self._image, CELLS)
+            if layer.data.shape == placed and self._lies_here(layer) and current(layer) is not None
+        ]
+        active = bare(self._viewer.layers.selection.active)
+        return active if active in found else next(iter(found), None)
+
+    def _lies_here(self, layer: Labels) -> bool:
+        """Whether a layer holds the same plane of a stack."""
+        return not self._single or np.allclose(layer.translate, self._place["translate"])
+
+    def finish(self, event: Finished, change: Replacement | None = None) -> None:
+        """Show the cells, editable and active; the classes stay below them, hidden.
+
+        Parameters
+        ----------
+        event : Finished
+        change : Replacement, optional
+            Of the cells that are there, where a thread has made one.
+        """
+        result = event.result
         self._details = result.details
         if self._classes is None:  # a stack of planes without contrast has no tiles
-            self._add_classes()
+            self._show_classes()
         self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
             self._classes.metadata[REVIEW] = event.review
@@ -114,47 +144,112 @@ class ResultLayers:
             self._viewer.layers.selection.active = self._classes
             return
         self._classes.visible = False
-        self._add_cells(result.cells, event.cells_digest, event.review)
+        target = self.target(result.cells.shape)
+        if target is None:
+            self._add_cells(result.cells, event)
+        else:
+            self._replace_cells(target, result.cells, event, change)
+        self._viewer.layers.selection.active = self.cells
 
-    def replace(self, event: Adjusted) -> None:
-        """Show cells that were separated anew; what was corrected by hand stays as it is."""
-        self._details = replace(self._details, options=event.options)
-        event.review.take_uncertainty(self._review)
-        if event.corrected or event.cells.dtype != self.cells.data.dtype:
-            self.cells.visible = False
-            self._add_cells(event.cells, event.cells_digest, event.review)
-            return
-        # In place: a new array would leave the undo history with the old one.
-        np.copyto(self.cells.data, event.cells)
-        self.cells.metadata.update(self._made(CELLS, event.cells_digest) | {REVIEW: event.review})
-        self.cells.refresh(extent=False)
+    def _replace_cells(
+        self, target: Labels, cells: NDArray[Any], event: Finished, change: Replacement | None
+    ) -> None:
+        state, review = current(target), review_of(target)
+        assert state is not None
+        assert review is not None
+        if change is None or change.old is not state or not is_for(change, target):
+            origin = Origin.of(event)
+            change = replace_cells(target.data, state, set(review.approved), cells, origin)
+        put(target, change)
+        self.cells = target
+        target.visible = True
+
+    def _add_cells(self, cells: NDArray[Any], event: Finished) -> None:
+        added = self._viewer.add_labels(
+            self._placed(cells) if cells.ndim == 2 else cells,
+            name=f"{self._name} cells",
+            metadata=self._told | self._made(CELLS, event.cells_digest) | {REVIEW: event.review},
+            **self._place,
+        )
+        self.cells = bare(added)
+        state = ResultState.of(Origin.of(event), event.review.baseline, event.cells_digest)
+        begin(self.cells, state)
+
+    def end_early(self) -> None:
+        """Say in their name that the classes are those of a run that was cancelled."""
+        if self._classes is not None and self._classes in self._viewer.layers:
+            self._classes.name = f"{self._name} classes (cancelled)"
 
     def _made(self, role: str, checksum: int | None = None) -> dict[str, Any]:
         return result_metadata(role, self._image, self._details.provenance(), checksum)
 
-    def _add_cells(self, cells: NDArray[Any], checksum: int, review: Review) -> None:
-        self.cells = self._viewer.add_labels(
-            self._placed(cells) if cells.ndim == 2 else cells,
-            name=f"{self._name} cells",
-            metadata=self._told | self._made(CELLS, checksum) | {REVIEW: review},
-            **self._place,
-        )
-        self._viewer.layers.selection.active = self.cells
+    def _show_classes(self) -> None:
+        """Show the classes in the layer of the run before, else in a new one."""
+        assert self._array is not None
+        layers, ndim = self._viewer.layers, self._array.ndim
+        before = [one for one in layers_of(self._viewer, self._image, CLASSES) if _is_free(one)]
+        same = next((one for one in before if one.data.ndim == ndim), None)
+        active = layers.selection.active
+        if same is None:
+            self._add_classes()
+        else:
+            self._reuse(same)
+        # A fresh layer without history: nothing is lost by taking its tools away.
+        self._classes.editable = False
+        # A run does not take the active layer from the user.
+        if active is not None and active in layers:
+            layers.selection.active = active
+
+    def _reuse(self, layer: Labels) -> None:
+        assert self._array is not None
+        layer.data = self._array
+        for name, value in self._place.items():
+            setattr(layer, name, value)
+        layer.metadata.pop(REVIEW, None)
+        layer.metadata.update(self._told | self._made(CLASSES))
+        layer.colormap = self._colormap()
+        layer.name, layer.visible = f"{self._name} classes", True
+        self._classes = layer
 
     def _add_classes(self) -> None:
-        from napari.utils.colormaps import DirectLabelColormap
-
-        assert self._array is not None
-        active, card = self._viewer.layers.selection.active, self._details.card
         self._classes = self._viewer.add_labels(
             self._array,
             name=f"{self._name} classes",
             metadata=self._told | self._made(CLASSES),
-            colormap=DirectLabelColormap(color_dict=class_colors(len(card.classes), card.colors)),
+            colormap=self._colormap(),
             **self._place,
         )
-        # A fresh layer without history: nothing is lost by taking its tools away.
-        self._classes.editable = False
-        # A run does not take the active layer from the user.
-        if active is not None and active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
+
+    def _colormap(self) -> Any:
+        from napari.utils.colormaps import DirectLabelColormap
+
+        card = self._details.card
+        return DirectLabelColormap(color_dict=class_colors(len(card.classes), card.colors))
+
+
+def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
+    """Find the results of an image in a viewer, the topmost first.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : str
+        See `layers.metadata.image_id`.
+    role : str
+        `CELLS` or `CLASSES`.
+    """
+    found = []
+    for layer in reversed(viewer.layers):
+        made = layer.metadata.get(OURS, {})
+        if (made.get("role"), made.get("image")) == (role, image):
+            found.append(bare(layer))
+    return found
+
+
+def _is_free(layer: Labels) -> bool:
+    """Whether nobody corrected or approved the classes of a layer."""
+    review = review_of(layer)
+    if review is None:
+        return True
+    review.look(layer.data, review)
+    return not review.approved and not any(review.is_edited(place) for place in review)

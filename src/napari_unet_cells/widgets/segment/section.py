@@ -18,7 +18,7 @@ from napari_unet_cells.widgets.segment.controller import Runners, SegmentControl
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
-from napari_unet_cells.widgets.wiring import Wired
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ class SegmentSection(Wired, QWidget):
         self.message = QLabel("")
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
+        self.adjust_note = QLabel("")
+        self.adjust_note.setObjectName("adjust_note")
+        self.adjust_note.setWordWrap(True)
         layout = QVBoxLayout(self)
         for widget in (
             self.image_form,
@@ -86,6 +89,7 @@ class SegmentSection(Wired, QWidget):
             self.progress,
             self.message,
             self.adjust_form,
+            self.adjust_note,
         ):
             layout.addWidget(widget)
 
@@ -99,7 +103,10 @@ class SegmentSection(Wired, QWidget):
         dims = self._viewer.dims.events
         self.wiring.connect(self._show_plane, dims.point, dims.ndim)
         self.adjust_form.changed.connect(self._adjust)
-        self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
+        layers = self._viewer.layers
+        self.wiring.connect(self._layer_removed, layers.events.removed)
+        self._of_cells = self.wiring.part()
+        self.wiring.connect(self._follow, layers.selection.events.active)
         self.worker.progressed.connect(controller.receive)
         self.worker.done.connect(self._run_done)
         self.worker.failed.connect(self._run_failed)
@@ -144,7 +151,15 @@ class SegmentSection(Wired, QWidget):
 
     def _layer_removed(self, event: Any) -> None:
         self.controller.layer_removed(event.value)
-        self._show_adjustable()
+        self._follow()
+
+    def _follow(self, event: object = None) -> None:
+        """Turn to the selected cells, whose undo history moves the sliders too."""
+        self._of_cells.release()
+        cells = self.controller.selected
+        if cells is not None:
+            self._of_cells.connect(self.controller.look, *emitters(cells, PIXEL_EVENTS))
+        self.controller.look()
 
     # ----------------------------------------------------------------- what is shown
 
@@ -155,15 +170,12 @@ class SegmentSection(Wired, QWidget):
         self.image_form.image_box.setEnabled(not running)
         self.image_form.stack_form.setEnabled(not running)
         self.model_form.show_running(running)
-        self._show_adjustable()
+        self._follow()
 
     def _show_plane(self, *_: object) -> None:
         layer = self.image_form.layer
         if layer is not None:
             self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
-
-    def _show_adjustable(self) -> None:
-        self.adjust_form.setVisible(self.controller.adjustable)
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the button."""
@@ -198,6 +210,12 @@ class SegmentSection(Wired, QWidget):
     def offer_adjustment(self, options: InstanceOptions, zoom: float, median_area: float) -> None:
         """Show the options of a run; see `AdjustForm.show_options`."""
         self.adjust_form.show_options(options, zoom, median_area)
+
+    def show_adjustable(self, problem: str | None) -> None:
+        """Show whether the selected cells can be adjusted, and why not; None without cells."""
+        self.adjust_form.setVisible(problem == "")
+        self.adjust_note.setVisible(bool(problem))
+        self.adjust_note.setText(problem or "")
 
     # ------------------------------------------------------------------ how it ends
 

@@ -1,0 +1,239 @@
+"""Replace the cells of a result by others, except what was corrected or approved.
+
+A result goes from state to state while the user corrects it::
+
+    run --> ResultState --corrections--> replace_cells --> ResultState --corrections--> ...
+              left    the labels as the program left them: what differs was corrected since
+              corrected    what was corrected before that
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.frozen import corrected, replace_rest, whole_cells
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import PackedLabels, Place, Review
+from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.result import Fragments, cells_of
+
+if TYPE_CHECKING:
+    from napari_unet_cells.segmentation.run import Finished
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Run that cells come from.
+
+    Attributes
+    ----------
+    details : RunDetails or None
+        None where cells were restored from the disk.
+    provenance : mapping
+        See `RunDetails.provenance`.
+    fragments : tuple of Fragments
+        Empty where the cells cannot be separated again.
+    median_area : float
+        Of the cells, in pixels.
+    seen : Review or None
+        Knows the uncertainty of the run.
+    """
+
+    details: RunDetails | None
+    provenance: Mapping[str, Any]
+    fragments: tuple[Fragments, ...] = ()
+    median_area: float = 0.0
+    seen: Review | None = None
+
+    @classmethod
+    def of(cls, event: Finished) -> Origin:
+        """Give the origin of the cells of a run."""
+        details = event.result.details
+        fragments = event.result.fragments
+        return cls(details, details.provenance(), fragments, event.median_area, event.review)
+
+    @property
+    def options(self) -> InstanceOptions | None:
+        """Thresholds that the cells were separated with; None where that is not known."""
+        return None if self.details is None else self.details.options
+
+    @property
+    def link(self) -> int | None:
+        """See `pipeline.Settings`."""
+        if self.details is None:
+            link = self.provenance.get("parameters", {}).get("linked_along_axis")
+            return link if isinstance(link, int) else None
+        return self.details.link
+
+    def with_options(self, options: InstanceOptions) -> Origin:
+        """Give the same run, its cells separated with other thresholds."""
+        assert self.details is not None
+        details = replace(self.details, options=options)
+        return replace(self, details=details, provenance=details.provenance())
+
+
+@dataclass(frozen=True, eq=False)
+class ResultState:
+    """State of a result since the program changed its labels last.
+
+    Attributes
+    ----------
+    origin : Origin
+        Of the cells that were not corrected.
+    left : PackedLabels
+        The labels as the program left them, with what had been corrected before.
+    corrected : PackedLabels or None
+        Bool; what had been corrected before. None where nothing had been.
+    made : PackedLabels
+        Baseline of the review: what the program made, also where it was corrected.
+    checksum : int
+        `digest` of `made`.
+    """
+
+    origin: Origin
+    left: PackedLabels
+    corrected: PackedLabels | None
+    made: PackedLabels
+    checksum: int
+
+    @classmethod
+    def of(cls, origin: Origin, made: PackedLabels, checksum: int) -> ResultState:
+        """Give the state of a result that the program has just made."""
+        return cls(origin, made, None, made, checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """New labels of a result, and what they were made for.
+
+    Attributes
+    ----------
+    before, after : PackedLabels
+        The labels as they were, and as they shall be.
+    old, new : ResultState
+    approved : frozenset of Place
+        Regions that stayed as they were.
+    n_cells : int
+        Of `after`; in a stack that is not linked those of all planes.
+    checksum : int
+        `digest` of the labels as they were.
+    """
+
+    before: PackedLabels
+    after: PackedLabels
+    old: ResultState
+    new: ResultState
+    approved: frozenset[Place]
+    n_cells: int
+    checksum: int
+
+
+def adjust(
+    shown: NDArray[Any], old: ResultState, approved: Collection[Place], options: InstanceOptions
+) -> Replacement:
+    """Separate the cells of a result again, with other thresholds.
+
+    Parameters
+    ----------
+    shown : integer array, (..., y, x)
+        The labels as they are; the user may paint on them meanwhile, see `Replacement.checksum`.
+    old : ResultState
+        With fragments.
+    approved : collection of Place
+        Regions that stay as they are.
+    options : InstanceOptions
+    """
+    origin = old.origin
+    leading = shown.shape[:-2] if len(origin.fragments) > 1 else ()
+    shape = leading + origin.fragments[0].base.shape
+    cells, _ = cells_of(origin.fragments, options, shape, origin.link)
+    return replace_cells(shown, old, approved, cells, origin.with_options(options))
+
+
+def replace_cells(
+    shown: NDArray[Any],
+    old: ResultState,
+    approved: Collection[Place],
+    cells: NDArray[Any],
+    origin: Origin,
+) -> Replacement:
+    """Put other cells into a result, except where it was corrected or approved.
+
+    Parameters
+    ----------
+    shown : integer array, (..., y, x)
+        The labels as they are; the user may paint on them meanwhile, see `Replacement.checksum`.
+    old : ResultState
+    approved : collection of Place
+        Regions that stay as they are.
+    cells : integer array of as many pixels
+    origin : Origin
+        Of `cells`.
+    """
+    shown = shown.copy()
+    grid = old.left.grid
+    changed, frozen = _frozen(shown, old, approved)
+    result = _replaced(shown, cells.reshape(shown.shape), frozen, origin.link)
+    made = np.where(frozen, old.made.unpacked(), result) if frozen.any() else result
+    after = PackedLabels.of(result, grid)
+    mask = PackedLabels.of(changed, grid) if changed.any() else None
+    made_packed = PackedLabels.of(made, grid, like=after)
+    return Replacement(
+        PackedLabels.of(shown, grid, like=old.left),
+        after,
+        old,
+        ResultState(origin, after, mask, made_packed, digest(made)),
+        frozenset(approved),
+        _count(result, origin.link),
+        digest(shown),
+    )
+
+
+def _frozen(
+    shown: NDArray[Any], old: ResultState, approved: Collection[Place]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Mark what was corrected at any time, and that together with what was approved."""
+    left, link = old.left.unpacked(), old.origin.link
+    regions = np.zeros(shown.shape, bool)
+    for place in approved:
+        regions[old.left.window(place)] = True
+    changed = np.zeros(shown.shape, bool) if old.corrected is None else old.corrected.unpacked()
+    held = np.zeros(shown.shape, bool)
+    parts = zip(*(_parts(array, link) for array in (shown, left, regions, held)), strict=True)
+    for mask, (now, before, region, hold) in zip(_parts(changed, link), parts, strict=True):
+        mask |= corrected(now, before)
+        if region.any():
+            hold |= whole_cells(now, region)
+    return changed, changed | held
+
+
+def _replaced(
+    shown: NDArray[Any], cells: NDArray[Any], frozen: NDArray[np.bool_], link: int | None
+) -> NDArray[Any]:
+    parts = zip(*(_parts(array, link) for array in (shown, cells, frozen)), strict=True)
+    found = [replace_rest(now, new, fixed) for now, new, fixed in parts]
+    # The layer keeps its data type where that is wide enough.
+    dtype = shown.dtype
+    for part in found:
+        dtype = np.promote_types(dtype, np.min_scalar_type(int(part.max(initial=0))))
+    result = np.empty(shown.shape, dtype)
+    for target, part in zip(_parts(result, link), found, strict=True):
+        target[...] = part
+    return result
+
+
+def _count(labels: NDArray[Any], link: int | None) -> int:
+    return sum(int(np.count_nonzero(np.unique(part))) for part in _parts(labels, link))
+
+
+def _parts(array: NDArray[Any], link: int | None) -> list[NDArray[Any]]:
+    """Give views of what is numbered on its own: planes, or stacks along the linked axis."""
+    along = array if link is None else np.moveaxis(array, link, -3)
+    n = 2 if link is None else 3
+    return [along[index] for index in np.ndindex(along.shape[: along.ndim - n])]

@@ -1,0 +1,199 @@
+"""State of a result in its layer, which follows napari's undo and redo.
+
+Every change by the program is one item of the layer's history, between two marks::
+
+    undo history   stroke, [mark 1 | mark 2], stroke | here | [mark 2 | mark 3]   redo history
+
+So the mark that holds here is known from the history alone, however far the user went back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import PackedLabels, Place, Review
+from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, STATE, result_metadata
+from napari_unet_cells.segmentation.replacing import Origin, Replacement, ResultState
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+
+class Mark:
+    """A place in the undo history, and the state of the result there."""
+
+    def __init__(self, state: ResultState) -> None:
+        self.state = state
+
+
+class _Pixels:
+    """Pixels of one region in the undo history, unpacked when they are asked for."""
+
+    def __init__(self, packed: PackedLabels, place: Place, mark: Mark) -> None:
+        self.packed, self.place, self.mark = packed, place, mark
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return self.packed[self.place].astype(dtype or self.packed.dtype)
+
+
+def bare(layer: Any) -> Any:
+    """Give a layer itself: napari hands plugins a proxy, which warns of private names."""
+    return getattr(layer, "__wrapped__", layer)
+
+
+def review_of(layer: Labels) -> Review | None:
+    """Review of a layer that is in line with its labels."""
+    review = layer.metadata.get(REVIEW)
+    is_usable = isinstance(review, Review) and isinstance(layer.data, np.ndarray)
+    return review if is_usable and review.fits(layer.data) else None
+
+
+def begin(layer: Labels, state: ResultState) -> None:
+    """Keep the state of a result that has just been made with its layer."""
+    layer.metadata[STATE] = Mark(state)
+
+
+def current(layer: Labels) -> ResultState | None:
+    """Give the state of a result as the undo history has it; None of other layers.
+
+    Labels that were restored from the disk have one without fragments.
+    """
+    mark = _current_mark(layer)
+    if mark is not None:
+        return mark.state
+    review, ours = review_of(layer), layer.metadata.get(OURS, {})
+    if review is None or ours.get("role") != CELLS:
+        return None
+    origin = Origin(None, ours.get("provenance", {}))
+    return ResultState.of(origin, review.baseline, ours.get("digest", 0))
+
+
+def _current_mark(layer: Labels) -> Mark | None:
+    layer = bare(layer)
+    mark = layer.metadata.get(STATE)
+    if not isinstance(mark, Mark):
+        return None
+    for item in reversed(getattr(layer, "_undo_history", ())):
+        if (marks := _marks(item)) is not None:
+            return marks[1].mark
+    for item in reversed(getattr(layer, "_redo_history", ())):
+        if (marks := _marks(item)) is not None:
+            return marks[0].mark
+    return mark
+
+
+def _marks(item: Any) -> tuple[_Pixels, _Pixels] | None:
+    """Pixels before and after an item of the history; None where it is none of ours."""
+    atom = item[0] if item else None
+    if isinstance(atom, tuple) and isinstance(atom[-1], _Pixels):
+        return atom[-2], atom[-1]
+    return None
+
+
+def follow(layer: Labels) -> bool:
+    """Bring metadata and review in line with the undo history; whether they were not."""
+    mark = _current_mark(layer)
+    if mark is None or mark is layer.metadata[STATE]:
+        return False
+    _hold(layer, mark)
+    return True
+
+
+def _hold(layer: Labels, mark: Mark) -> None:
+    """Let the layer tell of itself what is so at a mark."""
+    state = mark.state
+    image = layer.metadata.get(OURS, {}).get("image", "")
+    layer.metadata[STATE] = mark
+    layer.metadata.update(result_metadata(CELLS, image, state.origin.provenance, state.checksum))
+    review = review_of(layer)
+    if review is not None:
+        review.rebase(state.made, layer.data)
+        seen = state.origin.seen
+        if seen is not None and (seen.grid, seen.planes) == (review.grid, review.planes):
+            review.take_uncertainty(seen)
+
+
+def is_for(change: Replacement, layer: Labels) -> bool:
+    """Whether labels and approvals are still those that a replacement was made for."""
+    review = review_of(layer)
+    approved = frozenset() if review is None else frozenset(review.approved)
+    return approved == change.approved and digest(layer.data) == change.checksum
+
+
+def put(layer: Labels, change: Replacement) -> None:
+    """Replace the labels, as one step of the undo history.
+
+    Adjustments of the same thresholds that follow each other become one step; one that ends
+    where they began takes it back.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    change : Replacement
+        Of its labels as they are, see `is_for`.
+    """
+    layer = bare(layer)
+    mark = _current_mark(layer) or Mark(change.old)
+    before = change.before
+    known = _last_step(layer, change)
+    if known is not None:
+        layer._undo_history.pop()
+        layer._redo_history.clear()
+        before, mark = known[0].packed, known[0].mark
+    _write(layer, change)
+    if not before.differing(change.after):
+        # No step: what was corrected before it is still to be found there.
+        mark.state = replace(mark.state, origin=change.new.origin)
+        _hold(layer, mark)
+    else:
+        after = Mark(change.new)
+        _hold(layer, after)
+        _remember(layer, before, change.after, mark, after)
+    layer.refresh(extent=False)
+
+
+def _last_step(layer: Labels, change: Replacement) -> tuple[_Pixels, _Pixels] | None:
+    """Give the last step of the history, where a change continues it."""
+    history = getattr(layer, "_undo_history", None)
+    step = _marks(history[-1]) if history else None
+    if step is None:
+        return None
+    first, last, now = (
+        state.origin for state in (step[0].mark.state, step[1].mark.state, change.new)
+    )
+    same_run = first.fragments is last.fragments is now.fragments
+    moved = _differing(first.options, last.options)
+    return step if same_run and _differing(last.options, now.options) <= moved else None
+
+
+def _differing(one: InstanceOptions | None, other: InstanceOptions | None) -> set[str]:
+    if one is None or other is None:
+        return set()
+    names = (field.name for field in fields(InstanceOptions))
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
+
+
+def _write(layer: Labels, change: Replacement) -> None:
+    dtype = np.promote_types(layer.data.dtype, change.after.dtype)
+    if dtype != layer.data.dtype:
+        layer.data = layer.data.astype(dtype)  # its history fits the wider type, too
+    for place in change.after.differing(change.before):
+        layer.data[change.after.window(place)] = change.after[place]
+
+
+def _remember(
+    layer: Labels, before: PackedLabels, after: PackedLabels, old: Mark, new: Mark
+) -> None:
+    """Append one step to the undo history; napari has no public way for windows of pixels."""
+    with layer.block_history():
+        for place in after.differing(before):
+            pixels = _Pixels(before, place, old), _Pixels(after, place, new)
+            layer._save_history((after.window(place), *pixels))
