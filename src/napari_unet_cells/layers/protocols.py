@@ -117,6 +117,10 @@ class ImageLayer(Layer, Protocol):
     def rgb(self) -> bool:
         """Whether the last axis of the pixels holds colours."""
 
+    @property
+    def visible(self) -> bool:
+        """Whether it is shown."""
+
 
 @runtime_checkable
 class LabelsLayer(Layer, Protocol):

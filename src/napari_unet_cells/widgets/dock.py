@@ -69,7 +69,7 @@ class UNetCellsDock(Wired, QWidget):
         open_drops()
         engine, training = shared_engine(), training_engine()
         self.segment = SegmentSection(napari_viewer, engine)
-        self.correct = CorrectSection(napari_viewer)
+        self.correct = CorrectSection(napari_viewer, engine, self.segment)
         self.export = ExportSection(napari_viewer)
         self.retrain = RetrainSection(napari_viewer, training, engine)
         self.autosave = Autosave(napari_viewer, self)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QSpinBox
+from qtpy.QtWidgets import QApplication, QSpinBox
 
-from napari_unet_cells.layers.metadata import CLASSES, result_metadata
+from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.engine.process import Cancelled
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, image_id, result_metadata
 from napari_unet_cells.layers.transforms import PLACE
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation import add_cells
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 from napari_unet_cells.widgets.napari_versions import camera_of
@@ -127,7 +133,7 @@ def state(form):
 
 
 def test_they_are_for_cells_that_can_be_changed(viewer, form, qtbot, tmp_path):
-    assert list(form.buttons) == ["merge", "split", "delete", "fill", "smooth", "new"]
+    assert list(form.buttons) == ["add", "merge", "split", "delete", "fill", "smooth", "new"]
     assert form.buttons["merge"].objectName() == "merge_tool_button"
     assert state(form) == (False, "Choose the cells in the layer list first.")
     cells = add(viewer, qtbot)
@@ -190,14 +196,15 @@ def test_one_tool_at_a_time(form, cells, hand, qtbot):
     assert cells.cursor == "standard"
     assert cells.help == ""
 
-    callbacks = len(cells.mouse_drag_callbacks)
+    callbacks, keys = len(cells.mouse_drag_callbacks), dict(cells.keymap)
     form.choose("new")
+    assert len(cells.keymap) > len(keys)
     assert len(cells.mouse_drag_callbacks) == callbacks + 1
     hand.key(Qt.Key.Key_Escape)
     assert checked() == []
     assert len(cells.mouse_drag_callbacks) == callbacks
     assert cells.mouse_pan
-    assert not cells.keymap
+    assert dict(cells.keymap) == keys
 
     form.choose("new")
     cells.mode = "erase"
@@ -402,6 +409,170 @@ def test_two_quick_clicks_do_not_enlarge_the_image(viewer, form, cells, hand):
     assert camera_of(viewer).zoom == zoom
     form.choose("")
     assert viewer.mouse_double_click_callbacks == callbacks
+
+
+# --- adding --------------------------------------------------------------------------------
+
+
+class SlowEngine:
+    """Network of squares that are bright, opened when the test lets it."""
+
+    def __init__(self):
+        self.may_open = threading.Event()
+        self.may_open.set()
+
+    def open(self, card, stop):
+        while not self.may_open.wait(0.01):
+            if stop.is_set():
+                raise Cancelled
+        return FunctionNetwork(_bright_is_cell)
+
+
+def _bright_is_cell(batch):
+    cell = (batch > 0.5).astype(np.uint8)
+    return np.concatenate([cell, cell * 230, np.zeros_like(cell)], axis=-1)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    classes = ("background", "cell", "boundary")
+    card = ModelCard("cells", "none", classes, 1, 1, 0, sha256="", diameters=(10.0, 40.0))
+    monkeypatch.setattr(add_cells, "find_model", lambda name: card)
+    return SlowEngine()
+
+
+@pytest.fixture
+def adding(viewer, qtbot, engine):
+    """Show the form with an image of three cells, of which two were missed."""
+    form = ToolsForm(viewer, engine)
+    viewer.window.add_dock_widget(form, name="tools", area="right")
+    y, x = np.indices((120, 150))
+    image = np.random.default_rng(0).normal(20, 2, (120, 150))
+    for column in (60, 110):
+        image[(y - 60) ** 2 + (x - column) ** 2 <= 100] = 100
+    source = viewer.add_image(image, scale=(0.5, 0.5))
+    made = {"parameters": {"scale": {"diameter": 20.0}}}
+    labels = np.zeros((120, 150), np.uint16)
+    labels[5:25, 5:25] = 1
+    metadata = result_metadata(CELLS, image_id(source), made)
+    add(viewer, qtbot, labels, scale=(0.5, 0.5), metadata=metadata)
+    return form
+
+
+def _found(form, layer, number):
+    """Wait for a cell, whose search may still run."""
+    return lambda: not form.searching.running and number in layer.data
+
+
+def turn_wheel(hand, layer, point, notches):
+    canvas, pos = hand.canvas.native, QPointF(hand.position(layer, point))
+    event = QWheelEvent(
+        pos, canvas.mapToGlobal(pos), QPoint(), QPoint(0, 120 * notches),
+        Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(canvas, event)
+
+
+def test_adding_by_a_click_with_plus_minus_and_the_wheel(viewer, adding, hand, qtbot):
+    layer = viewer.layers["cells"]
+    before = layer.data.copy()
+    hand.canvas.native.setFocus()
+    hand.key(Qt.Key.Key_A)
+    assert adding.tool == "add"
+    hand.click(layer, (60, 60))
+    qtbot.waitUntil(_found(adding, layer, 2))
+    areas = [int((layer.data == 2).sum())]
+    assert layer.data[60, 110] == 0
+
+    def resized(change):
+        change()
+        areas.append(int((layer.data == 2).sum()))
+        return areas[-1] - areas[-2]
+
+    shown = layer.selected_label
+    assert resized(lambda: QTest.keyClicks(hand.canvas.native, "+")) > 0
+    assert resized(lambda: hand.key(Qt.Key.Key_Minus)) < 0
+    assert layer.selected_label == shown  # napari's own - and = change it
+    zoom = camera_of(viewer).zoom
+    hand.move(layer, (60, 60))
+    assert resized(lambda: turn_wheel(hand, layer, (60, 60), 1)) > 0
+    assert camera_of(viewer).zoom == zoom
+    hand.move(layer, (100, 20))
+    assert resized(lambda: turn_wheel(hand, layer, (100, 20), 1)) == 0
+    qtbot.waitUntil(lambda: camera_of(viewer).zoom != zoom)
+    hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(layer.data, before)
+    hand.key(Qt.Key.Key_Minus)
+    assert layer.selected_label == shown - 1  # napari's again
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_the_window_stays_free_and_the_last_click_counts(viewer, adding, hand, qtbot, engine):
+    layer = viewer.layers["cells"]
+    adding.choose("add")
+    engine.may_open.clear()
+    hand.click(layer, (60, 60))
+    assert adding.searching.running
+    hand.click(layer, (60, 110))
+    ticks: list[int] = []
+    QTimer.singleShot(0, lambda: ticks.append(1))
+    qtbot.waitUntil(lambda: bool(ticks))
+    assert ids(layer) == [0, 1]
+    engine.may_open.set()
+    qtbot.waitUntil(_found(adding, layer, 2))
+    assert (layer.data[60, 60], layer.data[60, 110]) == (0, 2)
+
+
+def test_a_box_is_drawn_and_adds_both_cells(viewer, adding, hand, qtbot):
+    layer = viewer.layers["cells"]
+    adding.choose("add")
+    center = camera_of(viewer).center
+    hand.press(layer, (35, 40))
+    hand.move(layer, (60, 100))
+    hand.move(layer, (85, 130))
+    trace = adding._trace
+    assert trace.isVisible()
+    picture = trace.grab().toImage()
+    assert picture.pixelColor(hand.position(layer, (35, 80))).name() == "#ffffff"
+    assert picture.pixelColor(hand.position(layer, (60, 80))).name() != "#ffffff"
+    hand.release(layer, (85, 130))
+    assert not trace.isVisible()
+    qtbot.waitUntil(_found(adding, layer, 3))
+    assert camera_of(viewer).center == center
+    hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert ids(layer) == [0, 1]
+
+
+def test_shift_click_removes_and_nothing_offers_the_drawing_tool(viewer, adding, hand, qtbot):
+    layer = viewer.layers["cells"]
+    said: list[str] = []
+    adding.message.connect(said.append)
+    adding.choose("add")
+    shift, place = Qt.KeyboardModifier.ShiftModifier, hand.position(layer, (15, 15))
+    QTest.mouseClick(hand.canvas.native, LEFT, shift, place)
+    assert ids(layer) == [0]
+    layer.undo()
+    hand.click(layer, (100, 20))
+    qtbot.waitUntil(lambda: not adding.searching.running)
+    assert "Enter takes the drawing tool, new" in said[-1]
+    assert "orange" in adding.buttons["new"].styleSheet()
+    hand.key(Qt.Key.Key_Return)
+    assert adding.tool == "new"
+    assert adding.buttons["new"].styleSheet() == ""
+
+
+def test_the_layer_may_go_while_its_cell_is_searched_for(viewer, adding, hand, qtbot, engine):
+    layer = viewer.layers["cells"]
+    adding.choose("add")
+    engine.may_open.clear()
+    hand.click(layer, (60, 60))
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: adding.tool == "")
+    assert not adding.searching.running
+    engine.may_open.set()
+    qtbot.wait(50)
+    assert ids(layer) == [0, 1]
 
 
 # --- places --------------------------------------------------------------------------------

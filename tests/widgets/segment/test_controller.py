@@ -139,6 +139,18 @@ def test_a_run_shows_its_tiles_and_ends_with_cells(viewer, controller):
     assert controller.adjustable
 
 
+def test_what_the_last_run_kept_is_given_for_its_cells_only(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    (kept,) = controller.fragments_of(cells)
+    assert kept.base.shape == cells.data.shape
+    assert controller.fragments_of(viewer.layers["nuclei classes"]) == ()
+    viewer.layers.remove(cells)
+    assert controller.fragments_of(cells) == ()
+
+
 def test_what_prevents_a_run_is_said_and_nothing_is_split(viewer, controller):
     data = np.stack([two_squares()] * 2)
     image = viewer.add_image(data, name="two")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 
@@ -20,6 +22,9 @@ class CorrectSection(QWidget):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
+    engine : Engine, optional
+    segmenting : Segmenting, optional
+        The section that made the cells; see `ToolsController`.
     """
 
     #: Approved regions, and all of them.
@@ -28,10 +33,15 @@ class CorrectSection(QWidget):
     #: The user wants to name classes and paint them.
     classes_wanted = Signal()
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        engine: Engine | None = None,
+        segmenting: Segmenting | None = None,
+    ) -> None:
         super().__init__()
         self.review = ReviewForm(viewer)
-        self.tools = ToolsForm(viewer)
+        self.tools = ToolsForm(viewer, engine, segmenting)
         self.message = QLabel("")
         self.message.setObjectName("correct_message")
         self.message.setWordWrap(True)

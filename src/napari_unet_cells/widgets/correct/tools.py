@@ -28,16 +28,27 @@ class Tool:
         The path is a float array, (n, 2), in pixels (row, column) of the plane; that of a click
         has one point. `new_id` finds the first free id. Where there is no line, the mouse moves
         the image while a button is held down.
+    key : str
+        Takes the tool while the cells are the active layer; none of napari's own there.
+    boxes : bool
+        Whether the mouse draws a box.
     """
 
     how: str
     click: Stroke | None = None
     line: Stroke | None = None
+    key: str = ""
+    boxes: bool = False
 
     @property
     def draws(self) -> bool:
-        """Whether the mouse draws a line instead of moving the image."""
-        return self.line is not None
+        """Whether the mouse draws a line or a box instead of moving the image."""
+        return self.line is not None or self.boxes
+
+    @property
+    def title(self) -> str:
+        """Instructions with the key, for the tooltip."""
+        return f"{self.how}. Key: {self.key}" if self.key else self.how
 
 
 def _at(stroke: Callable[[Any, Any], Edit]) -> Stroke:
@@ -45,8 +56,14 @@ def _at(stroke: Callable[[Any, Any], Edit]) -> Stroke:
     return lambda plane, path, new_id: stroke(plane, path[0])
 
 
-#: By the names of their buttons. Merging by clicks takes two of them: see `ToolsController`.
+#: By the names of their buttons. Merging by clicks takes two of them: see `ToolsController`; what
+#: is added must be searched for: see `adding.Adding`.
 TOOLS = {
+    "add": Tool(
+        "Click a cell that was missed, or draw a box around cells; Shift-click removes one",
+        key="A",
+        boxes=True,
+    ),
     "merge": Tool(
         "Click two cells that belong together, or draw a line through all that do; they get the "
         "id of the first",

@@ -5,12 +5,15 @@ It knows the viewer's model and no Qt. The form shows what it says::
     ToolsForm  --- choose --->  ToolsController  --- edits, keys, mouse --->  viewer, layer
        ^                               |
        +--- show_tools, say, line -----+
+                                       |
+                                    Adding       searches for missed cells
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,9 +21,12 @@ from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
 from napari_unet_cells.core import edits
+from napari_unet_cells.core.edits import Edit
+from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
 from napari_unet_cells.widgets.timers import MakesTimers
@@ -33,20 +39,20 @@ if TYPE_CHECKING:
 SLIP = 4.0
 
 
-class ToolsView(MakesTimers, Protocol):
+class ToolsView(MakesTimers, AddingView, Protocol):
     """Form that shows the tools."""
 
     def show_tools(self, tool: str, problem: str) -> None:
         """Mark the tool that is chosen; `problem` says why none can be, empty where one can."""
 
-    def say(self, sentence: str) -> None:
-        """Show a sentence; an empty one removes that of before."""
-
     def lengthen_line(self, trail: list[Any]) -> None:
         """Draw the line of the mouse on, through these places (x, y) of the canvas."""
 
+    def show_box(self, begin: Any, end: Any) -> None:
+        """Draw a box between two corners (x, y) of the canvas."""
+
     def end_line(self) -> None:
-        """Remove the line."""
+        """Remove the line, or the box."""
 
     def focus_canvas(self) -> None:
         """Give the keyboard to the image."""
@@ -58,6 +64,7 @@ class _Drag:
     def __init__(self, plane: LabelsPlane, event: Any) -> None:
         self.plane = plane
         self._begin = np.array(event.pos, float)
+        self._from = np.array(event.position, float)
         self._points: list[tuple[float, float]] = []
         #: Places on the canvas that were not drawn yet.
         self.trail: list[Any] = []
@@ -66,12 +73,24 @@ class _Drag:
 
     def add(self, event: Any) -> None:
         self._points.append(self.plane.point(event.position))
+        self._to = np.array(event.position, float)
         self.trail.append(event.pos)
+        self.corners = self._begin, event.pos
         self.moved = max(self.moved, float(np.linalg.norm(np.array(event.pos) - self._begin)))
 
     @property
     def path(self) -> Path:
         return np.array(self._points)
+
+    def box(self, displayed: tuple[int, ...]) -> Path:
+        """Give the corners, in pixels of the plane, of the box that the view shows."""
+        corners = []
+        for ends in product((self._from, self._to), repeat=2):
+            world = self._to.copy()
+            for axis, end in zip(displayed, ends, strict=True):
+                world[axis] = end[axis]
+            corners.append(self.plane.point(world))
+        return np.array(corners)
 
 
 class ToolsController:
@@ -90,10 +109,27 @@ class ToolsController:
     view : ToolsView
     wiring : Wiring
         Of the view: with it the layer gets its mouse and keys back.
+    engine : Engine, optional
+        Searches for missed cells; by default the one of the dock.
+    segmenting : Segmenting, optional
+        The section that knows image, model and size of the cells.
+
+    Attributes
+    ----------
+    adding : Adding
+        The tool Add.
     """
 
-    def __init__(self, viewer: ViewerModel, view: ToolsView, wiring: Wiring) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        view: ToolsView,
+        wiring: Wiring,
+        engine: Engine | None = None,
+        segmenting: Segmenting | None = None,
+    ) -> None:
         self._viewer, self._view = viewer, view
+        self.adding = Adding(viewer, view, self._write, engine or shared_engine(), segmenting)
         self._tool = ""
         self._layer: Any = None
         self._free: FreeId | None = None
@@ -153,6 +189,7 @@ class ToolsController:
 
     def _follow(self, layer: Layer | None) -> None:
         self._end_stroke()
+        self.adding.stop()
         self._held.release()
         self._followed.release()
         self._layer, self._free, self._first = layer, None, None
@@ -164,8 +201,21 @@ class ToolsController:
         self._followed.connect(self._look_soon, events.editable, events.visible, events.data)
         self._followed.connect(self._free.forget, events.data)
         self._followed.connect(self._free.note, events.paint)
+        self._followed.connect(self.adding.stop, events.data)
+        self._followed.connect(self.adding.painted, events.paint)
+        named = {tool.key: self._taker(name) for name, tool in TOOLS.items() if tool.key}
+        before = {key: layer.bind_key(key, take, overwrite=True) for key, take in named.items()}
+        self._followed.at_end(_bind_again, layer, before)
         if self._tool and not self._problem() and layer.mode == "pan_zoom":
             self._hold()
+
+    def _taker(self, tool: str) -> Callable[[Labels], None]:
+        """Give what a key does: take a tool, or put it away; napari asks for its name."""
+
+        def take(layer: Labels) -> None:
+            self.choose(tool)
+
+        return take
 
     def _problem(self) -> str:
         return tools_problem(self._layer, self._viewer.dims)
@@ -187,7 +237,11 @@ class ToolsController:
         self._held.append(layer.mouse_drag_callbacks, self._drag)
         keys = {
             key: layer.bind_key(key, pressed, overwrite=True)
-            for key, pressed in (("Escape", self._escape), ("Space", self._space))
+            for key, pressed in (
+                ("Escape", self._escape),
+                ("Space", self._space),
+                ("Enter", self._enter),
+            )
         }
         # Two quick clicks would enlarge the image.
         clicks = self._viewer.mouse_double_click_callbacks
@@ -203,17 +257,26 @@ class ToolsController:
     def _put_away(self) -> None:
         self._tool, self._first = "", None
         self._end_stroke()
+        self.adding.stop()
         self._held.release()
 
     def _escape(self, layer: Labels | None = None) -> None:
-        """Give up the stroke, else the cell that others would be merged into, else the tool."""
+        """Give up the stroke or the search, else the first of a pair to merge, else the tool."""
         if self._drawing is not None:
             self._end_stroke()
+        elif self.adding.searching:
+            self.adding.stop()
+            self._view.say("")
         elif self._first is not None:
             self._first = None
             self._view.say("")
         else:
             self.choose("")
+
+    def _enter(self, layer: Labels) -> None:
+        """Take the tool that is offered in place of what was not found."""
+        if self.adding.offered:
+            self.choose(self.adding.offered)
 
     def _space(self, layer: Labels) -> Generator[None, None, None]:
         """Move the image as long as the key is held down."""
@@ -226,8 +289,9 @@ class ToolsController:
 
     def _drag(self, layer: Labels, event: Any) -> Generator[None, None, None]:
         """Collect a stroke; napari calls this at every press of the mouse in the layer."""
-        draws = TOOLS[self._tool].draws
-        if event.button != 1 or event.modifiers or (draws and layer.mouse_pan):
+        tool = TOOLS[self._tool]
+        draws, removes = tool.draws, tool.boxes and tuple(event.modifiers) == ("Shift",)
+        if event.button != 1 or (event.modifiers and not removes) or (draws and layer.mouse_pan):
             return  # napari's own: zooming with Alt, or the image is moved with the space bar
         plane = LabelsPlane.under(self._viewer, layer, event.position)
         if plane is None:
@@ -244,29 +308,63 @@ class ToolsController:
             if event.type == "mouse_release":
                 break
             if draws and drag.moved >= SLIP:
-                self._view.lengthen_line(drag.trail)
-                drag.trail.clear()
+                self._show_stroke(drag, tool.boxes)
         self._end_stroke()
-        if drag.moved < SLIP:
-            self._clicked(plane, drag.path[:1])
+        if removes:
+            self._remove(plane, drag)
+        elif drag.moved < SLIP:
+            self._clicked(plane, drag.path[:1], event.position)
+        elif tool.boxes:
+            self._boxed(plane, drag, event.position)
         elif draws:
             self._first = None
-            self._stroke(plane, drag.path, TOOLS[self._tool].line)
+            self._stroke(plane, drag.path, tool.line)
+
+    def _show_stroke(self, drag: _Drag, box: bool) -> None:
+        if box:
+            self._view.show_box(*drag.corners)
+        else:
+            self._view.lengthen_line(drag.trail)
+        drag.trail.clear()
+
+    def _remove(self, plane: LabelsPlane, drag: _Drag) -> None:
+        """Delete the cell that was clicked with Shift, or those under a line."""
+        self.adding.stop()
+        path = drag.path[0] if drag.moved < SLIP else drag.path
+        self._stroke(plane, path, lambda p, at, new_id: edits.delete(p, at))
+
+    def _boxed(self, plane: LabelsPlane, drag: _Drag, world: Any) -> None:
+        """Search for the cells in a box."""
+        box = box_around(drag.box(self._viewer.dims.displayed), plane.labels.shape)
+        if box is None:
+            self._view.say(f"The box lies beside '{plane.layer.name}'. Draw it around a cell.")
+        else:
+            self.adding.find(plane, box, world)
 
     def _end_stroke(self) -> None:
         self._drawing = None
         self._view.end_line()
 
-    def _clicked(self, plane: LabelsPlane, path: Path) -> None:
+    def _clicked(self, plane: LabelsPlane, path: Path, world: Any) -> None:
         tool = TOOLS[self._tool]
         if self._tool == "merge":
             self._merge(plane, path)
+        elif tool.boxes:
+            self._search_at(plane, path[0], world)
         elif tool.click is None:
             self._view.say(
                 "A click draws nothing: hold the mouse button down and draw around the cell."
             )
         else:
             self._stroke(plane, path, tool.click)
+
+    def _search_at(self, plane: LabelsPlane, point: Path, world: Any) -> None:
+        """Search for the cell at a point."""
+        y, x = (float(value) for value in point)
+        if box_around([(y, x)], plane.labels.shape) is None:
+            self._view.say(f"The click lies beside '{plane.layer.name}'. Click in the image.")
+        else:
+            self.adding.find(plane, (y, x), world)
 
     def _merge(self, plane: LabelsPlane, path: Path) -> None:
         """Merge the cell that is clicked into the first of a pair, if there is one still."""
@@ -293,18 +391,31 @@ class ToolsController:
     def _stroke(self, plane: LabelsPlane, path: Path, stroke: Stroke | None) -> None:
         """Change the cells, or say why they stay as they are."""
         assert stroke is not None
-        assert self._free is not None
+        self._write(plane, lambda labels, new_id: stroke(labels, path, new_id))
+        self._view.focus_canvas()
+
+    def _write(
+        self, plane: LabelsPlane, make: Callable[[NDArray[Any], Callable[[], int]], Edit]
+    ) -> LabelsPlane | None:
+        """Paint an edit, or say why not; give the plane of the layer that holds it now."""
+        free = self._free_ids(plane)
         labels, said = plane.labels, ""
         try:
-            edit = stroke(labels, path, partial(self._free.above, labels))
+            edit = make(labels, partial(free.above, labels))
             if edit.highest > np.iinfo(labels.dtype).max:
                 plane, said = self._widened(plane, edit.highest)
         except UserError as error:
-            said = str(error)
-        else:
-            plane.paint(edit)
+            self._view.say(str(error))
+            return None
+        plane.paint(edit)
         self._view.say(said)
-        self._view.focus_canvas()
+        return plane
+
+    def _free_ids(self, plane: LabelsPlane) -> FreeId:
+        """Ids of the layer; what was searched for may be written when another one is active."""
+        if self._free is not None and plane.layer is self._layer:
+            return self._free
+        return FreeId(plane.layer)
 
     def _widened(self, plane: LabelsPlane, highest: int) -> tuple[LabelsPlane, str]:
         """Replace a layer by a copy that holds higher ids, and say so."""
@@ -381,8 +492,13 @@ def _give_back(
     viewer: ViewerModel, layer: Labels, keys: dict[str, Callable[..., Any] | None]
 ) -> None:
     """Give a layer its keys and its cursor back."""
-    for key, before in keys.items():
-        layer.bind_key(key, before, overwrite=True)
+    _bind_again(layer, keys)
     _show_help(viewer, layer, "")
     if layer.mode == "pan_zoom":  # the other modes have set these themselves
         layer.mouse_pan, layer.cursor = True, "standard"
+
+
+def _bind_again(layer: Labels, keys: dict[str, Callable[..., Any] | None]) -> None:
+    """Give a layer the keys back that it had before; None for those it had not."""
+    for key, before in keys.items():
+        layer.bind_key(key, before, overwrite=True)

@@ -1,24 +1,33 @@
-"""Form of the tools for whole cells: their buttons, and the line that the mouse draws."""
+"""Form of the tools for whole cells: their buttons, and what the mouse draws."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPointF, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
+from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.widgets.canvas import canvas
 from napari_unet_cells.widgets.controlled_form import ControlledForm
+from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
+from napari_unet_cells.widgets.worker import Job, Worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 #: Of the buttons.
 COLUMNS = 3
+
+#: Keys that change the size of a cell; napari knows no plus as a key of its own.
+SIZE_KEYS = {Qt.Key.Key_Plus: 1, Qt.Key.Key_Equal: 1, Qt.Key.Key_Minus: -1}
+
+#: What Qt counts for a notch of the mouse wheel.
+NOTCH = 120
 
 
 class _Trace(QWidget):
@@ -41,6 +50,12 @@ class _Trace(QWidget):
         self._line.append(QPointF(float(pos[0]), float(pos[1])))
         self.update()
 
+    def span(self, begin: Any, end: Any) -> None:
+        """Draw a box between two places instead of a line."""
+        corners = QRectF(QPointF(*map(float, begin)), QPointF(*map(float, end)))
+        self._line = QPolygonF(corners)
+        self.update()
+
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw it bright within dark, to be seen on any image."""
         painter = QPainter(self)
@@ -56,16 +71,32 @@ class ToolsForm(ControlledForm):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
+    engine : Engine, optional
+    segmenting : Segmenting, optional
+        See `ToolsController`.
     """
 
     #: A sentence for the user; empty where there is nothing to say.
     message = Signal(str)
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        engine: Engine | None = None,
+        segmenting: Segmenting | None = None,
+    ) -> None:
         super().__init__()
+        self._viewer = viewer
         self._trace: _Trace | None = None
+        self._turned = 0
         self._build()
-        self.controller = ToolsController(viewer, self, self.wiring)
+        self.searching = Worker(self)
+        self.wiring.at_end(self.searching.stop)
+        self.controller = ToolsController(viewer, self, self.wiring, engine, segmenting)
+        self._resizing = _Resizing(self)
+        adding = self.controller.adding
+        self.searching.progressed.connect(adding.receive)
+        self.searching.failed.connect(adding.failed)
 
     def _build(self) -> None:
         self.buttons: dict[str, QPushButton] = {}
@@ -99,9 +130,12 @@ class ToolsForm(ControlledForm):
         for name, button in self.buttons.items():
             button.setEnabled(not problem)
             button.setToolTip(
-                problem or f"{TOOLS[name].how}. Escape ends it, Ctrl+Z takes it back."
+                problem or f"{TOOLS[name].title}. Escape ends it, Ctrl+Z takes it back."
             )
             button.setChecked(name == tool)
+        below = canvas(self) if tool else None
+        if below is not None:
+            below.installEventFilter(self._resizing)  # a second time changes nothing
 
     def say(self, sentence: str) -> None:
         """Pass a sentence on to the section."""
@@ -109,16 +143,81 @@ class ToolsForm(ControlledForm):
 
     def lengthen_line(self, trail: list[Any]) -> None:
         """Draw the line of the mouse on, through these places (x, y) of the canvas."""
+        trace = self._shown_trace()
+        if trace is not None:
+            for pos in trail:
+                trace.add(pos)
+
+    def show_box(self, begin: Any, end: Any) -> None:
+        """Draw a box between two corners (x, y) of the canvas."""
+        trace = self._shown_trace()
+        if trace is not None:
+            trace.span(begin, end)
+
+    def _shown_trace(self) -> _Trace | None:
         below = canvas(self)
         if self._trace is None and below is not None:
             self._trace = _Trace(below)
-        if self._trace is not None:
-            for pos in trail:
-                self._trace.add(pos)
+        return self._trace
 
     def end_line(self) -> None:
-        """Remove the line."""
+        """Remove the line, or the box."""
         trace, self._trace = self._trace, None
         if trace is not None:
             trace.hide()
             trace.deleteLater()
+
+    # ------------------------------------------------------------------------ adding cells
+
+    def search(self, job: Job) -> None:
+        """Run a job in a thread, in place of one that still runs."""
+        self.searching.start(job)
+
+    def stop_search(self) -> None:
+        """Stop the job, and drop its answer."""
+        self.searching.cancel()
+
+    def offer(self, tool: str) -> None:
+        """Draw the eye to the button of a tool; an empty name ends it."""
+        for name, button in self.buttons.items():
+            button.setStyleSheet("border: 2px solid orange;" if name == tool else "")
+
+    def resize_cell(self, event: QEvent) -> bool:
+        """Change the size of the cell that was added last by a key or the wheel over it.
+
+        Returns
+        -------
+        bool
+            Whether the event is used up.
+        """
+        adding = self.controller.adding
+        if event.type() == QEvent.Type.KeyPress:
+            steps = SIZE_KEYS.get(event.key(), 0)
+            return steps != 0 and _plain(event) and adding.resize(steps)
+        if event.type() == QEvent.Type.Wheel and _plain(event):
+            if not adding.is_over(self._viewer.cursor.position):
+                return False
+            turned = self._turned + event.angleDelta().y()
+            notches = int(turned / NOTCH)
+            self._turned = turned - notches * NOTCH
+            return adding.resize(notches) if notches else True
+        return False
+
+
+class _Resizing(QObject):
+    """Looks at the keys and the wheel of the canvas before napari does."""
+
+    def __init__(self, form: ToolsForm) -> None:
+        super().__init__(form)
+        self._form = form
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Use up what changes the size of a cell."""
+        return self._form.resize_cell(event)
+
+
+def _plain(event: Any) -> bool:
+    """Whether no key is held down that makes it another one; Shift makes a plus of other keys."""
+    held = event.modifiers()
+    usual = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.KeypadModifier
+    return not held & ~usual if event.type() == QEvent.Type.KeyPress else not held

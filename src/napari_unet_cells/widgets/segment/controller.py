@@ -42,6 +42,7 @@ from napari_unet_cells.segmentation.replacing import (
     adjust,
     replace_cells,
 )
+from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.segmentation.run import Finished, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
@@ -373,6 +374,11 @@ class SegmentController:
         self._offered = origin
         zoom = origin.fragments[0].zoom
         self._view.offer_adjustment(origin.options, zoom, origin.median_area)
+
+    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+        """Give the fragments of each plane of the run that made a layer, where they are kept."""
+        state = current(layer) if layer in self._viewer.layers else None
+        return () if state is None else state.origin.fragments
 
     def adjust(self, options: InstanceOptions) -> None:
         """Separate the selected cells anew, except what was corrected or approved."""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidg
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
@@ -22,6 +23,7 @@ from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Of the progress bar; pixels of a large image do not fit Qt's 32-bit integers.
@@ -130,6 +132,10 @@ class SegmentSection(Wired, QWidget):
             self.model_form.diameter_box.value(),
             self.model_form.quality_box.isChecked(),
         )
+
+    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+        """Fragments of each plane that the run of a layer kept; see `SegmentController`."""
+        return self.controller.fragments_of(layer)
 
     def start(self, *_: object, compare: bool = False) -> None:
         """Segment the chosen image; what prevents it is said in a sentence.

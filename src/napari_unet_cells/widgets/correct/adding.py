@@ -1,0 +1,349 @@
+"""The tool Add: cells that were missed are searched for where the user clicks, and written.
+
+No Qt here. The search runs in a thread that the form owns, and answers through `receive`::
+
+    click, box ---> Adding --- job ---> view.search (a thread, the child process)
+                      |  ^                     |
+      one undo step <-+  +------ receive ------+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_unet_cells.core.edits import Edit
+from napari_unet_cells.core.regions import Region
+from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers.aligned_plane import AlignedPlane, LabelsGrid, aligned_plane
+from napari_unet_cells.layers.metadata import OURS, image_id
+from napari_unet_cells.layers.protocols import ImageLayer
+from napari_unet_cells.layers.selection import image_layers, source_image
+from napari_unet_cells.segmentation.add_cells import Found, Wanted, added, search
+from napari_unet_cells.segmentation.click import FoundCell
+from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_unet_cells.widgets.worker import Job
+
+Write = Callable[[LabelsPlane, Callable[[Any, Callable[[], int]], Edit]], "LabelsPlane | None"]
+
+#: Tool to draw what is not found.
+DRAWING = "new"
+
+
+class ChosenValues(Protocol):
+    """Image, model and cell diameter that the Segment section would take now."""
+
+    @property
+    def image(self) -> ImageLayer | None:
+        """The image."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model; empty for none."""
+
+    @property
+    def diameter(self) -> int:
+        """Of a typical cell, in pixels of the image; 0 where it is estimated."""
+
+
+class Segmenting(Protocol):
+    """The Segment section, as far as adding cells needs it."""
+
+    @property
+    def values(self) -> ChosenValues:
+        """Values that the user chose for the next run."""
+
+    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+        """Give what the last run kept of each plane, if a layer shows its cells."""
+
+
+class AddingView(Protocol):
+    """Form of the tools, as far as adding needs it."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence; an empty one removes that of before."""
+
+    def offer(self, tool: str) -> None:
+        """Draw the eye to a tool; an empty name ends it."""
+
+    def search(self, job: Job) -> None:
+        """Run a job in a thread; one that still runs is stopped, and its answer is dropped."""
+
+    def stop_search(self) -> None:
+        """Stop the job, and drop its answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What is being searched for."""
+
+    plane: LabelsPlane
+    shape: tuple[int, ...]
+    diameter_key: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Added:
+    """A cell that was added last, whose outline can be changed still."""
+
+    plane: LabelsPlane
+    cell: FoundCell
+    edit: Edit
+
+
+class Adding:
+    """Searches for cells, writes them, and changes the outline of the last one.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    view : AddingView
+    write : callable (plane, make_edit) -> LabelsPlane or None
+        Paints an edit, or says why not; see `ToolsController`.
+    engine : Engine
+    segmenting : Segmenting or None
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        view: AddingView,
+        write: Write,
+        engine: Engine,
+        segmenting: Segmenting | None = None,
+    ) -> None:
+        self._viewer, self._view, self._write = viewer, view, write
+        self._engine, self._segmenting = engine, segmenting
+        self._search: _Search | None = None
+        self._added: _Added | None = None
+        self._writing = False
+        #: Diameters in pixels of the labels that were estimated, by image and model.
+        self._diameters: dict[tuple[str, ...], float] = {}
+        #: The tool that is offered in place of what was not found.
+        self.offered = ""
+
+    # ---------------------------------------------------------------------------- searching
+
+    @property
+    def searching(self) -> bool:
+        """Whether something is being searched for."""
+        return self._search is not None
+
+    def find(self, plane: LabelsPlane, place: tuple[float, float] | Region, world: Any) -> None:
+        """Search for the cell at a point, or those in a box, in place of what is searched for.
+
+        Parameters
+        ----------
+        plane : LabelsPlane
+        place : (float, float) or Region
+            In pixels of the plane.
+        world : array_like
+            Where the mouse is, along all axes of the viewer.
+        """
+        self.settle()
+        try:
+            image, aligned = self._image_under(plane, place, world)
+        except UserError as error:
+            self.stop()
+            self._view.say(str(error))
+            return
+        models, diameter, key = self._known(plane.layer, image, aligned)
+        wanted = Wanted(
+            aligned.image, plane.labels, place, models, diameter, self._fragments(plane)
+        )
+        self._search = _Search(plane, plane.labels.shape, key)
+        self._view.say("Looking for the cell...")
+        self._view.search(partial(search, self._engine, wanted))
+
+    def _image_under(
+        self, plane: LabelsPlane, place: tuple[float, float] | Region, world: Any
+    ) -> tuple[ImageLayer, AlignedPlane]:
+        """Find the image under a place: that of the result, else the chosen, else the topmost."""
+        layer = plane.layer
+        grid = LabelsGrid.of(layer, plane.index, plane.rows, plane.columns, world)
+        point = place if not isinstance(place, Region) else _middle(place)
+        chosen = None if self._segmenting is None else self._segmenting.values.image
+        shown = [image for image in image_layers(self._viewer.layers) if image.visible][::-1]
+        for image in (source_image(layer, self._viewer.layers), chosen, *shown):
+            aligned = None if image is None else aligned_plane(image, grid)
+            if image is not None and aligned is not None and aligned.covers(point):
+                return image, aligned
+        raise UserError(
+            f"There is no image under '{layer.name}' here. Open the image of these cells, or draw "
+            f"the cell with the tool {DRAWING}."
+        )
+
+    def _known(
+        self, layer: Labels, image: ImageLayer, aligned: AlignedPlane
+    ) -> tuple[tuple[str, ...], float, tuple[str, ...]]:
+        """Give models, diameter in pixels of the labels (0: not known), and its key."""
+        made = layer.metadata.get(OURS, {}).get("provenance", {})
+        chosen = None if self._segmenting is None else self._segmenting.values
+        models = (
+            str(made.get("model", {}).get("name", "")),
+            "" if chosen is None else chosen.model,
+        )
+        key = (image_id(image), image_id(layer), *models)
+        diameter = float(made.get("parameters", {}).get("scale", {}).get("diameter") or 0)
+        if not diameter and chosen is not None and chosen.image == image:
+            diameter = chosen.diameter / aligned.zoom
+        return models, diameter or self._diameters.get(key, 0.0), key
+
+    def _fragments(self, plane: LabelsPlane) -> Fragments | None:
+        """Give what the run kept of a plane, if the labels still have its shape."""
+        if self._segmenting is None or (plane.rows, plane.columns) != _last_axes(plane.layer):
+            return None
+        kept = self._segmenting.fragments_of(plane.layer)
+        leading = plane.layer.data.shape[:-2]
+        at = tuple(i for i in plane.index[:-2] if i is not None)
+        number = int(np.ravel_multi_index(at, leading)) if len(kept) > 1 and at else 0
+        if number >= len(kept) or kept[number].base.shape != plane.labels.shape:
+            return None
+        return kept[number]
+
+    def receive(self, found: object) -> None:
+        """Write what was found, as one step of undo, or say why there is nothing."""
+        assert isinstance(found, Found)
+        search, self._search = self._search, None
+        if search is None or search.plane.layer not in self._viewer.layers:
+            return
+        self._diameters[search.diameter_key] = found.diameter
+        if search.plane.labels.shape != search.shape:
+            self._view.say("The labels were replaced meanwhile. Click again.")
+            return
+        cells = [cell for cell in found.cells if cell]
+        if not cells:
+            self.offered = DRAWING
+            self._view.say(f"{found.cells[0].reason} Enter takes the drawing tool, {DRAWING}.")
+            self._view.offer(DRAWING)
+        elif self._paint(search.plane, cells) and len(cells) > 1:
+            self._view.say(f"{len(cells)} cells were added. Ctrl+Z takes them all back.")
+        elif self._added is not None:
+            self._view.say(
+                "Added. Press + or -, or turn the wheel over the cell, to make it larger or "
+                "smaller; Ctrl+Z takes it back."
+            )
+
+    def failed(self, problem: str) -> None:
+        """Say why the search failed; nothing was changed."""
+        self._search = None
+        self._view.say(problem)
+
+    # ------------------------------------------------------------------------------ writing
+
+    def _paint(
+        self, plane: LabelsPlane, cells: Sequence[FoundCell], id_before: int | None = None
+    ) -> bool:
+        """Add cells in one step; a single one can be changed after that."""
+        edits: list[Edit] = []
+
+        def edit(labels: Any, new_id: Callable[[], int]) -> Edit:
+            edits.append(added(cells, labels, id_before or new_id()))
+            return edits[-1]
+
+        self._writing = True
+        try:
+            written = self._write(plane, edit)
+        finally:
+            self._writing = False
+        single = written is not None and len(cells) == 1
+        self._added = _Added(written, cells[0], edits[-1]) if written and single else None
+        return written is not None
+
+    def painted(self, event: Any = None) -> None:
+        """Leave the last cell as it is, where anything else was painted."""
+        if not self._writing:
+            self._added = None
+
+    @property
+    def resizable(self) -> bool:
+        """Whether the cell that was added last can be made larger or smaller."""
+        return self._last() is not None
+
+    def _last(self) -> _Added | None:
+        """Give the last cell, if it is there as it was written: not taken back, nor changed."""
+        last = self._added
+        if last is None or last.plane.layer not in self._viewer.layers:
+            return None
+        labels, edit = last.plane.labels, last.edit
+        if edit.rows.max() >= labels.shape[0] or edit.columns.max() >= labels.shape[1]:
+            return None
+        there = np.array_equal(labels[edit.rows, edit.columns], edit.values)
+        return last if there else None
+
+    def is_over(self, world: Any) -> bool:
+        """Whether a place in the world lies over the last cell, or close to it."""
+        last = self._last()
+        if last is None:
+            return False
+        y, x = last.plane.point(world)
+        box = last.cell.box
+        return box.top - 1 <= y <= box.bottom and box.left - 1 <= x <= box.right
+
+    def resize(self, steps: int) -> bool:
+        """Make the last cell larger, or smaller below 0; it stays one step of undo.
+
+        Returns
+        -------
+        bool
+            Whether there is such a cell.
+        """
+        last = self._last()
+        if last is None:
+            return False
+        cell = last.cell.resized(steps)
+        if cell.chosen == last.cell.chosen:
+            size = "large" if steps > 0 else "small"
+            self._view.say(
+                f"The cell is as {size} as it gets here. Paint the rest with napari's brush."
+            )
+            return True
+        id_before = last.edit.highest
+        last.plane.layer.undo()
+        self._paint(last.plane, [cell], id_before)
+        return True
+
+    # ------------------------------------------------------------------------------- ending
+
+    def settle(self) -> None:
+        """Leave the last cell as it is, and offer nothing."""
+        self._added = None
+        if self.offered:
+            self.offered = ""
+            self._view.offer("")
+
+    def stop(self, event: Any = None) -> None:
+        """Search no more, and leave the last cell as it is."""
+        if self._search is not None:
+            self._search = None
+            self._view.stop_search()
+        self.settle()
+
+
+def box_around(points: Any, shape: tuple[int, ...]) -> Region | None:
+    """Smallest box of pixels around points (row, column); None where it lies beside the plane."""
+    places = np.asarray(points, float)
+    first = np.clip(np.floor(places.min(axis=0) + 0.5), 0, shape[:2]).astype(int)
+    last = np.clip(np.floor(places.max(axis=0) + 0.5) + 1, 0, shape[:2]).astype(int)
+    if (last <= first).any():
+        return None
+    return Region(int(first[0]), int(last[0]), int(first[1]), int(last[1]))
+
+
+def _middle(box: Region) -> tuple[float, float]:
+    return (box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2
+
+
+def _last_axes(layer: Labels) -> tuple[int, int]:
+    return layer.ndim - 2, layer.ndim - 1
