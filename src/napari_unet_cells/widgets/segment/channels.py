@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,26 @@ def split_channels(
         That of the chosen channel, or the projection.
     """
     shown = shown_plane(viewer, layer)
-    levels = list(layer.data) if layer.multiscale else [layer.data]
     position = viewer.layers.index(layer)
+    made = _add_channels(viewer, layer, axis, names)
+    result = made[chosen]
+    if projection:
+        result = _add_projection(viewer, layer, axis, projection)
+        for new in made:
+            new.visible = False
+        made.append(result)
+    for place, new in enumerate(made, position + 1):
+        viewer.layers.move(viewer.layers.index(new), place)
+    viewer.layers.remove(layer)
+    # napari keeps the last sliders of a stack that loses an axis, whatever they stood for.
+    show_plane(viewer, result, shown[:axis] + shown[axis + 1 :])
+    viewer.layers.selection.active = result
+    return result
+
+
+def _add_channels(viewer: Viewer, layer: Image, axis: int, names: Sequence[str]) -> list[Image]:
+    """Add a layer for each channel of a layer."""
+    levels = list(layer.data) if layer.multiscale else [layer.data]
     path = file_of(layer)
     place = place_without(layer, axis)
     n = int(levels[0].shape[axis])
@@ -77,24 +95,11 @@ def split_channels(
             **place,
         )
         set_input_metadata(new, path=None if path is None else str(path), channel=channel)
-        viewer.layers.move(len(viewer.layers) - 1, position + 1 + channel)
         made.append(new)
-    result = made[chosen]
-    if projection:
-        result = _add_projection(viewer, layer, axis, projection, place)
-        viewer.layers.move(len(viewer.layers) - 1, position + 1 + n)
-        for new in made:
-            new.visible = False
-    viewer.layers.remove(layer)
-    # napari keeps the last sliders of a stack that loses an axis, whatever they stood for.
-    show_plane(viewer, result, shown[:axis] + shown[axis + 1 :])
-    viewer.layers.selection.active = result
-    return result
+    return made
 
 
-def _add_projection(
-    viewer: Viewer, layer: Image, axis: int, projection: str, place: Mapping[str, Any]
-) -> Image:
+def _add_projection(viewer: Viewer, layer: Image, axis: int, projection: str) -> Image:
     """Add the projection of all channels of a layer."""
     levels = list(layer.data) if layer.multiscale else [layer.data]
     channels = tuple(range(int(levels[0].shape[axis])))
@@ -105,7 +110,7 @@ def _add_projection(
         data if layer.multiscale else data[0],
         name=f"{layer.name} {projection} of channels",
         multiscale=bool(layer.multiscale),
-        **place,
+        **place_without(layer, axis),
     )
     metadata = {"channels": list(channels), "projection": projection}
     set_input_metadata(new, path=None if path is None else str(path), **metadata)
