@@ -84,6 +84,6 @@ def test_the_difference_between_two_models_counts_what_is_the_same():
     after[2:8, 22:28] = after[2:8, 30:36] = 5
     after[2:8, 30:36] = 6
     assert describe_difference(before, after, "cells-2") == (
-        "cells-2 finds 4 cells, the result has 3: 1 are the same, 3 are new or have another "
-        "outline, 2 are gone or have."
+        "cells-2 finds 4 cells, the result has 3. The same in both: 1. Without a match: 3 of "
+        "cells-2, 2 of the result."
     )

@@ -701,8 +701,11 @@ def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
         assert viewer.layers.selection.active is cells
         assert "cells in this image" in retrain.decision.table.text()
 
+    dock.sections["Retrain"].title.setChecked(True)
+    width = dock.retrain.minimumSizeHint().width()
     retrained()
     compare()
+    assert retrain.decision.table.minimumSizeHint().width() < width
     compare()  # the outlines of before go
     assert len([name for name in names(viewer) if new.name in name]) == 1
     retrain.decision.keep_button.click()

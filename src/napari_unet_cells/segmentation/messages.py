@@ -81,8 +81,8 @@ def describe_difference(before: NDArray[Any], after: NDArray[Any], model: str) -
     same = sum(score.tp[THRESHOLDS.index(0.9)] for score in scores)
     old, new = (sum(getattr(s, name) for s in scores) for name in ("n_true", "n_predicted"))
     return (
-        f"{model} finds {describe_count(new)}, the result has {old}: {same} are the same, "
-        f"{new - same} are new or have another outline, {old - same} are gone or have."
+        f"{model} finds {describe_count(new)}, the result has {old}. The same in both: {same}. "
+        f"Without a match: {new - same} of {model}, {old - same} of the result."
     )
 
 

@@ -106,7 +106,7 @@ def test_outlines_lie_above_a_result_that_stays_as_it_is(viewer, comparison):
     assert viewer.layers.selection.active is cells
     np.testing.assert_array_equal(cells.data, before)
     assert told.counts == (1, 2)
-    assert told.sentence.startswith("cells-2 finds 2 cells, the result has 1: 1 are the same")
+    assert told.sentence.startswith("cells-2 finds 2 cells, the result has 1. The same in both: 1")
     # It is no result to correct, to export or to compare with.
     assert labels_layers(viewer.layers) == [cells]
     assert "cannot be edited" in review_problem(new)

@@ -40,6 +40,7 @@ class Decision(QWidget):
         self._old = ""
         self.table = QLabel("")
         self.table.setObjectName("decision_table")
+        self.table.setWordWrap(True)  # else its numbers would widen a narrow dock
         self.compare_button = QPushButton(COMPARE)
         self.compare_button.setObjectName("compare_models_button")
         self.keep_button = QPushButton()
