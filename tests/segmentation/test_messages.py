@@ -11,7 +11,6 @@ from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.messages import (
-    describe_change,
     describe_difference,
     describe_memory,
     describe_progress,
@@ -63,16 +62,6 @@ def test_full_memory():
     said = describe_memory(MemoryFull(256, network))
     assert (
         said == f"The memory was full; the run went on in tiles of 256 pixels on {network.device}."
-    )
-
-
-def test_a_second_run():
-    before, after = np.zeros((2, 20, 40), np.uint16)
-    before[2:10, 2:10], before[2:10, 20:30] = 1, 2
-    after[2:10, 2:10], after[12:18, 20:30] = 7, 8
-    after[12:18, 2:10] = 9
-    assert describe_change(before, after) == (
-        "3 cells, 2 before: 2 are new or changed, 1 of before are gone or changed."
     )
 
 

@@ -1,4 +1,4 @@
-"""Sentences about a run: progress, full memory, result, what a new run changed."""
+"""Sentences about a run: progress, full memory, result, how another model differs."""
 
 from __future__ import annotations
 
@@ -46,24 +46,6 @@ def describe_result(result: Result) -> str:
     if result.cells is not None and result.cells.dtype == np.uint32:
         return f"{made}. So many ids need 32 bits, which napari redraws more slowly."
     return made
-
-
-def describe_change(before: NDArray[Any], after: NDArray[Any]) -> str:
-    """Count the cells that differ between two runs on one image.
-
-    Parameters
-    ----------
-    before, after : integer arrays, (..., y, x)
-        A cell that has a counterpart of IoU 0.9 or more counts as the same.
-    """
-    planes = zip(_flat(before), _flat(after), strict=True)
-    scores = [compare(old, new) for old, new in planes]
-    same = sum(score.tp[THRESHOLDS.index(0.9)] for score in scores)
-    old, new = (sum(getattr(s, name) for s in scores) for name in ("n_true", "n_predicted"))
-    return (
-        f"{describe_count(new)}, {old} before: {new - same} are new or changed, {old - same} of "
-        "before are gone or changed."
-    )
 
 
 def describe_difference(before: NDArray[Any], after: NDArray[Any], model: str) -> str:

@@ -92,7 +92,7 @@ def controller(viewer, monkeypatch):
     monkeypatch.setattr(run_module, "find_model", lambda name: CARD)
     network = FunctionNetwork(squares_are_cells)
     engine = SimpleNamespace(open=lambda card, stop: network, pid=1)
-    runners = Runners(Thread(), Thread(), Thread(), Thread())
+    runners = Runners(Thread(), Thread(), Thread())
     return Controlled(viewer, engine, Window(), runners)
 
 
@@ -104,7 +104,6 @@ def finish(controller):
     """Let the run come to its end."""
     for answer in controller.runners.run.end():
         controller.receive(answer)
-    controller.compare()
 
 
 def values_of(image, **stack):
@@ -451,7 +450,7 @@ def test_each_image_has_its_controls(viewer, controller):
 def test_a_new_controller_finds_the_results_of_the_last(viewer, controller):
     cells = segmented(viewer, controller)
     window = Window()
-    runners = Runners(Thread(), Thread(), Thread(), Thread())
+    runners = Runners(Thread(), Thread(), Thread())
     again = Controlled(viewer, controller.engine, window, runners)
     again.look()
     assert again.adjustable
@@ -555,17 +554,6 @@ def test_cells_of_an_earlier_run_are_not_adjusted_any_more(viewer, controller):
 
     for layer, data in zip(viewer.layers, before, strict=True):
         np.testing.assert_array_equal(layer.data, data)
-
-
-def test_a_run_is_compared_with_the_one_before_where_that_is_asked_for(viewer, controller):
-    image = viewer.add_image(two_squares(), name="nuclei")
-    controller.start(values_of(image))
-    finish(controller)
-    assert not controller.runners.comparing.running
-    controller.start(values_of(image), compare=True)
-    finish(controller)
-    (said,) = controller.runners.comparing.end()
-    assert said.startswith("2 cells, 2 before: 0 are new or changed")
 
 
 @pytest.mark.parametrize(("tiles", "said"), [(0, "before the first tile"), (3, "are kept")])

@@ -16,9 +16,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, cast
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
@@ -28,7 +26,6 @@ from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import CELLS, OURS, image_id
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.messages import (
-    describe_change,
     describe_count,
     describe_memory,
     describe_progress,
@@ -114,7 +111,6 @@ class Runners:
     run: Runner
     warming: Runner
     adjusting: Runner
-    comparing: Runner
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +164,6 @@ class SegmentController:
         self._model = ""
         self._warm = False
         self._offered: Origin | None = None
-        self._before: NDArray[Any] | None = None
         self._started = 0.0
         self._remark = ""
 
@@ -194,14 +189,8 @@ class SegmentController:
 
     # ----------------------------------------------------------------------- the run
 
-    def start(self, values: SegmentValues, compare: bool = False) -> bool:
+    def start(self, values: SegmentValues) -> bool:
         """Segment; what prevents it is said in a sentence.
-
-        Parameters
-        ----------
-        values : SegmentValues
-        compare : bool
-            Say how much the cells differ from those of the run before, see `compare`.
 
         Returns
         -------
@@ -216,7 +205,7 @@ class SegmentController:
             return False
         # Before the split: it changes the axes of the viewer, and with them the sliders.
         shown = _plane_of_channel(self._viewer, values)
-        job = self._job(values, self._split(values), shown, compare)
+        job = self._job(values, self._split(values), shown)
         self._remark = ""
         self._view.show_progress(0.0, "")
         self._view.say("" if self._warm else "The network is warming up; the run starts by itself.")
@@ -236,15 +225,12 @@ class SegmentController:
         self._view.show_stack(values.stack)
         return layer
 
-    def _job(
-        self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None, compare: bool
-    ) -> Job:
+    def _job(self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         self.results = ResultLayers(self._viewer, layer, shown)
         target = self.results.target(planes.shape)
-        self._before = target.data.copy() if compare and target is not None else None
         self.number += 1
         number = self.number
 
@@ -292,15 +278,6 @@ class SegmentController:
             self.look()
 
     # ------------------------------------------------------------------ how it ends
-
-    def compare(self) -> None:
-        """Compare the cells with those of the run before, where `start` was asked to."""
-        before, self._before = self._before, None
-        if before is None or self.results is None or self.results.cells is None:
-            return
-        after = self.results.cells.data
-        if before.shape == after.shape:
-            self._runners.comparing.start(partial(_compared, before, after))
 
     def cancelled(self) -> None:
         """Say what is left of a run that was cancelled."""
@@ -458,9 +435,3 @@ def _adjust(
     stop: threading.Event,
 ) -> Generator[object, None, None]:
     yield Answer(number, Adjusted(layer, options, adjust(layer.data, state, approved, options)))
-
-
-def _compared(
-    before: NDArray[Any], after: NDArray[Any], stop: threading.Event
-) -> Generator[object, None, None]:
-    yield describe_change(before, after)

@@ -41,17 +41,13 @@ class SegmentSection(Wired, QWidget):
 
     finished = Signal()
 
-    #: How much the cells changed, see `start`.
-    compared = Signal(str)
-
     def __init__(self, viewer: Viewer, engine: Engine) -> None:
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self.worker = Worker(self)
         self.warming = Worker(self)
         self.adjusting = Worker(self)
-        self.comparing = Worker(self)
-        runners = Runners(self.worker, self.warming, self.adjusting, self.comparing)
+        runners = Runners(self.worker, self.warming, self.adjusting)
         self.controller = SegmentController(viewer, engine, self, runners)
         self._build()
         self._connect()
@@ -117,8 +113,6 @@ class SegmentSection(Wired, QWidget):
         self.warming.failed.connect(controller.warming_failed)
         self.adjusting.progressed.connect(controller.show_adjusted)
         self.adjusting.failed.connect(self.warn)
-        self.comparing.progressed.connect(lambda said: self.compared.emit(str(said)))
-        self.comparing.failed.connect(self.warn)
 
     # ------------------------------------------------------------ what the user does
 
@@ -137,15 +131,9 @@ class SegmentSection(Wired, QWidget):
         """Fragments of each plane that the run of a layer kept; see `SegmentController`."""
         return self.controller.fragments_of(layer)
 
-    def start(self, *_: object, compare: bool = False) -> None:
-        """Segment the chosen image; what prevents it is said in a sentence.
-
-        Parameters
-        ----------
-        compare : bool
-            Say through `compared` how much the cells differ from those of the run before.
-        """
-        if self.controller.start(self.values, compare):
+    def start(self, *_: object) -> None:
+        """Segment the chosen image; what prevents it is said in a sentence."""
+        if self.controller.start(self.values):
             self._show_running(True)
 
     def _adjust(self) -> None:
@@ -227,7 +215,6 @@ class SegmentSection(Wired, QWidget):
 
     def _run_done(self) -> None:
         self._show_running(False)
-        self.controller.compare()
         self.finished.emit()
 
     def _run_cancelled(self) -> None:
