@@ -215,7 +215,7 @@ def test_what_is_shown_is_segmented(controller, axes):
     for at in np.ndindex(numbers.shape):
         for channel in range(LENGTHS["C"] if "C" in axes else 1):
             layer = press_at(controller, data, at, axis, channel)
-            found = controller.runners.run.end()[-1].event.result.n_cells
+            found = controller.runners.run.end()[-1].event.event.result.n_cells
             wanted = tuple(channel if i == axis else index for i, index in enumerate(at))
             assert found == numbers[wanted]
             # The sliders still show this plane.
