@@ -15,11 +15,14 @@ import psutil
 import pytest
 import tifffile
 
+from napari_unet_cells.core.regions import Region
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.layers.metadata import CELLS, result_metadata
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation.add_cells import Found
 from napari_unet_cells.training.events import Retrained
+from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
 
 pytestmark = pytest.mark.gui
 
@@ -131,6 +134,35 @@ def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock
         or "GPU" in dock.segment.model_form.device_label.text()
     )
     assert "tensorflow" not in sys.modules
+
+
+def test_the_key_of_a_tool_unfolds_the_section_that_says_what_it_does(viewer, dock):
+    layer = viewer.add_labels(np.zeros((30, 40), np.uint16), name="cells")
+    title = dock.sections["Correct"].title
+    assert not title.isChecked()
+    next(take for key, take in layer.keymap.items() if str(key) == "A")(layer)
+    assert dock.correct.tools.tool == "add"
+    assert title.isChecked()
+    title.setChecked(False)
+    dock.correct.tools.choose("")
+    assert not title.isChecked()
+
+
+def test_a_missed_cell_is_searched_for_in_the_child_process(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    cells = viewer.layers["nuclei cells"]
+    assert len(dock.segment.fragments_of(cells)) == 1
+    tools = dock.correct.tools
+    tools.choose("add")
+    plane = LabelsPlane.under(viewer, cells, (100, 100))
+    assert plane is not None
+    tools.controller.adding.find(plane, Region(0, 200, 0, 200), (100, 100))
+    ended: list[object] = []
+    tools.searching.progressed.connect(ended.append)
+    tools.searching.failed.connect(ended.append)
+    qtbot.waitUntil(lambda: bool(ended), timeout=60_000)
+    assert isinstance(ended[0], Found)
 
 
 def test_rgb_image_of_a_few_pixels(qtbot, viewer, dock):

@@ -112,6 +112,8 @@ class UNetCellsDock(Wired, QWidget):
     def _connect(self) -> None:
         self.correct.counted.connect(self._count_approved)
         self.correct.classes_wanted.connect(self._paint_classes)
+        # A tool may be taken by its key, and what it says stands in this section.
+        self.correct.tools.taken.connect(self.sections["Correct"].unfold)
         self.sections["Retrain"].folded.connect(self._warm_up)
         model_form, worker = self.segment.model_form, self.segment.worker
         model_form.changed.connect(self.retrain.show_model_in_use)

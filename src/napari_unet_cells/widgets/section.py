@@ -43,6 +43,10 @@ class Section(QWidget):
         layout.addWidget(content)
         self._fold(unfolded)
 
+    def unfold(self) -> None:
+        """Show the content."""
+        self.title.setChecked(True)
+
     def _fold(self, shown: bool) -> None:
         self._content.setVisible(shown)
         self.title.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)

@@ -181,7 +181,7 @@ def test_a_click_adds_the_cell_and_one_undo_takes_it_back(viewer, tools, engine)
     assert layer.data[60, 70] == 2
     assert 0.7 * TRUE_AREA < area(layer) < 1.4 * TRUE_AREA
     assert layer.data[60, 110] == 0
-    assert "Ctrl+Z takes it back" in tools.view.said[-1]
+    assert "+ or -" in tools.view.said[-1]
     assert engine.opened == [CARD]
     layer.undo()
     assert ids(layer) == [0, 1]
@@ -311,6 +311,7 @@ def test_what_a_run_dropped_comes_back_without_the_network(viewer, tools, engine
     assert ids(layer) == [0, 1, 2]
     np.testing.assert_array_equal(layer.data == 2, image.data > 50)
     assert engine.opened == []
+    assert "+ or -" not in tools.view.said[-1]  # it has a single outline
 
 
 # --- a box ---------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ Write = Callable[[LabelsPlane, Callable[[Any, Callable[[], int]], Edit]], "Label
 #: Tool to draw what is not found.
 DRAWING = "new"
 
+RESIZABLE = (
+    "Added. Press + or -, or turn the wheel over the cell, to make it larger or smaller; Ctrl+Z "
+    "takes it back."
+)
+
 
 class ChosenValues(Protocol):
     """Image, model and cell diameter that the Segment section would take now."""
@@ -230,10 +235,8 @@ class Adding:
         elif self._paint(search.plane, cells) and len(cells) > 1:
             self._view.say(f"{len(cells)} cells were added. Ctrl+Z takes them all back.")
         elif self._added is not None:
-            self._view.say(
-                "Added. Press + or -, or turn the wheel over the cell, to make it larger or "
-                "smaller; Ctrl+Z takes it back."
-            )
+            several = len(self._added.cell.outlines) > 1
+            self._view.say(RESIZABLE if several else "Added. Ctrl+Z takes it back.")
 
     def failed(self, problem: str) -> None:
         """Say why the search failed; nothing was changed."""

@@ -79,6 +79,9 @@ class ToolsForm(ControlledForm):
     #: A sentence for the user; empty where there is nothing to say.
     message = Signal(str)
 
+    #: A tool was chosen by its key, perhaps while the form is out of sight.
+    taken = Signal()
+
     def __init__(
         self,
         viewer: Viewer,
@@ -127,12 +130,15 @@ class ToolsForm(ControlledForm):
 
     def show_tools(self, tool: str, problem: str) -> None:
         """Mark the chosen tool; tooltips say what each does, or why none can be used."""
+        newly = tool and not self.buttons[tool].isChecked()
         for name, button in self.buttons.items():
             button.setEnabled(not problem)
             button.setToolTip(
                 problem or f"{TOOLS[name].title}. Escape ends it, Ctrl+Z takes it back."
             )
             button.setChecked(name == tool)
+        if newly:
+            self.taken.emit()
         below = canvas(self) if tool else None
         if below is not None:
             below.installEventFilter(self._resizing)  # a second time changes nothing
