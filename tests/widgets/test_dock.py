@@ -284,10 +284,10 @@ def test_the_plane_that_is_shown_is_segmented_and_no_other(qtbot, viewer, dock, 
     assert dock.segment.image_form.stack_form.isVisibleTo(dock)
     form = dock.segment.image_form.stack_form
     form.axis_box.setCurrentIndex(form.axis_box.findText("none"))
-    assert form.planes_box.currentText() == "the plane shown: plane 2 of 3"
+    assert form.planes_box.currentText() == "plane 2 of 3 (shown)"
     viewer.dims.set_current_step(0, 1)
     viewer.dims.set_current_step(0, 2)
-    assert form.planes_box.currentText() == "the plane shown: plane 3 of 3"
+    assert form.planes_box.currentText() == "plane 3 of 3 (shown)"
     viewer.dims.set_current_step(0, 1)
 
     press_segment(qtbot, dock)
@@ -368,7 +368,7 @@ def test_what_a_file_says_of_its_axes_beats_what_was_remembered(
     form.channel_box.setCurrentIndex(1)
     assert (form.values.channel, form.values.projection) == (1, "")
     viewer.dims.set_current_step(0, 2)
-    assert form.planes_box.currentText() == "the plane shown: z 3 of 3"
+    assert form.planes_box.currentText() == "z 3 of 3 (shown)"
     assert form.planes_box.itemText(1) == "all 3 planes"
 
 

@@ -143,7 +143,8 @@ class StackForm(QWidget):
 
     def _name_plane(self) -> None:
         words = StackValues(self._axes, self.axis_box.currentData()).shown(self._shown)
-        text = f"the plane shown: {words}" if words else "the plane shown"
+        # The number first: a narrow dock cuts the end off.
+        text = f"{words} (shown)" if words else "the plane shown"
         self.planes_box.setItemText(0, text)
 
     def _show_link(self, *_: object) -> None:
