@@ -29,6 +29,8 @@ from napari_unet_cells.layers.metadata import (
 from napari_unet_cells.layers.pixel_size import typed_pixel_size
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.layers.transforms import describe_transform, place_of
+from napari_unet_cells.segmentation.replacing import replace_cells
+from napari_unet_cells.widgets.segment.live import current, put
 
 pytestmark = pytest.mark.gui
 
@@ -289,6 +291,28 @@ def test_a_removed_layer_is_saved_once_more_and_offered(qtbot, viewer, saving):
         saving.save()
     (summary,) = sessions()
     np.testing.assert_array_equal(restore(summary.folder).labels, layer.data)
+
+
+def test_what_the_program_replaced_around_corrections_is_saved_with_them(qtbot, viewer, saving):
+    layer = add(viewer)
+    review, made = layer.metadata[REVIEW], layer.data.copy()
+    layer.data_setitem((np.array([0]), np.array([0])), 9)
+    save(qtbot, saving)
+    state = current(layer)
+    cells = np.roll(made, 3, axis=-1)
+
+    put(layer, replace_cells(layer.data, state, (), cells, state.origin))
+    folder = session_of(review).folder
+    save(qtbot, saving)
+    saving.close()
+
+    (summary,) = sessions()
+    assert summary.folder.name.partition(".")[0] == folder.name.partition(".")[0]
+    back = restore(summary.folder)
+    np.testing.assert_array_equal(back.labels, layer.data)
+    assert back.labels[0, 0] == 9
+    np.testing.assert_array_equal(back.review.baseline.unpacked(), review.baseline.unpacked())
+    assert [place for place in review if back.review.is_edited(place)] == [((), 0)]
 
 
 def test_a_layer_that_comes_back_goes_on(qtbot, viewer, saving):
