@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.segment import channels as channels_module
 from napari_unet_cells.widgets.segment.channels import (
     chosen_plane,
@@ -41,6 +42,17 @@ def test_a_layer_for_each_channel_takes_the_place_of_the_image(viewer):
     np.testing.assert_allclose(chosen.data_to_world((2, 3, 4)), expected)
     np.testing.assert_array_equal(viewer.layers["multi channel 1"].data, DATA[:, 0])
     assert chosen.metadata["napari_unet_cells_input"] == {"channel": 1}
+
+
+def test_the_camera_stays_where_it_was(viewer):
+    viewer.add_image(np.zeros((50, 60)), name="larger")
+    image = viewer.add_image(DATA, name="multi")
+    camera = camera_of(viewer)
+    camera.center, camera.zoom = (0.0, 2.0, 3.0), 7.0
+    split_channels(viewer, image, axis=1, chosen=0)
+    assert viewer.dims.ndim == 3
+    assert camera.center == (0.0, 2.0, 3.0)
+    assert camera.zoom == 7.0
 
 
 def test_channels_are_called_as_their_file_calls_them(viewer):

@@ -13,6 +13,7 @@ from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.transforms import place_without
+from napari_unet_cells.widgets.napari_versions import camera_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -33,7 +34,7 @@ def split_channels(
     names: Sequence[str] = (),
     projection: str = "",
 ) -> Image:
-    """Replace a layer by one for each channel, in its place; the same plane stays shown.
+    """Replace a layer by one for each channel, in its place; the same view stays shown.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def split_channels(
     napari image layer
         That of the chosen channel, or the projection.
     """
-    shown = shown_plane(viewer, layer)
+    shown, camera = shown_plane(viewer, layer), camera_of(viewer)
+    view = camera.center, camera.zoom
     position = viewer.layers.index(layer)
     made = _add_channels(viewer, layer, axis, names)
     result = made[chosen]
@@ -69,6 +71,7 @@ def split_channels(
     viewer.layers.remove(layer)
     # napari keeps the last sliders of a stack that loses an axis, whatever they stood for.
     show_plane(viewer, result, shown[:axis] + shown[axis + 1 :])
+    camera.center, camera.zoom = view  # which napari resets where an axis goes
     viewer.layers.selection.active = result
     return result
 
