@@ -475,7 +475,7 @@ def test_the_heat_map_lies_over_the_same_ground_below_the_labels(qtbot, viewer, 
     assert heat.units == cells.units
     assert image_layers(viewer.layers) == [image]
     form.review_button.click()
-    form.toggle_uncertainty()
+    form.uncertainty_box.click()
     assert heat not in viewer.layers
     assert form.review_button.isChecked()
 
