@@ -461,6 +461,7 @@ def test_the_controls_are_there_when_the_dock_is_opened_again(qtbot, viewer, doc
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
     viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()  # as the X of its title bar does
     again = viewer.window.add_plugin_dock_widget(PLUGIN)[1]
     form = again.segment.adjust_form
     assert form.isVisibleTo(again)
