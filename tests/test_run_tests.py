@@ -124,7 +124,10 @@ def test_ctrl_c_ends_both(write: Write, tmp_path: Path, options: list[str]) -> N
         "@pytest.mark.two\ndef test_two(): Path('two').touch(), time.sleep(60)\n"
     )
     code = (
-        "import sys, run_tests; run_tests.SUITES = ('one', 'two'); "
+        "import signal, sys, run_tests; "
+        # What runs in the background of a shell was told to ignore Ctrl+C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "run_tests.SUITES = ('one', 'two'); "
         f"sys.exit(run_tests.main({options}))"
     )
     process = subprocess.Popen(
