@@ -483,6 +483,8 @@ def test_a_second_run_replaces_what_was_not_corrected(viewer, controller):
     finish(controller)
 
     assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert len(np.unique(cells.data)) - 1 == 3  # the corrected one, half of one, and the moved one
+    assert controller.window.last("say")[0].startswith("3 cells in ")  # and not the run's two
     assert cells.visible
     assert viewer.layers.selection.active is cells
     assert cells.data[5, 5] == 0

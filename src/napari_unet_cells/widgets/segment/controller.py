@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -273,9 +273,11 @@ class SegmentController:
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
             results.finish(event.event, event.change)
-            said = describe_result(event.event.result)
-            self._view.say(f"{said}\n{self._remark}".strip())
             self.look()
+            result = event.event.result
+            if event.change is not None:  # what was corrected counts as it is
+                result = replace(result, n_cells=event.change.n_cells)
+            self._view.say(f"{describe_result(result)}\n{self._remark}".strip())
 
     # ------------------------------------------------------------------ how it ends
 
