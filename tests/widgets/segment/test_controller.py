@@ -379,9 +379,11 @@ def test_the_controls_follow_undo_and_redo(viewer, controller):
     adjusted_made = cells.metadata[OURS]
     assert adjusted_made != made
 
+    assert controller.window.last("say")[0].endswith("cells")
     cells.undo()
     cells.undo()
     controller.look()
+    assert controller.window.last("say") == ("",)  # the count was that of other cells
     assert controller.window.last("offer_adjustment")[0] == CARD.instances
     assert cells.metadata[OURS] == made
     assert not review.is_edited(((), 0))

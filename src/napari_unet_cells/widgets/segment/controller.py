@@ -164,6 +164,7 @@ class SegmentController:
         self._model = ""
         self._warm = False
         self._offered: Origin | None = None
+        self._offered_of: Labels | None = None
         self._started = 0.0
         self._remark = ""
 
@@ -344,13 +345,15 @@ class SegmentController:
             follow(layer)
             state = current(layer)
             assert state is not None
-            self._offer(state.origin)
+            self._offer(layer, state.origin)
         self._view.show_adjustable(problem)
 
-    def _offer(self, origin: Origin) -> None:
+    def _offer(self, layer: Labels, origin: Origin) -> None:
         if origin is self._offered or origin.options is None:
             return
-        self._offered = origin
+        if layer is self._offered_of:
+            self._view.say("")  # undo or redo: the cells that were counted are not these
+        self._offered, self._offered_of = origin, layer
         zoom = origin.fragments[0].zoom
         self._view.offer_adjustment(origin.options, zoom, origin.median_area)
 
@@ -390,7 +393,8 @@ class SegmentController:
             if layer is self.selected:
                 self.adjust(event.options)
             return
-        self._offered = change.new.origin  # the sliders are where the user put them
+        # The sliders are where the user put them.
+        self._offered, self._offered_of = change.new.origin, layer
         put(layer, change)
         self._view.say(describe_count(change.n_cells))
 
