@@ -40,7 +40,7 @@ def main() -> None:
             time.sleep(0.001)
 
     tile = simulate_nuclei((512, 512), seed=1)[0]
-    wait(lambda: dock.segment.model_form.device_label.text()[:3] in ("CPU", "GPU"))
+    wait(lambda: dock.segment.device_label.text()[:3] in ("CPU", "GPU"))
     for side in SIDES:
         gaps, seconds = [], []
         image = np.tile(tile, (side // 512, side // 512))

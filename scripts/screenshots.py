@@ -38,7 +38,7 @@ def draw_all() -> None:
     segment = dock.segment
     picture(viewer, "empty")
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
-    wait(lambda: segment.model_form.device_label.text()[:3] in ("CPU", "GPU"))
+    wait(lambda: segment.device_label.text()[:3] in ("CPU", "GPU"))
     segment.button.click()
     wait(lambda: not segment.worker.running)
     picture(viewer, "done")
@@ -78,7 +78,7 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     viewer.add_image(image, name="nuclei")
     dock.segment.button.click()
     wait(lambda: not dock.segment.worker.running)
-    fold(dock, "Segment", "Correct", "Export")
+    dock.open("Correct")
     review = dock.correct.review
     review.review_button.click()
     for _ in range(5):
@@ -93,20 +93,14 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
         wait(lambda: not dock.export.worker.running)
         review.review_button.click()
         review.uncertainty_box.setChecked(False)
-        fold(dock, "Correct", "Retrain")
+        dock.open("Retrain")
         dock.retrain.minutes_box.setValue(0.5)
         dock.retrain.button.click()
         wait(lambda: dock.retrain.progress.value() > 700)
         dock.retrain.dataset_edit.setText("corrections")
         picture(viewer, "retrain")
         wait(lambda: not dock.retrain.worker.running)
-    fold(dock, "Segment", "Export", "Retrain")
-
-
-def fold(dock: UNetCellsDock, *names: str) -> None:
-    """Fold or unfold sections of the dock."""
-    for name in names:
-        dock.sections[name].title.click()
+    dock.open("Segment")
 
 
 def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_unet_cells.core.labels import CELL_CLASSES, digest, holds_cells, makes_cells
+from napari_unet_cells.core.labels import (
+    CELL_CLASSES,
+    FEW_IDS,
+    count_ids,
+    digest,
+    holds_cells,
+    makes_cells,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +38,20 @@ def test_a_digest_tells_whether_somebody_painted() -> None:
     assert digest(labels[:, ::-1][:, ::-1]) == before
     labels[2, 3] = 1
     assert digest(labels) != before
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 7), (3, 2000, 900), (2, 2, 30, 40)])
+def test_ids_are_counted_in_every_block(shape):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4000, shape, dtype=np.int32)
+    assert count_ids(labels) == np.count_nonzero(np.unique(labels))
+
+
+def test_great_ids_are_counted_without_a_table_of_their_size():
+    labels = np.array([[0, 5, 2**31 - 1], [5, 2**30, FEW_IDS]], dtype=np.int32)
+    assert count_ids(labels) == 4
+    assert count_ids(labels[:, ::-1].T) == 4
+
+
+def test_counting_ends_where_it_is_stopped():
+    assert count_ids(np.ones((3, 4), dtype=np.uint8), lambda: True) == 0

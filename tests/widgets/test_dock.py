@@ -21,6 +21,7 @@ from napari_unet_cells.layers.metadata import CELLS, result_metadata
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.add_cells import Found
+from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.training.events import Retrained
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
 
@@ -129,23 +130,19 @@ def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock
     assert viewer.layers.selection.active is cells
     assert dock.segment.button.isEnabled()
     assert re.match(rf"{cells.data.max()} cells? in .* s on ", dock.segment.message.text())
-    assert (
-        "CPU" in dock.segment.model_form.device_label.text()
-        or "GPU" in dock.segment.model_form.device_label.text()
-    )
+    assert "CPU" in dock.segment.device_label.text() or "GPU" in dock.segment.device_label.text()
     assert "tensorflow" not in sys.modules
 
 
-def test_the_key_of_a_tool_unfolds_the_section_that_says_what_it_does(viewer, dock):
+def test_the_key_of_a_tool_opens_the_page_that_says_what_it_does(viewer, dock):
     layer = viewer.add_labels(np.zeros((30, 40), np.uint16), name="cells")
-    title = dock.sections["Correct"].title
-    assert not title.isChecked()
+    assert dock.segment.isVisibleTo(dock)
     next(take for key, take in layer.keymap.items() if str(key) == "A")(layer)
     assert dock.correct.tools.tool == "add"
-    assert title.isChecked()
-    title.setChecked(False)
+    assert dock.correct.isVisibleTo(dock)
+    dock.open("Segment")
     dock.correct.tools.choose("")
-    assert not title.isChecked()
+    assert dock.segment.isVisibleTo(dock)
 
 
 def test_a_missed_cell_is_searched_for_in_the_child_process(qtbot, viewer, dock, nuclei):
@@ -400,7 +397,7 @@ def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei,
     before = cells.data.copy()
     assert before.any()
 
-    getattr(adjust, name).setValue(100)
+    adjust.fields.widgets[name].value = adjust.fields.widgets[name].max
     qtbot.waitUntil(lambda: "seconds" not in dock.segment.message.text()
                     and not np.array_equal(cells.data, before), timeout=10_000)  # fmt: skip
 
@@ -435,24 +432,25 @@ def test_sliders_never_touch_corrected_cells_and_follow_undo(qtbot, viewer, dock
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
     cells, form = viewer.layers["nuclei cells"], dock.segment.adjust_form
-    slider = form.min_size
-    before, value, options = cells.data.copy(), slider.value(), form.options
+    slider = form.fields.widgets["min_size"]
+    before, value, options = cells.data.copy(), slider.value, form.options
     assert before.any()
 
-    slider.setValue(100)
-    qtbot.waitUntil(lambda: not cells.data.any(), timeout=10_000)
-    adjusted = form.options
+    slider.value = slider.max
+    qtbot.waitUntil(lambda: not np.array_equal(cells.data, before), timeout=10_000)
+    adjusted, fewer = form.options, cells.data.copy()
     cells.undo()
     np.testing.assert_array_equal(cells.data, before)
-    assert slider.value() == value
+    assert slider.value == value
     assert form.options == options
     cells.redo()
-    assert not cells.data.any()
+    np.testing.assert_array_equal(cells.data, fewer)
     assert form.options == adjusted
 
     cells.data_setitem((np.array([0]), np.array([0])), 999)
-    slider.setValue(value)
-    qtbot.waitUntil(lambda: np.count_nonzero(cells.data) > 1, timeout=10_000)
+    slider.value = value
+    n = np.count_nonzero(fewer)
+    qtbot.waitUntil(lambda: np.count_nonzero(cells.data) > n + 1, timeout=10_000)
     assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
     assert cells.data[0, 0] == 999
 
@@ -479,15 +477,15 @@ def test_the_controls_are_there_when_the_dock_is_opened_again(qtbot, viewer, doc
 
 def test_time_augmentation_is_chosen_with_a_click(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei[:96, :96], name="nuclei")
-    assert dock.segment.model_form.quality_box.isEnabled()
-    dock.segment.model_form.quality_box.click()
+    assert dock.segment.model_form.augment_box.isEnabled()
+    dock.segment.model_form.augment_box.click()
 
     press_segment(qtbot, dock)
 
     cells = viewer.layers["nuclei cells"]
     parameters = cells.metadata["napari_unet_cells"]["provenance"]["parameters"]
     assert parameters["test_time_augmentation"] is True
-    assert dock.segment.model_form.quality_box.isEnabled()  # for the next run
+    assert dock.segment.model_form.augment_box.isEnabled()  # for the next run
 
 
 def test_nothing_is_cut_off_in_a_narrow_dock_not_even_with_a_stack(qtbot, viewer, dock, nuclei):
@@ -691,13 +689,46 @@ def test_export_says_whether_labels_were_corrected(
     assert first["model"]["sha256"] == second["model"]["sha256"]
 
 
-def test_sections_fold(qtbot, dock):
-    from napari_unet_cells.widgets.section import Section
+def test_each_page_has_its_message_below_all_pages(dock):
+    dock.segment.say("found")
+    dock.export.message.setText("written")
+    for name, message in (("Segment", dock.segment.message), ("Export", dock.export.message)):
+        dock.open(name)
+        assert message.isVisibleTo(dock)
+        assert message.parent() is dock
+    assert not dock.segment.message.isVisibleTo(dock)
 
-    section = dock.findChild(Section)
-    assert dock.segment.button.isVisibleTo(dock)
-    section.title.click()
-    assert not dock.segment.button.isVisibleTo(dock)
+
+@pytest.mark.parametrize("name", ["Segment", "Correct", "Export", "Retrain"])
+def test_no_page_scrolls_on_a_small_laptop(qtbot, viewer, dock, name):
+    """A window of 1280 x 720 leaves 530 pixels for a page; 90 are kept for messages."""
+    stack = simulate_nuclei((64, 64), seed=0)[0][None, None].repeat(2, 1)
+    viewer.add_image(stack.repeat(3, 0), axis_labels=("z", "c", "y", "x"))
+    dock.segment.show_adjustable("")
+    dock.open(name)
+    page = dock.tabs.currentWidget()
+    assert page.widget().minimumSizeHint().height() <= 440
+    assert page.widget().minimumSizeHint().width() <= 300
+
+
+def test_the_status_line_counts_what_was_corrected(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    cells, count = viewer.layers["nuclei cells"], dock.status.count_label
+    n = int(np.count_nonzero(np.unique(cells.data)))
+    qtbot.waitUntil(lambda: count.text() == describe_count(n), timeout=5000)
+    one = int(cells.data[cells.data > 0][0])
+    cells.data_setitem(np.nonzero(cells.data == one), 0)
+    qtbot.waitUntil(lambda: count.text() == describe_count(n - 1), timeout=5000)
+    cells.undo()
+    qtbot.waitUntil(lambda: count.text() == describe_count(n), timeout=5000)
+    assert dock.status.saved_label.text() == ""
+    cells.data_setitem(np.nonzero(cells.data == one), 0)
+    dock.autosave.save()
+    qtbot.waitUntil(lambda: dock.status.saved_label.text() == "· saved just now", timeout=20_000)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: count.text() == "", timeout=5000)
+    assert dock.status.saved_label.text() == ""
 
 
 def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
@@ -734,7 +765,7 @@ def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
         assert viewer.layers.selection.active is cells
         assert "cells in this image" in retrain.decision.table.text()
 
-    dock.sections["Retrain"].title.setChecked(True)
+    dock.open("Retrain")
     width = dock.retrain.minimumSizeHint().width()
     retrained()
     compare()
@@ -751,3 +782,16 @@ def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
     assert box.currentText() == default_model() == new.name
     assert viewer.layers["nuclei cells"] is cells
     np.testing.assert_array_equal(cells.data, before)
+
+
+def test_a_long_name_is_cut_in_its_middle(viewer, dock):
+    from qtpy.QtWidgets import QStyleOptionComboBox
+
+    name = "2024-03-17_experiment_with_a_long_name_field012_corrected"
+    viewer.add_image(np.zeros((30, 40)), name=name)
+    box, option = dock.segment.image_form.image_box, QStyleOptionComboBox()
+    box.resize(200, 24)
+    box.initStyleOption(option)
+    cut = box._shortened(option)
+    assert box.currentText() == name
+    assert re.fullmatch("2024.*….*ected", cut)

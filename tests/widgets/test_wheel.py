@@ -128,8 +128,6 @@ def test_no_control_of_the_dock_follows_the_wheel(qtbot, make_napari_viewer):
 
     dock = UNetCellsDock(make_napari_viewer())
     qtbot.addWidget(dock)
-    for section in dock.sections.values():
-        section.title.setChecked(True)
     controls = [
         widget
         for kind in (QComboBox, QAbstractSpinBox, QAbstractSlider)

@@ -1,11 +1,11 @@
-"""Dock of the plugin: its four sections in the order of the work."""
+"""Dock of the plugin: four pages in the order of the work, above what belongs to all of them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_unet_cells.engine.engine import Engine, shared_engine, training_engine
 from napari_unet_cells.widgets.correct.autosave import Autosave
@@ -14,43 +14,19 @@ from napari_unet_cells.widgets.correct.restore import RestoreBanner
 from napari_unet_cells.widgets.correct.section import CorrectSection
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.opening import open_drops
+from napari_unet_cells.widgets.page import Page
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
 from napari_unet_cells.widgets.retrain.section import RetrainSection
-from napari_unet_cells.widgets.section import Section
 from napari_unet_cells.widgets.segment.channels import chosen_plane
 from napari_unet_cells.widgets.segment.section import SegmentSection
-from napari_unet_cells.widgets.wheel import WheelGuard
+from napari_unet_cells.widgets.status_line import StatusLine
 from napari_unet_cells.widgets.wiring import Wired
 
 if TYPE_CHECKING:
     import napari.viewer
 
-#: Pixels; narrower, the names of layers cannot be told apart.
-MINIMUM_WIDTH = 300
-
 #: Docks that are open; the child process ends with the last of them.
 _open_docks: set[int] = set()
-
-
-class _ColumnArea(QScrollArea):
-    """Scrolls up and down only, so it is never narrower than what it holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow the width of the column, which sections change as they fold and unfold."""
-        handled = bool(super().eventFilter(watched, event))
-        column = self.widget()
-        if event.type() == QEvent.Type.LayoutRequest and watched == column:
-            edges = self.contentsMargins()
-            beside = self.verticalScrollBar().sizeHint().width() + edges.left() + edges.right()
-            needed = column.minimumSizeHint().width() + beside
-            self.setMinimumWidth(max(MINIMUM_WIDTH, needed))
-        return handled
 
 
 class UNetCellsDock(Wired, QWidget):
@@ -74,6 +50,7 @@ class UNetCellsDock(Wired, QWidget):
         self.retrain = RetrainSection(napari_viewer, training, engine)
         self.autosave = Autosave(napari_viewer, self)
         self.banner = RestoreBanner(napari_viewer)
+        self.status = StatusLine(self.segment.device_label, self.autosave.saved_at)
         self._lay_out()
         self._connect()
         self._shortcuts = Shortcuts(
@@ -89,32 +66,46 @@ class UNetCellsDock(Wired, QWidget):
         self._close_with(engine, training)
 
     def _lay_out(self) -> None:
-        column = QWidget()
-        layout = QVBoxLayout(column)
-        self.sections = {
-            "Segment": Section("Segment", self.segment),
-            "Correct": Section("Correct", self.correct, unfolded=False),
-            "Export": Section("Export", self.export),
-            "Retrain": Section("Retrain", self.retrain, unfolded=False),
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("unet_cells_tabs")
+        self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(False)
+        self._pages: dict[str, SegmentSection | CorrectSection | ExportSection | RetrainSection] = {
+            "Segment": self.segment,
+            "Correct": self.correct,
+            "Export": self.export,
+            "Retrain": self.retrain,
         }
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 0, 4, 0)
         layout.addWidget(self.banner)
-        for section in self.sections.values():
-            layout.addWidget(section)
-        layout.addStretch()
-        # With every section unfolded the column is higher than a laptop's screen.
-        scroll = _ColumnArea()
-        scroll.setWidget(column)
-        WheelGuard(column)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        layout.addWidget(self.tabs, 1)
+        for name, section in self._pages.items():
+            self.tabs.addTab(Page(section), name)
+            # Below the pages, where no page is so long that it is out of sight.
+            layout.addWidget(section.message)
+        layout.addWidget(self.segment.run_bar)
+        layout.addWidget(self.status)
+        self._show_message()
+
+    def open(self, name: str) -> None:
+        """Show a page, such as "Correct"."""
+        self.tabs.setCurrentIndex(list(self._pages).index(name))
+
+    def _show_message(self, *_: object) -> None:
+        """Show what the page that is open has to say."""
+        for index, section in enumerate(self._pages.values()):
+            section.message.setVisible(index == self.tabs.currentIndex())
 
     def _connect(self) -> None:
         self.correct.counted.connect(self._count_approved)
         self.correct.classes_wanted.connect(self._paint_classes)
-        # A tool may be taken by its key, and what it says stands in this section.
-        self.correct.tools.taken.connect(self.sections["Correct"].unfold)
-        self.sections["Retrain"].folded.connect(self._warm_up)
+        # A tool may be taken by its key, and what it says stands on this page.
+        self.correct.tools.taken.connect(partial(self.open, "Correct"))
+        self.tabs.currentChanged.connect(self._show_message)
+        self.tabs.currentChanged.connect(self._warm_up)
+        self.segment.followed.connect(self.status.follow)
+        self.autosave.saved.connect(self.status.show_saved)
         model_form, worker = self.segment.model_form, self.segment.worker
         model_form.changed.connect(self.retrain.show_model_in_use)
         self.retrain.show_model_in_use(model_form.model_box.currentText())
@@ -127,8 +118,10 @@ class UNetCellsDock(Wired, QWidget):
         self.autosave.left.connect(self.banner.refresh)
 
     def _count_approved(self, approved: int, regions: int) -> None:
-        counted = f"Correct: {approved} of {regions} regions approved" if regions else "Correct"
-        self.sections["Correct"].title.setText(counted)
+        index = list(self._pages).index("Correct")
+        self.tabs.setTabText(index, f"Correct {approved}/{regions}" if regions else "Correct")
+        said = f"{approved} of {regions} regions approved" if regions else ""
+        self.tabs.setTabToolTip(index, said)
 
     def _paint_classes(self) -> None:
         dialog = ClassesDialog(self)
@@ -138,9 +131,9 @@ class UNetCellsDock(Wired, QWidget):
             shown = None if image is None else chosen_plane(self._viewer, image, all_planes)
             add_strokes_layer(self._viewer, image, dialog.values, shown)
 
-    def _warm_up(self, folded: bool) -> None:
+    def _warm_up(self, index: int) -> None:
         """Make the network ready for retraining while the user fills in the form."""
-        if not folded:
+        if list(self._pages)[index] == "Retrain":
             self.retrain.warm_up()
 
     def _comparing_changed(self, running: bool) -> None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolTip,
+    QWidget,
+)
 
 from napari_unet_cells.widgets.wiring import Wired
 
@@ -16,6 +26,9 @@ if TYPE_CHECKING:
 
 class LayerBox(Wired, QComboBox):
     """Shows the layers that `accepts` names and selects the one that `choose` names.
+
+    A name that is too long is cut in its middle, where names of files are most alike; the
+    tooltip has all of it.
 
     Parameters
     ----------
@@ -35,6 +48,8 @@ class LayerBox(Wired, QComboBox):
         super().__init__(parent)
         self._viewer, self._accepts, self._choose = viewer, accepts, choose
         self._layers: list[Layer] = []
+        # A long name must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._of_layers = self.wiring.part()
         events = viewer.layers.events
         self.wiring.connect(self._refill, events.inserted, events.removed, events.reordered)
@@ -46,6 +61,36 @@ class LayerBox(Wired, QComboBox):
         """The chosen layer, or None."""
         index = self.currentIndex()
         return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the box with the middle of a long name left out."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        option.currentText = self._shortened(option)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def _shortened(self, option: QStyleOptionComboBox) -> str:
+        field = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox,
+            option,
+            QStyle.SubControl.SC_ComboBoxEditField,
+            self,
+        )
+        # The label keeps some pixels of the field free.
+        room = field.width() - 6
+        cut: str = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, room
+        )
+        return cut
+
+    def event(self, event: QEvent) -> bool:
+        """Begin the tooltip with the whole name."""
+        if event.type() == QEvent.Type.ToolTip and self.currentText():
+            QToolTip.showText(event.globalPos(), f"{self.currentText()}\n{self.toolTip()}", self)
+            return True
+        return bool(super().event(event))
 
     def setEnabled(self, enabled: bool) -> None:
         """Follow the active layer again, which may have changed meanwhile."""

@@ -1,56 +1,11 @@
-"""A part of the dock that folds away."""
+"""Align the labels of the forms on the pages of the dock."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout
 
 #: Pixels; the labels of all forms of the dock, one below the other.
-LABEL_WIDTH = 100
-
-
-class Section(QWidget):
-    """A title that shows and hides what is below it.
-
-    Its height follows its content, whose rows come and go during a run (superqt's
-    QCollapsible keeps the height it once measured, and cuts them off).
-
-    Parameters
-    ----------
-    title : str
-    content : QWidget
-    unfolded : bool
-        Whether it is so at the start.
-    """
-
-    #: Whether it was unfolded or folded.
-    folded = Signal(bool)
-
-    def __init__(self, title: str, content: QWidget, unfolded: bool = True) -> None:
-        super().__init__()
-        self._content = content
-        self.title = QToolButton()
-        self.title.setText(title)
-        self.title.setCheckable(True)
-        self.title.setChecked(unfolded)
-        self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.title.setStyleSheet("font-weight: bold; text-align: left; padding: 4px;")
-        self.title.toggled.connect(self._fold)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.title)
-        layout.addWidget(content)
-        self._fold(unfolded)
-
-    def unfold(self) -> None:
-        """Show the content."""
-        self.title.setChecked(True)
-
-    def _fold(self, shown: bool) -> None:
-        self._content.setVisible(shown)
-        self.title.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
-        self.folded.emit(not shown)
+LABEL_WIDTH = 80
 
 
 def align_labels(form: QFormLayout) -> None:

@@ -167,4 +167,4 @@ def test_thresholds_that_cannot_be_are_said():
     assert values.problem() is None
     assert "0 pixels or more, not -1" in (replace(values, min_size=-1).problem() or "")
     assert "Split lies between" in (replace(values, split=1.2).problem() or "")
-    assert "not at -10 %" in (replace(values, min_probability=-0.1).problem() or "")
+    assert "between 0 and 1, not at -0.1" in (replace(values, min_probability=-0.1).problem() or "")

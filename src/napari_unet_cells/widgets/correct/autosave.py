@@ -31,6 +31,7 @@ from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 #: Seconds from one save to the next.
@@ -130,6 +131,10 @@ class Autosave(Wired, QObject):
         """Whether a round of saving is on its way."""
         return self.worker.running or self._turn.isActive()
 
+    def saved_at(self, layer: Labels) -> float | None:
+        """Time by `time.monotonic` of the last save of a layer; None before the first."""
+        return next((w.saved_at for w in self._watch.watched if w.layer is layer), None)
+
     @property
     def ended(self) -> bool:
         """Whether it saved for the last time."""
@@ -189,6 +194,7 @@ class Autosave(Wired, QObject):
             self._watch.warn(event.problem)
             return
         self._watch.calm()
+        event.watched.saved_at = time.monotonic()
         event.watched.note_saved()
         self._let_go(event.watched)
 

@@ -50,6 +50,8 @@ class WatchedLabels:
         self.looking_anywhere = False
         self.next_look = 0.0
         self.pending = False
+        #: By `time.monotonic`; None before the first time.
+        self.saved_at: float | None = None
         self._approved: dict[Place, str] = {}
         self._baseline = review.baseline
         self.wiring = Wiring()

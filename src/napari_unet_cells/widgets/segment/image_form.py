@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_unet_cells.files import FileAxes, file_axes
 from napari_unet_cells.files.pixel_size import SYMBOLS
 from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.selection import image_for, image_layers
+from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.stack_form import StackForm
@@ -44,18 +45,15 @@ class ImageForm(QWidget):
         self._looking = Worker(self)
         self.image_box = LayerBox(viewer, image_layers, image_for)
         self.image_box.setToolTip("The image to segment. It follows the active layer.")
-        # A long layer name must not widen the dock.
-        self.image_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.pixel_size = QDoubleSpinBox()
+        self.fields = Fields(PixelSizeValues())
+        self.pixel_size = self.fields.native("width")
         self.pixel_size.setObjectName("pixel_size")
-        self.pixel_size.setDecimals(4)
-        self.pixel_size.setRange(0.0, 1000.0)
         self.pixel_size.setSpecialValueText("unknown")
         self.pixel_size.setEnabled(False)
         self.stack_form = StackForm()
         form = QFormLayout()
         form.addRow("Image", self.image_box)
-        form.addRow("Pixel size", self.pixel_size)
+        self.fields.add_to(form)
         align_labels(form)
         align_labels(self.stack_form.form)
         layout = QVBoxLayout(self)
@@ -104,7 +102,7 @@ class ImageForm(QWidget):
         )
 
     def _keep_pixel_size(self) -> None:
-        values = PixelSizeValues(self.pixel_size.value())
+        values = self.fields.values
         if self.layer is not None and self.pixel_size.isEnabled() and values.problem() is None:
             set_input_metadata(self.layer, pixel_size=values.told)
 

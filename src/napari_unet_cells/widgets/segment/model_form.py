@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
 
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.about import AboutDialog, tooltip
+from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.segment.values import SegmentValues
 
 #: Pixels; height and width of the round button beside the model.
 ABOUT_SIZE = 22
-
-#: Pixels; no cell is wider.
-LARGEST_DIAMETER = 999
 
 
 class ModelForm(QWidget):
@@ -45,9 +36,15 @@ class ModelForm(QWidget):
         self.about_button.clicked.connect(self._open_about)
 
     def _build(self) -> None:
-        self.model_box = QComboBox()
+        self.fields = Fields(SegmentValues(), model={"choices": [""]})
+        self.model_box = self.fields.native("model")
         self.model_box.setObjectName("model_box")
-        self.model_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.diameter_box = self.fields.native("diameter")
+        self.diameter_box.setObjectName("diameter_box")
+        self.diameter_box.setSuffix(" px")
+        self.diameter_box.setDecimals(0)
+        self.augment_box = self.fields.native("augment")
+        self.augment_box.setObjectName("augment_box")
         # One letter, so that names of models have room; who cannot see it hears the words.
         self.about_button = QPushButton("i")
         self.about_button.setObjectName("about_model")
@@ -56,30 +53,13 @@ class ModelForm(QWidget):
         self.about_button.setStyleSheet(
             f"font-weight: bold; padding: 0px; border-radius: {ABOUT_SIZE // 2}px;"
         )
-        self.diameter_box = QSpinBox()
-        self.diameter_box.setObjectName("diameter_box")
-        self.diameter_box.setRange(0, LARGEST_DIAMETER)
-        self.diameter_box.setSuffix(" px")
-        self.diameter_box.setToolTip(
-            "Diameter of a typical cell in pixels of the image, 0 = automatic. The image is zoomed "
-            "so that the network sees cells of the size it was trained on."
-        )
-        self.quality_box = QCheckBox("Test-time augmentation (slower)")
-        self.quality_box.setObjectName("quality_box")
-        self.quality_box.setToolTip(
-            "Averages predictions over four mirrored copies: slightly more accurate, up to 4 times "
-            "slower. For models that separate cells."
-        )
-        self.device_label = QLabel("starting...")
         row = QHBoxLayout()
         row.addWidget(self.model_box, 1)
         row.addWidget(self.about_button)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Model", row)
-        form.addRow("Cell diameter", self.diameter_box)
-        form.addRow(self.quality_box)  # beside a label it would widen a narrow dock
-        form.addRow("Device", self.device_label)
+        self.fields.add_to(form, "diameter", "augment")
         align_labels(form)
 
     def fill(self) -> None:
@@ -103,9 +83,8 @@ class ModelForm(QWidget):
         before = self.model_box.currentText()
         self._cards = installed_models()
         self.model_box.blockSignals(True)
-        self.model_box.clear()
-        for row, (name, card) in enumerate(self._cards.items()):
-            self.model_box.addItem(name)
+        self.fields.widgets["model"].choices = list(self._cards)
+        for row, card in enumerate(self._cards.values()):
             self.model_box.setItemData(row, tooltip(card), Qt.ItemDataRole.ToolTipRole)
         for wanted in (chosen, before, default_model(), DEFAULT_MODEL):
             if wanted in self._cards:
@@ -118,8 +97,14 @@ class ModelForm(QWidget):
 
     def _model_changed(self, name: str) -> None:
         self._show_card()
-        self._show_quality()
+        self._show_augment()
         self.changed.emit(name)
+
+    @property
+    def values(self) -> SegmentValues:
+        """Model, cell diameter and test-time augmentation, for an image that is not chosen here."""
+        values = self.fields.values
+        return replace(values, model=values.model or "")
 
     @property
     def card(self) -> ModelCard | None:
@@ -159,9 +144,9 @@ class ModelForm(QWidget):
         self._running = running
         self.model_box.setEnabled(not running)
         self.diameter_box.setEnabled(not running)
-        self._show_quality()
+        self._show_augment()
 
-    def _show_quality(self) -> None:
+    def _show_augment(self) -> None:
         """Offer the choice where it changes something: only networks of cells are augmented."""
         card = self.card
-        self.quality_box.setEnabled(not self._running and card is not None and card.makes_cells)
+        self.augment_box.setEnabled(not self._running and card is not None and card.makes_cells)

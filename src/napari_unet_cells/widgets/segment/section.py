@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.engine.engine import Engine
@@ -19,6 +27,7 @@ from napari_unet_cells.widgets.segment.controller import Runners, SegmentControl
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.status_line import device_label
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
@@ -37,9 +46,17 @@ class SegmentSection(Wired, QWidget):
     ----------
     viewer : napari.viewer.Viewer
     engine : Engine
+
+    Attributes
+    ----------
+    run_bar, message, device_label : QWidget
+        Progress and Cancel, the last sentence, what computes: the dock has them below all pages.
     """
 
     finished = Signal()
+
+    #: The labels layer that the controls act on, or None; also where it is the same as before.
+    followed = Signal(object)
 
     def __init__(self, viewer: Viewer, engine: Engine) -> None:
         super().__init__()
@@ -72,6 +89,12 @@ class SegmentSection(Wired, QWidget):
         self.cancel_button.setToolTip("Stop the run and keep the tiles that are done.")
         self.progress = QProgressBar()
         self.progress.setRange(0, STEPS)
+        self.run_bar = QWidget()
+        run = QHBoxLayout(self.run_bar)
+        run.setContentsMargins(0, 0, 0, 0)
+        run.addWidget(self.progress, 1)
+        run.addWidget(self.cancel_button)
+        self.device_label = device_label()
         self.message = QLabel("")
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
@@ -83,9 +106,6 @@ class SegmentSection(Wired, QWidget):
             self.image_form,
             self.model_form,
             self.button,
-            self.cancel_button,
-            self.progress,
-            self.message,
             self.adjust_form,
             self.adjust_note,
         ):
@@ -119,12 +139,10 @@ class SegmentSection(Wired, QWidget):
     @property
     def values(self) -> SegmentValues:
         """Image, model and options that a press of the button would take now."""
-        return SegmentValues(
-            self.image_form.layer,
-            self.image_form.stack_form.values,
-            self.model_form.model_box.currentText(),
-            self.model_form.diameter_box.value(),
-            self.model_form.quality_box.isChecked(),
+        return replace(
+            self.model_form.values,
+            image=self.image_form.layer,
+            stack=self.image_form.stack_form.values,
         )
 
     def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
@@ -154,13 +172,13 @@ class SegmentSection(Wired, QWidget):
         if cells is not None:
             self._of_cells.connect(self.controller.look, *emitters(cells, PIXEL_EVENTS))
         self.controller.look()
+        self.followed.emit(cells)
 
     # ----------------------------------------------------------------- what is shown
 
     def _show_running(self, running: bool) -> None:
         self.button.setEnabled(not running)
-        self.cancel_button.setVisible(running)
-        self.progress.setVisible(running)
+        self.run_bar.setVisible(running)
         self.image_form.image_box.setEnabled(not running)
         self.image_form.stack_form.setEnabled(not running)
         self.model_form.show_running(running)
@@ -172,7 +190,7 @@ class SegmentSection(Wired, QWidget):
             self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
 
     def say(self, sentence: str) -> None:
-        """Show a sentence below the button."""
+        """Show a sentence below the pages."""
         self.message.setText(sentence)
 
     def warn(self, sentence: str) -> None:
@@ -186,7 +204,7 @@ class SegmentSection(Wired, QWidget):
 
     def show_device(self, device: str) -> None:
         """Show what computes, or how far it is."""
-        self.model_form.device_label.setText(device)
+        self.device_label.setText(device)
 
     def show_diameter(self, estimated: float) -> None:
         """Show the diameter that was estimated, in pixels."""

@@ -6,7 +6,7 @@ No Qt here: the forms fill these in, `problem` gives the sentence that the user 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite, prod
 from typing import Any
 
@@ -18,6 +18,9 @@ from napari_unet_cells.segmentation.pipeline import Settings
 
 #: The channel axis of a stack of which nobody has said yet whether it has one.
 UNSAID = -1
+
+#: Pixels; no cell is wider.
+LARGEST_DIAMETER = 999
 
 #: An unnamed axis of at most so many pages may as well hold channels.
 FEW = 4
@@ -161,7 +164,7 @@ class SegmentValues:
     stack : StackValues
     model : str
         Name of an installed model; empty where there is none.
-    diameter : int
+    diameter : float
         Of a typical cell, in pixels of the image; 0 = automatic.
     augment : bool
         Test-time augmentation.
@@ -169,9 +172,25 @@ class SegmentValues:
 
     image: ImageLayer | None = None
     stack: StackValues = StackValues()
-    model: str = ""
-    diameter: int = 0
-    augment: bool = False
+    model: str = field(default="", metadata={"label": "Model", "widget_type": "ComboBox"})
+    diameter: float = field(
+        default=0.0,
+        metadata={
+            "label": "Cell size",
+            "tooltip": "Diameter of a typical cell in pixels of the image, 0 = automatic. The "
+            "image is zoomed so that the network sees cells of the size it was trained on.",
+            "max": LARGEST_DIAMETER,
+            "step": 1.0,
+        },
+    )
+    augment: bool = field(
+        default=False,
+        metadata={
+            "label": "Test-time augmentation (slower)",
+            "tooltip": "Averages predictions over four mirrored copies: slightly more accurate, "
+            "up to 4 times slower. For models that separate cells.",
+        },
+    )
 
     @property
     def settings(self) -> Settings:
@@ -192,7 +211,7 @@ class SegmentValues:
         if not self.model:
             return "No model is installed. Install the package again."
         if self.diameter < 0:
-            return f"The cell diameter is 0 pixels (automatic) or more, not {self.diameter}."
+            return f"The cell size is 0 pixels (automatic) or more, not {self.diameter:g}."
         try:
             planes_for(self.image, None)
         except UserError as error:
@@ -210,7 +229,9 @@ class PixelSizeValues:
         Of a square pixel, in micrometers; 0 = unknown.
     """
 
-    width: float = 0.0
+    width: float = field(
+        default=0.0, metadata={"label": "Pixel size", "max": 1000.0, "step": 0.0001}
+    )
 
     @property
     def told(self) -> tuple[float, float, str] | None:
@@ -222,6 +243,10 @@ class PixelSizeValues:
         if not isfinite(self.width) or self.width < 0:
             return f"No pixel is {self.width} µm wide. Type 0 where the size is not known."
         return None
+
+
+#: Options of a slider from 0 to 1.
+SHARE = {"widget_type": "FloatSlider", "max": 1.0, "step": 0.01}
 
 
 @dataclass(frozen=True)
@@ -238,11 +263,38 @@ class AdjustValues:
         See `core.instances.InstanceOptions`.
     """
 
-    min_size: int = 0
-    split: float = 0.8
-    min_probability: float = 0.0
-    fill_holes: bool = True
-    drop_border: bool = False
+    min_size: int = field(
+        default=0,
+        metadata={
+            "label": "Minimum size",
+            "tooltip": "Cells of fewer pixels join a cell that they touch, or are dropped.",
+            "widget_type": "Slider",
+        },
+    )
+    split: float = field(
+        default=0.8,
+        metadata={"label": "Split", "tooltip": "Higher splits touching cells more readily."}
+        | SHARE,
+    )
+    min_probability: float = field(
+        default=0.0,
+        metadata={
+            "label": "Min. probability",
+            "tooltip": "Probability threshold: drops cells whose mean probability is lower, such "
+            "as debris. 0 keeps every cell.",
+        }
+        | SHARE,
+    )
+    fill_holes: bool = field(
+        default=True, metadata={"label": "Fill holes", "tooltip": "Fill holes inside cells."}
+    )
+    drop_border: bool = field(
+        default=False,
+        metadata={
+            "label": "Drop cut cells",
+            "tooltip": "Drop cells that touch the border of the image.",
+        },
+    )
 
     @classmethod
     def of(cls, options: InstanceOptions, zoom: float) -> AdjustValues:
@@ -290,7 +342,7 @@ class AdjustValues:
         for name in ("split", "min_probability"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                return f"{WORDS[name]} lies between 0 and 100 %, not at {100 * value:.0f} %."
+                return f"{WORDS[name]} lies between 0 and 1, not at {value:g}."
         return None
 
 
