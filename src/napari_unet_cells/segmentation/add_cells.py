@@ -126,7 +126,7 @@ def fitting_model(names: Sequence[str], plane: ImageArray) -> ModelCard:
             return card
     raise UserError(
         f"No model here makes cells of an image of {channels} channels. Draw the cell with the "
-        "tool new, or choose another image."
+        "tool Draw, or choose another image."
     )
 
 

@@ -277,10 +277,10 @@ def test_nothing_there_offers_the_drawing_tool(viewer, tools):
     tools.answer()
     assert ids(layer) == [0, 1]
     assert "No cell was found here" in tools.view.said[-1]
-    assert "Enter takes the drawing tool, new" in tools.view.said[-1]
-    assert tools.view.offered == "new"
+    assert "Enter takes it: Draw" in tools.view.said[-1]
+    assert tools.view.offered == "draw"
     key(layer, "Enter")
-    assert tools.tool == "new"
+    assert tools.tool == "draw"
     assert tools.view.offered == ""
 
 

@@ -235,8 +235,8 @@ def test_the_tool_waits_until_napari_has_settled(viewer, tools, view, timers):
 def test_at_the_end_the_layer_has_its_mouse_and_keys_back(viewer, tools, wiring):
     layer = viewer.add_labels(squares(), name="cells")
     callbacks = list(layer.mouse_drag_callbacks)
-    assert [str(key) for key in layer.keymap] == ["A"]
-    tools.choose("new")
+    assert [str(key) for key in layer.keymap] == [tool.key for tool in TOOLS.values()]
+    tools.choose("draw")
     assert layer.mouse_drag_callbacks != callbacks
     wiring.release()
     assert layer.mouse_drag_callbacks == callbacks

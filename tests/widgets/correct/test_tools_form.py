@@ -13,7 +13,7 @@ import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QSpinBox
+from qtpy.QtWidgets import QApplication, QDialog, QLabel, QSpinBox
 
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.engine.process import Cancelled
@@ -21,6 +21,8 @@ from napari_unet_cells.layers.metadata import CELLS, CLASSES, image_id, result_m
 from napari_unet_cells.layers.transforms import PLACE
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import add_cells
+from napari_unet_cells.settings import preferences
+from napari_unet_cells.widgets.correct.keys import all_keys
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 from napari_unet_cells.widgets.napari_versions import camera_of
@@ -83,7 +85,8 @@ class Hand:
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, qtbot):
+def viewer(make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
     viewer = make_napari_viewer(show=True)
     qtbot.wait(100)
     return viewer
@@ -133,12 +136,12 @@ def state(form):
 
 
 def test_they_are_for_cells_that_can_be_changed(viewer, form, qtbot, tmp_path):
-    assert list(form.buttons) == ["add", "merge", "split", "delete", "fill", "smooth", "new"]
+    assert list(form.buttons) == ["add", "merge", "split", "delete", "draw", "smooth", "fill"]
     assert form.buttons["merge"].objectName() == "merge_tool_button"
     assert state(form) == (False, "Choose the cells in the layer list first.")
     cells = add(viewer, qtbot)
     assert state(form)[0]
-    assert form.buttons["new"].toolTip().startswith(TOOLS["new"].how)
+    assert form.buttons["draw"].toolTip().startswith(TOOLS["draw"].how)
 
     viewer.add_image(np.zeros((60, 90)), name="DAPI")
     assert state(form) == (False, "'DAPI' holds no labels. Choose the cells in the layer list.")
@@ -197,7 +200,7 @@ def test_one_tool_at_a_time(form, cells, hand, qtbot):
     assert cells.help == ""
 
     callbacks, keys = len(cells.mouse_drag_callbacks), dict(cells.keymap)
-    form.choose("new")
+    form.choose("draw")
     assert len(cells.keymap) > len(keys)
     assert len(cells.mouse_drag_callbacks) == callbacks + 1
     hand.key(Qt.Key.Key_Escape)
@@ -206,7 +209,7 @@ def test_one_tool_at_a_time(form, cells, hand, qtbot):
     assert cells.mouse_pan
     assert dict(cells.keymap) == keys
 
-    form.choose("new")
+    form.choose("draw")
     cells.mode = "erase"
     assert checked() == []
     assert (cells.mode, cells.mouse_pan, cells.cursor) == ("erase", False, "circle")
@@ -235,6 +238,42 @@ def test_three_dimensions_put_the_tool_away(viewer, form, cells, qtbot):
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: form.tool == "")
     assert not state(form)[0]
+
+
+def test_every_button_names_its_key_and_fits_a_narrow_dock(form, cells, qtbot):
+    assert form.buttons["merge"].text() == "Merge  J"
+    form.resize(280, form.height())
+    qtbot.wait(20)
+    assert form.minimumSizeHint().width() <= 280
+    assert form.minimumSizeHint().height() <= 120
+    for button in (*form.buttons.values(), form.outlines_button, form.keys_button):
+        assert button.toolTip()
+        assert button.width() > button.fontMetrics().horizontalAdvance(button.text())
+
+
+def test_a_window_lists_the_keys(form, cells, qtbot):
+    form.keys_button.click()
+    window = form.findChild(QDialog, "keys_window")
+    texts = [label.text() for label in window.findChildren(QLabel)]
+    for row in all_keys(preferences()):
+        assert row.key in texts
+        assert row.does in texts
+    form.keys_button.click()
+    assert len(form.findChildren(QDialog)) == 1
+    assert window.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_Escape)
+    assert not window.isVisible()
+
+
+def test_the_key_and_the_button_show_outlines(form, cells, hand):
+    assert not form.outlines_button.isChecked()
+    hand.canvas.native.setFocus()
+    hand.key(Qt.Key.Key_O)
+    assert cells.contour > 0
+    assert form.outlines_button.isChecked()
+    form.outlines_button.click()
+    assert cells.contour == 0
+    assert not form.outlines_button.isChecked()
 
 
 # --- strokes -------------------------------------------------------------------------------
@@ -366,7 +405,7 @@ def test_delete_fill_and_smooth(form, cells, hand, said):
 
 
 def test_a_new_cell(form, cells, hand, said):
-    form.choose("new")
+    form.choose("draw")
     hand.click(cells, (50, 50))
     assert "hold the mouse button down" in said[-1]
     hand.draw(cells, (5, 5), (5, 55), (55, 55), (55, 5), (5, 5))
@@ -555,11 +594,11 @@ def test_shift_click_removes_and_nothing_offers_the_drawing_tool(viewer, adding,
     layer.undo()
     hand.click(layer, (100, 20))
     qtbot.waitUntil(lambda: not adding.searching.running)
-    assert "Enter takes the drawing tool, new" in said[-1]
-    assert "orange" in adding.buttons["new"].styleSheet()
+    assert "Enter takes it: Draw" in said[-1]
+    assert "orange" in adding.buttons["draw"].styleSheet()
     hand.key(Qt.Key.Key_Return)
-    assert adding.tool == "new"
-    assert adding.buttons["new"].styleSheet() == ""
+    assert adding.tool == "draw"
+    assert adding.buttons["draw"].styleSheet() == ""
 
 
 def test_the_layer_may_go_while_its_cell_is_searched_for(viewer, adding, hand, qtbot, engine):

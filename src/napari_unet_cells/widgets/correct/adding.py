@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Write = Callable[[LabelsPlane, Callable[[Any, Callable[[], int]], Edit]], "LabelsPlane | None"]
 
 #: Tool to draw what is not found.
-DRAWING = "new"
+DRAWING = "draw"
 
 RESIZABLE = (
     "Added. Press + or -, or turn the wheel over the cell, to make it larger or smaller; Ctrl+Z "
@@ -186,7 +186,7 @@ class Adding:
                 return image, aligned
         raise UserError(
             f"There is no image under '{layer.name}' here. Open the image of these cells, or draw "
-            f"the cell with the tool {DRAWING}."
+            f"the cell with the tool {DRAWING.capitalize()}."
         )
 
     def _known(
@@ -230,7 +230,7 @@ class Adding:
         cells = [cell for cell in found.cells if cell]
         if not cells:
             self.offered = DRAWING
-            self._view.say(f"{found.cells[0].reason} Enter takes the drawing tool, {DRAWING}.")
+            self._view.say(f"{found.cells[0].reason} Enter takes it: {DRAWING.capitalize()}.")
             self._view.offer(DRAWING)
         elif self._paint(search.plane, cells) and len(cells) > 1:
             self._view.say(f"{len(cells)} cells were added. Ctrl+Z takes them all back.")

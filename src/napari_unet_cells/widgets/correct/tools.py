@@ -32,6 +32,8 @@ class Tool:
         Takes the tool while the cells are the active layer; none of napari's own there.
     boxes : bool
         Whether the mouse draws a box.
+    highlights : bool
+        Whether the cell under the mouse is outlined, because a click there changes it.
     """
 
     how: str
@@ -39,6 +41,7 @@ class Tool:
     line: Stroke | None = None
     key: str = ""
     boxes: bool = False
+    highlights: bool = False
 
     @property
     def draws(self) -> bool:
@@ -56,8 +59,9 @@ def _at(stroke: Callable[[Any, Any], Edit]) -> Stroke:
     return lambda plane, path, new_id: stroke(plane, path[0])
 
 
-#: By the names of their buttons. Merging by clicks takes two of them: see `ToolsController`; what
-#: is added must be searched for: see `adding.Adding`.
+#: By the names of their buttons, in the order of these. Merging by clicks takes two of them: see
+#: `ToolsController`; what is added must be searched for: see `adding.Adding`. No key is one of
+#: napari's own in its viewer or in a labels layer: M, X, F, E, L, P, Z, B and V are.
 TOOLS = {
     "add": Tool(
         "Click a cell that was missed, or draw a box around cells; Shift-click removes one",
@@ -68,21 +72,35 @@ TOOLS = {
         "Click two cells that belong together, or draw a line through all that do; they get the "
         "id of the first",
         line=lambda plane, path, new_id: edits.merge(plane, path),
+        key="J",
+        highlights=True,
     ),
     "split": Tool(
         "Draw a line across a cell, or click a cell to cut it at its waist",
         click=lambda plane, path, new_id: edits.split_by_distance(plane, path[0], new_id()),
         line=lambda plane, path, new_id: edits.split_along(plane, path, new_id()),
+        key="C",
+        highlights=True,
     ),
     "delete": Tool(
         "Click a cell to make it background, or draw a line through several",
         click=_at(edits.delete),
         line=lambda plane, path, new_id: edits.delete(plane, path),
+        key="D",
+        highlights=True,
     ),
-    "fill": Tool("Click a cell to fill the holes in it", click=_at(edits.fill_holes)),
-    "smooth": Tool("Click a cell to smooth its outline", click=_at(edits.smooth)),
-    "new": Tool(
+    "draw": Tool(
         "Draw around a cell that was missed; other cells are not painted over",
         line=lambda plane, path, new_id: edits.draw(plane, path, new_id()),
+        key="W",
+    ),
+    "smooth": Tool(
+        "Click a cell to smooth its outline", click=_at(edits.smooth), key="S", highlights=True
+    ),
+    "fill": Tool(
+        "Click a cell to fill the holes in it",
+        click=_at(edits.fill_holes),
+        key="H",
+        highlights=True,
     ),
 }

@@ -28,6 +28,7 @@ from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
+from napari_unet_cells.widgets.correct.layer_keys import bind, bind_again
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
 from napari_unet_cells.widgets.timers import MakesTimers
 from napari_unet_cells.widgets.wiring import Wiring
@@ -204,8 +205,7 @@ class ToolsController:
         self._followed.connect(self.adding.stop, events.data)
         self._followed.connect(self.adding.painted, events.paint)
         named = {tool.key: self._taker(name) for name, tool in TOOLS.items() if tool.key}
-        before = {key: layer.bind_key(key, take, overwrite=True) for key, take in named.items()}
-        self._followed.at_end(_bind_again, layer, before)
+        self._followed.at_end(bind_again, layer, bind(layer, named))
         if self._tool and not self._problem() and layer.mode == "pan_zoom":
             self._hold()
 
@@ -235,14 +235,7 @@ class ToolsController:
         if layer.ndim > 2:
             self._free.known()  # searched for now, and not in the first stroke
         self._held.append(layer.mouse_drag_callbacks, self._drag)
-        keys = {
-            key: layer.bind_key(key, pressed, overwrite=True)
-            for key, pressed in (
-                ("Escape", self._escape),
-                ("Space", self._space),
-                ("Enter", self._enter),
-            )
-        }
+        keys = bind(layer, {"Escape": self._escape, "Space": self._space, "Enter": self._enter})
         # Two quick clicks would enlarge the image.
         clicks = self._viewer.mouse_double_click_callbacks
         zooming = [c for c in clicks if getattr(c, "__name__", "") == "double_click_to_zoom"]
@@ -492,13 +485,7 @@ def _give_back(
     viewer: ViewerModel, layer: Labels, keys: dict[str, Callable[..., Any] | None]
 ) -> None:
     """Give a layer its keys and its cursor back."""
-    _bind_again(layer, keys)
+    bind_again(layer, keys)
     _show_help(viewer, layer, "")
     if layer.mode == "pan_zoom":  # the other modes have set these themselves
         layer.mouse_pan, layer.cursor = True, "standard"
-
-
-def _bind_again(layer: Labels, keys: dict[str, Callable[..., Any] | None]) -> None:
-    """Give a layer the keys back that it had before; None for those it had not."""
-    for key, before in keys.items():
-        layer.bind_key(key, before, overwrite=True)

@@ -13,6 +13,9 @@ from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.widgets.canvas import canvas
 from napari_unet_cells.widgets.controlled_form import ControlledForm
 from napari_unet_cells.widgets.correct.adding import Segmenting
+from napari_unet_cells.widgets.correct.keys import OUTLINES_KEY
+from napari_unet_cells.widgets.correct.keys_window import KeysWindow
+from napari_unet_cells.widgets.correct.outlines_switch import OutlinesSwitch
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
 from napari_unet_cells.widgets.worker import Job, Worker
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Of the buttons.
 COLUMNS = 3
+
+#: Pixels beside the text of a button, so that no letter is cut off.
+TEXT_MARGIN = 12
 
 #: Keys that change the size of a cell; napari knows no plus as a key of its own.
 SIZE_KEYS = {Qt.Key.Key_Plus: 1, Qt.Key.Key_Equal: 1, Qt.Key.Key_Minus: -1}
@@ -92,10 +98,13 @@ class ToolsForm(ControlledForm):
         self._viewer = viewer
         self._trace: _Trace | None = None
         self._turned = 0
+        self._keys: KeysWindow | None = None
         self._build()
         self.searching = Worker(self)
         self.wiring.at_end(self.searching.stop)
         self.controller = ToolsController(viewer, self, self.wiring, engine, segmenting)
+        self.outlines = OutlinesSwitch(viewer, self, self.wiring)
+        self.outlines_button.clicked.connect(self._outlines_pressed)
         self._resizing = _Resizing(self)
         adding = self.controller.adding
         self.searching.progressed.connect(adding.receive)
@@ -106,11 +115,21 @@ class ToolsForm(ControlledForm):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for place, name in enumerate(TOOLS):
-            button = self.buttons[name] = QPushButton(name)
+        layout.setSpacing(4)
+        for name, tool in TOOLS.items():
+            button = self.buttons[name] = _button(
+                f"{name.capitalize()}  {tool.key}", checkable=True
+            )
             button.setObjectName(f"{name}_tool_button")
-            button.setCheckable(True)
             button.clicked.connect(partial(self._pressed, name))
+        self.outlines_button = _button(f"Outlines  {OUTLINES_KEY}", checkable=True)
+        self.outlines_button.setObjectName("outlines_button")
+        self.keys_button = _button("Keys...")
+        self.keys_button.setObjectName("keys_button")
+        self.keys_button.setToolTip("List all keys in a small window")
+        self.keys_button.clicked.connect(self._list_keys)
+        shown = (*self.buttons.values(), self.outlines_button, self.keys_button)
+        for place, button in enumerate(shown):
             layout.addWidget(button, *divmod(place, COLUMNS))
 
     @property
@@ -126,7 +145,26 @@ class ToolsForm(ControlledForm):
         self.choose(name)
         self.focus_canvas()
 
-    # ------------------------------------------------------------- what the controller asks for
+    def _outlines_pressed(self, checked: bool = False) -> None:
+        self.outlines.toggle()
+        self.focus_canvas()
+
+    def _list_keys(self, checked: bool = False) -> None:
+        """Show the window of the keys, the same one again where it is open."""
+        if self._keys is None:
+            self._keys = KeysWindow(self)
+        self._keys.show()
+        self._keys.raise_()
+
+    # ------------------------------------------------------------ what the controllers ask for
+
+    def show_outlines(self, shown: bool, problem: str) -> None:
+        """Press the button of the outlines or not, as the layer has them."""
+        self.outlines_button.setChecked(shown)
+        self.outlines_button.setEnabled(not problem)
+        self.outlines_button.setToolTip(
+            problem or f"Show the cells as outlines, or filled again. Key: {OUTLINES_KEY}"
+        )
 
     def show_tools(self, tool: str, problem: str) -> None:
         """Mark the chosen tool; tooltips say what each does, or why none can be used."""
@@ -208,6 +246,15 @@ class ToolsForm(ControlledForm):
             self._turned = turned - notches * NOTCH
             return adding.resize(notches) if notches else True
         return False
+
+
+def _button(text: str, checkable: bool = False) -> QPushButton:
+    """Make a button that leaves the width of its column to the form."""
+    button = QPushButton(text)
+    button.setCheckable(checkable)
+    button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + TEXT_MARGIN)
+    return button
 
 
 class _Resizing(QObject):
