@@ -49,6 +49,15 @@ def n_pieces(mask):
     return ndimage.label(mask)[1]
 
 
+def test_the_piece_at_a_point_is_found():
+    plane = plane_of("..1..", ".11..", "...1.", "1...2")
+    assert edits.piece_at(plane, (0, 0)) is None
+    assert edits.piece_at(plane, (9, 9)) is None
+    top, left, mask = edits.piece_at(plane, (1.2, 0.8))
+    assert (top, left) == (0, 1)
+    np.testing.assert_array_equal(mask, [[0, 1, 0], [1, 1, 0], [0, 0, 1]])
+
+
 @pytest.fixture
 def pair():
     """Two discs that became one cell, 5, beside another one, 7."""

@@ -85,6 +85,26 @@ def id_at(plane: Plane, point: ArrayLike) -> int:
     return int(plane[y, x]) if inside else 0
 
 
+def piece_at(plane: Plane, point: ArrayLike) -> tuple[int, int, NDArray[np.bool_]] | None:
+    """Find the piece of a cell at a point, pixels that touch at a corner included.
+
+    Parameters
+    ----------
+    plane : integer array, (y, x)
+    point : (y, x)
+
+    Returns
+    -------
+    (int, int, bool array) or None
+        Top and left of the mask in the plane, and the mask; None on the background.
+    """
+    if not id_at(plane, point):
+        return None
+    y, x = np.rint(np.asarray(point, float)).astype(int).tolist()
+    piece = _Piece.at(plane, y, x, corners=True)
+    return piece.top, piece.left, piece.mask
+
+
 def merge(plane: Plane, path: ArrayLike, joined: bool = True) -> Edit:
     """Give all cells under a line, or at some points, the id of the first of them.
 

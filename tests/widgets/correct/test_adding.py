@@ -48,6 +48,7 @@ class View:
 
     def __init__(self, timers):
         self.timer = timers.timer
+        self.cells, self.dashed = [], False
         self.said, self.offered, self.box = [""], "", None
         self.job: Any = None
 
@@ -59,6 +60,9 @@ class View:
 
     def show_box(self, begin, end):
         self.box = begin, end
+
+    def draw_cells(self, rings, dashed):
+        self.cells, self.dashed = [ring.tolist() for ring in rings], dashed
 
     def end_line(self):
         self.box = None

@@ -32,6 +32,7 @@ class View:
 
     def __init__(self, timers):
         self.timer = timers.timer
+        self.cells, self.dashed = [], False
         self.tool, self.problem, self.said = "", "", [""]
         self.line: list[tuple[float, float]] = []
         self.focused = 0
@@ -44,6 +45,9 @@ class View:
 
     def lengthen_line(self, trail):
         self.line += trail
+
+    def draw_cells(self, rings, dashed):
+        self.cells, self.dashed = [ring.tolist() for ring in rings], dashed
 
     def end_line(self):
         self.line = []
@@ -202,6 +206,85 @@ def test_what_a_tool_does_is_shown_before_the_mouse_moves(viewer, tools):
         assert viewer.help.startswith(TOOLS[name].how)
     tools.choose("")
     assert viewer.help == ""
+
+
+def move(layer, point, **changed):
+    """Move the mouse to a point of the layer."""
+    values = {"modifiers": (), "type": "mouse_move", "position": layer.data_to_world(point)}
+    for callback in list(layer.mouse_move_callbacks):
+        callback(layer, SimpleNamespace(**values | changed))
+
+
+def test_the_cell_under_the_mouse_is_outlined_where_a_click_changes_it(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("draw")
+    move(layer, (10, 10))
+    assert view.cells == []
+    tools.choose("delete")
+    move(layer, (10, 10))
+    (ring,) = view.cells
+    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    corners = (
+        [(x - camera.center[-1]) * camera.zoom + width / 2 for x in (4.5, 4.5, 19.5, 19.5)],
+        [(y - camera.center[-2]) * camera.zoom + height / 2 for y in (4.5, 19.5, 4.5, 19.5)],
+    )
+    np.testing.assert_allclose(sorted(ring), np.transpose(corners))
+    drawn = view.cells
+    view.cells = ["as before"]
+    move(layer, (12, 13))
+    assert view.cells == ["as before"]  # the same cell is not drawn again
+    move(layer, (10, 25))
+    assert view.cells != drawn
+    move(layer, (0, 0))
+    assert view.cells == []
+    move(layer, (10, 10))
+    camera.zoom *= 2
+    assert np.ptp(view.cells[0], axis=0)[0] == pytest.approx(2 * np.ptp(drawn[0], axis=0)[0])
+    drag(layer, (10, 10))
+    assert ids(layer) == [0, 2, 3]
+    assert view.cells == []
+    move(layer, (10, 25))
+    tools.choose("")
+    assert view.cells == []
+    assert layer.mouse_move_callbacks == []
+
+
+def test_the_first_of_a_pair_stays_outlined(viewer, tools, view):
+    layer = viewer.add_labels(squares(), name="cells")
+    tools.choose("merge")
+    drag(layer, (10, 10))
+    (first,) = view.cells
+    move(layer, (30, 45))
+    assert len(view.cells) == 2
+    assert view.cells[0] == first
+    tools.highlight.leave()
+    assert view.cells == [first]
+    drag(layer, (10, 25))
+    assert view.cells == []
+    drag(layer, (30, 45))
+    assert len(view.cells) == 1
+    next(call for key, call in layer.keymap.items() if "Esc" in str(key))(layer)
+    assert view.cells == []
+
+
+def test_nothing_is_outlined_in_other_planes_nor_while_a_line_is_drawn(viewer, tools, view):
+    layer = viewer.add_labels(np.stack([squares(), np.zeros((40, 60), np.uint16)]), name="cells")
+    tools.choose("delete")
+    move(layer, (0, 10, 10))
+    assert len(view.cells) == 1
+    viewer.dims.set_point(0, 1)
+    assert view.cells == []
+    move(layer, (1, 10, 10))
+    assert view.cells == []
+    viewer.dims.set_point(0, 0)
+    steps = press(layer, (0, 0, 0), (0, 10, 10), (0, 10, 30))
+    next(steps)
+    move(layer, (0, 10, 10))
+    assert view.cells == []
+    for _ in steps:
+        pass
+    assert ids(layer) == [0, 3]
 
 
 def test_other_buttons_and_other_planes_are_not_ours(viewer, tools, view):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QLabel, QSpinBox
@@ -448,6 +448,49 @@ def test_two_quick_clicks_do_not_enlarge_the_image(viewer, form, cells, hand):
     assert camera_of(viewer).zoom == zoom
     form.choose("")
     assert viewer.mouse_double_click_callbacks == callbacks
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (0.5, 0.25), "translate": (30, -20)},
+        {"affine": [[1, 0.3, 4], [-0.2, 1.5, 9], [0, 0, 1]]},
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_outline_lies_where_the_cell_is_seen(viewer, form, hand, qtbot, place, turned):
+    layer = add(viewer, qtbot, **place)
+    if turned:
+        camera_of(viewer).orientation2d = ("up", "left")
+    camera_of(viewer).zoom *= 0.7
+    viewer.window.resize(900, 600)
+    qtbot.wait(50)
+    form.choose("delete")
+    hand.move(layer, (25, 20))
+    hand.move(layer, (20, 20))
+    outlines = form._cells
+    assert outlines.geometry() == hand.canvas.native.rect()
+    (line,) = outlines._lines
+    corners = [(9.5, 9.5), (9.5, 29.5), (29.5, 29.5), (29.5, 9.5), (9.5, 9.5)]
+    for corner in corners:
+        place = hand.position(layer, corner)
+        assert min(abs(p.x() - place.x()) + abs(p.y() - place.y()) for p in line) < 1.6
+    QApplication.sendEvent(hand.canvas.native, QEvent(QEvent.Type.Leave))
+    assert outlines._lines == []
+
+
+def test_the_outline_goes_with_the_dock(viewer, form, cells, hand, qtbot):
+    form.choose("delete")
+    hand.move(cells, (25, 20))
+    hand.move(cells, (20, 20))
+    outlines = form._cells
+    assert outlines.isVisible()
+    gone: list[bool] = []
+    outlines.destroyed.connect(lambda: gone.append(True))
+    viewer.window.remove_dock_widget(form)
+    form.deleteLater()
+    del form, outlines
+    qtbot.waitUntil(lambda: bool(gone))
 
 
 # --- adding --------------------------------------------------------------------------------

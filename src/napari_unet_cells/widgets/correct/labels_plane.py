@@ -10,6 +10,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.edits import Edit
+from napari_unet_cells.layers.transforms import world_matrix
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -56,6 +57,14 @@ class LabelsPlane:
         """Give the pixel (row, column), not rounded, of a place in the world."""
         data = self.layer.world_to_data(position)
         return float(data[self.rows]), float(data[self.columns])
+
+    def to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the places in the world, (n, axes of the layer), of pixels (row, column)."""
+        data = np.zeros((len(points), self.layer.ndim))
+        data[:] = [i or 0 for i in self.index]
+        data[:, self.rows], data[:, self.columns] = points[:, 0], points[:, 1]
+        matrix = world_matrix(self.layer)
+        return data @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
     def paint(self, edit: Edit) -> None:
         """Change the pixels of an edit, in one step of the layer's undo history."""

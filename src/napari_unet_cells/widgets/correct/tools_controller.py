@@ -27,11 +27,12 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
+from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
 from napari_unet_cells.widgets.correct.layer_keys import bind, bind_again
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
 from napari_unet_cells.widgets.timers import MakesTimers
-from napari_unet_cells.widgets.wiring import Wiring
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 SLIP = 4.0
 
 
-class ToolsView(MakesTimers, AddingView, Protocol):
+class ToolsView(MakesTimers, AddingView, HighlightView, Protocol):
     """Form that shows the tools."""
 
     def show_tools(self, tool: str, problem: str) -> None:
@@ -119,6 +120,8 @@ class ToolsController:
     ----------
     adding : Adding
         The tool Add.
+    highlight : Highlight
+        The outlines over the canvas.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class ToolsController:
         segmenting: Segmenting | None = None,
     ) -> None:
         self._viewer, self._view = viewer, view
+        self.highlight = Highlight(viewer, view, wiring)
         self.adding = Adding(viewer, view, self._write, engine or shared_engine(), segmenting)
         self._tool = ""
         self._layer: Any = None
@@ -191,6 +195,7 @@ class ToolsController:
     def _follow(self, layer: Layer | None) -> None:
         self._end_stroke()
         self.adding.stop()
+        self.highlight.clear()
         self._held.release()
         self._followed.release()
         self._layer, self._free, self._first = layer, None, None
@@ -235,6 +240,9 @@ class ToolsController:
         if layer.ndim > 2:
             self._free.known()  # searched for now, and not in the first stroke
         self._held.append(layer.mouse_drag_callbacks, self._drag)
+        if tool.highlights:
+            self._held.append(layer.mouse_move_callbacks, self._move)
+            self._held.connect(self.highlight.clear, *emitters(layer, PIXEL_EVENTS))
         keys = bind(layer, {"Escape": self._escape, "Space": self._space, "Enter": self._enter})
         # Two quick clicks would enlarge the image.
         clicks = self._viewer.mouse_double_click_callbacks
@@ -251,6 +259,7 @@ class ToolsController:
         self._tool, self._first = "", None
         self._end_stroke()
         self.adding.stop()
+        self.highlight.clear()
         self._held.release()
 
     def _escape(self, layer: Labels | None = None) -> None:
@@ -262,6 +271,7 @@ class ToolsController:
             self._view.say("")
         elif self._first is not None:
             self._first = None
+            self.highlight.clear()
             self._view.say("")
         else:
             self.choose("")
@@ -312,6 +322,14 @@ class ToolsController:
         elif draws:
             self._first = None
             self._stroke(plane, drag.path, tool.line)
+
+    def _move(self, layer: Labels, event: Any) -> None:
+        """Outline the cell under the mouse; napari calls this at every move in the layer."""
+        if self._drawing is not None or event.modifiers:
+            self.highlight.leave()
+        else:
+            plane = LabelsPlane.under(self._viewer, layer, event.position)
+            self.highlight.move_to(plane, event.position)
 
     def _show_stroke(self, drag: _Drag, box: bool) -> None:
         if box:
@@ -370,9 +388,11 @@ class ToolsController:
             first = self._first = None
         if not clicked:
             self._first = None
+            self.highlight.clear()
             self._view.say("Click the first of two cells that belong together.")
         elif first is None or clicked == first[2]:
             self._first = plane, path, clicked
+            self.highlight.keep(plane, path[0])
             self._view.say("Now click the cell that belongs to it; press Escape to start over.")
         else:
             self._first = None  # a pair is complete: the next click begins another

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_unet_cells.engine.engine import Engine
@@ -16,6 +19,7 @@ from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.keys import OUTLINES_KEY
 from napari_unet_cells.widgets.correct.keys_window import KeysWindow
 from napari_unet_cells.widgets.correct.outlines_switch import OutlinesSwitch
+from napari_unet_cells.widgets.correct.overlay import CellOutlines, Trace
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
 from napari_unet_cells.widgets.worker import Job, Worker
@@ -34,41 +38,6 @@ SIZE_KEYS = {Qt.Key.Key_Plus: 1, Qt.Key.Key_Equal: 1, Qt.Key.Key_Minus: -1}
 
 #: What Qt counts for a notch of the mouse wheel.
 NOTCH = 120
-
-
-class _Trace(QWidget):
-    """Line of a stroke, drawn over the canvas, which need not be drawn again for it.
-
-    Parameters
-    ----------
-    canvas : QWidget
-    """
-
-    def __init__(self, canvas: QWidget) -> None:
-        super().__init__(canvas)
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setGeometry(canvas.rect())
-        self._line = QPolygonF()
-        self.show()
-
-    def add(self, pos: Any) -> None:
-        """Lengthen the line to a place on the canvas, (x, y)."""
-        self._line.append(QPointF(float(pos[0]), float(pos[1])))
-        self.update()
-
-    def span(self, begin: Any, end: Any) -> None:
-        """Draw a box between two places instead of a line."""
-        corners = QRectF(QPointF(*map(float, begin)), QPointF(*map(float, end)))
-        self._line = QPolygonF(corners)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw it bright within dark, to be seen on any image."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        for color, width in (("black", 4.0), ("white", 2.0)):
-            painter.setPen(QPen(QColor(color), width))
-            painter.drawPolyline(self._line)
 
 
 class ToolsForm(ControlledForm):
@@ -96,7 +65,8 @@ class ToolsForm(ControlledForm):
     ) -> None:
         super().__init__()
         self._viewer = viewer
-        self._trace: _Trace | None = None
+        self._trace: Trace | None = None
+        self._cells: CellOutlines | None = None
         self._turned = 0
         self._keys: KeysWindow | None = None
         self._build()
@@ -198,10 +168,10 @@ class ToolsForm(ControlledForm):
         if trace is not None:
             trace.span(begin, end)
 
-    def _shown_trace(self) -> _Trace | None:
+    def _shown_trace(self) -> Trace | None:
         below = canvas(self)
         if self._trace is None and below is not None:
-            self._trace = _Trace(below)
+            self._trace = Trace(below)
         return self._trace
 
     def end_line(self) -> None:
@@ -210,6 +180,17 @@ class ToolsForm(ControlledForm):
         if trace is not None:
             trace.hide()
             trace.deleteLater()
+
+    def draw_cells(self, rings: Sequence[NDArray[np.float64]], dashed: bool) -> None:
+        """Draw outlines of cells over the canvas, in place of those of before."""
+        below = canvas(self)
+        if below is None:
+            return
+        if self._cells is None and rings:
+            self._cells = CellOutlines(below)
+            self.wiring.at_end(_discard, self._cells)
+        if self._cells is not None:
+            self._cells.draw(rings, dashed)
 
     # ------------------------------------------------------------------------ adding cells
 
@@ -238,6 +219,9 @@ class ToolsForm(ControlledForm):
         if event.type() == QEvent.Type.KeyPress:
             steps = SIZE_KEYS.get(event.key(), 0)
             return steps != 0 and _plain(event) and adding.resize(steps)
+        if event.type() == QEvent.Type.Leave:
+            self.controller.highlight.leave()
+            return False
         if event.type() == QEvent.Type.Wheel and _plain(event):
             if not adding.is_over(self._viewer.cursor.position):
                 return False
@@ -246,6 +230,13 @@ class ToolsForm(ControlledForm):
             self._turned = turned - notches * NOTCH
             return adding.resize(notches) if notches else True
         return False
+
+
+def _discard(overlay: QWidget) -> None:
+    """Take an overlay off a canvas that outlives the form."""
+    with contextlib.suppress(RuntimeError):  # it went with the canvas
+        overlay.hide()
+        overlay.deleteLater()
 
 
 def _button(text: str, checkable: bool = False) -> QPushButton:
