@@ -134,10 +134,10 @@ def test_a_review_is_made_of_labels_that_have_none(viewer, view, controller):
     layer = viewer.add_labels(squares(), name="painted")
     controller.next()
     assert view.labels is layer.data
-    assert view.state.line == "Looking at the labels..."
+    assert view.state.counted == "Looking at the labels..."
     controller.take_review(Review(layer.data))
     assert controller.gone_to == ((), 0)
-    assert view.state.line == "0 of 1 regions approved"
+    assert view.state.counted == "0 of 1 regions approved"
     assert not view.making
 
 
@@ -156,10 +156,10 @@ def test_a_failure_ends_the_review_and_is_said(viewer, view, controller, timers)
     controller.fail("The memory is full.")
     assert not view.state.on
     assert not view.making
-    assert view.state.line == "The memory is full."
+    assert view.state.note == "The memory is full."
     assert view.told == ["The memory is full."]
     timers.settle()
-    assert view.state.line == ""
+    assert view.state.note == ""
 
 
 def test_edits_are_found_when_all_is_quiet(viewer, view, controller, timers):
@@ -210,7 +210,7 @@ def test_controls_say_what_they_do_or_why_they_cannot():
     assert state.problem() is None
     assert all(control.usable for control in state.controls.values())
     assert list(state.controls) == ["review", "next", "approve", "uncertainty"]
-    assert state.line == "1 of 4 regions approved"
+    assert state.counted == "1 of 4 regions approved"
 
     off = ReviewState(regions=4)
     assert off.controls["approve"].tooltip == "Press Review first."
@@ -224,16 +224,16 @@ def test_controls_say_what_they_do_or_why_they_cannot():
 
 
 @pytest.mark.parametrize(
-    ("state", "line"),
+    ("state", "counted", "note"),
     [
-        (ReviewState(), ""),
-        (ReviewState(making=True, regions=3), "Looking at the labels..."),
-        (ReviewState(making=True, failure="No."), "No."),
-        (ReviewState(regions=3), "0 of 3 regions approved"),
+        (ReviewState(), "", ""),
+        (ReviewState(making=True, regions=3), "Looking at the labels...", ""),
+        (ReviewState(making=True, failure="No."), "", "No."),
+        (ReviewState(regions=3), "0 of 3 regions approved", ""),
     ],
 )
-def test_the_line_says_how_far_it_is(state, line):
-    assert state.line == line
+def test_the_bar_says_how_far_it_is_and_the_note_what_failed(state, counted, note):
+    assert (state.counted, state.note) == (counted, note)
 
 
 def test_the_button_withdraws_where_the_region_is_approved():

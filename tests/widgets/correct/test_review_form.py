@@ -124,7 +124,7 @@ def has_keyboard(form):
 
 def test_the_grid_is_there_while_review_is_on(qtbot, viewer, form):
     cells = add_cells(viewer)
-    assert form.line.text() == "0 of 4 regions approved"
+    assert form.bar.text() == "0 of 4 regions approved"
     assert not helpers(viewer, REGIONS)
 
     form.review_button.click()
@@ -181,7 +181,7 @@ def test_where_nothing_can_be_reviewed_tooltips_say_why(qtbot, viewer, form, tol
     ):  # fmt: skip
         assert not widget.isEnabled()
         assert reason in widget.toolTip()
-    assert form.line.text() == ""
+    assert form.bar.text() == ""
     before = list(viewer.layers)
     form.next()
     form.approve()
@@ -191,13 +191,22 @@ def test_where_nothing_can_be_reviewed_tooltips_say_why(qtbot, viewer, form, tol
     assert len(told) == 2
 
 
+def test_a_failure_stands_below_the_buttons(viewer, form, told):
+    assert form.note.isHidden()
+    add_cells(viewer)
+    form.review_button.click()
+    form.controller.fail("The memory is full.")
+    assert form.note.text() == "The memory is full."
+    assert not form.note.isHidden()
+
+
 def test_buttons_name_their_keys(form):
-    assert form.next_button.text() == "Next (N)"
-    assert form.approve_button.text() == "Approve and next (Shift+N)"
+    assert form.next_button.text() == "Next  N"
+    assert form.approve_button.text() == "Approve and next  Shift+N"
     assert form.review_button.objectName() == "review_button"
     assert form.next_button.objectName() == "review_next_button"
     assert form.approve_button.objectName() == "review_approve_button"
-    assert form.line.objectName() == "review_line"
+    assert form.bar.objectName() == "review_bar"
 
 
 def test_labels_of_other_origin_get_a_review_of_what_they_are(qtbot, viewer, form):
@@ -205,10 +214,10 @@ def test_labels_of_other_origin_get_a_review_of_what_they_are(qtbot, viewer, for
     layer = viewer.add_labels(labels)
     assert REVIEW not in layer.metadata
     form.review_button.click()
-    assert form.line.text() == "Looking at the labels..."
+    assert form.bar.text() == "Looking at the labels..."
     qtbot.waitUntil(lambda: REVIEW in layer.metadata, timeout=5_000)
     np.testing.assert_array_equal(review_of(layer).made(((), 0)), labels)
-    assert form.line.text() == "0 of 1 regions approved"
+    assert form.bar.text() == "0 of 1 regions approved"
     assert helpers(viewer, REGIONS)
     assert not form.uncertainty_box.isEnabled()
     assert "segmented in this session" in form.uncertainty_box.toolTip()
@@ -281,7 +290,7 @@ def test_next_in_a_stack_turns_to_the_plane(qtbot, viewer, form):
     assert form.controller.place() == ((2,), 0)
     (lines,) = helpers(viewer, REGIONS)
     assert (lines.data[:, 0, 0] == 2).all()
-    assert form.line.text() == "0 of 12 regions approved"
+    assert form.bar.text() == "0 of 12 regions approved"
 
     form.approve()
     assert review_of(cells).state(((2,), 0)) is State.APPROVED
@@ -328,10 +337,11 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     form.next_button.click()
     for n, number in enumerate((1, 3, 2, 0), 1):
         assert form.controller.place() == ((), number)
-        assert form.approve_button.text() == "Approve and next (Shift+N)"
+        assert form.approve_button.text() == "Approve and next  Shift+N"
         form.approve_button.click()
         assert review_of(cells).state(((), number)) is State.APPROVED
-        assert form.line.text() == f"{n} of 4 regions approved"
+        assert form.bar.text() == f"{n} of 4 regions approved"
+        assert (form.bar.value(), form.bar.maximum()) == (n, 4)
         assert changes == [cells] * n
         assert viewer.layers.selection.active is cells
         assert has_keyboard(form)
@@ -339,10 +349,10 @@ def test_approving_goes_on_until_all_is_done(qtbot, viewer, form, told):
     assert told == ["All 4 regions are approved."]
     np.testing.assert_allclose(colors(viewer)[0], [COLORS[State.APPROVED]] * 4)
 
-    assert form.approve_button.text() == "Withdraw approval (Shift+N)"
+    assert form.approve_button.text() == "Withdraw approval  Shift+N"
     form.approve_button.click()
-    assert form.approve_button.text() == "Approve and next (Shift+N)"
-    assert form.line.text() == "3 of 4 regions approved"
+    assert form.approve_button.text() == "Approve and next  Shift+N"
+    assert form.bar.text() == "3 of 4 regions approved"
     assert counts[-1] == (3, 4)
     assert changes == [cells] * 5
     assert form.controller.place() == ((), 0)
@@ -515,24 +525,24 @@ def test_the_form_follows_the_active_labels(qtbot, viewer, form):
     form.uncertainty_box.click()
     form.next()
     form.approve()
-    assert form.line.text() == "1 of 4 regions approved"
+    assert form.bar.text() == "1 of 4 regions approved"
 
     viewer.layers.selection.active = second
     settle(qtbot, form)
-    assert form.line.text() == "0 of 1 regions approved"
+    assert form.bar.text() == "0 of 1 regions approved"
     assert len(helpers(viewer, REGIONS)) == 1
     assert not helpers(viewer, UNCERTAINTY)
     assert viewer.layers.selection.active is second
 
     viewer.layers.selection.active = helpers(viewer, REGIONS)[0]
     settle(qtbot, form)
-    assert form.line.text() == "0 of 1 regions approved"
+    assert form.bar.text() == "0 of 1 regions approved"
     form.next()
     assert viewer.layers.selection.active is second
 
     viewer.layers.selection.active = first
     settle(qtbot, form)
-    assert form.line.text() == "1 of 4 regions approved"
+    assert form.bar.text() == "1 of 4 regions approved"
     assert len(helpers(viewer, UNCERTAINTY)) == 1
 
 
@@ -578,11 +588,11 @@ def test_removing_the_labels_removes_what_was_drawn(qtbot, viewer, form, everyth
         viewer.layers.remove(cells)
     settle(qtbot, form)
     assert not list(viewer.layers)
-    assert form.line.text() == ""
+    assert form.bar.text() == ""
     assert not form.review_button.isEnabled()
     assert not form.review_button.isChecked()
     add_cells(viewer)
-    assert form.line.text() == "0 of 4 regions approved"
+    assert form.bar.text() == "0 of 4 regions approved"
 
 
 def test_a_new_array_of_another_shape_is_reviewed_anew(qtbot, viewer, form):
@@ -592,7 +602,7 @@ def test_a_new_array_of_another_shape_is_reviewed_anew(qtbot, viewer, form):
     settle(qtbot, form)
     qtbot.waitUntil(lambda: review_of(cells).fits(cells.data), timeout=5_000)
     settle(qtbot, form)
-    assert form.line.text() == "0 of 1 regions approved"
+    assert form.bar.text() == "0 of 1 regions approved"
 
 
 def test_labels_that_cannot_be_edited_end_the_review(qtbot, viewer, form):
@@ -672,7 +682,7 @@ def test_cells_that_are_separated_anew_keep_approvals_and_corrections(qtbot, vie
     cells = layers.cells
     form.next()
     form.approve()
-    assert form.line.text() == "1 of 4 regions approved"
+    assert form.bar.text() == "1 of 4 regions approved"
     cells.data_setitem((np.array([0]), np.array([0])), 9)
     settle(qtbot, form)
     edited = [place for place in review if review.is_edited(place)]
@@ -687,7 +697,7 @@ def test_cells_that_are_separated_anew_keep_approvals_and_corrections(qtbot, vie
     assert cells.data[0, 0] == 9
     assert cells.data[105, 15]
     assert review_of(cells) is review
-    assert form.line.text() == "1 of 4 regions approved"
+    assert form.bar.text() == "1 of 4 regions approved"
     assert [place for place in review if review.is_edited(place)] == edited
     cells.undo()
     settle(qtbot, form)

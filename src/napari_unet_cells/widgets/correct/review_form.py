@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+)
 
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.canvas import main_window
 from napari_unet_cells.widgets.controlled_form import ControlledForm
+from napari_unet_cells.widgets.correct.keys import readable
 from napari_unet_cells.widgets.correct.review_controller import ReviewController
 from napari_unet_cells.widgets.correct.review_state import ReviewState
 from napari_unet_cells.widgets.worker import Worker
@@ -58,20 +67,25 @@ class ReviewForm(ControlledForm):
         self.next_button.setObjectName("review_next_button")
         self.approve_button = QPushButton(_with_key("Approve and next", "approve_key"))
         self.approve_button.setObjectName("review_approve_button")
-        self.line = QLabel("")
-        self.line.setObjectName("review_line")
-        self.line.setWordWrap(True)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("review_bar")
+        self.bar.setToolTip("Regions of these labels that you have approved")
+        self.note = QLabel("")
+        self.note.setObjectName("review_note")
+        self.note.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
         for left, right in (
             (self.review_button, self.uncertainty_box),
-            (self.next_button, self.approve_button),
+            (self.bar, self.next_button),
         ):
             row = QHBoxLayout()
-            row.addWidget(left, 2)
-            row.addWidget(right, 3)
+            row.addWidget(left, 3)
+            row.addWidget(right, 2)
             layout.addLayout(row)
-        layout.addWidget(self.line)
+        layout.addWidget(self.approve_button)
+        layout.addWidget(self.note)
 
     def _connect(self) -> None:
         controller = self.controller
@@ -113,7 +127,11 @@ class ReviewForm(ControlledForm):
             box.setChecked(checked)
             box.blockSignals(False)
         self.approve_button.setText(_with_key(state.approve_text, "approve_key"))
-        self.line.setText(state.line)
+        self.bar.setRange(0, max(1, state.regions))
+        self.bar.setValue(state.approved)
+        self.bar.setFormat(state.counted)
+        self.note.setText(state.note)
+        self.note.setVisible(bool(state.note))
         counted = (state.approved, state.regions)
         if counted != self._counted:
             self._counted = counted
@@ -155,9 +173,9 @@ def _make(labels: NDArray[Any], stop: threading.Event) -> Generator[Review, None
 
 
 def _with_key(text: str, name: str) -> str:
-    """Text of a button with its shortcut, such as "Next (N)"."""
-    key = getattr(preferences(), name).replace("-", "+")
-    return f"{text} ({key})" if key else text
+    """Text of a button with its shortcut, such as "Next  N"."""
+    key = readable(getattr(preferences(), name))
+    return f"{text}  {key}" if key else text
 
 
 def _is_open(reference: weakref.ref[QMainWindow] | None) -> bool:

@@ -85,13 +85,16 @@ class ReviewState:
         return self.why_not or None
 
     @property
-    def line(self) -> str:
-        """Sentence below the buttons."""
-        if self.failure:
-            return self.failure
-        if self.making:
+    def counted(self) -> str:
+        """Text of the bar that shows how far the review is; empty where there is none."""
+        if self.making and not self.failure:
             return "Looking at the labels..."
         return f"{self.approved} of {self.regions} regions approved" if self.regions else ""
+
+    @property
+    def note(self) -> str:
+        """Sentence below the buttons: what went wrong."""
+        return self.failure
 
     @property
     def approve_text(self) -> str:
