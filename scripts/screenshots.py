@@ -141,7 +141,7 @@ def picture_of_export(viewer: napari.Viewer, dock: UNetCellsDock, folder: Path) 
     layer = viewer.layers["simulated nuclei"]
     layer._source = layer.source.model_copy(update={"path": str(folder / "nuclei.tif")})
     QTimer.singleShot(500, find)
-    dock.export.buttons["mask"].click()
+    dock.export.button.click()
 
 
 def picture(viewer: napari.Viewer, name: str) -> None:

@@ -588,12 +588,12 @@ def export_mask(qtbot, dock, monkeypatch, typed: Path):
     from qtpy.QtWidgets import QFileDialog
 
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(typed), ""))
-    dock.export.buttons["mask"].click()
+    dock.export.button.click()
     qtbot.waitUntil(lambda: not dock.export.worker.running, timeout=10_000)
 
 
 def test_export_writes_mask_and_record(qtbot, viewer, dock, tmp_path, monkeypatch):
-    assert not dock.export.buttons["mask"].isEnabled()
+    assert not dock.export.button.isEnabled()
     labels = np.zeros((20, 30), np.uint16)
     labels[2:5, 3:9] = 300
     viewer.add_labels(labels, name="mine", scale=(0.5, 0.5), units=("um", "um"))
@@ -647,7 +647,7 @@ def test_export_names_every_file_that_would_be_replaced(viewer, dock, tmp_path, 
         QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "out.tif"), "")
     )
     viewer.add_labels(np.ones((8, 8), np.uint8), name="mine")
-    dock.export.buttons["mask"].click()
+    dock.export.button.click()
     assert "out.tif and out.json exist" in asked[0]
     assert (tmp_path / "out.json").read_bytes() == b"precious"
 
@@ -656,9 +656,13 @@ def test_cancelled_result_names_its_maker_and_that_it_is_partial(qtbot, viewer, 
     viewer.add_image(large(nuclei), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)
     dock.segment.cancel_button.click()
-    made = viewer.layers["large classes (cancelled)"].metadata["napari_unet_cells"]["provenance"]
+    classes = viewer.layers["large classes (cancelled)"]
+    made = classes.metadata["napari_unet_cells"]["provenance"]
     assert made["complete"] is False
     assert len(made["model"]["sha256"]) == 64
+    viewer.layers.selection.active = classes
+    assert not dock.export.button.isEnabled()
+    assert "holds only the part of the image that was done" in dock.export.button.toolTip()
 
 
 def test_the_image_selected_during_a_run_is_the_next_one(qtbot, viewer, dock, nuclei):

@@ -70,7 +70,9 @@ class Exporter:
     Attributes
     ----------
     title : str
-        On the button.
+        In the list of formats.
+    about : str
+        What the file holds and which programs read it, for the tooltip.
     filter : str
         Of the file dialog.
     suffix : str
@@ -82,6 +84,7 @@ class Exporter:
     """
 
     title: str
+    about: str
     filter: str
     suffix: str
     targets: Callable[[Path], tuple[Path, ...]]
@@ -313,21 +316,55 @@ _GEOJSON = _one_file(".geojson", ".geojson")
 _COCO = _one_file(".json", "_coco.json")  # NAME.json is the record beside the mask
 
 EXPORTERS: dict[str, Exporter] = {
-    "mask": Exporter("Mask TIFF...", "TIFF (*.tif *.tiff)", ".tif", _mask_targets, _write_mask),
+    "mask": Exporter(
+        "Mask TIFF",
+        "Labels as a TIFF for Fiji, CellProfiler and Python, with pixel size and position, and a "
+        "JSON that says how they were made. Open result shows them again in their place.",
+        "TIFF (*.tif *.tiff)",
+        ".tif",
+        _mask_targets,
+        _write_mask,
+    ),
     "table": Exporter(
-        "Table CSV...", "CSV (*.csv)", ".csv", _table_targets, _write_table, measures=True
+        "Table CSV",
+        "One row a cell for Excel, R and Python: area, shape, place, and intensity in the image.",
+        "CSV (*.csv)",
+        ".csv",
+        _table_targets,
+        _write_table,
+        measures=True,
     ),
     "pair": Exporter(
-        "Image and mask TIFF...",
+        "Image and mask TIFF",
+        "Two TIFFs of one size, the image and its labels, as Cellpose and StarDist learn from.",
         "TIFF (*.tif *.tiff)",
         "_pair.tif",
         _pair_targets,
         _write_pair,
         measures=True,
     ),
-    "rois": Exporter("ImageJ ROIs...", "ZIP (*.zip)", ".zip", _ROIS, _write_rois),
-    "geojson": Exporter(
-        "QuPath GeoJSON...", "GeoJSON (*.geojson)", ".geojson", _GEOJSON, _write_geojson
+    "rois": Exporter(
+        "ImageJ ROIs",
+        "Outlines as a ZIP for the ROI Manager of ImageJ and Fiji.",
+        "ZIP (*.zip)",
+        ".zip",
+        _ROIS,
+        _write_rois,
     ),
-    "coco": Exporter("COCO JSON...", "JSON (*.json)", "_coco.json", _COCO, _write_coco),
+    "geojson": Exporter(
+        "QuPath GeoJSON",
+        "Outlines as objects for QuPath.",
+        "GeoJSON (*.geojson)",
+        ".geojson",
+        _GEOJSON,
+        _write_geojson,
+    ),
+    "coco": Exporter(
+        "COCO JSON",
+        "Outlines as COCO annotations, for programs that train networks.",
+        "JSON (*.json)",
+        "_coco.json",
+        _COCO,
+        _write_coco,
+    ),
 }

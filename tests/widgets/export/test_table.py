@@ -7,7 +7,6 @@ import weakref
 
 import numpy as np
 import pytest
-import tifffile
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
@@ -16,9 +15,7 @@ from napari_unet_cells.export.exporters import image_channels
 from napari_unet_cells.layers.image_planes import describe_source
 from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata
 from napari_unet_cells.layers.transforms import PLACE, place_of
-from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import heading, open_table
-from napari_unet_cells.widgets.export.values import ExportValues
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 
 pytestmark = pytest.mark.gui
@@ -445,40 +442,3 @@ def test_a_lazy_image_is_not_read_for_the_asking():
     image._data = lazy
     cells = result_of(image, labels)
     assert image_channels(cells, [image, cells]).arrays["lazy"] is lazy
-
-
-# --- the button of the Export section ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_the_button_writes_the_table(qtbot, viewer, tmp_path, monkeypatch, there):
-    from qtpy.QtWidgets import QFileDialog
-
-    section = ExportSection(viewer)
-    qtbot.addWidget(section)
-    if not there:
-        viewer.layers.remove("DAPI")
-    viewer.layers.selection.active = viewer.layers["cells"]
-    path = tmp_path / "cells.csv"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(path), ""))
-
-    section.buttons["table"].click()
-    qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
-
-    lines = path.read_text().splitlines()
-    assert len(lines) == 12
-    assert ("intensity_mean" in lines[0]) == there
-    assert lines[1].endswith(",micrometer")
-    assert section.message.text().startswith("Written: cells.csv")
-    assert ("is gone" in section.message.text()) != there
-
-
-def test_the_button_for_the_mask_says_nothing_of_intensities(qtbot, viewer, tmp_path):
-    section = ExportSection(viewer)
-    qtbot.addWidget(section)
-    viewer.layers.remove("DAPI")
-    layer = viewer.layers["cells"]
-    section.export(ExportValues(layer, "mask", tmp_path / "mask.tif"))
-    qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
-    assert tifffile.imread(tmp_path / "mask.tif").max() == 12
-    assert "intensities" not in section.message.text()

@@ -12,11 +12,14 @@ import pytest
 from napari.layers import Labels
 
 from napari_unet_cells.export.exporters import EXPORTERS
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, result_metadata
 from napari_unet_cells.widgets.export.values import (
+    DatasetFolder,
     DatasetValues,
     ExportValues,
     file_names,
     labels_problem,
+    unfinished_problem,
 )
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -77,3 +80,43 @@ def test_a_dataset_needs_labels_and_a_folder(labels, tmp_path):
 
 def test_several_files_are_listed():
     assert file_names((Path("a/x.tif"), Path("a/x.json"))) == "x.tif and x.json"
+
+
+@pytest.mark.parametrize(("role", "complete", "is_half"), [
+    (CLASSES, False, True), (CLASSES, True, False), (CELLS, False, False),
+])  # fmt: skip
+def test_half_done_classes_are_no_result(tmp_path, role, complete, is_half):
+    provenance = {} if complete else {"complete": False}
+    metadata = result_metadata(role, "", provenance)
+    labels = Labels(np.ones((6, 8), np.uint8), name="mine", metadata=metadata)
+    for values in (ExportValues(labels, "mask", tmp_path / "x"), DatasetValues(labels, tmp_path)):
+        assert ("'mine' holds only the part" in (values.problem() or "")) is is_half
+    assert (unfinished_problem(labels) is not None) is is_half
+    assert unfinished_problem(None) is None
+
+
+def test_the_last_dataset_is_proposed_while_it_is_there(tmp_path):
+    image = tmp_path / "images" / "field 12.tif"
+    last = tmp_path / "last"
+    new = DatasetFolder.proposed(str(last), image)
+    assert new.folder == tmp_path / "images" / "field 12_dataset"
+    last.mkdir()
+    assert DatasetFolder.proposed(str(last), image).folder == last
+    assert DatasetFolder.proposed(None, None).folder == Path.home() / "cells_dataset"
+
+
+def test_what_is_wrong_with_the_folder_of_a_dataset_is_said(tmp_path):
+    good = DatasetFolder(str(tmp_path), "new")
+    assert good.problem() is None
+    assert good.describe() == "The new folder new is made."
+    (tmp_path / "new").mkdir()
+    assert "which exists already" in good.describe()
+    (tmp_path / "new" / "index.json").write_text("[]")
+    assert good.describe() == "The regions are added to the dataset new."
+    for name in ("", "  ", ".", ".."):
+        assert replace(good, name=name).problem() == "The dataset has no name. Type one."
+    assert "cannot hold * ?" in (replace(good, name="a?*").problem() or "")
+    for parent in ("", str(tmp_path / "nowhere")):
+        assert "Choose one that exists" in (replace(good, parent=parent).problem() or "")
+    (tmp_path / "file").write_text("")
+    assert "file is a file there" in (replace(good, name="file").problem() or "")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QGridLayout,
+    QHBoxLayout,
     QLabel,
     QMessageBox,
     QPushButton,
@@ -43,28 +43,37 @@ from napari_unet_cells.layers.export_source import (
     plane_step,
 )
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
-from napari_unet_cells.settings import LAST_DATASET, recall, remember
+from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
+from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.values import (
+    DatasetFolder,
     DatasetValues,
     ExportValues,
     file_names,
     labels_problem,
+    unfinished_problem,
 )
+from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.opening import ask_and_open
+from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.wiring import Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
-#: Of the buttons.
-COLUMNS = 2
+#: Key of `recall`: format that was exported to last.
+LAST_FORMAT = "export_format"
+
+#: Events of a labels layer after which its run may have come to its end.
+_STATE_EVENTS = ("name", "visible", "editable")
 
 
-class ExportSection(QWidget):
-    """Labels and a button for each format.
+class ExportSection(Wired, QWidget):
+    """Labels, a list of formats, and one button; the table; datasets.
 
     Parameters
     ----------
@@ -82,58 +91,102 @@ class ExportSection(QWidget):
         self._dataset: Path | None = None
         # Not a daemon: closing napari waits until the file is written.
         self.worker = Worker(self, daemon=False)
-        self.labels_box = LayerBox(viewer, labels_layers, labels_for)
-        self.labels_box.setToolTip("The labels to export. It follows the active layer.")
+        self._of_labels = self.wiring.part()
+        self._build()
+        self._lay_out()
+        self._connect()
+        self._follow_labels()
+
+    def _build(self) -> None:
+        self.labels_box = LayerBox(self._viewer, labels_layers, labels_for)
+        self.labels_box.setObjectName("export_labels_box")
         self.labels_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.message = QLabel("")
-        self.message.setWordWrap(True)
-        form = QFormLayout()
-        form.addRow("Labels", self.labels_box)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        self.buttons: dict[str, QPushButton] = {}
-        grid = QGridLayout()
-        for place, (name, exporter) in enumerate(EXPORTERS.items()):
-            button = self.buttons[name] = QPushButton(exporter.title)
-            button.setObjectName(f"export_{name}_button")
-            button.clicked.connect(partial(self._ask, name))
-            grid.addWidget(button, *divmod(place, COLUMNS))
-        layout.addLayout(grid)
+        last = recall(LAST_FORMAT)
+        self.fields = Fields(ExportValues(format=last) if last in EXPORTERS else ExportValues())
+        self.format_box = self.fields.native("format")
+        self.format_box.setObjectName("export_format_box")
+        for row, exporter in enumerate(EXPORTERS.values()):
+            self.format_box.setItemData(row, exporter.about, Qt.ItemDataRole.ToolTipRole)
+        self.button = QPushButton("Export...")
+        self.button.setObjectName("export_button")
         self.dataset_button = QPushButton("Approved regions to a dataset...")
         self.dataset_button.setObjectName("export_dataset_button")
-        self.dataset_button.clicked.connect(self._ask_dataset)
-        layout.addWidget(self.dataset_button)
         self.table_button = QPushButton("Show table")
         self.table_button.setObjectName("table_button")
-        self.table_button.clicked.connect(self.show_table)
-        layout.addWidget(self.table_button)
         self.open_button = QPushButton("Open result...")
         self.open_button.setObjectName("open_result_button")
         self.open_button.setToolTip("Open saved labels at their original position.")
-        self.open_button.clicked.connect(lambda: ask_and_open(viewer, self))
-        layout.addWidget(self.open_button)
+        self.message = QLabel("")
+        self.message.setObjectName("export_message")
+        self.message.setWordWrap(True)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("Labels", self.labels_box)
+        self.fields.add_to(form)
+        align_labels(form)
+        beside = QHBoxLayout()
+        for button in (self.table_button, self.open_button):
+            beside.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.button)
+        layout.addWidget(self.dataset_button)
+        layout.addLayout(beside)
         layout.addWidget(self.message)
-        self.labels_box.currentIndexChanged.connect(self._show_usable)
+
+    def _connect(self) -> None:
+        self.button.clicked.connect(self._ask)
+        self.dataset_button.clicked.connect(self.ask_dataset)
+        self.table_button.clicked.connect(self.show_table)
+        self.open_button.clicked.connect(lambda: ask_and_open(self._viewer, self))
+        self.fields.changed.connect(self._show_usable)
+        self.labels_box.currentIndexChanged.connect(self._follow_labels)
         self.worker.progressed.connect(self._receive)
         self.worker.failed.connect(self._failed)
         self.worker.done.connect(self._done)
+
+    @property
+    def values(self) -> ExportValues:
+        """Labels and format that a press of the button would take now."""
+        return replace(self.fields.values, labels=self.labels_box.layer)
+
+    def _follow_labels(self, *_: object) -> None:
+        """Turn to the chosen labels, whose run may go on."""
+        self._of_labels.release()
+        layer = self.labels_box.layer
+        if layer is not None:
+            self._of_labels.connect(self._show_usable, *emitters(layer, _STATE_EVENTS))
         self._show_usable()
 
     def _show_usable(self, *_: object) -> None:
-        usable = self.labels_box.layer is not None and not self.worker.running
-        reason = "" if usable else "There are no labels yet. Press Segment first."
-        for button in self.buttons.values():
-            button.setEnabled(usable)
-            button.setToolTip(reason or "Write the labels to a file, with pixel size and position.")
-        self.dataset_button.setEnabled(usable)
-        self.dataset_button.setToolTip(
-            reason
-            or "Add the regions that you approved, or your scribbles, to a folder that a network "
-            "can be retrained on."
+        layer, about = self.labels_box.layer, self.values.exporter.about
+        missing = labels_problem(None) if layer is None else ""
+        reason = missing or unfinished_problem(layer) or ""
+        if self.worker.running:
+            reason = "A file is being written. Wait until it is done."
+        self.labels_box.setToolTip(
+            "The labels to export"
+            + (f": {layer.name}" if layer is not None else "")
+            + ". The box follows the layer list."
         )
-        self.table_button.setEnabled(self.labels_box.layer is not None)
+        self.format_box.setToolTip(about)
+        for button, does in (
+            (self.button, f"{about} You are asked for the file's name."),
+            (
+                self.dataset_button,
+                "Add the regions that you approved, or your scribbles, to a folder that a network "
+                "can be retrained on.",
+            ),
+        ):
+            button.setEnabled(not reason)
+            button.setToolTip(reason or does)
+        self.table_button.setEnabled(not missing)
+        key = preferences().table_key
         self.table_button.setToolTip(
-            reason or "Measure every cell; a click on a row goes to the cell."
+            missing
+            or "Measure every cell; a row shows its cell, and Delete removes it"
+            + (f" ({key})." if key else ".")
         )
 
     def show_table(self, *_: object) -> None:
@@ -145,19 +198,21 @@ class ExportSection(QWidget):
         except UserError as error:
             self._warn(str(error))
 
-    def _ask(self, name: str, checked: bool = False) -> None:
+    def _ask(self, checked: bool = False) -> None:
         """Ask for the file, and write it."""
-        layer, exporter = self.labels_box.layer, EXPORTERS[name]
-        problem = labels_problem(layer)
+        values = self.values
+        layer, exporter = values.labels, values.exporter
+        problem = labels_problem(layer) or unfinished_problem(layer)
         if problem is not None:
             self._warn(problem)
             return
+        assert layer is not None
         proposed = proposed_path(
             source_path(layer, self._viewer.layers), layer.name, exporter.suffix
         )
         path, _ = QFileDialog.getSaveFileName(
             self,
-            "Export labels",
+            f"Export as {exporter.title}",
             str(proposed),
             exporter.filter,
             # Qt would ask for the name as it was typed, before its extension is added; the
@@ -165,7 +220,7 @@ class ExportSection(QWidget):
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if path:
-            self.export(ExportValues(layer, name, Path(path)))
+            self.export(replace(values, path=Path(path)))
 
     def export(self, values: ExportValues) -> None:
         """Write labels in the background; the user is asked before a file is replaced."""
@@ -176,6 +231,7 @@ class ExportSection(QWidget):
             self._warn(problem)
             return
         assert values.labels is not None
+        remember(LAST_FORMAT, values.format)
         source = export_source(values.labels, self._viewer.layers)
         channels = image_channels(values.labels, self._viewer.layers)
         self._remark = channels.problem if values.exporter.measures else ""
@@ -183,19 +239,23 @@ class ExportSection(QWidget):
         self.worker.start(partial(_write, values, source, channels))
         self._show_usable()
 
-    def _ask_dataset(self, checked: bool = False) -> None:
+    def ask_dataset(self, checked: bool = False) -> None:
         """Ask for the folder of a dataset, and add the approved regions."""
         layer = self.labels_box.layer
-        approved = None if layer is None else self._approved(layer)
-        if approved is None:
+        if layer is None:
+            self._warn(str(labels_problem(None)))
+            return
+        problem = unfinished_problem(layer)
+        if problem is not None:
+            self._warn(problem)
+            return
+        if self._approved(layer) is None:
             return
         path = source_path(layer, self._viewer.layers)
-        start = recall(LAST_DATASET) or str(Path.home() if path is None else path.parent)
-        folder = QFileDialog.getExistingDirectory(
-            self, "Choose the folder of the dataset, or make a new one", str(start)
-        )
-        if folder:
-            self.export_dataset(DatasetValues(layer, Path(folder)))
+        dialog = DatasetDialog(DatasetFolder.proposed(recall(LAST_DATASET), path), self)
+        if dialog.exec():
+            self.export_dataset(DatasetValues(layer, dialog.folder))
+        dialog.deleteLater()
 
     def export_dataset(self, values: DatasetValues) -> None:
         """Add approved regions to a dataset in the background."""

@@ -5,12 +5,17 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from napari_unet_cells.datasets.index import INDEX
 from napari_unet_cells.export.exporters import EXPORTERS, Exporter
 from napari_unet_cells.layers.export_source import export_problem
+from napari_unet_cells.layers.metadata import CLASSES, OURS
 from napari_unet_cells.layers.protocols import LabelsLayer
+
+#: Characters that no file name can hold on every system.
+_FORBIDDEN = frozenset('<>:"/\\|?*')
 
 
 def labels_problem(labels: LabelsLayer | None) -> str | None:
@@ -23,6 +28,23 @@ def labels_problem(labels: LabelsLayer | None) -> str | None:
     if labels is None:
         return "There are no labels yet. Press Segment first."
     return export_problem(labels)
+
+
+def unfinished_problem(labels: LabelsLayer | None) -> str | None:
+    """Say that the classes of a run are no result yet: it goes on, or was cancelled.
+
+    Parameters
+    ----------
+    labels : napari labels layer, or None
+    """
+    made = {} if labels is None else labels.metadata.get(OURS, {})
+    is_done = made.get("provenance", {}).get("complete", True)
+    if labels is None or made.get("role") != CLASSES or is_done:
+        return None
+    return (
+        f"'{labels.name}' holds only the part of the image that was done. Segment the image to "
+        "its end, then export."
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,13 @@ class ExportValues:
     """
 
     labels: LabelsLayer | None = None
-    format: str = "mask"
+    format: str = field(
+        default="mask",
+        metadata={
+            "label": "Format",
+            "choices": [(row.title, name) for name, row in EXPORTERS.items()],
+        },
+    )
     path: Path | None = None
     replace: bool = False
 
@@ -57,7 +85,7 @@ class ExportValues:
 
     def problem(self) -> str | None:
         """Say why nothing can be written."""
-        problem = labels_problem(self.labels)
+        problem = labels_problem(self.labels) or unfinished_problem(self.labels)
         if problem is not None:
             return problem
         if self.format not in EXPORTERS:
@@ -88,11 +116,93 @@ class DatasetValues:
         """Say why nothing can be added."""
         if self.labels is None:
             return labels_problem(None)
+        unfinished = unfinished_problem(self.labels)
+        if unfinished is not None:
+            return unfinished
         if self.folder is None:
             return "There is no folder to add the regions to. Choose one."
         if self.folder.is_file():
             return f"{self.folder} is a file. Choose a folder for the regions."
         return None
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """Folder of a dataset as the user names it; it need not exist.
+
+    Attributes
+    ----------
+    parent : str
+        Folder that it lies in; ``~`` is the user's own.
+    name : str
+    """
+
+    parent: str = field(
+        default="",
+        metadata={
+            "label": "In the folder",
+            "tooltip": "The folder that the dataset lies in, or shall lie in.",
+        },
+    )
+    name: str = field(
+        default="",
+        metadata={
+            "label": "Name",
+            "tooltip": "Of the dataset's own folder: a new name makes a new dataset, that of a "
+            "dataset adds to it.",
+        },
+    )
+
+    @classmethod
+    def of(cls, folder: Path) -> DatasetFolder:
+        """Part a folder into where it lies and its name."""
+        return cls(str(folder.parent), folder.name)
+
+    @classmethod
+    def proposed(cls, last: str | None, image: Path | None) -> DatasetFolder:
+        """Propose the dataset of the last time, else a new one beside the image.
+
+        Parameters
+        ----------
+        last : str or None
+            Folder of the dataset that was used last; it counts while it is there.
+        image : Path or None
+            File of the image; without one the dataset is proposed in the home folder.
+        """
+        if last and Path(last).is_dir():
+            return cls.of(Path(last))
+        folder, name = (Path.home(), "cells") if image is None else (image.parent, image.stem)
+        return cls(str(folder), f"{name}_dataset")
+
+    @property
+    def folder(self) -> Path:
+        """Whole path."""
+        return Path(self.parent.strip()).expanduser() / self.name.strip()
+
+    def problem(self) -> str | None:
+        """Say why there can be no dataset."""
+        name = self.name.strip()
+        if not name or name in (".", ".."):
+            return "The dataset has no name. Type one."
+        wrong = sorted(_FORBIDDEN.intersection(name))
+        if wrong:
+            return f"A name cannot hold {' '.join(wrong)}. Type another one."
+        if not self.parent.strip() or not self.folder.parent.is_dir():
+            return f"There is no folder {self.parent.strip() or 'chosen'}. Choose one that exists."
+        if self.folder.is_file():
+            return f"{name} is a file there. Type another name."
+        return None
+
+    def describe(self) -> str:
+        """Say what happens there, or why nothing can."""
+        problem = self.problem()
+        if problem is not None:
+            return problem
+        if not self.folder.exists():
+            return f"The new folder {self.folder.name} is made."
+        if (self.folder / INDEX).is_file():
+            return f"The regions are added to the dataset {self.folder.name}."
+        return f"The regions are added to the folder {self.folder.name}, which exists already."
 
 
 def file_names(paths: tuple[Path, ...]) -> str:

@@ -1,0 +1,199 @@
+"""The Export section in a napari window: labels, format, one button."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.export.exporters import EXPORTERS
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    OURS,
+    REVIEW,
+    image_id,
+    result_metadata,
+)
+from napari_unet_cells.widgets.export import section as section_module
+from napari_unet_cells.widgets.export.section import ExportSection
+from napari_unet_cells.widgets.export.values import ExportValues
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    viewer = make_napari_viewer()
+    labels = np.zeros((40, 60), np.uint16)
+    labels[2:10, 3:15], labels[20:30, 30:50] = 1, 2
+    image = viewer.add_image(labels * 100, name="DAPI")
+    review = Review(labels)
+    made = result_metadata(CELLS, image_id(image), {})
+    viewer.add_labels(labels, name="DAPI cells", metadata=made | {REVIEW: review})
+    return viewer
+
+
+@pytest.fixture
+def section(viewer, qtbot) -> ExportSection:
+    section = ExportSection(viewer)
+    qtbot.addWidget(section)
+    return section
+
+
+def choose(section, name):
+    section.format_box.setCurrentIndex(list(EXPORTERS).index(name))
+
+
+def typed(monkeypatch, path) -> list[tuple[str, str]]:
+    asked = []
+
+    def ask(parent, title, proposed, *_, **__):
+        asked.append((title, proposed))
+        return str(path), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
+    return asked
+
+
+def ended(qtbot, section):
+    qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_format_that_is_chosen_is_written(qtbot, viewer, section, tmp_path, monkeypatch, there):
+    if not there:
+        viewer.layers.remove("DAPI")
+    asked = typed(monkeypatch, tmp_path / "cells.csv")
+    choose(section, "table")
+    section.button.click()
+    ended(qtbot, section)
+    ((title, proposed),) = asked
+    assert title == "Export as Table CSV"
+    assert Path(proposed).name == "DAPI_cells.csv"
+    lines = (tmp_path / "cells.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert ("intensity_mean" in lines[0]) == there
+    assert section.message.text().startswith("Written: cells.csv")
+    assert ("is gone" in section.message.text()) != there
+
+
+def test_the_mask_says_nothing_of_intensities(qtbot, viewer, section, tmp_path):
+    viewer.layers.remove("DAPI")
+    section.export(ExportValues(viewer.layers["DAPI cells"], "mask", tmp_path / "mask.tif"))
+    ended(qtbot, section)
+    assert tifffile.imread(tmp_path / "mask.tif").max() == 2
+    assert "intensities" not in section.message.text()
+
+
+def test_the_last_format_is_proposed_again(qtbot, viewer, section, tmp_path, monkeypatch):
+    assert section.values.format == "mask"
+    typed(monkeypatch, tmp_path / "out.zip")
+    choose(section, "rois")
+    section.button.click()
+    ended(qtbot, section)
+    again = ExportSection(viewer)
+    qtbot.addWidget(again)
+    assert again.values.format == "rois"
+    assert again.format_box.currentText() == "ImageJ ROIs"
+
+
+def test_a_format_of_another_version_is_forgotten(qtbot, viewer, home):
+    home.mkdir()
+    (home / "choices.json").write_text(json.dumps({"export_format": "bmp"}))
+    section = ExportSection(viewer)
+    qtbot.addWidget(section)
+    assert section.values.format == "mask"
+
+
+def test_every_format_has_a_tooltip_of_its_own(section):
+    said = set()
+    for row, name in enumerate(EXPORTERS):
+        choose(section, name)
+        assert section.format_box.toolTip() == EXPORTERS[name].about
+        assert section.button.toolTip().startswith(EXPORTERS[name].about)
+        said.add(section.format_box.itemData(row, Qt.ItemDataRole.ToolTipRole))
+    assert said == {exporter.about for exporter in EXPORTERS.values()}
+    assert len(said) == len(EXPORTERS)
+
+
+def test_without_labels_the_buttons_say_why_they_are_off(viewer, section):
+    assert section.button.isEnabled()
+    viewer.layers.remove("DAPI cells")
+    for button in (section.button, section.dataset_button, section.table_button):
+        assert not button.isEnabled()
+        assert button.toolTip() == "There are no labels yet. Press Segment first."
+    assert section.open_button.isEnabled()
+
+
+def test_classes_that_are_half_done_are_not_exported(viewer, section):
+    provenance = {"complete": False}
+    classes = Labels(
+        np.ones((40, 60), np.uint8),
+        name="DAPI classes",
+        metadata=result_metadata(CLASSES, "", provenance),
+    )
+    viewer.add_layer(classes)
+    viewer.layers.selection.active = classes
+    assert section.labels_box.layer is classes
+    for button in (section.button, section.dataset_button):
+        assert not button.isEnabled()
+        assert "'DAPI classes' holds only the part of the image" in button.toolTip()
+
+    classes.name = "DAPI classes (cancelled)"
+    assert "'DAPI classes (cancelled)' holds" in section.button.toolTip()
+
+    del classes.metadata[OURS]["provenance"]["complete"]
+    classes.visible = False  # as the end of a run hides them
+    assert section.button.isEnabled()
+
+
+class Dialog:
+    """A dialog in which the user accepts another name."""
+
+    seen: list[Path]
+
+    def __init__(self, proposed, parent):
+        self.seen.append(proposed.folder)
+        self.folder = proposed.folder.with_name("mine")
+
+    def exec(self):
+        self.folder.mkdir()
+        return 1
+
+    def deleteLater(self):
+        pass
+
+
+def test_approved_regions_go_to_a_new_folder(qtbot, viewer, section, tmp_path, monkeypatch):
+    monkeypatch.setattr(section_module, "DatasetDialog", Dialog)
+    monkeypatch.setattr(Dialog, "seen", [], raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    section.dataset_button.click()
+    assert "No region of 'DAPI cells' is approved yet" in section.message.text()
+    assert Dialog.seen == []
+    review = viewer.layers["DAPI cells"].metadata[REVIEW]
+    review.approve(next(iter(review)))
+    written: list[str] = []
+    section.dataset_written.connect(written.append)
+
+    section.dataset_button.click()
+    ended(qtbot, section)
+
+    assert Dialog.seen == [tmp_path / "cells_dataset"]
+    assert written == [str(tmp_path / "mine")]
+    assert "1 region added to" in section.message.text()
+    assert len(list((tmp_path / "mine" / "masks").iterdir())) == 1
