@@ -14,6 +14,7 @@ from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, RegionGrid
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.replacing import (
     Origin,
     Replacement,
@@ -42,7 +43,7 @@ def result(planes: int = 0, link: int | None = None) -> tuple[NDArray[Any], Resu
     options = replace(CARD.instances, min_size=5)
     details = RunDetails(card=CARD, options=options, link=link, is_stack=bool(planes))
     cells, _ = cells_of(parts, options, shape, link)
-    origin = Origin(details, details.provenance(), parts, 100.0)
+    origin = Origin(details, details.provenance(), KeptFragments(parts), 100.0)
     return cells, ResultState.of(origin, PackedLabels.of(cells, GRID), digest(cells))
 
 

@@ -328,6 +328,11 @@ class Review:
         """Whether a region differs from what the run made, approved or not."""
         return place in self._edited
 
+    @property
+    def any_edited(self) -> bool:
+        """Whether some region differs from what the run made."""
+        return bool(self._edited)
+
     def approve(self, place: Place, date: str | None = None) -> None:
         """Mark a region as right.
 

@@ -23,6 +23,9 @@ REVIEW = "napari_unet_cells_review"
 #: Key for what the program knows of a result that it made in this session.
 STATE = "napari_unet_cells_state"
 
+#: Key for the `earlier.EarlierResults` of a result layer; at an image, for a list of all of them.
+RESULTS = "napari_unet_cells_results"
+
 
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"

@@ -10,7 +10,7 @@ A result goes from state to state while the user corrects it::
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +21,14 @@ from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
 from napari_unet_cells.segmentation.details import RunDetails
-from napari_unet_cells.segmentation.result import Fragments, cells_of
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
+from napari_unet_cells.segmentation.result import cells_of
 
 if TYPE_CHECKING:
     from napari_unet_cells.segmentation.run import Finished
+
+#: Ids from which on a table of all ids would take more memory than sorting them.
+MANY = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,7 @@ class Origin:
         None where cells were restored from the disk.
     provenance : mapping
         See `RunDetails.provenance`.
-    fragments : tuple of Fragments
+    fragments : KeptFragments
         Empty where the cells cannot be separated again.
     median_area : float
         Of the cells, in pixels.
@@ -47,7 +51,7 @@ class Origin:
 
     details: RunDetails | None
     provenance: Mapping[str, Any]
-    fragments: tuple[Fragments, ...] = ()
+    fragments: KeptFragments = field(default_factory=KeptFragments)
     median_area: float = 0.0
     seen: Review | None = None
 
@@ -55,7 +59,7 @@ class Origin:
     def of(cls, event: Finished) -> Origin:
         """Give the origin of the cells of a run."""
         details = event.result.details
-        fragments = event.result.fragments
+        fragments = KeptFragments(event.result.fragments)
         return cls(details, details.provenance(), fragments, event.median_area, event.review)
 
     @property
@@ -152,7 +156,7 @@ def adjust(
     origin = old.origin
     leading = shown.shape[:-2] if len(origin.fragments) > 1 else ()
     shape = leading + origin.fragments[0].base.shape
-    cells, _ = cells_of(origin.fragments, options, shape, origin.link)
+    cells, _ = cells_of(tuple(origin.fragments), options, shape, origin.link)
     return replace_cells(shown, old, approved, cells, origin.with_options(options))
 
 
@@ -190,7 +194,7 @@ def replace_cells(
         old,
         ResultState(origin, after, mask, made_packed, digest(made)),
         frozenset(approved),
-        _count(result, origin.link),
+        count_cells(result, origin.link),
         digest(shown),
     )
 
@@ -228,8 +232,24 @@ def _replaced(
     return result
 
 
-def _count(labels: NDArray[Any], link: int | None) -> int:
-    return sum(int(np.count_nonzero(np.unique(part))) for part in _parts(labels, link))
+def count_cells(labels: NDArray[Any], link: int | None) -> int:
+    """Count the cells, plane by plane or along the linked axis.
+
+    Parameters
+    ----------
+    labels : integer array, (..., y, x)
+    link : int or None
+        See `pipeline.Settings`.
+    """
+    n = 0
+    for part in _parts(labels, link):
+        if part.max(initial=0) >= MANY:
+            n += int(np.count_nonzero(np.unique(part)))
+            continue
+        seen = np.zeros(int(part.max(initial=0)) + 1, bool)
+        seen[part] = True
+        n += int(np.count_nonzero(seen[1:]))
+    return n
 
 
 def _parts(array: NDArray[Any], link: int | None) -> list[NDArray[Any]]:

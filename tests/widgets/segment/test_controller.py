@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.image_planes import stack_axes
-from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, result_metadata
+from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.settings import recall
@@ -373,9 +375,9 @@ def test_the_controls_follow_undo_and_redo(viewer, controller):
     review = cells.metadata[REVIEW]
     correct(cells, 0, 0, 9)
     controller.show_adjusted(adjusted(controller, min_size=150))
-    offered = len(controller.window.shown)
+    n_shown = len(controller.window.shown)
     controller.look()
-    assert controller.window.shown[offered:] == [("show_adjustable", "")]  # nothing has moved
+    assert controller.window.shown[n_shown:] == [("show_adjustable", "")]  # nothing has moved
     adjusted_made = cells.metadata[OURS]
     assert adjusted_made != made
 
@@ -510,6 +512,244 @@ def test_what_is_corrected_during_a_second_run_is_kept(viewer, controller):
     for answer in answers:
         controller.receive(answer)
     np.testing.assert_array_equal(cells.data, before)
+
+
+def run_again(viewer, controller, shift=5):
+    """Segment the image once more, its cells moved to the right."""
+    image = viewer.layers["nuclei"]
+    image.data = np.roll(two_squares(), shift, axis=1)
+    controller.start(values_of(image))
+    finish(controller)
+
+
+def bring_back(controller, number):
+    controller.choose_result(number)
+    for answer in controller.runners.adjusting.end():
+        controller.show_adjusted(answer)
+
+
+def offered(controller):
+    """Results in the list, the newest first, and which is shown."""
+    choice = controller.window.last("show_results")[0]
+    return [name.partition(", ")[2] for name in choice.names], choice.shown
+
+
+def test_the_first_result_comes_back_and_undo_brings_the_second_again(viewer, controller):
+    cells = segmented(viewer, controller)
+    assert offered(controller) == ([], -1)
+    first = cells.data.copy()
+    correct(cells, 5, 5, 0)
+    left = cells.data.copy()
+    cells.metadata[REVIEW].approve(((), 0), "then")
+    cells.metadata[REVIEW].withdraw(((), 0))
+    run_again(viewer, controller)
+    second = cells.data.copy()
+    assert offered(controller) == (
+        ["corrected (cells, 10 px)", "2 cells, corrected (cells, 10 px)"],
+        0,
+    )
+
+    bring_back(controller, 1)
+
+    np.testing.assert_array_equal(cells.data, left)
+    assert controller.window.last("say")[0] == "2 cells, as you left them. Ctrl+Z takes this back."
+    assert offered(controller)[1] == 1
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert cells.metadata[OURS]["digest"] == digest(first)
+    cells.undo()
+    controller.look()
+    np.testing.assert_array_equal(cells.data, second)
+    assert offered(controller)[1] == 0
+    cells.undo()  # the second run
+    controller.look()
+    np.testing.assert_array_equal(cells.data, left)
+    cells.undo()  # the correction
+    np.testing.assert_array_equal(cells.data, first)
+    for _ in range(3):
+        cells.redo()
+    controller.look()
+    np.testing.assert_array_equal(cells.data, left)
+    assert offered(controller)[1] == 1
+
+
+def test_what_was_corrected_in_a_result_comes_back_with_it(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    bring_back(controller, 1)
+    correct(cells, 0, 0, 9)
+    corrected = cells.data.copy()
+    bring_back(controller, 0)
+    assert not cells.data[0, 0]
+    controller.look()
+    assert offered(controller) == (
+        ["2 cells (cells, 10 px)", "3 cells, corrected (cells, 10 px)"], 0
+    )  # fmt: skip
+    bring_back(controller, 1)
+    np.testing.assert_array_equal(cells.data, corrected)
+    # It is held by the next run and by the sliders, too.
+    controller.show_adjusted(adjusted(controller, min_size=900))
+    assert cells.data[0, 0] == 9
+    assert not cells.data[10, 10]
+    run_again(viewer, controller)
+    assert cells.data[0, 0] == 9
+
+
+def test_approvals_are_those_of_the_result_also_with_undo_and_redo(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    review, place = cells.metadata[REVIEW], ((), 0)
+    review.approve(place, "today")
+    bring_back(controller, 1)
+    assert not review.approved
+    cells.undo()
+    controller.look()
+    assert review.approved == {place: "today"}
+    cells.redo()
+    controller.look()
+    assert not review.approved
+    bring_back(controller, 0)
+    assert review.approved == {place: "today"}
+    # Undo of the run itself: what is approved was looked at in another result.
+    for _ in range(3):
+        cells.undo()
+    controller.look()
+    assert not review.approved
+    cells.redo()
+    controller.look()
+    assert review.approved == {place: "today"}
+
+
+def test_a_result_that_came_back_can_be_adjusted_and_undo_ends_there(viewer, controller):
+    cells = segmented(viewer, controller)
+    first = cells.data.copy()
+    run_again(viewer, controller)
+    bring_back(controller, 1)
+    controller.show_adjusted(adjusted(controller, min_size=150))
+    assert not cells.data[10, 10]
+    assert cells.data[30, 21]  # of the first run
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, first)
+
+
+def test_the_same_cells_once_more_are_another_result(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller, shift=0)
+    controller.look()
+    assert offered(controller)[1] == 0
+    bring_back(controller, 1)
+    assert offered(controller)[1] == 1
+    cells.undo()
+    controller.look()
+    assert offered(controller)[1] == 0
+
+
+def test_what_is_corrected_while_a_result_comes_back_is_left_in_the_other(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    controller.choose_result(1)
+    (late,) = controller.runners.adjusting.end()
+    correct(cells, 0, 0, 9)
+    controller.show_adjusted(late)
+    for answer in controller.runners.adjusting.end():
+        controller.show_adjusted(answer)
+    assert not cells.data[0, 0]
+    bring_back(controller, 0)
+    assert cells.data[0, 0] == 9
+
+
+def test_a_removed_layer_comes_back_with_its_corrections_and_its_history(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    cells.metadata[REVIEW].look(cells.data, [((), 0)])  # as the review does
+    left = cells.data.copy()
+    viewer.layers.remove(cells)
+    viewer.layers.selection.active = viewer.layers["nuclei"]
+    controller.look()
+    assert offered(controller) == (["corrected (cells, 10 px)"], -1)
+    controller.choose_result(0)
+    assert cells in viewer.layers
+    np.testing.assert_array_equal(cells.data, left)
+    controller.look()
+    assert offered(controller) == ([], -1)
+    cells.undo()
+    assert not cells.data[0, 0]
+
+
+def test_a_run_after_the_layer_was_removed_goes_on_with_its_list(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    left = cells.data.copy()
+    viewer.layers.remove(cells)
+    run_again(viewer, controller)
+    new = viewer.layers["nuclei cells"]
+    assert new is not cells
+    assert len(offered(controller)[0]) == 2
+    second = new.data.copy()
+    bring_back(controller, 1)
+    np.testing.assert_array_equal(new.data, left)
+    new.undo()
+    np.testing.assert_array_equal(new.data, second)
+
+
+def test_each_image_has_its_results_and_a_new_dock_finds_them(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    other = viewer.add_image(two_squares(), name="other")
+    controller.start(values_of(other))
+    finish(controller)
+    assert offered(controller) == ([], -1)
+    again = Controlled(viewer, controller.engine, Window(), Runners(Thread(), Thread(), Thread()))
+    again.look()
+    viewer.layers.selection.active = cells
+    again.look()
+    assert len(offered(again)[0]) == 2
+    viewer.layers.remove("nuclei")  # the cells of an image that is gone have theirs
+    viewer.layers.selection.active = cells
+    again.look()
+    bring_back(again, 1)
+    assert cells.data[10, 10]
+
+
+def test_a_cancelled_run_and_one_that_is_on_its_way_are_no_results(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    controller.look()
+    controller.choose_result(0)
+    assert not controller.runners.adjusting.running
+    controller.runners.run.events = None
+    controller.cancelled()
+    controller.look()
+    assert offered(controller) == ([], -1)
+    run_again(viewer, controller)
+    assert len(offered(controller)[0]) == 2
+    assert viewer.layers.selection.active is cells
+
+
+def test_restored_cells_are_the_first_of_the_results(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    labels = np.zeros((40, 50), np.uint16)
+    labels[25:35, 25:35] = 4
+    metadata = result_metadata(CELLS, image_id(image), {"model": {"name": "old"}}, digest(labels))
+    metadata[REVIEW] = Review(labels)
+    cells = viewer.add_labels(labels.copy(), name="nuclei cells", metadata=metadata)
+    controller.start(values_of(image))
+    finish(controller)
+    assert viewer.layers["nuclei cells"] is cells
+    assert controller.window.last("show_results")[0].names[1] == "1 cell (old)"
+    bring_back(controller, 1)
+    np.testing.assert_array_equal(cells.data, labels)
+
+
+def test_planes_of_a_stack_have_lists_of_their_own(viewer, controller):
+    image = viewer.add_image(np.stack([two_squares()] * 3), name="nuclei")
+    made = []
+    for z in (0, 2, 2):
+        viewer.dims.set_point(0, z)
+        controller.start(values_of(image))
+        finish(controller)
+        made.append((controller.results.cells, len(offered(controller)[0])))
+    assert made[1][0] is made[2][0] is not made[0][0]
+    assert [n for _, n in made] == [0, 0, 2]
 
 
 @pytest.mark.parametrize("linked", [False, True])

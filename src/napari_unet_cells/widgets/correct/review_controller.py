@@ -190,6 +190,7 @@ class ReviewController:
 
     def _at_hand(self) -> tuple[Any, Review | None]:
         self._adopt()
+        self._later()  # an earlier result comes back with its approvals
         return self._layer, self._review
 
     def _make(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -23,8 +23,14 @@ from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Place
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
-from napari_unet_cells.layers.metadata import CELLS, OURS, image_id
+from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, image_id
 from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.segmentation.earlier import (
+    EarlierResult,
+    EarlierResults,
+    Left,
+    brought_back,
+)
 from napari_unet_cells.segmentation.messages import (
     describe_count,
     describe_memory,
@@ -44,7 +50,14 @@ from napari_unet_cells.segmentation.run import Finished, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
 from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
+from napari_unet_cells.widgets.segment.earlier_results import (
+    BroughtBack,
+    Choice,
+    left_in,
+    removed_lists,
+)
 from napari_unet_cells.widgets.segment.live import (
+    adopt,
     bare,
     current,
     follow,
@@ -92,6 +105,9 @@ class View(Protocol):
     def show_adjustable(self, problem: str | None) -> None:
         """Show whether the selected cells can be adjusted, and why not; None without cells."""
 
+    def show_results(self, choice: Choice) -> None:
+        """Show the results of the image, of which one can be chosen."""
+
 
 class Runner(Protocol):
     """A thread for one job at a time; see `widgets.worker.Worker`."""
@@ -128,6 +144,7 @@ class Ended:
 
     event: Finished
     change: Replacement | None
+    left: Left | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +184,7 @@ class SegmentController:
         self._offered_of: Labels | None = None
         self._started = 0.0
         self._remark = ""
+        self._choice: Choice | None = None
 
     # ------------------------------------------------------------------- the network
 
@@ -232,6 +250,9 @@ class SegmentController:
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         self.results = ResultLayers(self._viewer, layer, shown)
         target = self.results.target(planes.shape)
+        removed = self.results.removed(planes.shape) if target is None else None
+        if target is not None:
+            adopt(target)
         self.number += 1
         number = self.number
 
@@ -241,7 +262,7 @@ class SegmentController:
                 remember(stack.memory, NO_CHANNELS if axis is None else axis)
             for event in run(engine, values.model, planes, settings, source, stop):
                 ended = isinstance(event, Finished)
-                yield Answer(number, _ended(event, target) if ended else event)
+                yield Answer(number, _ended(event, target, removed) if ended else event)
 
         return job
 
@@ -273,7 +294,7 @@ class SegmentController:
         elif isinstance(event, Separating):
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
-            results.finish(event.event, event.change)
+            results.finish(event.event, event.change, event.left)
             self.look()
             result = event.event.result
             if event.change is not None:  # what was corrected counts as it is
@@ -315,8 +336,16 @@ class SegmentController:
         made = active.metadata.get(OURS)
         if made is not None and made.get("role") == CELLS:
             return cast("Labels", active)
-        image = image_id(active) if made is None else made.get("image", "")
-        return next(iter(layers_of(self._viewer, image, CELLS)), None) if image else None
+        return next(iter(layers_of(self._viewer, self._image_selected, CELLS)), None)
+
+    @property
+    def _image_selected(self) -> str:
+        """Image that is active, or that an active result is of; see `layers.metadata.image_id`."""
+        active = bare(self._viewer.layers.selection.active)
+        if active is None:
+            return ""
+        made = active.metadata.get(OURS)
+        return image_id(active) if made is None else made.get("image", "")
 
     @property
     def adjust_problem(self) -> str | None:
@@ -347,6 +376,14 @@ class SegmentController:
             assert state is not None
             self._offer(layer, state.origin)
         self._view.show_adjustable(problem)
+        self._show_results()
+
+    def _show_results(self) -> None:
+        running = self._runners.run.running
+        choice = Choice.of(self._viewer, None if running else self._results)
+        if choice != self._choice:
+            self._choice = choice
+            self._view.show_results(choice)
 
     def _offer(self, layer: Labels, origin: Origin) -> None:
         if origin is self._offered or origin.options is None:
@@ -354,13 +391,13 @@ class SegmentController:
         if layer is self._offered_of:
             self._view.say("")  # undo or redo: the cells that were counted are not these
         self._offered, self._offered_of = origin, layer
-        zoom = origin.fragments[0].zoom
+        zoom = origin.fragments.zoom
         self._view.offer_adjustment(origin.options, zoom, origin.median_area)
 
     def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
         """Give the fragments of each plane of the run that made a layer, where they are kept."""
         state = current(layer) if layer in self._viewer.layers else None
-        return () if state is None else state.origin.fragments
+        return () if state is None else tuple(state.origin.fragments)
 
     def adjust(self, options: InstanceOptions) -> None:
         """Separate the selected cells anew, except what was corrected or approved."""
@@ -384,6 +421,9 @@ class SegmentController:
         """Show cells that were separated anew, unless another run has begun since."""
         assert isinstance(answer, Answer)
         event = answer.event
+        if isinstance(event, BroughtBack):
+            self._show_brought_back(answer.run, event)
+            return
         assert isinstance(event, Adjusted)
         layer, change = event.layer, event.change
         is_there = layer in self._viewer.layers and current(layer) is change.old
@@ -397,6 +437,62 @@ class SegmentController:
         self._offered, self._offered_of = change.new.origin, layer
         put(layer, change)
         self._view.say(describe_count(change.n_cells))
+
+    # --------------------------------------------------------------- earlier results
+
+    @property
+    def _results(self) -> EarlierResults | None:
+        """Results of the selected cells; where those were removed, of the selected image."""
+        layer = self.selected
+        if layer is not None:
+            results = layer.metadata.get(RESULTS)
+            is_its = isinstance(results, EarlierResults) and results.layer is layer
+            return results if is_its else None
+        return next(iter(removed_lists(self._viewer, self._image_selected)), None)
+
+    def choose_result(self, number: int) -> None:
+        """Bring an earlier result of the selected cells back.
+
+        Parameters
+        ----------
+        number : int
+            From the newest, which is 0.
+        """
+        results = self._results
+        if results is None or self._runners.run.running or number >= len(results.items):
+            return
+        layer, result = results.layer, results.items[-1 - number]
+        self._choice = None  # the list shows what was chosen, whether it comes or not
+        if layer not in self._viewer.layers:
+            self._viewer.add_layer(layer)
+        self._viewer.layers.selection.active = layer
+        layer.visible = True
+        self._bring_back(layer, result)
+
+    def _bring_back(self, layer: Labels, result: EarlierResult) -> None:
+        is_shown = adopt(layer) is result
+        state, review = current(layer), review_of(layer)
+        if is_shown or state is None or review is None:
+            self.look()
+            return
+        approved = dict(review.approved)
+        job = partial(_bring_back, self.number, layer, state, approved, result)
+        self._runners.adjusting.start(job)
+
+    def _show_brought_back(self, run: int, event: BroughtBack) -> None:
+        layer, change = event.layer, event.change
+        is_there = layer in self._viewer.layers and current(layer) is change.old
+        if run != self.number or not is_there:
+            self.look()
+            return
+        if not is_for(change, layer):  # corrected or approved meanwhile
+            self._bring_back(layer, event.result)
+            return
+        event.show()
+        self.look()
+        self._view.say(
+            f"{describe_count(change.n_cells)}, as you left them. Ctrl+Z takes this back."
+        )
 
     def layer_removed(self, layer: Layer) -> None:
         """Forget what was said of a result whose last layer is gone."""
@@ -415,16 +511,23 @@ def _plane_of_channel(viewer: Viewer, values: SegmentValues) -> tuple[int, ...] 
     return shown[:axis] + shown[axis + 1 :]
 
 
-def _ended(event: object, target: Labels | None) -> Ended:
+def _ended(event: object, target: Labels | None, removed: Labels | None) -> Ended:
     """Give the end of a run; where there are cells already, with their replacement."""
     assert isinstance(event, Finished)
     cells = event.result.cells
     state = None if target is None else current(target)
     review = None if target is None else review_of(target)
     if cells is None or target is None or state is None or review is None:
-        return Ended(event, None)
-    approved = frozenset(review.approved)
-    return Ended(event, replace_cells(target.data, state, approved, cells, Origin.of(event)))
+        return Ended(event, None, None if removed is None else left_in(removed))
+    approved = dict(review.approved)
+    change = replace_cells(target.data, state, approved, cells, Origin.of(event))
+    return Ended(event, change, _left(change, approved))
+
+
+def _left(change: Replacement, approved: Mapping[Place, str]) -> Left:
+    """Give what a replacement leaves, its fragments compressed."""
+    change.old.origin.fragments.pack()
+    return Left.of(change.before, change.old, approved)
 
 
 def _warm_up(engine: Engine, name: str, stop: threading.Event) -> Generator[object, None, None]:
@@ -441,3 +544,15 @@ def _adjust(
     stop: threading.Event,
 ) -> Generator[object, None, None]:
     yield Answer(number, Adjusted(layer, options, adjust(layer.data, state, approved, options)))
+
+
+def _bring_back(
+    number: int,
+    layer: Labels,
+    state: ResultState,
+    approved: Mapping[Place, str],
+    result: EarlierResult,
+    stop: threading.Event,
+) -> Generator[object, None, None]:
+    change = brought_back(layer.data, state, approved, result.left)
+    yield Answer(number, BroughtBack(layer, result, change, _left(change, approved)))

@@ -19,6 +19,7 @@ from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, STATE, result_metadata
+from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, Replacement, ResultState
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Mark:
-    """A place in the undo history, and the state of the result there."""
+    """A place in the undo history, the state of the result there, and which result it is."""
 
-    def __init__(self, state: ResultState) -> None:
-        self.state = state
+    def __init__(self, state: ResultState, result: EarlierResult) -> None:
+        self.state, self.result = state, result
 
 
 class _Pixels:
@@ -56,9 +57,26 @@ def review_of(layer: Labels) -> Review | None:
     return review if is_usable and review.fits(layer.data) else None
 
 
-def begin(layer: Labels, state: ResultState) -> None:
-    """Keep the state of a result that has just been made with its layer."""
-    layer.metadata[STATE] = Mark(state)
+def begin(layer: Labels, result: EarlierResult) -> None:
+    """Keep with its layer what is known of a result that has just been made."""
+    layer.metadata[STATE] = Mark(result.left.state, result)
+
+
+def adopt(layer: Labels) -> EarlierResult | None:
+    """Give the result in a layer; labels that were restored from the disk become one.
+
+    None of labels that are no cells of ours.
+    """
+    mark = _current_mark(layer)
+    if mark is not None:
+        follow(layer)
+        return mark.result
+    state, review = current(layer), review_of(layer)
+    if state is None or review is None:
+        return None
+    result = EarlierResult(Left.of(state.made, state, review.approved))
+    begin(layer, result)
+    return result
 
 
 def current(layer: Labels) -> ResultState | None:
@@ -74,6 +92,12 @@ def current(layer: Labels) -> ResultState | None:
         return None
     origin = Origin(None, ours.get("provenance", {}))
     return ResultState.of(origin, review.baseline, ours.get("digest", 0))
+
+
+def current_result(layer: Labels) -> EarlierResult | None:
+    """Give the result that a layer shows, as the undo history has it."""
+    mark = _current_mark(layer)
+    return None if mark is None else mark.result
 
 
 def _current_mark(layer: Labels) -> Mark | None:
@@ -109,13 +133,17 @@ def follow(layer: Labels) -> bool:
 
 def _hold(layer: Labels, mark: Mark) -> None:
     """Let the layer tell of itself what is so at a mark."""
-    state = mark.state
+    state, before = mark.state, layer.metadata.get(STATE)
     image = layer.metadata.get(OURS, {}).get("image", "")
     layer.metadata[STATE] = mark
     layer.metadata.update(result_metadata(CELLS, image, state.origin.provenance, state.checksum))
     review = review_of(layer)
     if review is not None:
         review.rebase(state.made, layer.data)
+        if isinstance(before, Mark) and before.result is not mark.result:
+            before.result.approved = dict(review.approved)
+            review.approved.clear()
+            review.approved.update(mark.result.approved)
         seen = state.origin.seen
         if seen is not None and (seen.grid, seen.planes) == (review.grid, review.planes):
             review.take_uncertainty(seen)
@@ -128,7 +156,7 @@ def is_for(change: Replacement, layer: Labels) -> bool:
     return approved == change.approved and digest(layer.data) == change.checksum
 
 
-def put(layer: Labels, change: Replacement) -> None:
+def put(layer: Labels, change: Replacement, result: EarlierResult | None = None) -> None:
     """Replace the labels, as one step of the undo history.
 
     Adjustments of the same thresholds that follow each other become one step; one that ends
@@ -139,22 +167,27 @@ def put(layer: Labels, change: Replacement) -> None:
     layer : napari labels layer
     change : Replacement
         Of its labels as they are, see `is_for`.
+    result : EarlierResult, optional
+        Another result that is shown from now on.
     """
     layer = bare(layer)
-    mark = _current_mark(layer) or Mark(change.old)
+    shown = adopt(layer)
+    assert shown is not None
+    mark = _current_mark(layer)
+    assert mark is not None
     before = change.before
-    known = _last_step(layer, change)
+    known = _last_step(layer, change) if result is None else None
     if known is not None:
         layer._undo_history.pop()
         layer._redo_history.clear()
         before, mark = known[0].packed, known[0].mark
     _write(layer, change)
-    if not before.differing(change.after):
+    if not before.differing(change.after) and result is None:
         # No step: what was corrected before it is still to be found there.
         mark.state = replace(mark.state, origin=change.new.origin)
         _hold(layer, mark)
     else:
-        after = Mark(change.new)
+        after = Mark(change.new, result or mark.result)
         _hold(layer, after)
         _remember(layer, before, change.after, mark, after)
     layer.refresh(extent=False)
@@ -194,6 +227,7 @@ def _remember(
 ) -> None:
     """Append one step to the undo history; napari has no public way for windows of pixels."""
     with layer.block_history():
-        for place in after.differing(before):
+        # Another result of the same pixels is a step, too: the history tells which is shown.
+        for place in after.differing(before) or list(after.regions)[:1]:
             pixels = _Pixels(before, place, old), _Pixels(after, place, new)
             layer._save_history((after.window(place), *pixels))

@@ -21,6 +21,7 @@ from napari_unet_cells.layers.metadata import (
 from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.transforms import place_of
 from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.pipeline import Started
 from napari_unet_cells.segmentation.replacing import (
     Origin,
@@ -29,7 +30,16 @@ from napari_unet_cells.segmentation.replacing import (
     replace_cells,
 )
 from napari_unet_cells.segmentation.run import Finished
-from napari_unet_cells.widgets.segment.live import bare, begin, current, is_for, put, review_of
+from napari_unet_cells.widgets.segment.earlier_results import list_of, removed_list
+from napari_unet_cells.widgets.segment.live import (
+    adopt,
+    bare,
+    begin,
+    current,
+    is_for,
+    put,
+    review_of,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -120,11 +130,19 @@ class ResultLayers:
         active = bare(self._viewer.layers.selection.active)
         return active if active in found else next(iter(found), None)
 
+    def removed(self, shape: tuple[int, ...]) -> Labels | None:
+        """Find cells as `target` does, among those that were removed from the viewer."""
+        placed = (1,) * self._single + shape
+        found = removed_list(self._viewer, self._image, placed, self._place["translate"])
+        return None if found is None else found.layer
+
     def _lies_here(self, layer: Labels) -> bool:
         """Whether a layer holds the same plane of a stack."""
         return not self._single or np.allclose(layer.translate, self._place["translate"])
 
-    def finish(self, event: Finished, change: Replacement | None = None) -> None:
+    def finish(
+        self, event: Finished, change: Replacement | None = None, left: Left | None = None
+    ) -> None:
         """Show the cells, editable and active; the classes stay below them, hidden.
 
         Parameters
@@ -132,6 +150,8 @@ class ResultLayers:
         event : Finished
         change : Replacement, optional
             Of the cells that are there, where a thread has made one.
+        left : Left, optional
+            What is left of the cells that were there.
         """
         result = event.result
         self._details = result.details
@@ -146,25 +166,38 @@ class ResultLayers:
         self._classes.visible = False
         target = self.target(result.cells.shape)
         if target is None:
-            self._add_cells(result.cells, event)
+            self._add_cells(result.cells, event, left)
         else:
-            self._replace_cells(target, result.cells, event, change)
+            self._replace_cells(target, result.cells, event, change, left)
         self._viewer.layers.selection.active = self.cells
 
     def _replace_cells(
-        self, target: Labels, cells: NDArray[Any], event: Finished, change: Replacement | None
+        self,
+        target: Labels,
+        cells: NDArray[Any],
+        event: Finished,
+        change: Replacement | None,
+        left: Left | None,
     ) -> None:
-        state, review = current(target), review_of(target)
+        shown, state, review = adopt(target), current(target), review_of(target)
+        assert shown is not None
         assert state is not None
         assert review is not None
-        if change is None or change.old is not state or not is_for(change, target):
+        if change is None or left is None or change.old is not state or not is_for(change, target):
             origin = Origin.of(event)
             change = replace_cells(target.data, state, set(review.approved), cells, origin)
-        put(target, change)
+            left = Left.of(change.before, state, review.approved)
+        shown.leave(left)
+        result = EarlierResult(Left(change.after, change.new, left.approved, change.n_cells))
+        put(target, change, result)
+        results = list_of(self._viewer, target)
+        if shown not in results.items:
+            results.items.append(shown)  # it was restored from the disk
+        results.add(result)
         self.cells = target
         target.visible = True
 
-    def _add_cells(self, cells: NDArray[Any], event: Finished) -> None:
+    def _add_cells(self, cells: NDArray[Any], event: Finished, left: Left | None) -> None:
         added = self._viewer.add_labels(
             self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
@@ -173,7 +206,9 @@ class ResultLayers:
         )
         self.cells = bare(added)
         state = ResultState.of(Origin.of(event), event.review.baseline, event.cells_digest)
-        begin(self.cells, state)
+        result = EarlierResult(Left(state.made, state, {}, event.result.n_cells))
+        begin(self.cells, result)
+        list_of(self._viewer, self.cells, left).add(result)
 
     def end_early(self) -> None:
         """Say in their name that the classes are those of a run that was cancelled."""

@@ -24,8 +24,10 @@ from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.controller import Runners, SegmentController
+from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
+from napari_unet_cells.widgets.segment.result_box import ResultBox
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 from napari_unet_cells.widgets.status_line import device_label
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
@@ -98,6 +100,7 @@ class SegmentSection(Wired, QWidget):
         self.message = QLabel("")
         self.message.setObjectName("message")
         self.message.setWordWrap(True)
+        self.result_box = ResultBox()
         self.adjust_note = QLabel("")
         self.adjust_note.setObjectName("adjust_note")
         self.adjust_note.setWordWrap(True)
@@ -108,6 +111,7 @@ class SegmentSection(Wired, QWidget):
             self.button,
             self.adjust_form,
             self.adjust_note,
+            self.result_box,
         ):
             layout.addWidget(widget)
 
@@ -121,6 +125,7 @@ class SegmentSection(Wired, QWidget):
         dims = self._viewer.dims.events
         self.wiring.connect(self._show_plane, dims.point, dims.ndim)
         self.adjust_form.changed.connect(self._adjust)
+        self.result_box.chosen.connect(controller.choose_result)
         layers = self._viewer.layers
         self.wiring.connect(self._layer_removed, layers.events.removed)
         self._of_cells = self.wiring.part()
@@ -228,6 +233,10 @@ class SegmentSection(Wired, QWidget):
         self.adjust_form.setVisible(problem == "")
         self.adjust_note.setVisible(bool(problem))
         self.adjust_note.setText(problem or "")
+
+    def show_results(self, choice: Choice) -> None:
+        """Show the results of the image, of which one can be chosen."""
+        self.result_box.show_choice(choice)
 
     # ------------------------------------------------------------------ how it ends
 
