@@ -522,6 +522,17 @@ def run_again(viewer, controller, shift=5):
     finish(controller)
 
 
+def test_a_second_run_says_what_it_found(viewer, controller):
+    segmented(viewer, controller)
+    controller.look()
+    controller.start(values_of(viewer.layers["nuclei"]))
+    for answer in controller.runners.run.events:
+        controller.receive(answer)
+    controller.runners.run.events = None  # the thread ends, and the controls come back
+    controller.look()
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
 def bring_back(controller, number):
     controller.choose_result(number)
     for answer in controller.runners.adjusting.end():

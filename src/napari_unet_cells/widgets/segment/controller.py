@@ -295,6 +295,7 @@ class SegmentController:
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
             results.finish(event.event, event.change, event.left)
+            self._offered_of = None  # what is said now is said of these cells
             self.look()
             result = event.event.result
             if event.change is not None:  # what was corrected counts as it is
