@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, installed_models
@@ -16,8 +16,11 @@ from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.values import SegmentValues
 
-#: Pixels; height and width of the round button beside the model.
-ABOUT_SIZE = 22
+#: Pixels of the image; where nothing says how wide cells are.
+USUAL_DIAMETER = 30.0
+
+#: Pixels; height and width of the round buttons at the end of a row.
+ROUND = 22
 
 
 class ModelForm(QWidget):
@@ -30,6 +33,7 @@ class ModelForm(QWidget):
         self._cards: dict[str, ModelCard] = {}
         self._about: AboutDialog | None = None
         self._running = False
+        self._estimated = 0.0
         self._build()
         self.show_diameter()
         self.model_box.currentTextChanged.connect(self._model_changed)
@@ -46,20 +50,19 @@ class ModelForm(QWidget):
         self.augment_box = self.fields.native("augment")
         self.augment_box.setObjectName("augment_box")
         # One letter, so that names of models have room; who cannot see it hears the words.
-        self.about_button = QPushButton("i")
-        self.about_button.setObjectName("about_model")
-        self.about_button.setAccessibleName("About this model")
-        self.about_button.setFixedSize(ABOUT_SIZE, ABOUT_SIZE)
-        self.about_button.setStyleSheet(
-            f"font-weight: bold; padding: 0px; border-radius: {ABOUT_SIZE // 2}px;"
+        self.about_button = _round_button("i", "about_model", "About this model")
+        self.circle_button = _round_button("○", "size_circle_button", "Show the cell size")
+        self.circle_button.setCheckable(True)
+        self.circle_button.setToolTip(
+            "Show the cell size as a circle in the image: move it onto a cell, and draw its line "
+            "out to fit."
         )
-        row = QHBoxLayout()
-        row.addWidget(self.model_box, 1)
-        row.addWidget(self.about_button)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Model", row)
-        self.fields.add_to(form, "diameter", "augment")
+        form.addRow("Model", _row(self.model_box, self.about_button))
+        label = self.fields.widgets["diameter"].label
+        form.addRow(label, _row(self.diameter_box, self.circle_button))
+        self.fields.add_to(form, "augment")
         align_labels(form)
 
     def fill(self) -> None:
@@ -136,8 +139,16 @@ class ModelForm(QWidget):
 
     def show_diameter(self, estimated: float = 0.0) -> None:
         """Show what 0, the special value, stands for."""
+        self._estimated = estimated
         text = f"auto: {estimated:.0f} px" if estimated else "auto"
         self.diameter_box.setSpecialValueText(text)
+
+    @property
+    def shown_diameter(self) -> float:
+        """Diameter that is typed, else the estimated one, else that of the model's cells."""
+        card = self.card
+        trained = 0.0 if card is None else card.typical_diameter
+        return self.values.diameter or self._estimated or trained or USUAL_DIAMETER
 
     def show_running(self, running: bool) -> None:
         """Keep the form from being changed during a run."""
@@ -150,3 +161,20 @@ class ModelForm(QWidget):
         """Offer the choice where it changes something: only networks of cells are augmented."""
         card = self.card
         self.augment_box.setEnabled(not self._running and card is not None and card.makes_cells)
+
+
+def _round_button(text: str, name: str, spoken: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setAccessibleName(spoken)
+    button.setFixedSize(ROUND, ROUND)
+    button.setStyleSheet(f"font-weight: bold; padding: 0px; border-radius: {ROUND // 2}px;")
+    return button
+
+
+def _row(wide: QWidget, button: QPushButton) -> QHBoxLayout:
+    wide.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    row = QHBoxLayout()
+    row.addWidget(wide, 1)
+    row.addWidget(button)
+    return row

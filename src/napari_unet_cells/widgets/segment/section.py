@@ -28,6 +28,7 @@ from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
 from napari_unet_cells.widgets.segment.result_box import ResultBox
+from napari_unet_cells.widgets.segment.size_circle import SizeCircle, circle_over
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 from napari_unet_cells.widgets.status_line import device_label
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
@@ -63,6 +64,7 @@ class SegmentSection(Wired, QWidget):
     def __init__(self, viewer: Viewer, engine: Engine) -> None:
         super().__init__()
         self._viewer, self.engine = viewer, engine
+        self._circle: SizeCircle | None = None
         self.worker = Worker(self)
         self.warming = Worker(self)
         self.adjusting = Worker(self)
@@ -122,6 +124,9 @@ class SegmentSection(Wired, QWidget):
         self.model_form.changed.connect(controller.choose_model)
         self.image_form.changed.connect(self.model_form.show_diameter)
         self.image_form.changed.connect(self._show_plane)
+        self.image_form.changed.connect(self._show_circle)
+        self.model_form.circle_button.toggled.connect(self._show_circle)
+        self.model_form.fields.widgets["diameter"].changed.connect(self._size_circle)
         dims = self._viewer.dims.events
         self.wiring.connect(self._show_plane, dims.point, dims.ndim)
         self.adjust_form.changed.connect(self._adjust)
@@ -194,6 +199,26 @@ class SegmentSection(Wired, QWidget):
         if layer is not None:
             self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
 
+    def _show_circle(self, *_: object) -> None:
+        """Lay the circle of the cell size over the image that is chosen, or take it away."""
+        if self._circle is not None:
+            self._circle.deleteLater()
+            self._circle = None
+        button, layer = self.model_form.circle_button, self.image_form.layer
+        if button.isChecked():
+            diameter = self.model_form.shown_diameter
+            self._circle = circle_over(self, self._viewer, layer, diameter)
+            if self._circle is None:
+                button.setChecked(False)
+            else:
+                self._circle.changed.connect(self.model_form.diameter_box.setValue)
+
+    def _size_circle(self, *_: object) -> None:
+        """Give the circle the size that was typed; one that is being drawn has it already."""
+        shown = self.model_form.shown_diameter
+        if self._circle is not None and round(self._circle.diameter) != round(shown):
+            self._circle.show_diameter(shown)
+
     def say(self, sentence: str) -> None:
         """Show a sentence below the pages."""
         self.message.setText(sentence)
@@ -214,6 +239,7 @@ class SegmentSection(Wired, QWidget):
     def show_diameter(self, estimated: float) -> None:
         """Show the diameter that was estimated, in pixels."""
         self.model_form.show_diameter(estimated)
+        self._size_circle()
 
     def show_progress(self, done: float, text: str) -> None:
         """Show the part that is done, 0 to 1, and say it."""
