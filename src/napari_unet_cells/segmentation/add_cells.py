@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,10 +71,13 @@ class Found:
         Those that were found, or a single one that says why there is none.
     diameter : float
         Of a typical cell, for the next time.
+    seconds : float
+        Of computing, without opening the network and estimating the diameter.
     """
 
     cells: tuple[FoundCell, ...]
     diameter: float
+    seconds: float = 0.0
 
 
 def search(engine: Engine, wanted: Wanted, stop: threading.Event) -> Generator[Found, None, None]:
@@ -100,11 +104,12 @@ def search(engine: Engine, wanted: Wanted, stop: threading.Event) -> Generator[F
     card = fitting_model(wanted.models, plane)
     network = engine.open(card, stop)
     diameter = wanted.diameter or typical_diameter(plane, network, card, labels)
+    begin = time.monotonic()
     if isinstance(place, Region):
         cells = find_in_box(plane, place, network, card, diameter, labels=labels)
     else:
         cells = (find_cell(plane, place, network, card, diameter, labels=labels),)
-    yield Found(cells, diameter)
+    yield Found(cells, diameter, time.monotonic() - begin)
 
 
 def fitting_model(names: Sequence[str], plane: ImageArray) -> ModelCard:

@@ -59,10 +59,31 @@ def on_canvas(viewer: ViewerModel, points: NDArray[np.float64]) -> NDArray[np.fl
     float array, (n, 2)
         x and y in pixels of the canvas, as the mouse counts them.
     """
-    camera, before = camera_of(viewer), viewer.dims.ndim - points.shape[1]
+    before = viewer.dims.ndim - points.shape[1]
     rows, columns = (axis - before for axis in viewer.dims.displayed[-2:])
     height, width = canvas_size(viewer)
+    middle, (down, right) = camera_of(viewer).center, _pixels_of_a_unit(viewer)
+    y = (points[:, rows] - middle[-2]) * down + height / 2
+    x = (points[:, columns] - middle[-1]) * right + width / 2
+    return np.stack([x, y], axis=1)
+
+
+def in_world(viewer: ViewerModel, pos: tuple[float, float]) -> NDArray[np.float64]:
+    """Point in the world, along all axes of the viewer, of a place (x, y) on the canvas."""
+    rows, columns = viewer.dims.displayed[-2:]
+    height, width = canvas_size(viewer)
+    middle, (down, right) = camera_of(viewer).center, _pixels_of_a_unit(viewer)
+    point = np.array(viewer.dims.point, float)
+    point[rows] = (pos[1] - height / 2) / down + middle[-2]
+    point[columns] = (pos[0] - width / 2) / right + middle[-1]
+    return point
+
+
+def _pixels_of_a_unit(viewer: ViewerModel) -> tuple[float, float]:
+    """Pixels of the canvas, down and to the right, of a unit of the world."""
+    camera = camera_of(viewer)
     down, right = camera.orientation2d
-    y = (points[:, rows] - camera.center[-2]) * camera.zoom * (1 if down == "down" else -1)
-    x = (points[:, columns] - camera.center[-1]) * camera.zoom * (1 if right == "right" else -1)
-    return np.stack([x + width / 2, y + height / 2], axis=1)
+    return (
+        camera.zoom if down == "down" else -camera.zoom,
+        camera.zoom if right == "right" else -camera.zoom,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,7 @@ class View:
         self.timer = timers.timer
         self.cells, self.dashed = [], False
         self.said, self.offered, self.box = [""], "", None
+        self.preview = True
         self.job: Any = None
 
     def show_tools(self, tool, problem):
@@ -60,6 +62,9 @@ class View:
 
     def show_box(self, begin, end):
         self.box = begin, end
+
+    def show_preview(self, on):
+        self.preview = on
 
     def draw_cells(self, rings, dashed):
         self.cells, self.dashed = [ring.tolist() for ring in rings], dashed
@@ -101,6 +106,11 @@ class Tools(ToolsController):
             self.adding.failed(str(error))
 
 
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+
+
 @pytest.fixture
 def viewer():
     return ViewerModel()
@@ -123,6 +133,7 @@ def tools(viewer, timers, engine, monkeypatch):
     segmenting = SimpleNamespace(
         values=SimpleNamespace(image=None, model="cells", diameter=0),
         fragments_of=lambda layer: (),
+        running=False,
     )
     return Tools(viewer, View(timers), engine, segmenting)
 
@@ -316,6 +327,207 @@ def test_what_a_run_dropped_comes_back_without_the_network(viewer, tools, engine
     np.testing.assert_array_equal(layer.data == 2, image.data > 50)
     assert engine.opened == []
     assert "+ or -" not in tools.view.said[-1]  # it has a single outline
+
+
+# --- the preview ---------------------------------------------------------------------------
+
+
+def hover(layer, point, **changed):
+    """Move the mouse to a point of the layer, ten pixels of the canvas for each of it."""
+    pos = tuple(10.0 * p for p in point[:-3:-1])
+    values = {"modifiers": (), "type": "mouse_move", "pos": pos}
+    event = SimpleNamespace(position=layer.data_to_world(point), **values | changed)
+    for callback in list(layer.mouse_move_callbacks):
+        callback(layer, event)
+
+
+@pytest.fixture
+def layer(viewer, tools):
+    """Cells of an image with two missed ones, and the tool Add."""
+    layer = labels_of(viewer, image=viewer.add_image(discs((60, 70), (60, 110))))
+    tools.choose("add")
+    return layer
+
+
+def rest(tools, timers, layer, point):
+    hover(layer, point)
+    timers.settle()
+    tools.answer()
+
+
+def test_where_the_mouse_rests_the_cell_is_outlined_and_a_click_takes_it(
+    viewer, tools, timers, layer
+):
+    hover(layer, (60, 70))
+    assert tools.view.job is None  # it has not rested yet
+    timers.settle()
+    assert not tools.adding.searching
+    tools.answer()
+    assert tools.view.dashed
+    assert len(tools.view.cells) == 1
+    assert ids(layer) == [0, 1]
+    assert tools.view.said[-1] == ""
+    mouse(layer, (60, 70))
+    assert tools.view.job is None
+    assert tools.view.cells == []
+    assert ids(layer) == [0, 1, 2]
+    assert 0.7 * TRUE_AREA < area(layer) < 1.4 * TRUE_AREA
+    assert "+ or -" in tools.view.said[-1]
+    assert tools.adding.resizable
+    layer.undo()
+    assert ids(layer) == [0, 1]
+
+
+def test_the_preview_goes_as_the_mouse_moves_on(tools, timers, layer):
+    rest(tools, timers, layer, (60, 70))
+    shown = tools.view.cells
+    hover(layer, (60, 74))  # within the cell
+    assert tools.view.cells == shown
+    hover(layer, (60, 110))
+    assert tools.view.cells == []
+    timers.settle()
+    assert tools.view.job is not None
+    hover(layer, (60, 110.2))  # a hand that trembles
+    assert tools.view.job is not None
+    hover(layer, (100, 20))
+    assert tools.view.job is None  # given up
+    hover(layer, (10, 10))  # a cell that is there
+    timers.settle()
+    assert tools.view.job is None
+
+
+def test_a_click_before_the_preview_is_there_waits_for_it(tools, timers, layer):
+    hover(layer, (60, 70))
+    timers.settle()
+    job = tools.view.job
+    mouse(layer, (60, 71))
+    assert tools.view.job is job
+    assert tools.adding.searching
+    tools.answer()
+    assert ids(layer) == [0, 1, 2]
+
+
+def test_a_click_elsewhere_searches_there(tools, timers, layer):
+    hover(layer, (60, 70))
+    timers.settle()
+    job = tools.view.job
+    mouse(layer, (60, 110))  # faster than the mouse was seen to move
+    assert tools.view.job is not job
+    tools.answer()
+    assert (layer.data[60, 70], layer.data[60, 110]) == (0, 2)
+    rest(tools, timers, layer, (60, 70))
+    mouse(layer, (100, 20))
+    tools.answer()
+    assert "No cell was found here" in tools.view.said[-1]
+
+
+def test_the_preview_can_be_resized_before_the_click(tools, timers, layer):
+    rest(tools, timers, layer, (60, 70))
+    before = np.ptp(tools.view.cells[0], axis=0)
+    assert tools.adding.resize(2)
+    assert (np.ptp(tools.view.cells[0], axis=0) > before).all()
+    assert ids(layer) == [0, 1]
+    mouse(layer, (60, 70))
+    grown = area(layer)
+    layer.undo()
+    rest(tools, timers, layer, (60, 70))
+    mouse(layer, (60, 70))
+    assert area(layer) < grown
+
+
+def test_nothing_there_previews_nothing_and_says_nothing(tools, timers, layer):
+    rest(tools, timers, layer, (100, 20))
+    assert (tools.view.cells, tools.view.said[-1], tools.view.offered) == ([], "", "")
+
+
+def test_a_preview_of_labels_that_changed_is_not_taken(viewer, tools, timers, layer):
+    rest(tools, timers, layer, (60, 70))
+    layer.data_setitem((np.array([60, 60, 60]), np.array([69, 70, 71])), 9)
+    assert tools.view.cells == []
+    rest(tools, timers, layer, (60, 110))
+    assert len(tools.view.cells) == 1
+    tools.choose("delete")
+    assert tools.view.cells == []
+    tools.choose("add")
+    rest(tools, timers, layer, (60, 110))
+    viewer.layers.remove(layer)
+    timers.settle()
+    assert tools.view.cells == []
+
+
+def test_the_network_is_left_to_a_run_and_keys_held_down_preview_nothing(tools, timers, layer):
+    tools.segmenting.running = True
+    hover(layer, (60, 70))
+    timers.settle()
+    assert tools.view.job is None
+    tools.segmenting.running = False
+    hover(layer, (60, 75), modifiers=("Shift",))
+    timers.settle()
+    assert tools.view.job is None
+
+
+def test_without_a_known_size_a_preview_waits_for_the_first_click(viewer, tools, timers):
+    layer = labels_of(viewer, image=viewer.add_image(discs((60, 70))), diameter=0.0)
+    tools.choose("add")
+    hover(layer, (60, 70))
+    timers.settle()
+    assert tools.view.job is None
+
+
+def slow(tools, seconds):
+    """Answer as a machine does that takes so long."""
+    for found in tools.view.job(threading.Event()):
+        tools.adding.receive(replace(found, seconds=seconds))
+    tools.view.job = None
+
+
+def test_slow_previews_end_and_say_so_but_not_where_they_are_wanted(tools, timers, layer):
+    places = iter([(60, 70), (60, 110)] * 4)
+
+    def once(seconds):
+        hover(layer, next(places))
+        timers.settle()
+        slow(tools, seconds)
+
+    once(0.9)
+    once(0.1)
+    once(0.9)
+    assert tools.adding.previewing.on
+    once(0.8)
+    assert not tools.adding.previewing.on
+    assert not tools.view.preview
+    assert tools.view.said[-1].startswith("A preview takes 0.8 s here, so they are off")
+    hover(layer, (60, 70))
+    timers.settle()
+    assert tools.view.job is None
+    mouse(layer, (60, 70))
+    tools.answer()
+    assert ids(layer) == [0, 1, 2]
+    layer.undo()
+    tools.adding.previewing.switch(True)
+    for _ in range(3):
+        once(0.9)
+    assert tools.adding.previewing.on
+    assert tools.view.cells
+
+
+def test_what_the_user_chose_is_remembered_but_not_that_it_was_slow(tools, timers, layer):
+    tools.adding.previewing.end()
+    again = Tools(ViewerModel(), View(timers), None, None)
+    assert again.adding.previewing.on
+    tools.adding.previewing.switch(False)
+    again = Tools(ViewerModel(), View(timers), None, None)
+    assert not again.adding.previewing.on
+
+
+def test_a_preview_that_fails_ends_them_with_a_sentence(tools, timers, layer, engine):
+    def broken(card, stop):
+        raise UserError("The memory is full.")
+
+    engine.open = broken
+    rest(tools, timers, layer, (60, 70))
+    assert tools.view.said[-1] == "The memory is full."
+    assert not tools.adding.previewing.on
 
 
 # --- a box ---------------------------------------------------------------------------------

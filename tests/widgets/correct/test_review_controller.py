@@ -8,8 +8,10 @@ from napari.components import ViewerModel
 
 from napari_unet_cells.core.regions import RegionGrid, Review, State
 from napari_unet_cells.layers.metadata import CELLS, OURS, REGIONS, REVIEW, result_metadata
+from napari_unet_cells.widgets.camera import in_world, on_canvas
 from napari_unet_cells.widgets.correct.review_controller import ReviewController
 from napari_unet_cells.widgets.correct.review_state import ReviewState
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.wiring import Wiring
 
 # No window is opened, but napari is loaded: not with TensorFlow in one process.
@@ -112,6 +114,21 @@ def test_next_goes_where_the_network_was_least_sure(viewer, view, controller):
     assert view.state.on
     assert len(lines(viewer)) == 1
     assert view.focused > 0
+
+
+def test_places_on_the_canvas_and_in_the_world_are_each_other_s_inverse(viewer):
+    viewer.add_image(np.zeros((3, 40, 60)), scale=(2, 0.5, 0.25))
+    viewer.dims.set_point(0, 4)
+    camera = camera_of(viewer)
+    camera.center, camera.zoom = (0, 7, 5), 3.0
+    height, width = canvas_size(viewer)
+    np.testing.assert_allclose(in_world(viewer, (width / 2 + 6, height / 2)), [4, 7, 7])
+    camera.orientation2d = ("up", "left")
+    np.testing.assert_allclose(in_world(viewer, (width / 2 + 6, height / 2 + 3)), [4, 6, 3])
+    viewer.dims.order = (1, 2, 0)
+    for pos in ((0.0, 0.0), (12.5, 80.0)):
+        point = in_world(viewer, pos)
+        np.testing.assert_allclose(on_canvas(viewer, point[np.newaxis]), [pos])
 
 
 def test_approving_goes_on_and_can_be_taken_back(viewer, view, controller):

@@ -46,6 +46,9 @@ class View:
     def lengthen_line(self, trail):
         self.line += trail
 
+    def show_preview(self, on):
+        self.preview = on
+
     def draw_cells(self, rings, dashed):
         self.cells, self.dashed = [ring.tolist() for ring in rings], dashed
 

@@ -113,6 +113,7 @@ def hand(viewer, qtbot):
 
 def add(viewer, qtbot, labels=None, **arguments):
     layer = viewer.add_labels(squares() if labels is None else labels, name="cells", **arguments)
+    qtbot.wait(50)  # the docks take their places, and the canvas what is left
     viewer.reset_view()
     qtbot.wait(50)
     return layer
@@ -245,7 +246,7 @@ def test_every_button_names_its_key_and_fits_a_narrow_dock(form, cells, qtbot):
     form.resize(280, form.height())
     qtbot.wait(20)
     assert form.minimumSizeHint().width() <= 280
-    assert form.minimumSizeHint().height() <= 120
+    assert form.minimumSizeHint().height() <= 140
     for button in (*form.buttons.values(), form.outlines_button, form.keys_button):
         assert button.toolTip()
         assert button.width() > button.fontMetrics().horizontalAdvance(button.text())
@@ -624,6 +625,28 @@ def test_a_box_is_drawn_and_adds_both_cells(viewer, adding, hand, qtbot):
     assert camera_of(viewer).center == center
     hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert ids(layer) == [0, 1]
+
+
+def test_a_preview_is_drawn_where_the_mouse_rests(viewer, adding, hand, qtbot):
+    layer = viewer.layers["cells"]
+    adding.choose("add")
+    hand.move(layer, (58, 58))
+    hand.move(layer, (60, 60))
+    qtbot.waitUntil(lambda: adding._cells is not None and bool(adding._cells._lines))
+    (line,) = adding._cells._lines
+    assert line.boundingRect().contains(QPointF(hand.position(layer, (60, 60))))
+    assert ids(layer) == [0, 1]
+    hand.click(layer, (60, 60))
+    assert ids(layer) == [0, 1, 2]
+    assert adding._cells._lines == []
+    layer.undo()
+    adding.preview_box.click()
+    assert not adding.controller.adding.previewing.on
+    hand.move(layer, (60, 109))
+    hand.move(layer, (60, 110))
+    qtbot.wait(250)
+    assert not adding.searching.running
+    assert adding._cells._lines == []
 
 
 def test_shift_click_removes_and_nothing_offers_the_drawing_tool(viewer, adding, hand, qtbot):

@@ -5,12 +5,14 @@ No Qt here. The search runs in a thread that the form owns, and answers through 
     click, box ---> Adding --- job ---> view.search (a thread, the child process)
                       |  ^                     |
       one undo step <-+  +------ receive ------+
+
+Where the mouse rests, `previewing.Previewing` asks in the same way, without a click.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,10 +27,13 @@ from napari_unet_cells.layers.aligned_plane import AlignedPlane, LabelsGrid, ali
 from napari_unet_cells.layers.metadata import OURS, image_id
 from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.layers.selection import image_layers, source_image
-from napari_unet_cells.segmentation.add_cells import Found, Wanted, added, search
+from napari_unet_cells.segmentation import add_cells
+from napari_unet_cells.segmentation.add_cells import Found, Wanted, added
 from napari_unet_cells.segmentation.click import FoundCell
 from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.widgets.correct.highlight import Highlight
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+from napari_unet_cells.widgets.correct.previewing import Previewing, PreviewView
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,6 +44,11 @@ Write = Callable[[LabelsPlane, Callable[[Any, Callable[[], int]], Edit]], "Label
 
 #: Tool to draw what is not found.
 DRAWING = "draw"
+
+#: Diameters between a click and the place of a preview that is still being computed.
+NEAR = 0.25
+
+LOOKING = "Looking for the cell..."
 
 RESIZABLE = (
     "Added. Press + or -, or turn the wheel over the cell, to make it larger or smaller; Ctrl+Z "
@@ -69,15 +79,16 @@ class Segmenting(Protocol):
     def values(self) -> ChosenValues:
         """Values that the user chose for the next run."""
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is going; the network is busy then."""
+
     def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
         """Give what the last run kept of each plane, if a layer shows its cells."""
 
 
-class AddingView(Protocol):
+class AddingView(PreviewView, Protocol):
     """Form of the tools, as far as adding needs it."""
-
-    def say(self, sentence: str) -> None:
-        """Show a sentence; an empty one removes that of before."""
 
     def offer(self, tool: str) -> None:
         """Draw the eye to a tool; an empty name ends it."""
@@ -91,11 +102,19 @@ class AddingView(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What is being searched for."""
+    """What is being searched for; for a preview, nobody has clicked yet."""
 
     plane: LabelsPlane
     shape: tuple[int, ...]
     diameter_key: tuple[str, ...]
+    middle: tuple[float, float]
+    near: float
+    preview: bool = False
+
+    def is_for(self, plane: LabelsPlane, point: tuple[float, float]) -> bool:
+        """Whether it searches for the cell of a click."""
+        same = plane.layer is self.plane.layer and plane.index == self.plane.index
+        return same and float(np.hypot(*np.subtract(point, self.middle))) <= self.near
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +135,14 @@ class Adding:
     view : AddingView
     write : callable (plane, make_edit) -> LabelsPlane or None
         Paints an edit, or says why not; see `ToolsController`.
+    highlight : Highlight
+        Draws the preview.
     engine : Engine
     segmenting : Segmenting or None
+
+    Attributes
+    ----------
+    previewing : Previewing
     """
 
     def __init__(
@@ -125,6 +150,7 @@ class Adding:
         viewer: ViewerModel,
         view: AddingView,
         write: Write,
+        highlight: Highlight,
         engine: Engine,
         segmenting: Segmenting | None = None,
     ) -> None:
@@ -137,13 +163,14 @@ class Adding:
         self._diameters: dict[tuple[str, ...], float] = {}
         #: The tool that is offered in place of what was not found.
         self.offered = ""
+        self.previewing = Previewing(view, highlight, self._preview, self._stop_preview)
 
     # ---------------------------------------------------------------------------- searching
 
     @property
     def searching(self) -> bool:
-        """Whether something is being searched for."""
-        return self._search is not None
+        """Whether something is being searched for that the user clicked."""
+        return self._search is not None and not self._search.preview
 
     def find(self, plane: LabelsPlane, place: tuple[float, float] | Region, world: Any) -> None:
         """Search for the cell at a point, or those in a box, in place of what is searched for.
@@ -157,19 +184,61 @@ class Adding:
             Where the mouse is, along all axes of the viewer.
         """
         self.settle()
+        if not isinstance(place, Region) and self._take_preview(plane, place):
+            return
+        self.previewing.hide()
         try:
-            image, aligned = self._image_under(plane, place, world)
+            search, wanted = self._wanted(plane, place, world)
         except UserError as error:
             self.stop()
             self._view.say(str(error))
             return
+        self._search = search
+        self._view.say(LOOKING)
+        self._view.search(partial(add_cells.search, self._engine, wanted))
+
+    def _wanted(
+        self, plane: LabelsPlane, place: tuple[float, float] | Region, world: Any
+    ) -> tuple[_Search, Wanted]:
+        """Say what is to be searched for, and in what."""
+        image, aligned = self._image_under(plane, place, world)
         models, diameter, key = self._known(plane.layer, image, aligned)
-        wanted = Wanted(
-            aligned.image, plane.labels, place, models, diameter, self._fragments(plane)
-        )
-        self._search = _Search(plane, plane.labels.shape, key)
-        self._view.say("Looking for the cell...")
-        self._view.search(partial(search, self._engine, wanted))
+        fragments = self._fragments(plane)
+        wanted = Wanted(aligned.image, plane.labels, place, models, diameter, fragments)
+        middle = _middle(place) if isinstance(place, Region) else place
+        return _Search(plane, plane.labels.shape, key, middle, NEAR * diameter), wanted
+
+    def _preview(self, plane: LabelsPlane, point: tuple[float, float], world: Any) -> None:
+        """Search for the cell that a click would find, unless the network is needed otherwise."""
+        busy = self._segmenting is not None and self._segmenting.running
+        if self._search is not None or busy or box_around([point], plane.labels.shape) is None:
+            return
+        try:
+            search, wanted = self._wanted(plane, point, world)
+        except UserError:  # said at a click
+            return
+        if not wanted.diameter:
+            return  # estimating it takes long
+        self._search = replace(search, preview=True)
+        self._view.search(partial(add_cells.search, self._engine, wanted))
+
+    def _stop_preview(self) -> None:
+        if self._search is not None and self._search.preview:
+            self._search = None
+            self._view.stop_search()
+
+    def _take_preview(self, plane: LabelsPlane, point: tuple[float, float]) -> bool:
+        """Add the cell that is outlined under a click, or as soon as it is found."""
+        search = self._search
+        if search is not None and search.preview and search.is_for(plane, point):
+            self._search = replace(search, preview=False)
+            self._view.say(LOOKING)
+            return True
+        cell = self.previewing.take(plane, point)
+        if cell is None:
+            return False
+        self._add(plane, [cell])
+        return True
 
     def _image_under(
         self, plane: LabelsPlane, place: tuple[float, float] | Region, world: Any
@@ -228,19 +297,32 @@ class Adding:
             self._view.say("The labels were replaced meanwhile. Click again.")
             return
         cells = [cell for cell in found.cells if cell]
-        if not cells:
+        if search.preview:
+            self.previewing.note_seconds(found.seconds)
+            if cells:
+                self.previewing.show(search.plane, cells[0])
+            return
+        self.previewing.hide()
+        if cells:
+            self._add(search.plane, cells)
+        else:
             self.offered = DRAWING
             self._view.say(f"{found.cells[0].reason} Enter takes it: {DRAWING.capitalize()}.")
             self._view.offer(DRAWING)
-        elif self._paint(search.plane, cells) and len(cells) > 1:
+
+    def _add(self, plane: LabelsPlane, cells: Sequence[FoundCell]) -> None:
+        """Write what was found, and say what can be done with it."""
+        if self._paint(plane, cells) and len(cells) > 1:
             self._view.say(f"{len(cells)} cells were added. Ctrl+Z takes them all back.")
         elif self._added is not None:
             several = len(self._added.cell.outlines) > 1
             self._view.say(RESIZABLE if several else "Added. Ctrl+Z takes it back.")
 
     def failed(self, problem: str) -> None:
-        """Say why the search failed; nothing was changed."""
-        self._search = None
+        """Say why the search failed; nothing was changed. Previews end."""
+        search, self._search = self._search, None
+        if search is not None and search.preview:
+            self.previewing.end()
         self._view.say(problem)
 
     # ------------------------------------------------------------------------------ writing
@@ -268,6 +350,7 @@ class Adding:
         """Leave the last cell as it is, where anything else was painted."""
         if not self._writing:
             self._added = None
+            self.previewing.hide()
 
     @property
     def resizable(self) -> bool:
@@ -297,11 +380,15 @@ class Adding:
     def resize(self, steps: int) -> bool:
         """Make the last cell larger, or smaller below 0; it stays one step of undo.
 
+        Where a cell is previewed, that one is changed.
+
         Returns
         -------
         bool
             Whether there is such a cell.
         """
+        if self.previewing.resize(steps):
+            return True
         last = self._last()
         if last is None:
             return False
@@ -327,7 +414,8 @@ class Adding:
             self._view.offer("")
 
     def stop(self, event: Any = None) -> None:
-        """Search no more, and leave the last cell as it is."""
+        """Search no more, preview nothing, and leave the last cell as it is."""
+        self.previewing.hide()
         if self._search is not None:
             self._search = None
             self._view.stop_search()

@@ -51,8 +51,8 @@ _OF_TOOLS = (
     KeyRow("Space", "Move the image while the key is held down", TOOL),
     KeyRow("Escape", "Give up the stroke or the search, else the tool", TOOL),
     KeyRow("Enter", "Take the tool Draw where Add found nothing", TOOL),
-    KeyRow("+ and -", "Make the cell that was just added larger and smaller", TOOL),
-    KeyRow("Wheel", "The same, with the mouse over that cell", TOOL),
+    KeyRow("+ and -", "Make the previewed or just added cell larger and smaller", TOOL),
+    KeyRow("Wheel", "The same, with the mouse over the cell just added", TOOL),
     KeyRow("Shift+click", "Remove a cell, with the tool Add", TOOL),
 )
 

@@ -31,7 +31,6 @@ from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
 from napari_unet_cells.widgets.correct.layer_keys import bind, bind_again
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
-from napari_unet_cells.widgets.timers import MakesTimers
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 SLIP = 4.0
 
 
-class ToolsView(MakesTimers, AddingView, HighlightView, Protocol):
+class ToolsView(AddingView, HighlightView, Protocol):
     """Form that shows the tools."""
 
     def show_tools(self, tool: str, problem: str) -> None:
@@ -134,7 +133,9 @@ class ToolsController:
     ) -> None:
         self._viewer, self._view = viewer, view
         self.highlight = Highlight(viewer, view, wiring)
-        self.adding = Adding(viewer, view, self._write, engine or shared_engine(), segmenting)
+        self.adding = Adding(
+            viewer, view, self._write, self.highlight, engine or shared_engine(), segmenting
+        )
         self._tool = ""
         self._layer: Any = None
         self._free: FreeId | None = None
@@ -240,8 +241,9 @@ class ToolsController:
         if layer.ndim > 2:
             self._free.known()  # searched for now, and not in the first stroke
         self._held.append(layer.mouse_drag_callbacks, self._drag)
-        if tool.highlights:
+        if tool.highlights or tool.boxes:
             self._held.append(layer.mouse_move_callbacks, self._move)
+        if tool.highlights:
             self._held.connect(self.highlight.clear, *emitters(layer, PIXEL_EVENTS))
         keys = bind(layer, {"Escape": self._escape, "Space": self._space, "Enter": self._enter})
         # Two quick clicks would enlarge the image.
@@ -325,11 +327,18 @@ class ToolsController:
 
     def _move(self, layer: Labels, event: Any) -> None:
         """Outline the cell under the mouse; napari calls this at every move in the layer."""
-        if self._drawing is not None or event.modifiers:
-            self.highlight.leave()
-        else:
+        plane = None
+        if self._drawing is None and not event.modifiers:
             plane = LabelsPlane.under(self._viewer, layer, event.position)
+        if TOOLS[self._tool].boxes:
+            self.adding.previewing.move_to(plane, event.position, event.pos)
+        else:
             self.highlight.move_to(plane, event.position)
+
+    def leave(self) -> None:
+        """Outline nothing under a mouse that has left the image."""
+        self.highlight.leave()
+        self.adding.previewing.hide()
 
     def _show_stroke(self, drag: _Drag, box: bool) -> None:
         if box:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.widgets.camera import in_world
 from napari_unet_cells.widgets.canvas import canvas
 from napari_unet_cells.widgets.controlled_form import ControlledForm
 from napari_unet_cells.widgets.correct.adding import Segmenting
@@ -73,6 +74,8 @@ class ToolsForm(ControlledForm):
         self.searching = Worker(self)
         self.wiring.at_end(self.searching.stop)
         self.controller = ToolsController(viewer, self, self.wiring, engine, segmenting)
+        self.preview_box.setChecked(self.controller.adding.previewing.on)
+        self.preview_box.clicked.connect(self.controller.adding.previewing.switch)
         self.outlines = OutlinesSwitch(viewer, self, self.wiring)
         self.outlines_button.clicked.connect(self._outlines_pressed)
         self._resizing = _Resizing(self)
@@ -101,6 +104,13 @@ class ToolsForm(ControlledForm):
         shown = (*self.buttons.values(), self.outlines_button, self.keys_button)
         for place, button in enumerate(shown):
             layout.addWidget(button, *divmod(place, COLUMNS))
+        self.preview_box = QCheckBox("Preview the cell that Add would find")
+        self.preview_box.setObjectName("preview_box")
+        self.preview_box.setToolTip(
+            "Outline the cell with dashes where the mouse rests; a click takes it at once, + and - "
+            "change its size before"
+        )
+        layout.addWidget(self.preview_box, layout.rowCount(), 0, 1, COLUMNS)
 
     @property
     def tool(self) -> str:
@@ -150,6 +160,10 @@ class ToolsForm(ControlledForm):
         below = canvas(self) if tool else None
         if below is not None:
             below.installEventFilter(self._resizing)  # a second time changes nothing
+
+    def show_preview(self, on: bool) -> None:
+        """Tick the checkbox of the preview or not."""
+        self.preview_box.setChecked(on)
 
     def say(self, sentence: str) -> None:
         """Pass a sentence on to the section."""
@@ -220,10 +234,12 @@ class ToolsForm(ControlledForm):
             steps = SIZE_KEYS.get(event.key(), 0)
             return steps != 0 and _plain(event) and adding.resize(steps)
         if event.type() == QEvent.Type.Leave:
-            self.controller.highlight.leave()
+            self.controller.leave()
             return False
         if event.type() == QEvent.Type.Wheel and _plain(event):
-            if not adding.is_over(self._viewer.cursor.position):
+            # Not napari's cursor, which follows the mouse a moment later.
+            place = event.position()
+            if not adding.is_over(in_world(self._viewer, (place.x(), place.y()))):
                 return False
             turned = self._turned + event.angleDelta().y()
             notches = int(turned / NOTCH)

@@ -159,6 +159,11 @@ class SegmentSection(Wired, QWidget):
         """Fragments of each plane that the run of a layer kept; see `SegmentController`."""
         return self.controller.fragments_of(layer)
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is going."""
+        return self.worker.running
+
     def start(self, *_: object) -> None:
         """Segment the chosen image; what prevents it is said in a sentence."""
         if self.controller.start(self.values):
