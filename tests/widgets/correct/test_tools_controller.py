@@ -296,7 +296,7 @@ def test_other_buttons_and_other_planes_are_not_ours(viewer, tools, view):
     tools.choose("delete")
     drag(layer, (0, 10, 10), button=2)
     drag(layer, (0, 10, 10), modifiers=("Alt",))
-    assert view.said[-1] == ""
+    assert view.said[-1] == f"{TOOLS['delete'].how}."
     drag(layer, (1, 10, 10))
     assert "has no pixels in this plane" in view.said[-1]
     assert ids(layer) == [0, 1, 2, 3]

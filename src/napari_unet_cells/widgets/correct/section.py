@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CorrectSection(QWidget):
-    """Review and tools, one above the other.
+    """Tools and review, one above the other.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class CorrectSection(QWidget):
             "Name classes and paint scribbles of them, to train a network that tells them apart"
         )
         layout = QVBoxLayout(self)
-        for widget in (self.review, self.tools, self.classes_button, self.message):
+        for widget in (self.tools, self.review, self.classes_button, self.message):
             layout.addWidget(widget)
         self.review.counted.connect(self.counted)
         self.classes_button.clicked.connect(lambda: self.classes_wanted.emit())

@@ -168,7 +168,7 @@ class ToolsController:
         wanted = "" if tool == self._tool else tool
         problem = self._problem()
         self._put_away()
-        self._view.say(problem if wanted else "")
+        self._view.say((problem or f"{TOOLS[wanted].how}.") if wanted else "")
         if wanted and not problem:
             self._layer.mode = "pan_zoom"
             self._tool = wanted
