@@ -139,6 +139,19 @@ def test_channels_have_their_names():
     assert not [name for name in measure(labels).columns if "intensity" in name]
 
 
+def test_means_leave_out_what_is_not_known():
+    labels = np.array([[1, 1, 1, 1, 0, 2, 2, 2, 3]])
+    values = np.array([[0.25, 0.75, np.nan, np.nan, 9, 0.5, np.nan, np.nan, np.nan]])
+    table = measure(labels, np.ones((1, 9)), means={"probability": values})
+    np.testing.assert_allclose(table.columns["probability"], [0.5, np.nan, np.nan])
+    assert "intensity_mean" in table.columns
+    assert not np.isnan(table.columns["intensity_mean"]).any()
+    again = update(table, labels, np.ones((1, 9)), [1, 2], means={"probability": values * 2})
+    np.testing.assert_allclose(again.columns["probability"], [1, np.nan, np.nan])
+    none = measure(labels * 0, means={"probability": values})
+    assert none.columns["probability"].shape == (0,)
+
+
 def test_a_stack_is_measured_plane_by_plane():
     (first, image), (second, _) = (random_labels(seed, (30, 40)) for seed in (1, 2))
     stack, images = np.stack([first, second]), np.stack([image, -image])

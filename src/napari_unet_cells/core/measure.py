@@ -41,6 +41,9 @@ MAX_FEATURES = 1_000_000
 #: Pixels read at once, so that temporary arrays stay small however large the image is.
 BLOCK = 2**22
 
+#: Part of a cell whose pixels must be known for a mean of `means`.
+LEAST_KNOWN = 0.5
+
 Columns = dict[str, NDArray[Any]]
 Window = tuple[slice, slice]
 
@@ -70,6 +73,8 @@ class Table:
         intensity_mean, intensity_min, intensity_max
             Of the image. NaN where a pixel of the cell is NaN. With several channels one
             column each, named ``intensity_mean_<channel>``.
+        others
+            As `measure` was told by `means`.
     pixel_size : tuple of (float, float)
         Height and width of a pixel in `unit`.
     unit : str
@@ -94,6 +99,7 @@ def measure(
     pixel_size: tuple[float, float] = (1.0, 1.0),
     unit: str = "pixel",
     axes: str = "",
+    means: Mapping[str, ImageArray] | None = None,
 ) -> Table:
     """Measure every cell.
 
@@ -114,6 +120,9 @@ def measure(
         Letters of the axes of a stack, such as "TZYX", which then name the columns of the
         plane; else the column is ``plane`` (``plane_1``, ``plane_2``, ... where there are
         more).
+    means : mapping of column name to float array, optional
+        Of the shape of the labels; each becomes one column of means. Pixels that are NaN are
+        left out; the mean is NaN where they are more than half of the cell.
 
     Returns
     -------
@@ -126,9 +135,9 @@ def measure(
         Where labels or image are of the wrong kind, or their sizes differ.
     """
     array = _checked_labels(labels)
-    channels = _channels(image, array.shape)
+    images = _Images(_channels(image, array.shape), dict(means or {}))
     table = Table({}, _checked_size(pixel_size), unit, _stack_names(array.ndim - 2, axes))
-    return replace(table, columns=_measure_planes(array, channels, table, None, None))
+    return replace(table, columns=_measure_planes(array, images, table, None, None))
 
 
 def update(
@@ -137,6 +146,7 @@ def update(
     image: ImageArray | ArrayLike | Mapping[str, ImageArray] | None,
     ids: ArrayLike,
     window: Window | None = None,
+    means: Mapping[str, ImageArray] | None = None,
 ) -> Table:
     """Measure some cells again, after an edit.
 
@@ -154,6 +164,8 @@ def update(
     window : tuple of 2 slices, optional
         Rows and columns that hold all changes. Then only there and where these cells were
         is looked for them.
+    means : mapping of column name to float array, optional
+        As for `measure`, with the same names.
 
     Returns
     -------
@@ -161,12 +173,12 @@ def update(
         Equal to `measure` of the whole.
     """
     array = _checked_labels(labels)
-    channels = _channels(image, array.shape)
+    images = _Images(_channels(image, array.shape), dict(means or {}))
     wanted = np.unique(np.asarray(ids))
     again = np.isin(table.columns["label"], wanted)
     if window is not None:
         window = _around(window, table, again)
-    new = _measure_planes(array, channels, table, window, wanted)
+    new = _measure_planes(array, images, table, window, wanted)
     if new.keys() != table.columns.keys():
         raise ValueError("a table is updated with the channels it was measured with")
     merged = {name: np.concatenate([table.columns[name][~again], new[name]]) for name in new}
@@ -357,9 +369,25 @@ def _around(window: Window, table: Table, rows: NDArray[np.bool_]) -> Window:
 # ----------------------------------------------------------------------------- the runs
 
 
+@dataclass(frozen=True)
+class _Images:
+    """Images that cells are measured in, of the shape of the labels.
+
+    Attributes
+    ----------
+    channels : mapping of str to array
+        By the suffix of their columns.
+    means : mapping of str to array
+        By their columns.
+    """
+
+    channels: Mapping[str, ImageArray]
+    means: Mapping[str, ImageArray]
+
+
 def _measure_planes(
     labels: NDArray[Any],
-    channels: Mapping[str, ImageArray],
+    images: _Images,
     table: Table,
     window: Window | None,
     ids: NDArray[Any] | None,
@@ -367,13 +395,13 @@ def _measure_planes(
     """Give the columns of a table of the pixel size and stack of `table`."""
     window = window or (slice(0, labels.shape[-2]), slice(0, labels.shape[-1]))
     # Nothing, so that the columns are there where no plane is.
-    parts = [_measure_runs(_no_runs(labels, channels), list(channels), table.pixel_size)]
+    parts = [_measure_runs(_no_runs(labels, images), images, table.pixel_size)]
     planes: list[tuple[int, ...]] = [(0,) * len(table.stack)]
     for plane in np.ndindex(labels.shape[:-2]):
-        blocks = [_no_runs(labels, channels)]
+        blocks = [_no_runs(labels, images)]
         for rows in _row_blocks(labels.shape[-2:], window[0]):
-            blocks.append(_runs(labels, channels, (*plane, rows, window[1]), ids))
-        parts.append(_measure_runs(_concatenate(blocks), list(channels), table.pixel_size))
+            blocks.append(_runs(labels, images, (*plane, rows, window[1]), ids))
+        parts.append(_measure_runs(_concatenate(blocks), images, table.pixel_size))
         planes.append(plane)
     columns = _concatenate(parts)
     counts = [len(part["label"]) for part in parts]
@@ -388,19 +416,21 @@ def _concatenate(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _no_runs(labels: NDArray[Any], channels: Mapping[str, ImageArray]) -> Columns:
+def _no_runs(labels: NDArray[Any], images: _Images) -> Columns:
     none = np.empty(0, np.int64)
     runs: Columns = {"label": labels.ravel()[:0], "y": none, "start": none, "stop": none}
-    for name, image in channels.items():
+    for name, image in images.channels.items():
         kind = np.dtype(np.uint8 if image.dtype.kind == "b" else image.dtype)
         values = np.empty(0, kind)
         runs |= {f"sum{name}": np.empty(0), f"min{name}": values, f"max{name}": values}
+    for name in images.means:
+        runs |= {f"total {name}": np.empty(0), f"known {name}": np.empty(0)}
     return runs
 
 
 def _runs(
     labels: NDArray[Any],
-    channels: Mapping[str, ImageArray],
+    images: _Images,
     block: tuple[Any, ...],
     ids: NDArray[Any] | None,
 ) -> Columns:
@@ -409,14 +439,15 @@ def _runs(
     Parameters
     ----------
     labels : integer array, (..., y, x)
-    channels : mapping of str to array, (..., y, x)
+    images : _Images
     block : plane, rows and columns
     ids : integer array, or None for all
 
     Returns
     -------
     dict of str to array, (runs,)
-        label, y, start, stop (exclusive), and sum, min and max of each channel.
+        label, y, start, stop (exclusive); sum, min and max of each channel; total and number of
+        the known pixels of each mean.
     """
     part = np.ascontiguousarray(labels[block])
     flat = part.ravel()
@@ -429,15 +460,20 @@ def _runs(
     if ids is not None:
         keep &= np.isin(flat[first], ids)
     if not keep.any():
-        return _no_runs(labels, channels)
+        return _no_runs(labels, images)
     lengths = length[keep]
     y, x = np.divmod(first[keep], part.shape[1])
     y, x = y + block[-2].start, x + block[-1].start
     runs: Columns = {"label": flat[first[keep]], "y": y, "start": x, "stop": x + lengths}
     pixels, offsets = np.repeat(keep, length), np.cumsum(lengths) - lengths
-    for name, image in channels.items():
+    for name, image in images.channels.items():
         values = np.ascontiguousarray(image[block]).ravel()[pixels]
         runs |= _reduce(values.view(np.uint8) if values.dtype == bool else values, offsets, name)
+    for name, image in images.means.items():
+        values = np.ascontiguousarray(image[block]).ravel()[pixels]
+        known = np.isfinite(values)
+        runs[f"total {name}"] = np.add.reduceat(np.where(known, values, 0), offsets, dtype=float)
+        runs[f"known {name}"] = np.add.reduceat(known, offsets, dtype=float)
     return runs
 
 
@@ -454,7 +490,7 @@ def _reduce(values: NDArray[Any], offsets: NDArray[np.intp], name: str) -> Colum
 # ---------------------------------------------------------------------- from runs to cells
 
 
-def _measure_runs(runs: Columns, channels: list[str], pixel_size: tuple[float, float]) -> Columns:
+def _measure_runs(runs: Columns, images: _Images, pixel_size: tuple[float, float]) -> Columns:
     order = np.argsort(runs["label"], kind="stable")  # within a cell from top to bottom
     runs = {name: column[order] for name, column in runs.items()}
     labels, first = np.unique(runs["label"], return_index=True)
@@ -475,7 +511,11 @@ def _measure_runs(runs: Columns, channels: list[str], pixel_size: tuple[float, f
         "eccentricity": eccentricity,
         "solidity": area / np.maximum(_hull_pixels(runs, cell, boxes), 1),
     }
-    for name in channels:
+    for name in images.means:
+        known = np.bincount(cell, runs[f"known {name}"], len(labels))
+        mean = np.bincount(cell, runs[f"total {name}"], len(labels)) / np.maximum(known, 1)
+        columns[name] = np.where(known >= LEAST_KNOWN * area, mean, np.nan)
+    for name in images.channels:
         total = np.bincount(cell, runs[f"sum{name}"], len(labels))
         columns[f"intensity_mean{name}"] = total / area
         columns[f"intensity_min{name}"] = _per_cell(np.minimum, runs[f"min{name}"], first)

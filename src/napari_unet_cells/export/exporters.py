@@ -32,7 +32,12 @@ from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer
-from napari_unet_cells.layers.selection import image_layers, source_image
+from napari_unet_cells.layers.selection import (
+    image_layers,
+    image_of_file,
+    source_image,
+    source_path,
+)
 from napari_unet_cells.layers.transforms import describe_transform
 from napari_unet_cells.settings import preferences
 
@@ -53,6 +58,8 @@ class Export:
         The image, for tables; the arrays may be lazy. See `image_channels`.
     z_step : float or None
         Distance of the planes in the unit of `size`.
+    means : mapping of str to array of the labels' shape
+        More columns for tables, see `core.measure.measure`.
     """
 
     labels: NDArray[Any]
@@ -61,6 +68,7 @@ class Export:
     axes: str = "YX"
     channels: Mapping[str, Any] = field(default_factory=dict)
     z_step: float | None = None
+    means: Mapping[str, ImageArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,17 +115,21 @@ class ImageChannels:
         copied, not read. Colours are three channels.
     problem : str
         Where there are none, the sentence that says why; else empty.
+    file : Path or None
+        Where the image is not open, but its file is there.
     """
 
     arrays: Mapping[str, ImageArray]
     problem: str = ""
+    file: Path | None = None
 
 
 def image_channels(layer: LabelsLayer, layers: Iterable[Layer]) -> ImageChannels:
     """Find the image of a labels layer, and others that lie pixel on pixel with it.
 
-    Those are the other channels of a microscope, which napari shows as a layer each. For
-    labels that we did not make, the images that lie pixel on pixel with the labels count.
+    Those are the other channels of a microscope, which napari shows as a layer each. The image
+    of a result that was opened again is found by its file. For labels that we did not make, the
+    images that lie pixel on pixel with the labels count.
 
     Parameters
     ----------
@@ -128,11 +140,9 @@ def image_channels(layer: LabelsLayer, layers: Iterable[Layer]) -> ImageChannels
     images = image_layers(layers)
     made = layer.metadata.get(OURS, {})
     if made:
-        source = source_image(layer, images)
+        source = source_image(layer, images) or image_of_file(layer, images)
         if source is None:
-            return ImageChannels(
-                {}, "The image that the cells were found in is gone, so intensities are missing."
-            )
+            return _missing(layer, layers)
         same = [source, *(i for i in images if i is not source and _lie_alike(i, source))]
         plane = tuple(made.get("provenance", {}).get("source", {}).get("plane", ()))
         problem = f"'{source.name}' has another size than the labels, so intensities are missing."
@@ -145,6 +155,23 @@ def image_channels(layer: LabelsLayer, layers: Iterable[Layer]) -> ImageChannels
         if pixels is not None:
             _add_channels(arrays, image, pixels, alone=len(same) == 1)
     return ImageChannels(arrays, "" if arrays else problem)
+
+
+def _missing(layer: LabelsLayer, layers: Iterable[Layer]) -> ImageChannels:
+    """Say that the image of a result is not open, and where its file is."""
+    path = source_path(layer, layers)
+    if path is None:
+        return ImageChannels(
+            {}, "The image that the cells were found in is gone, so intensities are missing."
+        )
+    if not path.exists():
+        return ImageChannels(
+            {}, f"{path.name}, the image of the cells, is not at {path.parent} any more, so "
+            "intensities are missing.",
+        )  # fmt: skip
+    return ImageChannels(
+        {}, f"{path.name}, the image of the cells, is not open, so intensities are missing.", path
+    )
 
 
 def _lie_alike(one: Layer, other: Layer) -> bool:
@@ -234,9 +261,9 @@ def _write_table(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...
     """Measure the cells and write one row for each."""
     refuse_existing(_table_targets(path), overwrite)  # before all is measured
     size = export.size
-    table = measure(
-        export.labels, export.channels or None, (size.y, size.x), size.unit, export.axes
-    )
+    pixel = (size.y, size.x)
+    channels = export.channels or None
+    table = measure(export.labels, channels, pixel, size.unit, export.axes, export.means)
     return (write_table(path, table, overwrite),)
 
 

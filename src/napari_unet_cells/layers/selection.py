@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from napari_unet_cells.layers.metadata import COMPARISON, OURS, file_of, image_id, is_ours
+from napari_unet_cells.layers.metadata import COMPARISON, INPUT, OURS, file_of, image_id, is_ours
 from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer, SavedLayer
 
 _L = TypeVar("_L", bound=Layer)
@@ -81,6 +81,34 @@ def source_path(layer: SavedLayer, layers: Iterable[Layer]) -> Path | None:
         return file_of(image)
     path = layer.metadata.get(OURS, {}).get("provenance", {}).get("source", {}).get("path")
     return None if path is None else Path(path)
+
+
+def image_of_file(layer: SavedLayer, layers: Iterable[Layer]) -> ImageLayer | None:
+    """Image layer of the file that a result names as its source; None where it is not open.
+
+    So the image of a result is found again that was saved and opened in another session. Of the
+    channels of a file only the very one counts.
+    """
+    source = layer.metadata.get(OURS, {}).get("provenance", {}).get("source", {})
+    if not source.get("path"):
+        return None
+    wanted = Path(source["path"])
+    return next((i for i in image_layers(layers) if _is_of(i, wanted, source)), None)
+
+
+def _is_of(image: ImageLayer, path: Path, source: Mapping[str, Any]) -> bool:
+    own, given = file_of(image), image.metadata.get(INPUT, {})
+    if own is None or own.absolute() != path.absolute():
+        return False
+    return all(
+        _listed(given.get(key)) == _listed(source.get(key))
+        for key in ("channel", "channels", "projection")
+    )
+
+
+def _listed(value: Any) -> Any:
+    """Give a tuple as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _is_image(layer: Layer) -> TypeGuard[ImageLayer]:

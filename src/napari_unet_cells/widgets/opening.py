@@ -59,6 +59,27 @@ def open_files(viewer: Viewer, *paths: str | Path) -> list[Layer]:
     return layers
 
 
+def open_image(viewer: Viewer, path: Path, above: Layer) -> None:
+    """Open an image below a layer, which stays the active one; what prevents it is said.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    path : Path
+    above : napari layer
+    """
+    try:
+        added = viewer.open(str(path))
+    except Exception as error:  # a reader may be anybody's
+        show_error(
+            f"{path.name} cannot be opened ({error}). Open it with File > Open, and it is found."
+        )
+        return
+    for layer in added:
+        viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(above))
+    viewer.layers.selection.active = above
+
+
 def _folder(viewer: Viewer) -> str:
     """Folder of results, else that of the newest layer that came from a file."""
     if preferences().results_folder:

@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
+from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.regions import PackedLabels
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.segmentation.replacing import Origin, ResultState
+from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.widgets.export.measurement import Measured, Measurement, MeasureValues
+from napari_unet_cells.widgets.segment.live import begin
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
@@ -51,7 +56,7 @@ def test_only_edited_cells_are_measured_again(labels):
     (first,) = measured(measurement.all(stop))
     assert first.n_again is None
     np.testing.assert_array_equal(first.table.columns["area"], [16, 30])
-    assert measurement.fits(values.source)
+    assert measurement.fits(values.source, ())
     assert measured(measurement.edited(stop)) == []  # nothing was painted
 
     labels.data[6, 2:6] = 1
@@ -65,4 +70,29 @@ def test_another_pixel_size_needs_another_measurement(labels):
     measurement = Measurement(MeasureValues.of(labels, [labels]))
     list(measurement.all(threading.Event()))
     labels.scale = (0.5, 0.5)
-    assert not measurement.fits(MeasureValues.of(labels, [labels]).source)
+    assert not measurement.fits(MeasureValues.of(labels, [labels]).source, ())
+
+
+def test_cells_of_a_run_have_their_probability(labels):
+    image = np.zeros((2, 20, 30), np.uint8)
+    image[0, 2:6, 2:6], image[0, 10:15, 20:26] = 200, 240
+    options = InstanceOptions(min_size=1, min_probability=0.0, smoothing=0.0)
+    fragments = (Fragments.of(image, options, (20, 30), 1.0),)
+    begin(
+        labels,
+        ResultState.of(Origin(None, {}, fragments), PackedLabels.of(labels.data), 0),
+    )
+    values = MeasureValues.of(labels, [labels])
+    measurement, stop = Measurement(values), threading.Event()
+    (first,) = measured(measurement.all(stop))
+    np.testing.assert_allclose(
+        first.table.columns["probability"], [200 / 255, 240 / 255], atol=0.02
+    )
+    assert measurement.fits(values.source, values.fragments)
+    assert not measurement.fits(values.source, ())  # another run
+
+    labels.data[0:2, 20:26] = 9
+    (again,) = measured(measurement.edited(stop))
+
+    assert np.isnan(again.table.columns["probability"][2])  # drawn where the network saw nothing
+    assert again.table.columns["label"][2] == 9

@@ -7,16 +7,32 @@ import weakref
 
 import numpy as np
 import pytest
+import tifffile
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QItemSelectionModel, Qt
 
+from napari_unet_cells.core.regions import Review
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import image_channels
 from napari_unet_cells.layers.image_planes import describe_source
-from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    OURS,
+    REVIEW,
+    image_id,
+    result_metadata,
+    set_input_metadata,
+)
 from napari_unet_cells.layers.transforms import PLACE, place_of
-from napari_unet_cells.widgets.export.table import heading, open_table
+from napari_unet_cells.segmentation.replacing import Origin, ResultState, replace_cells
+from napari_unet_cells.widgets import opening
+from napari_unet_cells.widgets.export import table as table_module
+from napari_unet_cells.widgets.export.removing import Cells, prepare, write
+from napari_unet_cells.widgets.export.table import open_table
+from napari_unet_cells.widgets.export.table_model import heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.segment.live import begin, current
 
 pytestmark = pytest.mark.gui
 
@@ -241,6 +257,228 @@ def test_edited_cells_are_measured_again_and_no_others(qtbot, viewer, table):
     assert len(shown(table, "label")) == 12
 
 
+def choose_rows(table, *labels):
+    """Choose rows as Ctrl+click does."""
+    flags = QItemSelectionModel.SelectionFlag
+    table.view.selectionModel().clear()
+    for label in labels:
+        index = table.model.index(int(table.model.rows_of(label)[0]), 0)
+        table.view.selectionModel().select(index, flags.Select | flags.Rows)
+
+
+def chosen(table):
+    return [table.model.value(int(row), "label") for row in table.chosen_rows()]
+
+
+def test_delete_removes_the_cells_of_the_rows_in_one_step(qtbot, viewer, table):
+    layer = viewer.layers["cells"]
+    before = layer.data.copy()
+    assert not table.delete_button.isEnabled()
+    choose_rows(table, 3, 7, 12)
+    assert table.delete_button.isEnabled()
+
+    def press():
+        qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+        # The rows are gone before anything is measured.
+        assert shown(table, "label") == [1, 2, 4, 6, 8, 9, 10, 11]
+
+    assert wait_for_edit(qtbot, table, press) == 3
+    assert shown(table, "label") == [1, 2, 4, 6, 8, 9, 10, 11]
+    expected = np.where(np.isin(before, (3, 7, 12)), 0, before)
+    np.testing.assert_array_equal(layer.data, expected)
+    assert "3 cells deleted; Ctrl+Z brings them back." in table.message.text()
+    assert chosen(table) == []
+
+    def undo():
+        qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        np.testing.assert_array_equal(layer.data, before)
+
+    assert wait_for_edit(qtbot, table, undo) == 3
+    assert len(shown(table, "label")) == 11
+    assert wait_for_edit(qtbot, table, layer.redo) == 3
+    np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_many_cells_are_deleted_in_one_step_too(qtbot, viewer, table, monkeypatch):
+    monkeypatch.setattr(table_module, "FEW", 2)
+    layer = viewer.layers["cells"]
+    before = layer.data.copy()
+    choose_rows(table, 3, 7, 12)
+    table.delete_button.click()
+    assert table.message.text() == "deleting..."
+    qtbot.waitUntil(lambda: not np.isin(layer.data, (3, 7, 12)).any(), timeout=10_000)
+    expected = np.where(np.isin(before, (3, 7, 12)), 0, before)
+    np.testing.assert_array_equal(layer.data, expected)
+    assert shown(table, "label") == [1, 2, 4, 6, 8, 9, 10, 11]
+    qtbot.waitUntil(lambda: "3 cells deleted" in table.message.text(), timeout=10_000)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+    layer.redo()
+    np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_what_is_painted_while_many_are_prepared_is_not_lost(viewer):
+    layer = viewer.layers["cells"]
+    boxes = np.array([[5.0, 5, 11, 11], [5.0, 45, 12, 52]])
+    cells = Cells(np.array([1, 2]), np.zeros((2, 0), int), boxes)
+    prepared = prepare(layer.data, cells)
+    layer.data_setitem((np.array([6]), np.array([30])), 9)
+    assert not write(layer, prepared)
+    assert {1, 2, 9} <= set(np.unique(layer.data))
+    assert write(layer, prepare(layer.data, cells))
+    assert not np.isin(layer.data, (1, 2)).any()
+    assert layer.data[6, 30] == 9
+    layer.undo()
+    assert layer.data[6, 30] == 9
+    assert {1, 2} <= set(np.unique(layer.data))
+
+
+def test_after_a_cell_the_next_row_is_chosen(qtbot, viewer, table):
+    table.model.sort(1, Qt.SortOrder.DescendingOrder)
+    click(qtbot, table, 0)
+    assert chosen(table) == [12]
+    table.delete_button.click()
+    assert chosen(table) == [11]
+    assert viewer.layers["cells"].selected_label == 11
+    table.delete_button.click()  # at once, while the first one is still being measured
+    wait(qtbot, table)
+    assert 12 not in viewer.layers["cells"].data
+    assert 11 not in viewer.layers["cells"].data
+    assert chosen(table) == [10]
+
+
+def test_a_cell_that_is_painted_on_is_deleted_as_it_is_now(qtbot, viewer, table):
+    layer = viewer.layers["cells"]
+    layer.data_setitem((np.array([0, 119]), np.array([0, 159])), 3)
+    choose_rows(table, 3)
+    table.delete_button.click()
+    assert 3 in layer.data  # where it lies is not known yet
+    qtbot.waitUntil(lambda: 3 not in layer.data, timeout=10_000)
+
+
+def test_what_cannot_be_deleted_from_is_said(qtbot, viewer, table):
+    layer = viewer.layers["cells"]
+    choose_rows(table, 3)
+    layer.editable = False
+    table.delete_button.click()
+    assert "'cells' cannot be edited" in table.message.text()
+    layer.editable = True
+    layer.metadata[OURS]["role"] = CLASSES
+    table.delete_button.click()
+    assert "'cells' holds classes, not cells" in table.message.text()
+    assert 3 in layer.data
+
+
+def test_deleted_cells_count_as_corrected(qtbot, viewer, table):
+    layer = viewer.layers["cells"]
+    review = Review(layer.data)
+    state = ResultState.of(Origin(None, {}), review.baseline, 0)
+    layer.metadata[REVIEW] = review
+    begin(layer, state)
+    assert not any(review.is_edited(place) for place in review)
+
+    choose_rows(table, 12)
+    table.delete_button.click()
+
+    review.look(layer.data, review)
+    assert any(review.is_edited(place) for place in review)
+    made = state.left.unpacked()
+    change = replace_cells(layer.data, current(layer) or state, (), made, state.origin)
+    assert 12 not in change.after.unpacked()  # a further run does not bring it back
+    assert 11 in change.after.unpacked()
+
+
+def test_the_chosen_rows_stay_chosen_where_they_go(qtbot, viewer, table):
+    choose_rows(table, 2, 3, 9)
+    assert chosen(table) == [2, 3, 9]
+    click_header(qtbot, table, "area_pixels")
+    click_header(qtbot, table, "area_pixels")
+    assert sorted(chosen(table)) == [2, 3, 9]
+    model = table.view.selectionModel()
+    rows = sorted({index.row() for index in model.selectedRows()})
+    assert sorted(int(table.model.value(row, "label")) for row in rows) == [2, 3, 9]
+    layer = viewer.layers["cells"]
+    wait_for_edit(qtbot, table, lambda: layer.data_setitem((np.array([0]), np.array([0])), 40))
+    assert sorted(chosen(table)) == [2, 3, 9]
+
+
+def test_a_stack_loses_the_part_in_the_plane(qtbot, make_napari_viewer):
+    viewer = make_napari_viewer()
+    stack = np.zeros((3, 1, 40, 50), np.uint16)
+    stack[0, 0, 5:9, 5:9] = stack[2, 0, 20:30, 30:40] = 4
+    layer = viewer.add_labels(stack, name="stack")
+    table = open_table(viewer, layer)
+    wait(qtbot, table)
+    click(qtbot, table, 1)
+    table.delete_button.click()
+    qtbot.waitUntil(lambda: not layer.data[2].any(), timeout=10_000)
+    assert np.count_nonzero(layer.data[0]) == 16
+
+
+# --- the image of a result that was opened again -------------------------------------------------
+
+
+@pytest.fixture
+def reopened(viewer, tmp_path):
+    """Add a result of a file whose image is not open, as Open result does."""
+    labels, pixels = squares()
+    path = tmp_path / "field.tif"
+    tifffile.imwrite(path, pixels)
+    metadata = result_metadata(CELLS, "", {"source": {"path": str(path), "shape": [120, 160]}})
+    return viewer.add_labels(labels, name="again", metadata=metadata)
+
+
+def test_the_image_is_found_by_its_file(qtbot, viewer, reopened, tmp_path):
+    table = open_table(viewer, reopened)
+    wait(qtbot, table)
+    assert "intensity_mean" not in table.model.names
+    assert "field.tif, the image of the cells, is not open" in table.message.text()
+    assert table.image_button.isVisibleTo(table)
+
+    table.image_button.click()
+
+    qtbot.waitUntil(lambda: "intensity_mean" in table.model.names, timeout=10_000)
+    wait(qtbot, table)
+    assert shown(table, "intensity_mean")[0] == 1000
+    assert table.message.text() == "11 cells."
+    assert not table.image_button.isVisibleTo(table)
+    names = [layer.name for layer in viewer.layers]
+    assert names.index("field") == names.index("again") - 1
+    assert viewer.layers.selection.active == reopened
+
+
+def test_an_image_that_the_user_opens_is_found_too(qtbot, viewer, reopened, tmp_path):
+    table = open_table(viewer, reopened)
+    wait(qtbot, table)
+    viewer.add_image(np.ones((5, 5)), name="another")
+    qtbot.wait(100)
+    assert "intensity_mean" not in table.model.names
+    viewer.open(str(tmp_path / "field.tif"))
+    qtbot.waitUntil(lambda: "intensity_mean" in table.model.names, timeout=10_000)
+
+
+def test_a_file_that_is_gone_is_said(qtbot, viewer, reopened, tmp_path):
+    (tmp_path / "field.tif").unlink()
+    table = open_table(viewer, reopened)
+    wait(qtbot, table)
+    assert f"field.tif, the image of the cells, is not at {tmp_path} any more" in (
+        table.message.text()
+    )
+    assert not table.image_button.isVisibleTo(table)
+
+
+def test_a_file_that_cannot_be_read_is_said(qtbot, viewer, reopened, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(opening, "show_error", said.append)
+    table = open_table(viewer, reopened)
+    wait(qtbot, table)
+    (tmp_path / "field.tif").write_bytes(b"nothing")
+    n = len(viewer.layers)
+    table.image_button.click()
+    assert len(viewer.layers) == n
+    assert "field.tif cannot be opened" in said[0]
+
+
 def test_a_refresh_without_an_edit_measures_nothing(qtbot, viewer, table):
     seen = []
     table.measuring.measured.connect(seen.append)
@@ -405,6 +643,19 @@ def test_labels_of_others_take_the_image_below_them():
     found = image_channels(foreign, [other, foreign])
     assert not found.arrays
     assert "No image lies pixel on pixel" in found.problem
+
+
+def test_the_image_of_a_file_is_the_very_channel(tmp_path):
+    labels, pixels = squares()
+    path = tmp_path / "two.tif"
+    images = [Image(pixels + c, name=f"c{c}") for c in (0, 1)]
+    for channel, image in enumerate(images):
+        set_input_metadata(image, path=str(path), channel=channel)
+    source = {"path": str(path), "channel": 1}
+    cells = Labels(labels, metadata=result_metadata(CELLS, "", {"source": source}))
+    assert next(iter(image_channels(cells, [*images, cells]).arrays)) == "c1"
+    source["path"] = str(tmp_path / "other.tif")
+    assert not image_channels(cells, [*images, cells]).arrays
 
 
 def test_colours_are_channels():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import (
     Table,
     as_features,
@@ -20,6 +21,21 @@ from napari_unet_cells.core.measure import (
 from napari_unet_cells.export.exporters import ImageChannels, image_channels
 from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
 from napari_unet_cells.layers.protocols import LabelsLayer, Layer
+from napari_unet_cells.segmentation.probability import PROBABILITY, ProbabilityMap
+from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.widgets.segment.live import current
+
+
+def fragments_of(layer: Any) -> tuple[Fragments, ...]:
+    """Give the fragments that the run of a layer kept, as its undo history has it."""
+    state = current(layer)
+    return () if state is None else state.origin.fragments
+
+
+def means_of(fragments: tuple[Fragments, ...], shape: tuple[int, ...]) -> dict[str, ImageArray]:
+    """Give the columns that a run adds to the table of its cells; none without fragments."""
+    known = ProbabilityMap.of(fragments, shape)
+    return {} if known is None else {PROBABILITY: known}
 
 
 @dataclass(frozen=True)
@@ -30,10 +46,13 @@ class MeasureValues:
     ----------
     source : ExportSource
     channels : ImageChannels
+    fragments : tuple of Fragments
+        See `fragments_of`.
     """
 
     source: ExportSource
     channels: ImageChannels
+    fragments: tuple[Fragments, ...] = ()
 
     @classmethod
     def of(cls, layer: LabelsLayer, layers: Iterable[Layer]) -> MeasureValues:
@@ -45,7 +64,13 @@ class MeasureValues:
             Where the layer has several levels or more than four axes.
         """
         layers = list(layers)
-        return cls(export_source(layer, layers), image_channels(layer, layers))
+        source = export_source(layer, layers)
+        return cls(source, image_channels(layer, layers), fragments_of(layer))
+
+    @property
+    def means(self) -> Mapping[str, ImageArray]:
+        """See `means_of`."""
+        return means_of(self.fragments, self.source.labels.shape)
 
     def problem(self) -> str | None:
         """Say why intensities are missing; all else is measured."""
@@ -84,6 +109,7 @@ class Measurement:
 
     def __init__(self, values: MeasureValues) -> None:
         self.source, self.channels = values.source, values.channels
+        self.fragments, self.means = values.fragments, values.means
         self.labels: NDArray[Any] | None = None
         self.table = Table({})
 
@@ -91,9 +117,8 @@ class Measurement:
         """Measure all cells."""
         size = pixel_size(self.source)
         labels = self.source.labels.copy()
-        self.table = measure(
-            labels, self.channels.arrays or None, (size.y, size.x), size.unit, self.source.axes
-        )
+        channels, pixel = self.channels.arrays or None, (size.y, size.x)
+        self.table = measure(labels, channels, pixel, size.unit, self.source.axes, self.means)
         self.labels = labels
         yield Measured(self.table, None)
         yield Features(as_features(self.table))
@@ -108,15 +133,17 @@ class Measurement:
         now = self.source.labels[part].copy()  # what is painted meanwhile comes next time
         ids = changed_ids(self.labels[part], now, (slice(None), slice(None)))
         self.labels[part] = now
-        self.table = update(self.table, self.labels, self.channels.arrays or None, ids, window)
+        channels = self.channels.arrays or None
+        self.table = update(self.table, self.labels, channels, ids, window, self.means)
         yield Measured(self.table, len(ids))
         yield Features(as_features(self.table))
 
-    def fits(self, source: ExportSource) -> bool:
-        """Whether a layer has still the array and the pixel size that were measured."""
+    def fits(self, source: ExportSource, fragments: tuple[Fragments, ...]) -> bool:
+        """Whether a layer has still the array, pixel size and run that were measured."""
         old = self.source
         return (
             self.labels is not None
+            and fragments is self.fragments
             and source.labels.shape == old.labels.shape
             and source.labels.dtype == old.labels.dtype
             and source.axes == old.axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.export.exporters import image_channels
 from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.widgets.export.measurement import (
     Features,
     Measured,
     Measurement,
     MeasureValues,
+    fragments_of,
 )
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, SCALE_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
@@ -42,6 +45,8 @@ class Measuring(Wired, QObject):
     ----------
     problem : str
         Why intensities are missing; empty where they are not.
+    file : Path or None
+        Where the image is not open, but its file is there.
     gone : bool
         Whether the layer was deleted; the table then stays as it is.
     """
@@ -59,6 +64,7 @@ class Measuring(Wired, QObject):
         self._columns: tuple[str, ...] = ()
         self.gone = False
         self.problem = ""
+        self.file: Path | None = None
         self.worker = Worker(self)
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
@@ -69,6 +75,7 @@ class Measuring(Wired, QObject):
         self.worker.failed.connect(self._failed)
         self.wiring.connect(self._mark, *emitters(layer, PIXEL_EVENTS + SCALE_EVENTS))
         self.wiring.connect(self._removed, viewer.layers.events.removed)
+        self.wiring.connect(self._added, viewer.layers.events.inserted)
         self.wiring.at_end(self.worker.stop)
 
     @property
@@ -86,7 +93,7 @@ class Measuring(Wired, QObject):
             self._failed(str(error))
             return
         self._dirty = False
-        self.problem = values.problem() or ""
+        self.problem, self.file = values.problem() or "", values.channels.file
         self._last = Measurement(values)
         self._run(self._last.all)
 
@@ -99,6 +106,13 @@ class Measuring(Wired, QObject):
         self._dirty = True
         self._quiet.start()
 
+    def _added(self, event: object = None) -> None:
+        """Measure again where a new layer is the image that was missing."""
+        if not self.problem or self.gone:
+            return
+        if image_channels(self._layer, self._viewer.layers).arrays:
+            self.start()
+
     def _look(self) -> None:
         if self.gone or self.worker.running:  # `_done` looks again
             return
@@ -109,7 +123,7 @@ class Measuring(Wired, QObject):
             self._failed(str(error))
             return
         self._dirty = False
-        if self._last is None or not self._last.fits(source):
+        if self._last is None or not self._last.fits(source, fragments_of(self._layer)):
             self.start()
             return
         self._last.source = source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.regions import describe_regions
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
@@ -45,6 +46,7 @@ from napari_unet_cells.layers.export_source import (
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
+from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.values import (
     DatasetFolder,
@@ -236,7 +238,8 @@ class ExportSection(Wired, QWidget):
         channels = image_channels(values.labels, self._viewer.layers)
         self._remark = channels.problem if values.exporter.measures else ""
         self.message.setText("writing...")
-        self.worker.start(partial(_write, values, source, channels))
+        means = means_of(fragments_of(values.labels), source.labels.shape)
+        self.worker.start(partial(_write, values, source, channels, means))
         self._show_usable()
 
     def ask_dataset(self, checked: bool = False) -> None:
@@ -325,7 +328,11 @@ class ExportSection(Wired, QWidget):
 
 
 def _write(
-    values: ExportValues, source: ExportSource, channels: ImageChannels, stop: threading.Event
+    values: ExportValues,
+    source: ExportSource,
+    channels: ImageChannels,
+    means: Mapping[str, ImageArray],
+    stop: threading.Event,
 ) -> Generator[object, None, None]:
     assert values.path is not None
     size = pixel_size(source)
@@ -336,6 +343,7 @@ def _write(
         source.axes,
         channels.arrays,
         plane_step(source, size),
+        means,
     )
     yield values.exporter.write(values.path, export, values.replace)
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, QSize, Qt
+from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QSize, Qt
+from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QSplitter,
     QTableView,
@@ -26,15 +28,25 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.core.measure import POWERS, Table
-from napari_unet_cells.files.pixel_size import SYMBOLS
 from napari_unet_cells.layers.export_source import export_source
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export import histogram
+from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
 from napari_unet_cells.widgets.export.measurement import Measured
 from napari_unet_cells.widgets.export.measuring import Measuring
+from napari_unet_cells.widgets.export.removing import (
+    FEW,
+    Cells,
+    Removal,
+    prepare,
+    removal_problem,
+    remove,
+    write,
+)
+from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.opening import open_image
 from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
 
@@ -42,6 +54,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
+
+#: Corners of a cell's box in the table, as the outlines want them.
+_BOX = ("bbox_y_min", "bbox_x_min", "bbox_y_max", "bbox_x_max")
 
 #: After a click on a row, its cell fills at least and at most this fraction of the canvas.
 SMALLEST, LARGEST = 0.05, 0.8
@@ -92,93 +107,29 @@ def _forget(key: str, reference: weakref.ref[TableView]) -> None:
             view.deleteLater()
 
 
-def heading(column: str, unit: str) -> str:
-    """Give the words of a column, such as "area (µm²)"."""
-    words = column.replace("_", " ")
-    power = POWERS.get(column)
-    if power is None:
-        return words
-    raised = "\N{SUPERSCRIPT TWO}" if power == 2 else ""
-    return f"{words} ({SYMBOLS.get(unit, unit)}{raised})"
+class _Rows(QTableView):
+    """Rows with keys of their own: the canvas has the same ones, but not the keyboard now."""
 
+    #: Keys and what they do.
+    keys: tuple[tuple[QKeySequence.StandardKey, Callable[[], object]], ...] = ()
 
-class TableModel(QAbstractTableModel):
-    """A `Table` for Qt; rows are sorted by an index, the columns stay as they are."""
+    def event(self, event: QEvent) -> bool:
+        """Keep the keys from the shortcuts of the window."""
+        if event.type() == QEvent.Type.ShortcutOverride and self._action(event) is not None:
+            event.accept()
+            return True
+        return bool(super().event(event))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = Table({"label": np.empty(0, np.int64)})
-        self._names: list[str] = ["label"]
-        self._order: NDArray[np.intp] = np.empty(0, np.intp)
-        self._sorted_by: tuple[str, Qt.SortOrder] | None = None
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Do what a key does."""
+        action = self._action(event)
+        if action is None:
+            super().keyPressEvent(event)
+        else:
+            action()
 
-    @property
-    def names(self) -> list[str]:
-        """Columns, from left to right."""
-        return self._names
-
-    def set_table(self, table: Table) -> None:
-        """Show another table, sorted as the one before."""
-        self.beginResetModel()
-        self.table = table
-        # The box is asked for least and takes most room.
-        self._names = sorted(table.columns, key=lambda name: name.startswith("bbox_"))
-        self._order = self._sorted()
-        self.endResetModel()
-
-    def value(self, row: int, name: str) -> Any:
-        """Value of a column in a shown row."""
-        return self.table.columns[name][self._order[row]]
-
-    def rows_of(self, label: int) -> NDArray[np.intp]:
-        """Shown rows of an id, by plane; none where it is not there."""
-        there = np.flatnonzero(self.table.columns["label"] == label)
-        place = np.empty(len(self._order), np.intp)
-        place[self._order] = np.arange(len(self._order))
-        return place[there]
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Count the rows."""
-        return 0 if parent is not None and parent.isValid() else len(self._order)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Count the columns."""
-        return 0 if parent is not None and parent.isValid() else len(self._names)
-
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Give the text of a field, or its place in it."""
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _as_text(self.value(index.row(), self._names[index.column()]))
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        return None
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Give the name of a column with its unit."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return heading(self._names[section], self.table.unit)
-        return None
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column; what is no number comes last either way."""
-        self.layoutAboutToBeChanged.emit()
-        known = 0 <= column < len(self._names)
-        self._sorted_by = (self._names[column], order) if known else None
-        self._order = self._sorted()
-        self.layoutChanged.emit()
-
-    def _sorted(self) -> NDArray[np.intp]:
-        if self._sorted_by is None or self._sorted_by[0] not in self.table.columns:
-            return np.arange(len(self.table))
-        name, order = self._sorted_by
-        values = self.table.columns[name]
-        if order == Qt.SortOrder.DescendingOrder:
-            values = -values.astype(np.float64)
-        return np.argsort(values, kind="stable")
+    def _action(self, event: QEvent) -> Callable[[], object] | None:
+        return next((action for key, action in self.keys if event.matches(key)), None)
 
 
 class TableView(Wired, QWidget):
@@ -196,11 +147,16 @@ class TableView(Wired, QWidget):
         self._viewer, self.layer = viewer, layer
         self._following = False
         self._histogram_of = "area"
-        self._chosen: tuple[int, ...] | None = None
+        self._note = ""
+        #: Keys of the chosen rows, see `TableModel.keys`.
+        self._chosen = np.empty(0, np.int64)
+        self._wants_to_delete = False
         self.histogram: histogram.Histogram | None = None
         self.model = TableModel()
         self.measuring = Measuring(viewer, layer, self)
+        self.outlines = CellOutlines(viewer, layer, self)
         self.preloading = Worker(self)
+        self.removing = Worker(self)
         self._build()
         self._connect()
         self.preloading.start(_preload)
@@ -216,16 +172,26 @@ class TableView(Wired, QWidget):
             "Column shown in the histogram; clicking a header selects it, too"
         )
         self.column_box.setMinimumWidth(180)
+        self.delete_button = QPushButton("Delete cells")
+        self.delete_button.setObjectName("delete_rows_button")
+        self.image_button = QPushButton("Open the image")
+        self.image_button.setObjectName("open_image_button")
+        self.image_button.setVisible(False)
         top = QHBoxLayout()
         top.addWidget(self.message, 1)
+        top.addWidget(self.image_button)
+        top.addWidget(self.delete_button)
         top.addWidget(QLabel("Histogram of"))
         top.addWidget(self.column_box)
-        self.view = QTableView()
+        self.view = _Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setToolTip("Click a row to go to its cell; click a header to sort")
+        self.view.setToolTip(
+            "Click a row to go to its cell, Ctrl+click or Shift+click for several; Delete removes "
+            "their cells, Ctrl+Z brings them back. Click a header to sort."
+        )
         # Rows of one height: Qt then asks for the rows that are seen, and not for all.
         rows = self.view.verticalHeader()
         rows.setVisible(False)
@@ -262,7 +228,19 @@ class TableView(Wired, QWidget):
         self.column_box.currentIndexChanged.connect(self._choose_column)
         self.view.horizontalHeader().sectionClicked.connect(self.column_box.setCurrentIndex)
         self.view.clicked.connect(self._clicked)
-        self.view.selectionModel().currentRowChanged.connect(self._moved)
+        self.view.selectionModel().selectionChanged.connect(self._selection_changed)
+        self.model.layoutChanged.connect(self._select_again)
+        self.measuring.worker.done.connect(self._delete_late)
+        self.removing.progressed.connect(self._receive)
+        self.removing.failed.connect(self.message.setText)
+        self.wiring.at_end(self.removing.stop)
+        self.delete_button.clicked.connect(self.delete_chosen)
+        self.image_button.clicked.connect(self._open_image)
+        self.view.keys = (
+            (QKeySequence.StandardKey.Delete, self.delete_chosen),
+            (QKeySequence.StandardKey.Undo, self.layer.undo),
+            (QKeySequence.StandardKey.Redo, self.layer.redo),
+        )
         self.wiring.connect(self._colour, self._viewer.events.theme)
         self.wiring.connect(self._follow, self.layer.events.selected_label)
         self.wiring.append(self.layer.mouse_drag_callbacks, self._pressed)
@@ -273,14 +251,17 @@ class TableView(Wired, QWidget):
         self.message.setText("measuring...")
 
     def _show_measured(self, event: Measured) -> None:
-        chosen, scroll = self._chosen, self.view.verticalScrollBar().value()
+        scroll = self.view.verticalScrollBar().value()
         columns = self.model.names
         self.model.set_table(event.table)
         if self.model.names != columns:
             self._show_columns()
-        self._select(chosen)
+        self._select_again()
         self.view.verticalScrollBar().setValue(scroll)
-        self.message.setText(self._sentence(event))
+        self.message.setText(f"{self._sentence(event)}{self._note}")
+        self._note = ""
+        self.image_button.setVisible(self.measuring.file is not None)
+        self.image_button.setToolTip(f"Open {self.measuring.file} and measure the cells in it.")
         self._draw()
 
     def _show_columns(self) -> None:
@@ -340,28 +321,64 @@ class TableView(Wired, QWidget):
             self.histogram.colour(get_theme(self._viewer.theme))
 
     def _chosen_value(self, name: str) -> float | None:
-        index = self.view.currentIndex()
-        return float(self.model.value(index.row(), name)) if index.isValid() else None
+        rows = self.chosen_rows()
+        return float(self.model.value(int(rows[0]), name)) if len(rows) == 1 else None
 
     def _mark(self) -> None:
         name = self._histogram_of
         if self.histogram is not None and name in self.model.names:
             self.histogram.mark(self._chosen_value(name))
 
-    # ------------------------------------------------------------- from a row to its cell
+    # ------------------------------------------------------------- from rows to their cells
+
+    def chosen_rows(self) -> NDArray[np.intp]:
+        """Rows that are chosen, from the top."""
+        return np.flatnonzero(np.isin(self.model.keys(), self._chosen))
 
     def _clicked(self, index: QModelIndex) -> None:
-        """Go to the cell, also where its row is the current one already."""
-        self._go(index.row())
+        """Go to the cell, also where its row is the chosen one already."""
+        if len(self._chosen) == 1:
+            self._go(int(self.chosen_rows()[0]))
 
-    def _moved(self, current: QModelIndex, previous: QModelIndex) -> None:
-        if current.isValid() and not self._following:
-            self._go(current.row())
+    def _selection_changed(self, *_: object) -> None:
+        """Outline the cells of the chosen rows; a single one is brought into view."""
+        if self._following:
+            return
+        rows = self._selected_rows()
+        self._chosen = self.model.keys()[rows]
+        if len(rows) == 1:
+            self._go(int(rows[0]))
+        self._show_chosen()
+
+    def _selected_rows(self) -> NDArray[np.intp]:
+        spans = [range(s.top(), s.bottom() + 1) for s in self.view.selectionModel().selection()]
+        return np.unique(np.array([row for span in spans for row in span], np.intp))
+
+    def _chosen_cells(self) -> Cells:
+        rows, table = self.chosen_rows(), self.model.table
+        planes = np.zeros((len(rows), self.layer.ndim - 2), np.int64)
+        for axis, name in zip(self._stacked_axes(), table.stack, strict=False):
+            planes[:, axis] = self.model.values(rows, name)
+        sizes = (*table.pixel_size, *table.pixel_size)
+        boxes = np.empty((len(rows), 4))
+        for corner, name in enumerate(_BOX if len(rows) else ()):
+            boxes[:, corner] = self.model.values(rows, name) / sizes[corner]
+        return Cells(self.model.values(rows, "label"), planes, boxes)
+
+    def _show_chosen(self) -> None:
+        """Outline the chosen cells, and mark a single one in the histogram."""
+        cells = self._chosen_cells()
+        self._mark()
+        self.outlines.choose(cells)
+        self.delete_button.setEnabled(len(cells) > 0)
+        self.delete_button.setToolTip(
+            "Make the cells of the chosen rows background, as one step of Ctrl+Z (Delete)"
+            if len(cells)
+            else "Choose rows first."
+        )
 
     def _go(self, row: int) -> None:
         """Bring a cell to the middle, make it the selected label and its layer active."""
-        self._chosen = self._key(row)
-        self._mark()
         if self.layer not in self._viewer.layers:
             return
         self._following = True
@@ -372,9 +389,10 @@ class TableView(Wired, QWidget):
             self._following = False
         self._show_cell(row)
 
-    def _key(self, row: int) -> tuple[int, ...]:
-        """Label and plane of a row."""
-        return tuple(int(self.model.value(row, n)) for n in ("label", *self.model.table.stack))
+    def _stacked_axes(self) -> list[int]:
+        """Axes of the layer that the columns of the table's planes stand for."""
+        lengths = np.shape(self.layer.data)
+        return [axis for axis in range(self.layer.ndim - 2) if lengths[axis] > 1]
 
     def _show_cell(self, row: int) -> None:
         corners = np.asarray(
@@ -391,9 +409,7 @@ class TableView(Wired, QWidget):
     def _position(self, row: int, end: str) -> NDArray[np.float64]:
         """First or last corner of a cell's box, or its centroid, in pixels of the layer."""
         table, position = self.model.table, np.zeros(self.layer.ndim)
-        lengths = np.shape(self.layer.data)
-        stacked = [axis for axis in range(self.layer.ndim - 2) if lengths[axis] > 1]
-        for axis, name in zip(stacked, table.stack, strict=False):
+        for axis, name in zip(self._stacked_axes(), table.stack, strict=False):
             position[axis] = self.model.value(row, name)
         for axis, letter, size in zip((-2, -1), "yx", table.pixel_size, strict=True):
             name = f"centroid_{letter}" if end == "mid" else f"bbox_{letter}_{end}"
@@ -425,35 +441,106 @@ class TableView(Wired, QWidget):
 
     def _select_label(self, label: int) -> None:
         rows = self.model.rows_of(label)
-        if self._chosen is not None and self._chosen[0] == label and len(rows):
+        if len(self._chosen) == 1 and np.isin(self._chosen, self.model.keys()[rows]).all():
             return  # of a stack, the plane that was clicked
-        self._select(self._key(int(rows[0])) if len(rows) else None)
-        self._mark()
+        self._chosen = self.model.keys()[rows[:1]]
+        self._select_again()
 
-    def _select(self, key: tuple[int, ...] | None) -> None:
-        """Make the row of a label and plane the current one; the camera stays."""
-        rows = [] if key is None else self.model.rows_of(key[0]).tolist()
-        row = next((row for row in rows if self._key(row) == key), None)
-        self._chosen = None if row is None else key
+    def _select_again(self) -> None:
+        """Select the chosen rows where they are now; the camera stays."""
+        rows = self.chosen_rows()
+        self._chosen = self.model.keys()[rows]  # without those that are gone
+        flags = QItemSelectionModel.SelectionFlag
         self._following = True
         try:
-            if row is None:
-                self.view.selectionModel().clear()
-            else:
-                index = self.model.index(row, max(0, self.view.currentIndex().column()))
-                flags = QItemSelectionModel.SelectionFlag
-                self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+            column = max(0, self.view.currentIndex().column())
+            selection = self.view.selectionModel()
+            if len(rows):
+                index = self.model.index(int(rows[0]), column)
+                selection.setCurrentIndex(index, flags.NoUpdate)
+                selection.select(self._spans(rows), flags.ClearAndSelect | flags.Rows)
                 self.view.scrollTo(index)
+            else:
+                selection.clear()
         finally:
             self._following = False
+        self._show_chosen()
+
+    def _spans(self, rows: NDArray[np.intp]) -> QItemSelection:
+        """Give rows as a selection of as few spans as they have."""
+        spans = QItemSelection()
+        last = self.model.columnCount() - 1
+        for span in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
+            first, end = int(span[0]), int(span[-1])
+            spans.select(self.model.index(first, 0), self.model.index(end, last))
+        return spans
+
+    # ------------------------------------------------------------------- what is removed
+
+    def delete_chosen(self, *_: object) -> None:
+        """Remove the cells of the chosen rows from the layer, as one step of its undo history."""
+        if self.measuring.gone or self.removing.running or not len(self._chosen):
+            return
+        problem = removal_problem(self.layer)
+        if problem:
+            self.message.setText(problem)
+        elif self.measuring.busy:
+            self._wants_to_delete = True  # where the cells are is known in a moment
+        elif len(self._chosen) <= FEW:
+            remove(self.layer, self._chosen_cells())
+            self._deleted()
+        else:
+            self.message.setText("deleting...")
+            self.removing.start(partial(_prepare, self.layer.data, self._chosen_cells()))
+
+    def _delete_late(self) -> None:
+        if self._wants_to_delete and not self.measuring.busy:
+            self._wants_to_delete = False
+            self.delete_chosen()
+
+    def _receive(self, prepared: list[Removal]) -> None:
+        """Remove many cells; where one was painted on meanwhile, all are looked for again."""
+        if not self.measuring.gone and write(self.layer, prepared):
+            self._deleted()
+        else:
+            self._wants_to_delete = not self.measuring.gone
+
+    def _deleted(self) -> None:
+        """Take the rows away at once: what was removed is known before it is measured."""
+        rows = self.chosen_rows()
+        n = len(rows)
+        cells, them = ("1 cell", "it") if n == 1 else (f"{n:,} cells", "them")
+        self._note = f" {cells} deleted; Ctrl+Z brings {them} back."
+        self.model.set_table(self.model.without(rows))
+        following = min(int(rows[0]), self.model.rowCount() - 1)
+        goes_on = n == 1 and following >= 0
+        self._chosen = self.model.keys()[following : following + 1] if goes_on else rows[:0]
+        self._select_again()
+        if goes_on:
+            self._go(following)
+
+    def _open_image(self, checked: bool = False) -> None:
+        """Open the image that the cells were found in, below them, and measure in it."""
+        if self.measuring.file is not None:
+            open_image(self._viewer, self.measuring.file, self.layer)
+
+    def showEvent(self, event: Any) -> None:
+        """Outline the chosen cells again."""
+        super().showEvent(event)
+        self.outlines.look()
+
+    def hideEvent(self, event: Any) -> None:
+        """Outline nothing while the table is closed, or below another one."""
+        super().hideEvent(event)
+        self.outlines.look()
+
+
+def _prepare(
+    labels: NDArray[Any], cells: Cells, stop: threading.Event
+) -> Generator[object, None, None]:
+    yield prepare(labels, cells)
 
 
 def _preload(stop: threading.Event) -> Generator[object, None, None]:
     histogram.preload()
     yield from ()
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, np.floating | float):
-        return "" if np.isnan(value) else f"{value:.5g}"
-    return str(value)

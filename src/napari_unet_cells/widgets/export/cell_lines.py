@@ -1,0 +1,173 @@
+"""Outlines of chosen cells as a picture of the canvas: as many as there are, in the same time.
+
+The picture is made pixel by pixel of the canvas, not cell by cell. No Qt here::
+
+    canvas (x, y)  --- Mapping --->  pixel (row, column) of a plane  --->  label  --->  line?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+#: Values of a picture: nothing, the dark around a line, the line.
+CLEAR, DARK, BRIGHT = 0, 1, 2
+
+#: Pixels of the canvas around the cells that the lines may need.
+MARGIN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """Places of the pixels of a canvas in a plane: ``origin + step @ (x, y)``.
+
+    Attributes
+    ----------
+    origin : float array, (2,)
+        Row and column at the upper left corner of the canvas.
+    step : float array, (2, 2)
+        Rows and columns for each pixel to the right, and downward.
+    size : (int, int)
+        Height and width of the canvas.
+    """
+
+    origin: NDArray[np.float64]
+    step: NDArray[np.float64]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, viewer: ViewerModel, plane: LabelsPlane) -> Mapping:
+        """Take it from the camera."""
+        corners = [plane.point(_in_world(viewer, *at)) for at in ((0, 0), (1, 0), (0, 1))]
+        origin, right, down = np.asarray(corners, float)
+        step = np.stack([right - origin, down - origin], axis=1)
+        return cls(origin, step, canvas_size(viewer))
+
+    def window(self, boxes: NDArray[np.float64]) -> tuple[slice, slice] | None:
+        """Find the part of the canvas that holds some boxes; None where it holds none.
+
+        Parameters
+        ----------
+        boxes : float array, (n, 4)
+            First row and column, last row and column, exclusive.
+        """
+        corners = np.concatenate([boxes[:, pair] for pair in ([0, 1], [0, 3], [2, 1], [2, 3])])
+        x, y = np.linalg.inv(self.step) @ (corners - 0.5 - self.origin).T
+        height, width = self.size
+        parts = []
+        for places, length in ((y, height), (x, width)):
+            low, high = np.floor(places.min()) - MARGIN, np.ceil(places.max()) + MARGIN
+            low, high = np.clip([low, high], 0, length)
+            if low >= high:
+                return None
+            parts.append(slice(int(low), int(high)))
+        return parts[0], parts[1]
+
+    def labels(self, plane: NDArray[Any], window: tuple[slice, slice]) -> NDArray[Any]:
+        """Label under each pixel of a part of the canvas; 0 beside the plane."""
+        y, x = (np.arange(part.start, part.stop) + 0.5 for part in window)
+        if self.step[0, 0] == 0 and self.step[1, 1] == 0:  # no rotation and no shear
+            rows = _rounded(self.origin[0] + self.step[0, 1] * y)
+            columns = _rounded(self.origin[1] + self.step[1, 0] * x)
+            return _looked_up(plane, rows[:, np.newaxis], columns[np.newaxis])
+        places = (
+            self.origin[axis] + self.step[axis, 1] * y[:, np.newaxis] + self.step[axis, 0] * x
+            for axis in (0, 1)
+        )
+        return _looked_up(plane, *map(_rounded, places))
+
+
+def _in_world(viewer: ViewerModel, x: float, y: float) -> NDArray[np.float64]:
+    camera, point = camera_of(viewer), np.array(viewer.dims.point, float)
+    height, width = canvas_size(viewer)
+    down, right = camera.orientation2d
+    rows, columns = viewer.dims.displayed[-2:]
+    up_down, left_right = (1 if down == "down" else -1), (1 if right == "right" else -1)
+    point[rows] = camera.center[-2] + up_down * (y - height / 2) / camera.zoom
+    point[columns] = camera.center[-1] + left_right * (x - width / 2) / camera.zoom
+    return point
+
+
+def _rounded(places: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.floor(places + 0.5).astype(np.intp)
+
+
+def _looked_up(
+    plane: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[Any]:
+    height, width = plane.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    labels = plane[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    return np.where(inside, labels, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Picture of a part of the canvas.
+
+    Attributes
+    ----------
+    top, left : int
+    pixels : uint8 array, (y, x)
+        `CLEAR`, `DARK` or `BRIGHT`.
+    """
+
+    top: int
+    left: int
+    pixels: NDArray[np.uint8]
+
+
+def shown_plane(viewer: ViewerModel, layer: Labels) -> LabelsPlane | None:
+    """Plane of a layer that is in view; None where there is none, as in three dimensions."""
+    dims = viewer.dims
+    if dims.ndisplay != 2 or min(dims.displayed) < dims.ndim - layer.ndim or not layer.visible:
+        return None
+    return LabelsPlane.under(viewer, layer, dims.point)
+
+
+def cell_lines(
+    labels: NDArray[Any], ids: NDArray[Any], boxes: NDArray[np.float64], mapping: Mapping
+) -> Lines | None:
+    """Draw lines along the inner border of cells, dark around it to be seen on any image.
+
+    Parameters
+    ----------
+    labels : integer array, (rows, columns)
+        The plane.
+    ids : integer array, (n,)
+        The chosen cells.
+    boxes : float array, (n, 4)
+        Of the cells; see `Mapping.window`.
+    mapping : Mapping
+    """
+    window = mapping.window(boxes) if len(ids) else None
+    if window is None:
+        return None
+    seen = mapping.labels(labels, window)
+    seen = np.where(np.isin(seen, ids), seen, 0)
+    # Of two pixels that differ both count: a line lies within its cell, the dark beside it.
+    border = np.zeros(seen.shape, bool)
+    around = seen > 0
+    for one, other in _neighbours():
+        differs = seen[one] != seen[other]
+        border[one] |= differs
+        border[other] |= differs
+    pixels = np.zeros(seen.shape, np.uint8)
+    pixels[border & ~around] = DARK
+    pixels[border & around] = BRIGHT
+    return Lines(window[0].start, window[1].start, pixels)
+
+
+def _neighbours() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    whole, first, last = slice(None), slice(None, -1), slice(1, None)
+    return [((first, whole), (last, whole)), ((whole, first), (whole, last))]

@@ -1,0 +1,137 @@
+"""Remove cells from a labels layer in one step of its undo history. No Qt here.
+
+A few cells are removed pixel by pixel, as the tool for deleting does. Of thousands the pixels
+would take a second to list and to write: `Removal` holds whole windows, which a thread prepares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.layers.metadata import CELLS, OURS
+from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.widgets.segment.live import bare
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+#: Cells that are removed at once, without a thread; each takes about 0.06 ms.
+FEW = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells in planes of a labels layer.
+
+    Attributes
+    ----------
+    ids : integer array, (n,)
+    planes : integer array, (n, axes before y and x)
+    boxes : float array, (n, 4)
+        Of their pixels: first row and column, last row and column, exclusive.
+    """
+
+    ids: NDArray[Any]
+    planes: NDArray[Any]
+    boxes: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> Cells:
+        """Give no cells."""
+        return cls(np.empty(0, np.int64), np.empty((0, 0), np.int64), np.empty((0, 4)))
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.ids)
+
+    def __getitem__(self, which: NDArray[Any]) -> Cells:
+        """Take some of them."""
+        return Cells(self.ids[which], self.planes[which], self.boxes[which])
+
+
+def removal_problem(layer: Labels) -> str:
+    """Say why no cell can be removed from a layer; empty where it can."""
+    if layer.metadata.get(OURS, {}).get("role", CELLS) != CELLS:
+        return f"'{layer.name}' holds classes, not cells. Choose the table of the cells."
+    problem = review_problem(layer)
+    if problem:
+        return problem
+    if not layer.data.flags.writeable:
+        return (
+            f"'{layer.name}' is open for reading only. Duplicate it in the layer list and "
+            "correct the copy."
+        )
+    return ""
+
+
+def remove(layer: Labels, cells: Cells) -> None:
+    """Make a few cells background, as one step that Ctrl+Z takes back.
+
+    What was removed differs from what the run made, so the review, the autosave and a further run
+    take it for corrected, as they do where the tool for deleting is used.
+    """
+    indices = _pixels_of(layer.data, cells)
+    if len(indices[0]):
+        layer.data_setitem(indices, 0)
+
+
+def _pixels_of(labels: NDArray[Any], cells: Cells) -> tuple[NDArray[np.intp], ...]:
+    """Index of all pixels of some cells, as numpy takes it."""
+    found: list[list[NDArray[np.intp]]] = [[np.empty(0, np.intp)] for _ in range(labels.ndim)]
+    corners = np.rint(cells.boxes).astype(int).tolist()
+    for label, plane, box in zip(cells.ids, cells.planes.tolist(), corners, strict=True):
+        top, left, bottom, right = box
+        y, x = np.nonzero(labels[tuple(plane)][top:bottom, left:right] == label)
+        places = (*(np.full(len(y), index) for index in plane), y + top, x + left)
+        for parts, place in zip(found, places, strict=True):
+            parts.append(place)
+    return tuple(np.concatenate(parts) for parts in found)
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """Window of a plane, before and after cells are removed.
+
+    Attributes
+    ----------
+    index : tuple
+        Of the window in the labels.
+    before, after : integer arrays, (y, x)
+    """
+
+    index: tuple[Any, ...]
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+
+def prepare(labels: NDArray[Any], cells: Cells) -> list[Removal]:
+    """Prepare to remove many cells; the user may paint on the labels meanwhile."""
+    removals = []
+    for plane in np.unique(cells.planes, axis=0):
+        here = cells[(cells.planes == plane).all(axis=1)]
+        top, left = np.rint(here.boxes[:, :2].min(axis=0)).astype(int).tolist()
+        bottom, right = np.rint(here.boxes[:, 2:].max(axis=0)).astype(int).tolist()
+        index = (*plane.tolist(), slice(top, bottom), slice(left, right))
+        before = labels[index].copy()
+        after = before.copy()
+        after[np.isin(before, here.ids)] = 0
+        removals.append(Removal(index, before, after))
+    return removals
+
+
+def write(layer: Labels, removals: list[Removal]) -> bool:
+    """Write what was prepared as one step of the undo history; False where it fits no more."""
+    layer = bare(layer)
+    if not all(np.array_equal(layer.data[one.index], one.before) for one in removals):
+        return False
+    # napari has no public way to remember windows of pixels.
+    with layer.block_history():
+        for one in removals:
+            layer._save_history((one.index, one.before, one.after))
+            layer.data[one.index] = one.after
+    layer.refresh(extent=False)
+    return True
