@@ -21,6 +21,7 @@ from napari_unet_cells.segmentation.replacing import (
     ResultState,
     adjust,
     replace_cells,
+    replace_classes,
 )
 from napari_unet_cells.segmentation.result import Fragments, cells_of
 
@@ -155,3 +156,34 @@ def test_a_restored_result_knows_along_which_axis_it_was_linked() -> None:
     details = RunDetails(card=CARD, options=CARD.instances, link=0, is_stack=True)
     assert Origin(None, details.provenance()).link == 0
     assert Origin(None, {}).link is None
+
+
+def test_corrected_pixels_and_approved_regions_of_classes_stay() -> None:
+    details = RunDetails(card=CARD, options=None)
+    made = np.zeros((40, 60), np.uint8)
+    made[:, :20] = 1
+    origin = Origin(details, details.provenance())
+    assert origin.is_classes
+    state = ResultState.of(origin, PackedLabels.of(made, GRID), digest(made))
+    labels = made.copy()
+    labels[30, 30] = 2  # corrected
+    made_now = replace_classes(labels, state, [((), 0)], np.full((40, 60), 2, np.uint8), origin)
+    state = change(labels, made_now)
+    wanted = np.full((40, 60), 2)
+    wanted[:20, :20] = 1  # approved
+    np.testing.assert_array_equal(labels, wanted)
+    assert labels.dtype == np.uint8
+    assert made_now.n_cells == 0
+    baseline = state.made.unpacked()
+    assert baseline[30, 30] == 0
+    assert baseline[30, 31] == 2
+    # The correction is known in the next run, too, and an approval that was withdrawn is not.
+    change(labels, replace_classes(labels, state, (), np.ones((40, 60), np.uint8), origin))
+    assert labels[30, 30] == 2
+    assert (labels == 2).sum() == 1
+
+
+def test_cells_are_told_from_classes() -> None:
+    details = RunDetails(card=CARD, options=CARD.instances)
+    assert not Origin(details, details.provenance()).is_classes
+    assert not Origin(None, {}).is_classes

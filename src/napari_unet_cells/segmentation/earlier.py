@@ -48,7 +48,7 @@ class Left:
     approved : mapping of Place to str
         When each approved region was approved, ISO 8601.
     n_cells : int
-        Of `labels`; in a stack that is not linked those of all planes.
+        Of `labels`; in a stack that is not linked those of all planes; 0 of classes.
     """
 
     labels: PackedLabels
@@ -59,7 +59,8 @@ class Left:
     @classmethod
     def of(cls, labels: PackedLabels, state: ResultState, approved: Mapping[Place, str]) -> Left:
         """Count the cells of labels that are left."""
-        n_cells = count_cells(labels.unpacked(), state.origin.link)
+        origin = state.origin
+        n_cells = 0 if origin.is_classes else count_cells(labels.unpacked(), origin.link)
         return cls(labels, state, dict(approved), n_cells)
 
     @cached_property
@@ -129,6 +130,7 @@ class EarlierResult:
         made = self.origin.provenance
         diameter = made.get("parameters", {}).get("scale", {}).get("diameter", 0)
         counted = describe_count(self.left.n_cells) if is_counted else ""
+        counted = "classes" if self.origin.is_classes else counted
         first = (self.time, counted, "corrected" if is_corrected else "")
         last = (made.get("model", {}).get("name", ""), f"{diameter:.0f} px" if diameter else "")
         ending = ", ".join(filter(None, last))

@@ -1,4 +1,4 @@
-"""Replace the cells of a result by others, except what was corrected or approved.
+"""Replace the cells or classes of a result by others, except what was corrected or approved.
 
 A result goes from state to state while the user corrects it::
 
@@ -66,6 +66,13 @@ class Origin:
     def options(self) -> InstanceOptions | None:
         """Thresholds that the cells were separated with; None where that is not known."""
         return None if self.details is None else self.details.options
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether the model makes classes only, and no cells."""
+        return (
+            "instances" in (made := self.provenance.get("parameters", {})) and not made["instances"]
+        )
 
     @property
     def link(self) -> int | None:
@@ -181,9 +188,52 @@ def replace_cells(
         Of `cells`.
     """
     shown = shown.copy()
-    grid = old.left.grid
     changed, frozen = _frozen(shown, old, approved)
     result = _replaced(shown, cells.reshape(shown.shape), frozen, origin.link)
+    return _replacement(shown, old, approved, origin, (result, changed, frozen))
+
+
+def replace_classes(
+    shown: NDArray[Any],
+    old: ResultState,
+    approved: Collection[Place],
+    classes: NDArray[Any],
+    origin: Origin,
+) -> Replacement:
+    """Put other classes into a result, except pixels that were corrected or approved.
+
+    Parameters
+    ----------
+    shown : integer array, (..., y, x)
+        The classes as they are; the user may paint on them meanwhile, see `Replacement.checksum`.
+    old : ResultState
+    approved : collection of Place
+        Regions that stay as they are.
+    classes : integer array of as many pixels
+    origin : Origin
+        Of `classes`.
+    """
+    shown = shown.copy()
+    changed = shown != old.left.unpacked()
+    if old.corrected is not None:
+        changed |= old.corrected.unpacked()
+    frozen = changed.copy()
+    for place in approved:
+        frozen[old.left.window(place)] = True
+    result = np.where(frozen, shown, classes.reshape(shown.shape)).astype(shown.dtype, copy=False)
+    return _replacement(shown, old, approved, origin, (result, changed, frozen))
+
+
+def _replacement(
+    shown: NDArray[Any],
+    old: ResultState,
+    approved: Collection[Place],
+    origin: Origin,
+    parts: tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]],
+) -> Replacement:
+    """Pack what was replaced: the result, what was corrected in it, and what stayed."""
+    result, changed, frozen = parts
+    grid = old.left.grid
     made = np.where(frozen, old.made.unpacked(), result) if frozen.any() else result
     after = PackedLabels.of(result, grid)
     mask = PackedLabels.of(changed, grid) if changed.any() else None
@@ -194,7 +244,7 @@ def replace_cells(
         old,
         ResultState(origin, after, mask, made_packed, digest(made)),
         frozenset(approved),
-        count_cells(result, origin.link),
+        0 if origin.is_classes else count_cells(result, origin.link),
         digest(shown),
     )
 

@@ -25,6 +25,7 @@ from napari_unet_cells.layers.metadata import (
     set_input_metadata,
 )
 from napari_unet_cells.layers.transforms import PLACE, place_of
+from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, ResultState, replace_cells
 from napari_unet_cells.widgets import opening
 from napari_unet_cells.widgets.export import table as table_module
@@ -374,7 +375,7 @@ def test_deleted_cells_count_as_corrected(qtbot, viewer, table):
     review = Review(layer.data)
     state = ResultState.of(Origin(None, {}), review.baseline, 0)
     layer.metadata[REVIEW] = review
-    begin(layer, state)
+    begin(layer, EarlierResult(Left.of(state.made, state, {})))
     assert not any(review.is_edited(place) for place in review)
 
     choose_rows(table, 12)

@@ -763,6 +763,124 @@ def test_planes_of_a_stack_have_lists_of_their_own(viewer, controller):
     assert [n for _, n in made] == [0, 0, 2]
 
 
+TISSUE = ModelCard("tissue", "none", ("background", "stroma"), 1, 1, 0, sha256="")
+
+
+@pytest.fixture
+def tissue(controller, monkeypatch):
+    """Use a model of classes alone."""
+    monkeypatch.setattr(run_module, "find_model", lambda name: TISSUE)
+
+    def classes(batch):
+        return np.concatenate([batch > 0.5, np.zeros_like(batch)], axis=-1).astype(np.uint8)
+
+    network = FunctionNetwork(classes)
+    controller.engine.open = lambda card, stop: network
+    return controller
+
+
+def test_corrected_classes_are_kept_by_a_further_run(viewer, tissue):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    finish(tissue)
+    classes = viewer.layers["slide classes"]
+    assert names(viewer) == ["slide", "slide classes"]
+    made = classes.data.copy()
+    correct(classes, 10, 10, 0)
+    correct(classes, 2, 2, 1)
+    before = classes.data.copy()
+
+    image.data = np.roll(two_squares(), 5, axis=1)
+    tissue.start(values_of(image))
+    finish(tissue)
+
+    assert names(viewer) == ["slide", "slide classes"]
+    assert viewer.layers["slide classes"] is classes is viewer.layers.selection.active
+    wanted = (image.data > 0).astype(np.uint8)
+    wanted[10, 10], wanted[2, 2] = 0, 1
+    np.testing.assert_array_equal(classes.data, wanted)
+    assert classes.editable
+    assert classes.visible
+    assert classes.metadata[REVIEW].is_edited(((), 0))
+    assert offered(tissue) == (["classes, corrected (tissue, 10 px)"] * 2, 0)
+    classes.undo()
+    tissue.look()
+    np.testing.assert_array_equal(classes.data, before)
+    assert offered(tissue)[1] == 1
+    bring_back(tissue, 0)
+    np.testing.assert_array_equal(classes.data, wanted)
+    for _ in range(4):
+        classes.undo()
+    np.testing.assert_array_equal(classes.data, made)
+
+
+def test_approved_regions_of_classes_are_kept(viewer, tissue):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    answers = tissue.runners.run.end()
+    for answer in answers:
+        tissue.receive(answer)
+    classes = viewer.layers["slide classes"]
+    before = classes.data.copy()
+    image.data = np.roll(two_squares(), 5, axis=1)
+    tissue.start(values_of(image))
+    classes.metadata[REVIEW].approve(((), 0), "today")  # while the run goes on
+    finish(tissue)
+    np.testing.assert_array_equal(classes.data, before)
+    assert classes.metadata[REVIEW].approved == {((), 0): "today"}
+
+
+def test_classes_that_nobody_corrected_are_replaced_and_come_back(viewer, tissue):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    finish(tissue)
+    first = viewer.layers["slide classes"].data.copy()
+    image.data = np.roll(two_squares(), 5, axis=1)
+    tissue.start(values_of(image))
+    finish(tissue)
+    classes = viewer.layers["slide classes"]
+    np.testing.assert_array_equal(classes.data, image.data > 0)
+    bring_back(tissue, 1)
+    np.testing.assert_array_equal(classes.data, first)
+    classes.undo()
+    np.testing.assert_array_equal(classes.data, image.data > 0)
+
+
+def test_a_cancelled_run_leaves_corrected_classes_alone(viewer, tissue):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    finish(tissue)
+    classes = viewer.layers["slide classes"]
+    correct(classes, 2, 2, 1)
+    before = classes.data.copy()
+    tissue.start(values_of(image))
+    for _ in range(3):
+        tissue.receive(next(tissue.runners.run.events))
+    tissue.runners.run.events = None
+    tissue.cancelled()
+    np.testing.assert_array_equal(classes.data, before)
+    assert names(viewer) == ["slide", "slide classes", "slide classes (cancelled)"]
+    tissue.start(values_of(image))
+    finish(tissue)
+    assert names(viewer) == ["slide", "slide classes"]
+
+
+def test_corrected_classes_of_another_model_stay_in_their_layer(viewer, tissue, monkeypatch):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    finish(tissue)
+    classes = viewer.layers["slide classes"]
+    correct(classes, 2, 2, 1)
+    before = classes.data.copy()
+    other = replace(TISSUE, classes=("background", "gland"))
+    monkeypatch.setattr(run_module, "find_model", lambda name: other)
+    tissue.start(values_of(image))
+    finish(tissue)
+    np.testing.assert_array_equal(classes.data, before)
+    assert len(viewer.layers) == 3
+    np.testing.assert_array_equal(viewer.layers[-1].data, image.data > 0)
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_stack_is_adjusted_plane_by_plane(viewer, controller, linked):
     stack = np.stack([two_squares()] * 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,13 @@ from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.widgets.segment.live import current
 
 
-def fragments_of(layer: Any) -> tuple[Fragments, ...]:
+def fragments_of(layer: Any) -> Sequence[Fragments]:
     """Give the fragments that the run of a layer kept, as its undo history has it."""
     state = current(layer)
     return () if state is None else state.origin.fragments
 
 
-def means_of(fragments: tuple[Fragments, ...], shape: tuple[int, ...]) -> dict[str, ImageArray]:
+def means_of(fragments: Sequence[Fragments], shape: tuple[int, ...]) -> dict[str, ImageArray]:
     """Give the columns that a run adds to the table of its cells; none without fragments."""
     known = ProbabilityMap.of(fragments, shape)
     return {} if known is None else {PROBABILITY: known}
@@ -46,13 +46,13 @@ class MeasureValues:
     ----------
     source : ExportSource
     channels : ImageChannels
-    fragments : tuple of Fragments
+    fragments : sequence of Fragments
         See `fragments_of`.
     """
 
     source: ExportSource
     channels: ImageChannels
-    fragments: tuple[Fragments, ...] = ()
+    fragments: Sequence[Fragments] = ()
 
     @classmethod
     def of(cls, layer: LabelsLayer, layers: Iterable[Layer]) -> MeasureValues:
@@ -138,7 +138,7 @@ class Measurement:
         yield Measured(self.table, len(ids))
         yield Features(as_features(self.table))
 
-    def fits(self, source: ExportSource, fragments: tuple[Fragments, ...]) -> bool:
+    def fits(self, source: ExportSource, fragments: Sequence[Fragments]) -> bool:
         """Whether a layer has still the array, pixel size and run that were measured."""
         old = self.source
         return (

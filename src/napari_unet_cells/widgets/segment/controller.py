@@ -43,7 +43,6 @@ from napari_unet_cells.segmentation.replacing import (
     Replacement,
     ResultState,
     adjust,
-    replace_cells,
 )
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.segmentation.run import Finished, open_model, run
@@ -65,7 +64,13 @@ from napari_unet_cells.widgets.segment.live import (
     put,
     review_of,
 )
-from napari_unet_cells.widgets.segment.results import ResultLayers, layers_of, preload
+from napari_unet_cells.widgets.segment.results import (
+    ResultLayers,
+    layers_of,
+    preload,
+    replaced,
+    same_classes,
+)
 from napari_unet_cells.widgets.segment.values import NO_CHANNELS, SegmentValues, StackValues
 
 if TYPE_CHECKING:
@@ -136,6 +141,24 @@ class Adjusted:
     layer: Labels
     options: InstanceOptions
     change: Replacement
+
+
+@dataclass(frozen=True)
+class There:
+    """Results of an image that are there when a run begins.
+
+    Attributes
+    ----------
+    cells : napari labels layer, or None
+    removed : napari labels layer, or None
+        Cells, where their layer was removed.
+    classes : napari labels layer, or None
+        Classes that somebody corrected.
+    """
+
+    cells: Labels | None
+    removed: Labels | None
+    classes: Labels | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,10 +272,7 @@ class SegmentController:
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         self.results = ResultLayers(self._viewer, layer, shown)
-        target = self.results.target(planes.shape)
-        removed = self.results.removed(planes.shape) if target is None else None
-        if target is not None:
-            adopt(target)
+        there = self._there(planes.shape)
         self.number += 1
         number = self.number
 
@@ -262,9 +282,20 @@ class SegmentController:
                 remember(stack.memory, NO_CHANNELS if axis is None else axis)
             for event in run(engine, values.model, planes, settings, source, stop):
                 ended = isinstance(event, Finished)
-                yield Answer(number, _ended(event, target, removed) if ended else event)
+                yield Answer(number, _ended(event, there) if ended else event)
 
         return job
+
+    def _there(self, shape: tuple[int, ...]) -> There:
+        """Find what a run is going to replace."""
+        assert self.results is not None
+        cells = self.results.target(shape)
+        removed = self.results.removed(shape) if cells is None else None
+        there = There(cells, removed, self.results.corrected_classes(shape))
+        for layer in (there.cells, there.classes):
+            if layer is not None:
+                adopt(layer)
+        return there
 
     def receive(self, answer: object) -> None:
         """Take over what a run says."""
@@ -298,7 +329,8 @@ class SegmentController:
             self._offered_of = None  # what is said now is said of these cells
             self.look()
             result = event.event.result
-            if event.change is not None:  # what was corrected counts as it is
+            if event.change is not None and result.cells is not None:
+                # what was corrected counts as it is
                 result = replace(result, n_cells=event.change.n_cells)
             self._view.say(f"{describe_result(result)}\n{self._remark}".strip())
 
@@ -340,6 +372,12 @@ class SegmentController:
         return next(iter(layers_of(self._viewer, self._image_selected, CELLS)), None)
 
     @property
+    def followed(self) -> Labels | None:
+        """Result whose undo history is followed: active classes of their own, else `selected`."""
+        active = bare(self._viewer.layers.selection.active)
+        return self.selected if active is None or current(active) is None else active
+
+    @property
     def _image_selected(self) -> str:
         """Image that is active, or that an active result is of; see `layers.metadata.image_id`."""
         active = bare(self._viewer.layers.selection.active)
@@ -369,10 +407,12 @@ class SegmentController:
 
     def look(self, event: object = None) -> None:
         """Follow the selected cells, and what undo and redo made of them."""
+        followed = self.followed
+        if followed is not None:
+            follow(followed)
         problem = self.adjust_problem
         layer = self.selected if problem == "" else None
         if layer is not None:
-            follow(layer)
             state = current(layer)
             assert state is not None
             self._offer(layer, state.origin)
@@ -443,8 +483,8 @@ class SegmentController:
 
     @property
     def _results(self) -> EarlierResults | None:
-        """Results of the selected cells; where those were removed, of the selected image."""
-        layer = self.selected
+        """Results of the selected labels; where those were removed, of the selected image."""
+        layer = self.followed
         if layer is not None:
             results = layer.metadata.get(RESULTS)
             is_its = isinstance(results, EarlierResults) and results.layer is layer
@@ -491,9 +531,9 @@ class SegmentController:
             return
         event.show()
         self.look()
-        self._view.say(
-            f"{describe_count(change.n_cells)}, as you left them. Ctrl+Z takes this back."
-        )
+        is_classes = change.new.origin.is_classes
+        said = "Classes" if is_classes else describe_count(change.n_cells)
+        self._view.say(f"{said}, as you left them. Ctrl+Z takes this back.")
 
     def layer_removed(self, layer: Layer) -> None:
         """Forget what was said of a result whose last layer is gone."""
@@ -512,16 +552,19 @@ def _plane_of_channel(viewer: Viewer, values: SegmentValues) -> tuple[int, ...] 
     return shown[:axis] + shown[axis + 1 :]
 
 
-def _ended(event: object, target: Labels | None, removed: Labels | None) -> Ended:
-    """Give the end of a run; where there are cells already, with their replacement."""
+def _ended(event: object, there: There) -> Ended:
+    """Give the end of a run; where there are results already, with their replacement."""
     assert isinstance(event, Finished)
-    cells = event.result.cells
+    target, removed = there.cells, there.removed
+    if event.result.cells is None:
+        is_same = there.classes is not None and same_classes(there.classes, event)
+        target, removed = there.classes if is_same else None, None
     state = None if target is None else current(target)
     review = None if target is None else review_of(target)
-    if cells is None or target is None or state is None or review is None:
+    if target is None or state is None or review is None:
         return Ended(event, None, None if removed is None else left_in(removed))
     approved = dict(review.approved)
-    change = replace_cells(target.data, state, approved, cells, Origin.of(event))
+    change = replaced(target, state, approved, event)
     return Ended(event, change, _left(change, approved))
 
 

@@ -78,7 +78,8 @@ def list_of(viewer: Viewer, layer: Labels, left: Left | None = None) -> EarlierR
     layer = bare(layer)
     image, results = layer.metadata[OURS]["image"], layer.metadata.get(RESULTS)
     if not isinstance(results, EarlierResults) or results.layer not in (None, layer):
-        gone = removed_list(viewer, image, layer.data.shape, layer.translate)
+        role = layer.metadata[OURS]["role"]
+        gone = removed_list(viewer, (role, image), layer.data.shape, layer.translate)
         results = gone or EarlierResults()
         if gone is not None:
             _leave(gone.layer, left)
@@ -108,17 +109,27 @@ def left_in(layer: Labels) -> Left | None:
 
 
 def removed_list(
-    viewer: Viewer, image: str, shape: Sequence[int], translate: Any
+    viewer: Viewer, made: tuple[str, str], shape: Sequence[int], translate: Any
 ) -> EarlierResults | None:
-    """Find the list of a place of an image whose layer was removed; see `removed_lists`."""
-    return next(
-        (
-            one
-            for one in removed_lists(viewer, image)
-            if one.layer.data.shape == tuple(shape) and np.allclose(one.layer.translate, translate)
-        ),
-        None,
-    )
+    """Find the list of a place of an image whose layer was removed.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    made : (str, str)
+        Role and image of the layer.
+    shape : sequence of int
+        Of its labels.
+    translate : array
+        Of the layer.
+    """
+    role, image = made
+    for one in removed_lists(viewer, image):
+        layer = one.layer
+        is_alike = layer.metadata[OURS]["role"] == role and layer.data.shape == tuple(shape)
+        if is_alike and np.allclose(layer.translate, translate):
+            return one
+    return None
 
 
 def removed_lists(viewer: Viewer, image: str) -> list[EarlierResults]:

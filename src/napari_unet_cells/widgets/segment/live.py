@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
-from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, STATE, result_metadata
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    OURS,
+    REVIEW,
+    STATE,
+    result_metadata,
+)
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, Replacement, ResultState
 
@@ -65,7 +72,7 @@ def begin(layer: Labels, result: EarlierResult) -> None:
 def adopt(layer: Labels) -> EarlierResult | None:
     """Give the result in a layer; labels that were restored from the disk become one.
 
-    None of labels that are no cells of ours.
+    None of labels that are no cells of ours, and no classes that can be corrected.
     """
     mark = _current_mark(layer)
     if mark is not None:
@@ -88,7 +95,7 @@ def current(layer: Labels) -> ResultState | None:
     if mark is not None:
         return mark.state
     review, ours = review_of(layer), layer.metadata.get(OURS, {})
-    if review is None or ours.get("role") != CELLS:
+    if review is None or ours.get("role") not in (CELLS, CLASSES):
         return None
     origin = Origin(None, ours.get("provenance", {}))
     return ResultState.of(origin, review.baseline, ours.get("digest", 0))
@@ -134,9 +141,10 @@ def follow(layer: Labels) -> bool:
 def _hold(layer: Labels, mark: Mark) -> None:
     """Let the layer tell of itself what is so at a mark."""
     state, before = mark.state, layer.metadata.get(STATE)
-    image = layer.metadata.get(OURS, {}).get("image", "")
+    ours = layer.metadata.get(OURS, {})
+    role, image = ours.get("role", CELLS), ours.get("image", "")
     layer.metadata[STATE] = mark
-    layer.metadata.update(result_metadata(CELLS, image, state.origin.provenance, state.checksum))
+    layer.metadata.update(result_metadata(role, image, state.origin.provenance, state.checksum))
     review = review_of(layer)
     if review is not None:
         review.rebase(state.made, layer.data)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import Place
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
     INPUT,
     OURS,
     REVIEW,
+    STATE,
     image_id,
     result_metadata,
 )
@@ -28,6 +31,7 @@ from napari_unet_cells.segmentation.replacing import (
     Replacement,
     ResultState,
     replace_cells,
+    replace_classes,
 )
 from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.widgets.segment.earlier_results import list_of, removed_list
@@ -133,7 +137,7 @@ class ResultLayers:
     def removed(self, shape: tuple[int, ...]) -> Labels | None:
         """Find cells as `target` does, among those that were removed from the viewer."""
         placed = (1,) * self._single + shape
-        found = removed_list(self._viewer, self._image, placed, self._place["translate"])
+        found = removed_list(self._viewer, (CELLS, self._image), placed, self._place["translate"])
         return None if found is None else found.layer
 
     def _lies_here(self, layer: Labels) -> bool:
@@ -159,33 +163,55 @@ class ResultLayers:
             self._show_classes()
         self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
-            self._classes.metadata[REVIEW] = event.review
-            self._classes.editable = True  # the user corrects the classes
-            self._viewer.layers.selection.active = self._classes
+            self._finish_classes(event, change, left)
             return
         self._classes.visible = False
         target = self.target(result.cells.shape)
         if target is None:
             self._add_cells(result.cells, event, left)
         else:
-            self._replace_cells(target, result.cells, event, change, left)
+            self._replace(target, event, change, left)
+            self.cells = target
         self._viewer.layers.selection.active = self.cells
 
-    def _replace_cells(
-        self,
-        target: Labels,
-        cells: NDArray[Any],
-        event: Finished,
-        change: Replacement | None,
-        left: Left | None,
+    def _finish_classes(
+        self, event: Finished, change: Replacement | None, left: Left | None
+    ) -> None:
+        """Show the classes of a model that makes no cells, which the user corrects."""
+        target = self.corrected_classes(event.result.classes.shape)
+        if target is None or not same_classes(target, event):
+            live = self._classes
+            live.metadata[REVIEW], live.editable = event.review, True
+            baseline = event.review.baseline
+            state = ResultState.of(Origin.of(event), baseline, digest(live.data))
+            result = EarlierResult(Left(baseline, state, {}, 0))
+            begin(live, result)
+            list_of(self._viewer, live).add(result)
+        else:
+            self._replace(target, event, change, left)
+            self._viewer.layers.remove(self._classes)  # in which the run was shown
+            self._classes = target
+        self._viewer.layers.selection.active = self._classes
+
+    def corrected_classes(self, shape: tuple[int, ...]) -> Labels | None:
+        """Find classes of the same pixels that somebody corrected or approved; see `target`."""
+        placed = (1,) * self._single + shape
+        for layer in layers_of(self._viewer, self._image, CLASSES):
+            if layer is self._classes or layer.data.shape != placed or _is_free(layer):
+                continue
+            if self._lies_here(layer):
+                return layer
+        return None
+
+    def _replace(
+        self, target: Labels, event: Finished, change: Replacement | None, left: Left | None
     ) -> None:
         shown, state, review = adopt(target), current(target), review_of(target)
         assert shown is not None
         assert state is not None
         assert review is not None
         if change is None or left is None or change.old is not state or not is_for(change, target):
-            origin = Origin.of(event)
-            change = replace_cells(target.data, state, set(review.approved), cells, origin)
+            change = replaced(target, state, set(review.approved), event)
             left = Left.of(change.before, state, review.approved)
         shown.leave(left)
         result = EarlierResult(Left(change.after, change.new, left.approved, change.n_cells))
@@ -194,7 +220,6 @@ class ResultLayers:
         if shown not in results.items:
             results.items.append(shown)  # it was restored from the disk
         results.add(result)
-        self.cells = target
         target.visible = True
 
     def _add_cells(self, cells: NDArray[Any], event: Finished, left: Left | None) -> None:
@@ -241,6 +266,7 @@ class ResultLayers:
         for name, value in self._place.items():
             setattr(layer, name, value)
         layer.metadata.pop(REVIEW, None)
+        layer.metadata.pop(STATE, None)
         layer.metadata.update(self._told | self._made(CLASSES))
         layer.colormap = self._colormap()
         layer.name, layer.visible = f"{self._name} classes", True
@@ -260,6 +286,33 @@ class ResultLayers:
 
         card = self._details.card
         return DirectLabelColormap(color_dict=class_colors(len(card.classes), card.colors))
+
+
+def replaced(
+    layer: Labels, state: ResultState, approved: Collection[Place], event: Finished
+) -> Replacement:
+    """Put the end of a run into a layer of cells, or of classes where it made no cells.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+        It is not changed yet.
+    state : ResultState
+        Of the layer.
+    approved : collection of Place
+        Regions that stay as they are.
+    event : Finished
+    """
+    result, origin = event.result, Origin.of(event)
+    if result.cells is None:
+        return replace_classes(layer.data, state, approved, result.classes, origin)
+    return replace_cells(layer.data, state, approved, result.cells, origin)
+
+
+def same_classes(layer: Labels, event: Finished) -> bool:
+    """Whether the classes in a layer have the names of those of a run."""
+    made = layer.metadata.get(OURS, {}).get("provenance", {})
+    return list(made.get("classes", ())) == list(event.result.details.card.classes)
 
 
 def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:

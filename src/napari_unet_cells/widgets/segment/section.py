@@ -183,11 +183,11 @@ class SegmentSection(Wired, QWidget):
     def _follow(self, event: object = None) -> None:
         """Turn to the selected cells, whose undo history moves the sliders too."""
         self._of_cells.release()
-        cells = self.controller.selected
-        if cells is not None:
-            self._of_cells.connect(self.controller.look, *emitters(cells, PIXEL_EVENTS))
+        labels = self.controller.followed
+        if labels is not None:
+            self._of_cells.connect(self.controller.look, *emitters(labels, PIXEL_EVENTS))
         self.controller.look()
-        self.followed.emit(cells)
+        self.followed.emit(self.controller.selected)
 
     # ----------------------------------------------------------------- what is shown
 
