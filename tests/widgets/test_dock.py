@@ -458,8 +458,7 @@ def test_sliders_never_touch_corrected_cells_and_follow_undo(qtbot, viewer, dock
 def test_the_controls_are_there_when_the_dock_is_opened_again(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     press_segment(qtbot, dock)
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()  # as the X of its title bar does
+    viewer.window.remove_dock_widget(dock)  # as the X of its title bar does
     again = viewer.window.add_plugin_dock_widget(PLUGIN)[1]
     form = again.segment.adjust_form
     assert form.isVisibleTo(again)
@@ -529,7 +528,6 @@ def test_no_child_is_left_when_the_dock_is_closed(qtbot, alone, viewer, dock):
     assert child.is_running()
 
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
 
     qtbot.waitUntil(lambda: gone(child), timeout=5_000)
 
@@ -542,10 +540,15 @@ def test_closing_the_dock_during_a_run_leaves_no_child_and_the_tiles(
     child = psutil.Process(dock.segment.engine.pid)
 
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
 
     qtbot.waitUntil(lambda: gone(child), timeout=5_000)
-    assert names(viewer) == ["large", "large classes"]
+    assert names(viewer) == ["large", "large classes (cancelled)"]
+    again = viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+    assert again is not dock
+    assert again.segment.button.isEnabled()
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, again)
+    assert names(viewer)[2:] == ["nuclei", "nuclei classes", "nuclei cells"]
 
 
 def test_the_child_serves_every_viewer_until_the_last_dock_is_closed(
@@ -557,7 +560,6 @@ def test_the_child_serves_every_viewer_until_the_last_dock_is_closed(
     qtbot.waitUntil(lambda: dock.segment.engine.pid is not None, timeout=60_000)
 
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
     qtbot.wait(300)
     press_segment(qtbot, other_dock)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_unet_cells.engine.engine import Engine, shared_engine, training_engine
+from napari_unet_cells.widgets.closing import EndWhenClosed
 from napari_unet_cells.widgets.correct.autosave import Autosave
 from napari_unet_cells.widgets.correct.class_dialog import ClassesDialog, add_strokes_layer
 from napari_unet_cells.widgets.correct.restore import RestoreBanner
@@ -145,9 +146,10 @@ class UNetCellsDock(Wired, QWidget):
     def _close_with(self, *engines: Engine) -> None:
         """Stop the work when the dock is destroyed.
 
-        Hiding the dock leaves it alive; the X of its title bar and the end of the window
-        destroy it, without a closeEvent.
+        Hiding the dock leaves it alive; the end of the window destroys it, without a closeEvent,
+        and the X of its title bar does with `EndWhenClosed`.
         """
+        EndWhenClosed(self, self.segment.worker.cancel, self.retrain.worker.cancel)
         key = id(self)
         _open_docks.add(key)
         self.wiring.at_end(_close, key, engines)
