@@ -54,7 +54,7 @@ class RetrainValues:
         """Say why nothing can be retrained."""
         if not self.dataset.strip():
             return (
-                "There is no dataset to learn from. Approve regions in the Correct section and "
+                "There is no dataset to learn from. Approve regions on the page Correct and "
                 "export them, or choose a folder with images and masks."
             )
         if not self.base:
