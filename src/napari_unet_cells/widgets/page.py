@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet_cells.widgets.wheel import WheelGuard
 
-#: Pixels; narrower, the names of layers cannot be told apart.
-MINIMUM_WIDTH = 300
+#: Pixels; narrower, the names of layers cannot be told apart, and the title of the dock is cut off.
+MINIMUM_WIDTH = 316
 
 
 class Page(QScrollArea):
