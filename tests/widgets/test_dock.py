@@ -654,6 +654,18 @@ def test_export_names_every_file_that_would_be_replaced(viewer, dock, tmp_path, 
     assert (tmp_path / "out.json").read_bytes() == b"precious"
 
 
+def test_the_table_stays_open(qtbot, viewer, dock):
+    from napari_unet_cells.widgets.export.table import TableView
+
+    viewer.add_labels(np.eye(20, dtype=np.uint16), name="mine")
+    dock.export.table_button.click()
+    qtbot.wait(200)  # what Qt shall delete is deleted by now
+    (table,) = viewer.window._qt_window.findChildren(TableView)
+    qtbot.waitUntil(lambda: table.message.text().startswith("1 cell."), timeout=10_000)
+    dock.export.table_button.click()
+    assert viewer.window._qt_window.findChildren(TableView) == [table]
+
+
 def test_cancelled_result_names_its_maker_and_that_it_is_partial(qtbot, viewer, dock, nuclei):
     viewer.add_image(large(nuclei), name="large")
     start_and_wait_for_a_tile(qtbot, viewer, dock)

@@ -90,11 +90,12 @@ def open_table(viewer: Viewer, layer: Labels) -> TableView:
         view.measuring.start()
         return view
     view = TableView(viewer, layer)
-    dock = viewer.window.add_dock_widget(
+    viewer.window.add_dock_widget(
         view, name=f"{layer.name} table", area="bottom", tabify=bool(_open_tables)
     )
     _open_tables[key] = view
-    when_destroyed(dock, partial(_forget, key, weakref.ref(view)))
+    # Not what napari returned: to a plugin that is a proxy, which ends with this function.
+    when_destroyed(view.parentWidget(), partial(_forget, key, weakref.ref(view)))
     return view
 
 
