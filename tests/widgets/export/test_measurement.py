@@ -79,8 +79,9 @@ def test_cells_of_a_run_have_their_probability(labels):
     image = np.zeros((2, 20, 30), np.uint8)
     image[0, 2:6, 2:6], image[0, 10:15, 20:26] = 200, 240
     options = InstanceOptions(min_size=1, min_probability=0.0, smoothing=0.0)
-    fragments = KeptFragments([Fragments.of(image, options, (20, 30), 1.0)])
-    state = ResultState.of(Origin(None, {}, fragments), PackedLabels.of(labels.data), 0)
+    fragments = (Fragments.of(image, options, (20, 30), 1.0),)
+    origin = Origin(None, {}, KeptFragments(fragments))
+    state = ResultState.of(origin, PackedLabels.of(labels.data), 0)
     begin(labels, EarlierResult(Left.of(state.made, state, {})))
     values = MeasureValues.of(labels, [labels])
     measurement, stop = Measurement(values), threading.Event()

@@ -27,9 +27,12 @@ from napari_unet_cells.widgets.segment.live import current
 
 
 def fragments_of(layer: Any) -> Sequence[Fragments]:
-    """Give the fragments that the run of a layer kept, as its undo history has it."""
+    """Give the fragments that the run of a layer kept, as its undo history has it.
+
+    The same object comes each time, by which another run is told; without any an empty tuple.
+    """
     state = current(layer)
-    return () if state is None else state.origin.fragments
+    return () if state is None else state.origin.fragments or ()
 
 
 def means_of(fragments: Sequence[Fragments], shape: tuple[int, ...]) -> dict[str, ImageArray]:
