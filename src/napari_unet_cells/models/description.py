@@ -189,12 +189,12 @@ def _sizes(card: ModelCard) -> Part:
         if card.typical_diameter > 0:
             said.append(
                 f"Cells are taken to be {card.typical_diameter:.0f} pixels wide, as in the images "
-                "that it was retrained on; where yours are not, say so under 'Cell diameter'."
+                "that it was retrained on; where yours are not, say so under 'Cell size'."
             )
         elif card.makes_cells:
             said.append(
                 "How wide your cells are is estimated from the image; where the estimate is "
-                "wrong, say it under 'Cell diameter'."
+                "wrong, say it under 'Cell size'."
             )
     elif said:
         said.append("It sees every image as it is, so yours should have cells of this size.")
