@@ -18,6 +18,7 @@ from napari_unet_cells import __version__
 from napari_unet_cells.cli import dataset as cli_dataset
 from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
+from napari_unet_cells.cli import simulate as cli_simulate
 from napari_unet_cells.cli import train as cli_train
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = (_add_segment, _add_models, _add_evaluate)
-    for add in (*own, cli_train.add, cli_retrain.add, cli_dataset.add, cli_info.add):
+    others = (cli_train, cli_retrain, cli_dataset, cli_simulate, cli_info)
+    for add in (*own, *(command.add for command in others)):
         add(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""Simulated micrographs with known cells: shapes, appearances, a camera, datasets of them."""
