@@ -675,13 +675,14 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
     usual = train_options(monkeypatch)
     assert usual.build == {"alpha": 0.25}
     assert (usual.augment.window, usual.teacher) == (None, None)
-    assert usual.augment.mild == 0
+    assert usual.augment.mild == usual.augment.synthetic == 0
     scale = ["--diameters", "8,90", "--window", "18,36", "--mild", "0.7", "--teacher", "big.keras"]
     chosen = train_options(monkeypatch, "--alpha", "0.75", "--decoder", "128,64,32", *scale)
     assert chosen.build == {"alpha": 0.75, "decoder": [128, 64, 32]}
     assert chosen.augment.diameters == (8.0, 90.0)
     assert chosen.augment.window == (18.0, 36.0)
     assert chosen.augment.mild == 0.7
+    assert train_options(monkeypatch, "--synthetic", "0.2").augment.synthetic == 0.2
     assert chosen.teacher == "big.keras"
 
 
@@ -694,6 +695,10 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--window", "36,18"], "--window takes two numbers, the lower one first"),
         (["--diameters", "7"], "--diameters takes two numbers, the lower one first"),
         (["--mild", "1.5"], "--mild must lie between 0 and 1, not 1.5"),
+        (["--synthetic", "1"], "--synthetic must be at least 0 and below 1, not 1"),
+        (["--synthetic", "nan"], "--synthetic must be at least 0 and below 1, not nan"),
+        (["--synthetic", "0.1", "--channels", "2"], "--synthetic makes grey or RGB images"),
+        (["--synthetic", "0.1", "--classes", "a,b"], "leave out --classes and --channels"),
         (["--alpha", "0.02"], "--alpha must be at least 0.03125"),
         (["--alpha", "nan"], "--alpha must be at least 0.03125"),
         (["--minutes", "nan"], "--minutes must be above 0"),

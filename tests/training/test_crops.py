@@ -424,6 +424,42 @@ def test_mild_crops_look_as_images_do_in_use(nuclei: Annotated) -> None:
     assert 0.6 < usual / 18 < 1.1  # without its boundary a cell is narrower
 
 
+def test_a_share_of_the_crops_is_simulated(
+    nuclei: Annotated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modalities: list[str] = []
+    crop = Cropper._crop
+
+    def noted(self: Cropper, plane: Annotated, rng: np.random.Generator) -> Any:
+        modalities.append(plane.modality)
+        return crop(self, plane, rng)
+
+    monkeypatch.setattr(Cropper, "_crop", noted)
+    options = AugmentOptions(size=64, distance=True, synthetic=0.5)
+    batch = Cropper([nuclei], options).batch(40, (3,))
+    simulated = [name for name in modalities if name.startswith("simulated-")]
+    assert 10 < len(simulated) < 30
+    assert len(set(simulated)) > 3
+    assert set(modalities) - set(simulated) == {"fluorescence"}
+    assert same(batch, Cropper([nuclei], options).batch(40, (3,)))
+    images, targets, _ = batch
+    for i in range(40):
+        assert np.isfinite(images[i]).all()
+        inside = targets[i, ..., 0] == CELL
+        if inside.any():
+            assert targets[i, ..., 1][inside].max() > 60
+
+
+def test_without_a_share_crops_are_those_of_before(
+    nuclei: Annotated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crops, "simulate", Mock(side_effect=AssertionError))
+    assert same(
+        Cropper([nuclei], AugmentOptions(size=64, synthetic=0.0)).batch(8, (0,)),
+        Cropper([nuclei], AugmentOptions(size=64)).batch(8, (0,)),
+    )
+
+
 def test_the_distance_is_drawn_with_its_crop(nuclei: Annotated) -> None:
     options = AugmentOptions(size=64, distance=True)
     _, targets, _ = Cropper([nuclei], options).batch(12, (0,))

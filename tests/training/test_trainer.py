@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.crops import AugmentOptions, annotate
+from napari_unet_cells.training.synthetic.simulate import simulate
 
 pytestmark = pytest.mark.network
 
@@ -425,6 +427,19 @@ def test_other_errors_of_a_step_are_not_taken_for_a_full_memory(
 
 
 # --- classes, channels, architectures ---------------------------------------------------
+
+
+def test_simulated_crops_are_learned_from_and_not_validated_on(
+    planes: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = Mock(wraps=simulate)
+    monkeypatch.setattr("napari_unet_cells.training.crops.simulate", simulated)
+    augment = AugmentOptions(size=32, synthetic=0.9)
+    trained = trainer(planes, tmp_path / "c", augment=augment, steps=2)
+    assert trained._validation_loss() > 0
+    assert simulated.call_count == 0
+    list(trained.run())
+    assert simulated.call_count > 0
 
 
 def test_classes_are_learned_as_they_are(tmp_path: Path) -> None:

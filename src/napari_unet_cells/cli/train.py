@@ -65,6 +65,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     keep_old_name("--calm", mild, parser)
     parser.add_argument(
+        "--synthetic",
+        type=float,
+        default=0.0,
+        metavar="0..1",
+        help="part of the crops from simulated images, see the command simulate (default: 0)",
+    )
+    parser.add_argument(
         "--teacher",
         metavar="NAME_OR_PATH",
         help="a model of the same classes whose doubts are learned as well",
@@ -171,6 +178,20 @@ def _check_range(option: str, values: tuple[float, ...] | None) -> None:
         raise UserError(f"{option} takes two numbers, the lower one first, such as 18,36.")
 
 
+def _check_synthetic(options: argparse.Namespace) -> None:
+    """Refuse simulated images where they do not fit the others."""
+    if not 0 <= options.synthetic < 1:
+        raise UserError(
+            f"--synthetic must be at least 0 and below 1, not {options.synthetic:g}: some crops "
+            "come from the images that were named."
+        )
+    if options.synthetic and (options.classes is not None or options.channels not in (1, 3)):
+        raise UserError(
+            "--synthetic makes grey or RGB images with one number a cell: leave it out, or leave "
+            "out --classes and --channels."
+        )
+
+
 def _train_options(options: argparse.Namespace) -> TrainOptions:
     from napari_unet_cells.core.labels import CELL_CLASSES
     from napari_unet_cells.training.crops import AugmentOptions
@@ -192,9 +213,11 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
     _check_range("--window", options.window)
     if not 0 <= options.mild <= 1:
         raise UserError(f"--mild must lie between 0 and 1, not {options.mild:g}.")
+    _check_synthetic(options)
     given = {"alpha": alpha, "decoder": options.decoder and list(options.decoder)}
     build = {**known, **{name: value for name, value in given.items() if value is not None}}
-    crops = {"diameters": options.diameters, "window": options.window, "mild": options.mild}
+    names_of_crops = ("diameters", "window", "mild", "synthetic")
+    crops = {name: getattr(options, name) for name in names_of_crops}
     names = CELL_CLASSES
     if options.classes is not None:
         names = tuple(name.strip() for name in options.classes.split(","))

@@ -29,6 +29,7 @@ from napari_unet_cells.training.intensity import (
     look_up_table,
     recolour,
 )
+from napari_unet_cells.training.synthetic.simulate import simulate
 
 BACKGROUND, CELL, BOUNDARY = 0, 1, 2
 
@@ -250,6 +251,9 @@ class AugmentOptions:
         Part of the crops, 0 to 1, with mild augmentation only: zoomed as they will be when the
         network is used, with nearly unchanged intensities. With many of them at the end of a
         training, the network fits what there is; the others keep it from fitting only that.
+    synthetic : float
+        Part of the crops, 0 to 1, of simulated images, each drawn for one crop alone; of grey or
+        RGB images and cells only.
     """
 
     size: int = 256
@@ -262,7 +266,11 @@ class AugmentOptions:
     zooms: tuple[float, float] | None = None
     distance: bool = False
     mild: float = 0.0
+    synthetic: float = 0.0
 
+
+#: Diameters, in pixels, of simulated cells; of larger ones too few would lie in the image.
+SIMULATED = (5.0, 80.0)
 
 #: How far a crop's zoom strays from that of use (standard deviation of its logarithm).
 STRAY, MILD_STRAY = 0.25, 0.15
@@ -307,9 +315,14 @@ class Cropper:
         targets = np.empty((n, options.size, options.size, *channels), np.uint8)
         weights = np.empty((n, options.size, options.size), np.float32)
         for i in range(n):
-            plane = self.planes[rng.choice(len(self.planes), p=self._probability)]
-            images[i], targets[i], weights[i] = self._crop(plane, rng)
+            images[i], targets[i], weights[i] = self._crop(self._plane(rng), rng)
         return images, targets, weights
+
+    def _plane(self, rng: np.random.Generator) -> Annotated:
+        if self.options.synthetic and rng.random() < self.options.synthetic:
+            image, mask, world = simulate(rng, self.options.size, diameters=SIMULATED)
+            return annotate(image, mask, f"simulated-{world.appearance}")
+        return self.planes[rng.choice(len(self.planes), p=self._probability)]
 
     def _crop(self, plane: Annotated, rng: np.random.Generator) -> tuple[Any, Any, Any]:
         options = self.options

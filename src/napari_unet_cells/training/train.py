@@ -235,7 +235,7 @@ def _save(
         build=dict(options.build),
         diameters=_diameters(planes),
         diameter_window=_window(options, planes),
-        description=f"{options.architecture} {dict(options.build)}, {options.budget}.",
+        description=_description(options),
         date=date.today().isoformat(),
         trained_on=_describe(items),
         path=output,
@@ -291,6 +291,12 @@ def _window(options: TrainOptions, planes: Sequence[Annotated]) -> tuple[float, 
     if not options.cells:
         return (0.0, 0.0)
     return options.augment.window or _diameters(planes)
+
+
+def _description(options: TrainOptions) -> str:
+    simulated = options.augment.synthetic
+    part = f", {simulated:.0%} of the crops simulated" if simulated else ""
+    return f"{options.architecture} {dict(options.build)}, {options.budget}{part}."
 
 
 def _describe(items: Sequence[AnnotatedImage]) -> tuple[dict[str, Any], ...]:

@@ -146,7 +146,8 @@ class Trainer:
         keras.utils.set_random_seed(options.seed)
         self.options = options
         crops = replace(options.augment, distance=options.distance)
-        self._validation = Cropper(list(validation), crops) if validation else None
+        real = replace(crops, synthetic=0.0)  # how well real images are learned is what counts
+        self._validation = Cropper(list(validation), real) if validation else None
         self.model = options.network()
         if options.init is not None and not resume:
             architectures.load_pretrained(
