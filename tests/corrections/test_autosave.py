@@ -33,12 +33,14 @@ from napari_unet_cells.corrections.autosave import (
     Summary,
     describe,
     discard,
+    discard_exported,
     restore,
     session_of,
     sessions,
     too_much,
     when,
 )
+from napari_unet_cells.corrections.exported import Written, ago
 from napari_unet_cells.corrections.session_files import (
     FORMAT,
     MADE,
@@ -644,6 +646,110 @@ def test_sentences() -> None:
     assert when(date, date + timedelta(days=2)) == "2026-11-03 17:32"
     assert "3.0 GB" in too_much([summary])
     assert too_much([]) == ""
+
+
+# --- what was exported -------------------------------------------------------------------
+
+
+def offered(session: Session) -> Summary:
+    session.release()
+    (summary,) = sessions()
+    session.claim()
+    return summary
+
+
+def test_what_was_saved_whole_is_known_until_it_is_changed_again(tmp_path: Path) -> None:
+    labels, review, session = corrected()
+    assert offered(session).exported.date is None
+    saved = Written.of(tmp_path / "cells.tif", labels, review)
+    labels[39, 59] = 8  # after the file was written
+    session.note_written(saved)
+    assert offered(session).exported.complete
+    session.save(labels, review, description=DESCRIPTION)
+    exported = offered(session).exported
+    assert not exported.complete
+    assert exported.sentence().startswith("Written to cells.tif just now; 1 changed region only")
+    labels[39, 59] = 0
+    session.save(labels, review, description=DESCRIPTION)
+    assert offered(session).exported.complete
+
+
+def test_an_export_before_the_first_save_is_remembered_with_it(tmp_path: Path) -> None:
+    labels = run()
+    review, session = reviewed(labels), Session()
+    labels[0, 0] = 7
+    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    assert session.folder is None
+    session.save(labels, review, description=DESCRIPTION)
+    assert offered(session).exported.complete
+    back = restored(session)
+    back.session.release()
+    (summary,) = sessions()
+    assert summary.exported.complete
+
+
+def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(tmp_path: Path) -> None:
+    labels, review, session = corrected()
+    first, _, _, second, *_ = review
+    review.approve(first)
+    review.approve(second)
+    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    session.save(labels, review, description=DESCRIPTION)
+    assert offered(session).exported.sentence() == (
+        "Written to cells.tif just now; 2 approvals only here."
+    )
+    session.note_written(Written.of(tmp_path / "set", labels, review, [first]))
+    assert offered(session).exported.sentence() == (
+        "Written to set just now; 1 approval only here."
+    )
+    labels[0, 1] = 7
+    session.save(labels, review, description=DESCRIPTION)
+    assert offered(session).exported.sentence() == (
+        "Written to set just now; 1 changed region and 2 approvals only here."
+    )
+    session.note_written(Written.of(tmp_path / "set", labels, review, [first, second]))
+    assert offered(session).exported.complete
+
+
+def test_a_damaged_list_of_exports_offers_the_corrections(tmp_path: Path) -> None:
+    labels, review, session = corrected()
+    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    assert session.folder is not None
+    assert offered(session).exported.complete
+    for text in ("", "{}", '{"exports": [{"path": 3}]}', "[]"):
+        (session.folder / "exported.json").write_text(text)
+        assert offered(session).exported.date is None
+
+
+def test_where_the_space_is_short_exported_ones_go_the_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [corrected() for _ in range(3)]
+    for labels, review, session in made[:2]:
+        session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    for _, _, session in made:
+        session.release()
+    found = sessions()
+    discard_exported(found)
+    assert len(sessions()) == 3
+    monkeypatch.setattr(autosave, "MUCH", sum(s.size for s in found) - 1)
+    discard_exported(found)
+    exported = [s for s in found if s.exported.complete]
+    assert [s.folder.exists() for s in exported] == [True, False]
+    monkeypatch.setattr(autosave, "MUCH", 0)
+    discard_exported(sessions())
+    assert [s.exported.complete for s in sessions()] == [False]
+
+
+def test_how_long_ago_it_was() -> None:
+    now = datetime(2026, 11, 4, 9, 0)
+    for before, said in (
+        (timedelta(seconds=20), "just now"),
+        (timedelta(minutes=10), "10 min ago"),
+        (timedelta(minutes=70), "today 07:50"),
+        (timedelta(days=1), "2026-11-03 09:00"),
+    ):
+        assert ago(now - before, now) == said
 
 
 def test_an_old_session_is_kept() -> None:

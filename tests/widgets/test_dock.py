@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.core.regions import Region
+from napari_unet_cells.corrections.autosave import sessions
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.layers.metadata import CELLS, result_metadata
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
@@ -592,6 +593,22 @@ def export_mask(qtbot, dock, monkeypatch, typed: Path):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(typed), ""))
     dock.export.button.click()
     qtbot.waitUntil(lambda: not dock.export.worker.running, timeout=10_000)
+
+
+def test_what_was_exported_is_not_offered_to_be_restored(
+    qtbot, viewer, dock, nuclei, tmp_path, monkeypatch
+):
+    viewer.add_image(nuclei, name="nuclei")
+    press_segment(qtbot, dock)
+    layer = viewer.layers["nuclei cells"]
+    layer.data_setitem((np.array([0, 1]), np.array([0, 0])), 999)
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "cells.tif")
+    with qtbot.waitSignal(dock.autosave.left, timeout=10_000):
+        viewer.layers.remove(layer)
+        dock.autosave.save()
+    (summary,) = sessions()
+    assert summary.exported.complete
+    assert dock.banner.isHidden()
 
 
 def test_export_writes_mask_and_record(qtbot, viewer, dock, tmp_path, monkeypatch):

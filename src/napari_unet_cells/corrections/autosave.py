@@ -33,7 +33,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
@@ -51,6 +51,9 @@ from napari_unet_cells.core.regions import (
     Review,
     describe_regions,
 )
+from napari_unet_cells.corrections.exported import NOT_EXPORTED, Coverage, Written
+from napari_unet_cells.corrections.exported import add as add_exports
+from napari_unet_cells.corrections.exported import read as read_exports
 from napari_unet_cells.corrections.session_files import (
     DELETED,
     FORMAT,
@@ -161,6 +164,8 @@ class Session:
         self._baseline: PackedLabels | None = None
         self._made = ""
         self._retired = False
+        #: Exports that no file of the folder names yet.
+        self._exports: list[Written] = []
         self._lock = threading.Lock()
 
     @property
@@ -293,6 +298,18 @@ class Session:
             self._retired = True
             self._delete()
 
+    def note_written(self, written: Written) -> None:
+        """Remember that the labels were exported; where that is all, they are not offered."""
+        with self._lock:
+            self._exports.append(written)
+            if self.folder is not None and self.folder.is_dir():
+                self._write_exports(self.folder)
+
+    def _write_exports(self, folder: Path) -> None:
+        if self._exports:
+            add_exports(folder, self._exports)
+            self._exports = []
+
     def _last(self, baseline: PackedLabels, place: Place) -> NDArray[Any]:
         """Give a region of the last save; without one, of the baseline."""
         packed = self._edited.get(place)
@@ -342,6 +359,7 @@ class Session:
             "state": [[*plain(p), where[p], packed.crc] for p, packed in self._edited.items()],
         }
         write_file(folder / f"save-{number:06d}.labels", header, regions)
+        self._write_exports(folder)
         self._where = where
         self._since_base += 1
         if is_base:
@@ -409,6 +427,23 @@ _sessions: WeakKeyDictionary[Review, Session] = WeakKeyDictionary()
 def session_of(review: Review) -> Session:
     """Return the session of a review, which follows the review from layer to layer."""
     return _sessions.setdefault(review, Session())
+
+
+def note_written(
+    path: Path,
+    labels: NDArray[Any],
+    review: Review,
+    approved: Iterable[Place] | None = None,
+) -> Callable[[], None]:
+    """Take what labels are before they are written; call the answer when they were.
+
+    Parameters
+    ----------
+    path, labels, review, approved
+        See `exported.Written.of`. Any thread may call both.
+    """
+    written = Written.of(path, labels, review, approved)
+    return lambda: session_of(review).note_written(written)
 
 
 def describe(
@@ -491,6 +526,8 @@ class Summary:
         Bytes on the disk.
     problem : str
         Why it cannot be restored; empty where it can.
+    exported : Coverage
+        How much of it was exported or saved.
     """
 
     folder: Path
@@ -500,6 +537,7 @@ class Summary:
     n_approved: int
     size: int
     problem: str = ""
+    exported: Coverage = NOT_EXPORTED
 
     def sentence(self, now: datetime | None = None) -> str:
         """Describe the session in a sentence for the user."""
@@ -507,10 +545,8 @@ class Summary:
             return f"Corrections in the folder {self.folder} cannot be restored: {self.problem}."
         done = [f"{describe_regions(self.n_edited)} edited"]
         done += [f"{self.n_approved} approved"] if self.n_approved else []
-        return (
-            f"You have corrections from {when(self.date, now)} of '{self.name}' "
-            f"({', '.join(done)})."
-        )
+        corrections = f"You have corrections from {when(self.date, now)} of '{self.name}'"
+        return f"{corrections} ({', '.join(done)}). {self.exported.sentence(now)}".strip()
 
 
 def when(date: datetime, now: datetime | None = None) -> str:
@@ -573,10 +609,28 @@ def _summary(folder: Path) -> Summary:
                 len(header["state"]),
                 len(header["review"]["approved"]),
                 size,
+                exported=_coverage(folder, header),
             )
         except Damaged as damage:
             problem = str(damage)
     return Summary(folder, None, "", 0, 0, size, problem)
+
+
+def _coverage(folder: Path, header: Mapping[str, Any]) -> Coverage:
+    """Compare a save to what was exported of its session."""
+    regions = {(tuple(plane), number): crc for plane, number, _, crc in header["state"]}
+    approved = [(tuple(one["plane"]), one["region"]) for one in header["review"]["approved"]]
+    return Coverage.of(read_exports(folder), regions, approved)
+
+
+def discard_exported(summaries: Iterable[Summary]) -> None:
+    """Delete sessions that lie in files whole, the oldest first, while all take much space."""
+    found = list(summaries)
+    size = sum(summary.size for summary in found)
+    for summary in found[::-1]:
+        if size > MUCH and summary.exported.complete:
+            discard(summary.folder)
+            size -= summary.size
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,8 @@ class Exporter:
     write : callable (path, export, overwrite) -> written files
     measures : bool
         Whether it needs the channels of the image.
+    holds_cells : bool
+        Whether the cells can be made again of what is written.
     """
 
     title: str
@@ -98,6 +100,7 @@ class Exporter:
     targets: Callable[[Path], tuple[Path, ...]]
     write: Callable[[Path, Export, bool], tuple[Path, ...]]
     measures: bool = False
+    holds_cells: bool = True
 
     def existing(self, path: Path) -> tuple[Path, ...]:
         """Files that an export to `path` would replace."""
@@ -360,6 +363,7 @@ EXPORTERS: dict[str, Exporter] = {
         _table_targets,
         _write_table,
         measures=True,
+        holds_cells=False,
     ),
     "pair": Exporter(
         "Image and mask TIFF",

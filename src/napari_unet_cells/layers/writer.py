@@ -12,7 +12,7 @@ A script looks like a dialog: a file that it names with its extension is replace
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +33,9 @@ from napari_unet_cells.layers.export_source import (
 )
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.layers.protocols import SavedLayer
+
+#: Called with path, labels and metadata before labels are saved; the answer is called after that.
+observers: list[Callable[[Path, ImageArray, Mapping[str, Any]], Callable[[], None]]] = []
 
 
 def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> list[str]:
@@ -63,6 +66,7 @@ def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> l
     size = PixelSize(abs(size.y), abs(size.x), size.unit)  # a mirrored layer
     record = export_record(source, size)
     mask, replaces = _target(Path(path))
+    observed = [observe(mask, data, layer.metadata) for observe in observers]
     written = write_result(
         mask,
         source.labels,
@@ -71,6 +75,8 @@ def write_layer(path: str, data: ImageArray, attributes: Mapping[str, Any]) -> l
         scale=Scale((size.y, size.x), size.unit, plane_step(source, size)),
         overwrite=replaces,
     )
+    for saved in observed:
+        saved()
     return [str(path) for path in written]
 
 

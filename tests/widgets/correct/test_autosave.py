@@ -512,6 +512,26 @@ def test_the_banner_restores_labels_and_image(qtbot, viewer, saving, kept, banne
     np.testing.assert_array_equal(on_disk(layer), layer.data)
 
 
+def test_what_was_saved_is_not_offered_and_what_came_after_it_is(
+    qtbot, viewer, saving, open_banner, tmp_path
+):
+    layer = add(viewer)
+    paint(layer, 40, 75)
+    save(qtbot, saving)
+    viewer.layers.save(str(tmp_path / "cells.tif"), plugin="napari-unet-cells")
+    assert (tmp_path / "cells.tif").exists()
+    saving.close()
+    assert open_banner().isHidden()
+    assert len(sessions()) == 1  # it is kept
+    paint(layer, 10, 75)
+    session_of(review_of(layer)).claim()
+    session_of(review_of(layer)).save(layer.data, review_of(layer))
+    session_of(review_of(layer)).release()
+    banner = open_banner()
+    assert not banner.isHidden()
+    assert "Written to cells.tif just now; 1 changed region only here." in banner.text.text()
+
+
 def test_an_image_that_is_open_is_not_opened_again(qtbot, viewer, kept, banner):
     (image,) = viewer.open(str(kept[1]), plugin="napari")
     with qtbot.waitSignal(banner.restored, timeout=5_000):

@@ -15,17 +15,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet_cells.core.regions import Place
-from napari_unet_cells.corrections.autosave import Snapshot, copy_of
+from napari_unet_cells.core.regions import Place, Review
+from napari_unet_cells.corrections.autosave import Snapshot, copy_of, note_written
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers import writer
+from napari_unet_cells.layers.metadata import REVIEW
 from napari_unet_cells.widgets.correct.watched_labels import LAST, LabelsWatch, WatchedLabels
 from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
@@ -43,6 +47,14 @@ SLICE = 0.006
 #: Looking through planes that are not shown may take one part in this of the time, unless
 #: they were not looked at for so many seconds.
 RARELY, LATEST = 20, 60
+
+
+def _note_saved(path: Path, labels: Any, metadata: Mapping[str, Any]) -> Callable[[], None]:
+    """Note corrections that napari saves, and so need not be restored."""
+    review = metadata.get(REVIEW)
+    if isinstance(review, Review) and isinstance(labels, np.ndarray) and review.fits(labels):
+        return note_written(path, labels, review)
+    return lambda: None
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,7 @@ class Autosave(Wired, QObject):
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(self._done)
         self.worker.failed.connect(self._failed)
+        self.wiring.append(writer.observers, _note_saved)
         self.wiring.at_end(self._watch.close)
         self.wiring.at_end(self.worker.stop)
         self.timer.start()

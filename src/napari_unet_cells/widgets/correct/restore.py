@@ -25,6 +25,7 @@ from napari_unet_cells.corrections.autosave import (
     Restored,
     Summary,
     discard,
+    discard_exported,
     restore,
     sessions,
     too_much,
@@ -95,7 +96,13 @@ class RestoreBanner(QWidget):
     def refresh(self) -> None:
         """Look again for corrections that can be restored."""
         found = sessions()
-        self._offered = [s for s in found if id_of(s.folder) not in self._later]
+        discard_exported(found)
+        found = [summary for summary in found if summary.folder.is_dir()]
+        self._offered = [
+            summary
+            for summary in found
+            if id_of(summary.folder) not in self._later and not summary.exported.complete
+        ]
         self._too_much = too_much(found)
         self.box.blockSignals(True)
         self.box.clear()

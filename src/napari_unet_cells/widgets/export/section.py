@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt, Signal
@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.regions import describe_regions
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
+from napari_unet_cells.corrections.autosave import note_written
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import (
@@ -45,6 +46,7 @@ from napari_unet_cells.layers.export_source import (
 )
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
+from napari_unet_cells.widgets.correct.review_state import fitting_review
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
 from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table
@@ -345,9 +347,16 @@ def _write(
         plane_step(source, size),
         means,
     )
+    labels: Any = values.labels
+    review = fitting_review(labels) if values.exporter.holds_cells else None
+    written = None if review is None else note_written(values.path, labels.data, review)
     yield values.exporter.write(values.path, export, values.replace)
+    if written is not None:
+        written()
 
 
 def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     remember(LAST_DATASET, str(folder))
+    written = note_written(folder, approved.labels, approved.review, approved.dates)
     yield from add(folder, approved)
+    written()

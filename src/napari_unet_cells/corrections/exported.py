@@ -1,0 +1,195 @@
+"""Record of the corrections that were exported or saved, and need not be restored.
+
+A file beside the saves of a session names what was written where. A region counts as written
+where it has the checksum that it had then::
+
+    exported.json   /a/cells.tif     regions 3 and 4, as they were then
+    save-000007     3 as it was then, 4 changed since      so 4 is only here
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.regions import Place, Review
+from napari_unet_cells.corrections.session_files import Packed, plain
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.records import write_json
+
+#: Name of the file in the folder of a session, and how many exports it remembers.
+EXPORTED, MOST = "exported.json", 20
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Corrections as they were when they were written to a file or a dataset.
+
+    Attributes
+    ----------
+    path : str
+        Of the file, or the folder of the dataset.
+    date : datetime
+    regions : mapping of Place to int
+        Checksums of the corrected regions.
+    approved : frozenset of Place
+        Regions that were written as approved ones.
+    """
+
+    path: str
+    date: datetime
+    regions: Mapping[Place, int]
+    approved: frozenset[Place] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        labels: NDArray[Any],
+        review: Review,
+        approved: Iterable[Place] | None = None,
+    ) -> Written:
+        """Take the checksums of labels that are about to be written; any thread may.
+
+        Parameters
+        ----------
+        path : Path
+        labels : integer array, (..., y, x)
+        review : Review
+            Of these labels.
+        approved : iterable of Place, optional
+            Where only approved regions are written: these. All is written by default.
+        """
+        places = list(review if approved is None else approved)
+        regions = {}
+        for place in places:
+            window: tuple[int | slice, ...] = (*place[0], *review.grid[place[1]].slices)
+            pixels = labels[window]
+            if not np.array_equal(pixels, review.baseline[place]):
+                regions[place] = Packed.of(pixels).crc
+        now = datetime.now().astimezone()
+        written_as_approved = frozenset() if approved is None else frozenset(places)
+        return cls(str(path.absolute()), now, regions, written_as_approved)
+
+
+def add(folder: Path, new: Iterable[Written]) -> None:
+    """Remember exports in the folder of a session; a refused disk does no harm.
+
+    Of several to one file the last counts.
+    """
+    latest = {written.path: written for written in (*read(folder), *new)}
+    ordered = sorted(latest.values(), key=lambda written: written.date)[-MOST:]
+    rows = [
+        {
+            "path": written.path,
+            "date": written.date.isoformat(timespec="seconds"),
+            "regions": [[*plain(place), crc] for place, crc in written.regions.items()],
+            "approved": [plain(place) for place in sorted(written.approved)],
+        }
+        for written in ordered
+    ]
+    try:
+        write_json(folder / EXPORTED, {"exports": rows}, overwrite=True)
+    except (OSError, UserError):  # then the corrections are offered once too often
+        return
+
+
+def read(folder: Path) -> tuple[Written, ...]:
+    """Read what was exported, the oldest first; nothing where that cannot be read."""
+    try:
+        rows = json.loads((folder / EXPORTED).read_text(encoding="utf-8"))["exports"]
+        return tuple(
+            Written(
+                str(row["path"]),
+                datetime.fromisoformat(row["date"]),
+                {(tuple(plane), int(n)): int(crc) for plane, n, crc in row["regions"]},
+                frozenset((tuple(plane), int(n)) for plane, n in row["approved"]),
+            )
+            for row in rows
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Part of a session that lies in files that were written.
+
+    Attributes
+    ----------
+    path : str
+        Of the last one that holds any of it; empty for none.
+    date : datetime or None
+        Of that.
+    missing_regions, missing_approvals : int
+        Corrected regions and approvals that no file holds as they are now.
+    """
+
+    path: str = ""
+    date: datetime | None = None
+    missing_regions: int = 0
+    missing_approvals: int = 0
+
+    @classmethod
+    def of(
+        cls, exports: Iterable[Written], regions: Mapping[Place, int], approved: Iterable[Place]
+    ) -> Coverage:
+        """Compare the regions of a save, with their checksums, to what was written."""
+        last, held, held_approved = None, set[Place](), set[Place]()
+        for written in exports:
+            held |= {place for place, crc in regions.items() if written.regions.get(place) == crc}
+            # Approved anew with other pixels, it is another example.
+            held_approved |= {
+                place
+                for place in written.approved
+                if written.regions.get(place) == regions.get(place)
+            }
+            last = written
+        if last is None:
+            return cls("", None, len(regions), len(set(approved)))
+        missing = len(regions) - len(held)
+        return cls(last.path, last.date, missing, len(set(approved) - held_approved))
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is lost with the session."""
+        return self.date is not None and not self.missing_regions and not self.missing_approvals
+
+    def sentence(self, now: datetime | None = None) -> str:
+        """Say where it was written, and what is only here; empty where it was not."""
+        if self.date is None:
+            return ""
+        written = f"Written to {Path(self.path).name} {ago(self.date, now)}"
+        if self.complete:
+            return f"{written}."
+        parts = []
+        if self.missing_regions:
+            parts.append(_counted(self.missing_regions, "changed region"))
+        if self.missing_approvals:
+            parts.append(_counted(self.missing_approvals, "approval"))
+        return f"{written}; {' and '.join(parts)} only here."
+
+
+NOT_EXPORTED = Coverage()
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def ago(date: datetime, now: datetime | None = None) -> str:
+    """Say how long ago a date is within the hour, else the date."""
+    now = now or datetime.now(date.tzinfo)
+    minutes = int((now - date).total_seconds() // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{date:%Y-%m-%d %H:%M}" if date.date() != now.date() else f"today {date:%H:%M}"
