@@ -116,6 +116,7 @@ class UNetCellsDock(Wired, QWidget):
         self.retrain.used.connect(model_form.list_models)
         self.retrain.comparing_changed.connect(self._comparing_changed)
         self.export.dataset_written.connect(self.retrain.choose_dataset)
+        self.retrain.dataset_wanted.connect(self.export.ask_dataset)
         self.autosave.left.connect(self.banner.refresh)
 
     def _count_approved(self, approved: int, regions: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QProgressBar, QPushButton
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
@@ -27,8 +28,12 @@ from napari_unet_cells.training.events import (
     StepDone,
     event_as_dict,
 )
+from napari_unet_cells.widgets.retrain.values import RetrainValues
 
 pytestmark = pytest.mark.gui
+
+#: Scores and what they were measured on, as a `Retrained` takes them.
+MEASURED = (0.4, 0.6, 1.0, 3.0, 4, (0.35, 0.45), (0.55, 0.65))
 
 
 class PretendedEngine:
@@ -102,6 +107,51 @@ def test_nothing_to_learn_from_is_said(qtbot, section):
     assert "There is no dataset to learn from" in section.message.text()
     assert not section.worker.running
     assert section.engine.requests == []
+
+
+def test_what_is_typed_is_what_is_asked_for(section, tmp_path):
+    assert section.values.dataset == ""
+    section.choose_dataset(tmp_path)
+    section.base_box.setCurrentText("tiny")
+    section.start_box.setCurrentIndex(1)
+    section.minutes_box.setValue(2.5)
+    assert section.values == RetrainValues(str(tmp_path), "tiny", "encoder", 2.5)
+    assert section.minutes_box.text() == "2.5 min"
+
+
+def test_every_control_says_what_it_does(section):
+    section.decision.ask(Retrained(read_card(find_model("tiny-2").path), *MEASURED), "tiny")
+    controls = [
+        *section.findChildren(QPushButton),
+        *section.findChildren(QComboBox),
+        *section.findChildren(QDoubleSpinBox),
+        *section.findChildren(QProgressBar),
+    ]
+    assert len(controls) > 10
+    assert [control.objectName() for control in controls if not control.toolTip()] == []
+
+
+def test_a_dataset_of_approved_regions_is_asked_for(section):
+    asked = []
+    section.dataset_wanted.connect(lambda: asked.append(True))
+    section.approved_button.click()
+    assert asked == [True]
+
+
+@pytest.mark.parametrize("state", ["running", "done"])
+def test_all_fits_a_small_screen(qtbot, section, tmp_path, state):
+    start(qtbot, section, tmp_path)
+    if state == "done":
+        section.finish()
+        qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
+        section.decision.show_counts((125, 131))
+    section.message.setVisible(False)  # the dock shows it below the pages
+    section.resize(300, 500)
+    for _ in range(3):
+        qtbot.wait(30)
+    needed = section.sizeHint()
+    assert section.minimumSizeHint().width() <= 300
+    assert max(needed.height(), section.layout().heightForWidth(300)) <= 500
 
 
 def test_a_retraining_shows_its_curve_and_its_model(qtbot, section, home, tmp_path):

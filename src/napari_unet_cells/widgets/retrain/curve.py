@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.widgets.export.histogram import hex_of
 
-HEIGHT = 170
+#: Pixels; with it, form and result of a retraining fit on a laptop's screen.
+HEIGHT = 125
 
 
 class Curve(QWidget):
@@ -32,6 +33,10 @@ class Curve(QWidget):
         super().__init__()
         self.setObjectName("retrain_curve")
         self.setFixedHeight(HEIGHT)
+        self.setToolTip(
+            "Training loss falls while the model learns; where the validation loss rises again it "
+            f"learns by heart. {score_name} is of the held-out images."
+        )
         figure = Figure()
         self.axes = figure.add_subplot()
         self.right = self.axes.twinx()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,12 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -41,10 +38,11 @@ from napari_unet_cells.training.events import (
     event_of_dict,
 )
 from napari_unet_cells.widgets.export.histogram import preload
+from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.retrain.comparison import Compared, Comparison
 from napari_unet_cells.widgets.retrain.curve import Curve
 from napari_unet_cells.widgets.retrain.decision import Decision
-from napari_unet_cells.widgets.retrain.values import STARTS, RetrainValues, describe_use
+from napari_unet_cells.widgets.retrain.values import RetrainValues, describe_use
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.worker import Worker
 
@@ -69,6 +67,9 @@ class RetrainSection(QWidget):
     segmenting : Engine, optional
         Whose child segments, for comparisons; by default the shared one.
     """
+
+    #: The user wants to add approved regions to a dataset, to learn from it.
+    dataset_wanted = Signal()
 
     #: Name of a new model, which the list of models should show.
     retrained = Signal(str)
@@ -100,39 +101,45 @@ class RetrainSection(QWidget):
         self._show_running(False)
 
     def _build(self) -> None:
-        self.dataset_edit = QLineEdit(str(recall(LAST_DATASET) or ""))
-        self.dataset_edit.setObjectName("retrain_dataset")
-        self.dataset_edit.setPlaceholderText("a folder with images and masks")
-        self.dataset_edit.setToolTip(
-            "A correction dataset, or any folder with images/ and masks/ of the same file names."
-        )
-        self.browse_button = QPushButton("...")
-        self.browse_button.setFixedWidth(30)
-        self.browse_button.setToolTip("Choose the folder.")
-        self.base_box = QComboBox()
-        self.base_box.setObjectName("retrain_base_box")
-        self.base_box.setToolTip("The model to start from; it is not changed.")
-        self.start_box = QComboBox()
-        self.start_box.setObjectName("retrain_start_box")
-        for start, title in STARTS.items():
-            self.start_box.addItem(title, start)
-        self.start_box.setToolTip(
-            "For classes of your own, painted by brush: keep the weights of the model but for the "
-            "last layer, and learn the classes of the dataset."
-        )
-        self.minutes_box = QDoubleSpinBox()
-        self.minutes_box.setObjectName("retrain_minutes_box")
-        self.minutes_box.setRange(0.1, 600.0)
+        start = RetrainValues(dataset=str(recall(LAST_DATASET) or ""))
+        self.fields = Fields(start, base={"choices": [""]})
+        self.dataset_edit = self.fields.native("dataset")
+        self.dataset_edit.setPlaceholderText("images and masks")
+        self.base_box = self.fields.native("base")
+        self.start_box = self.fields.native("start")
+        self.minutes_box = self.fields.native("minutes")
         self.minutes_box.setDecimals(1)
-        self.minutes_box.setValue(1.0)
         self.minutes_box.setSuffix(" min")
-        for box in (self.base_box, self.start_box):
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for widget, name in (
+            (self.dataset_edit, "retrain_dataset"),
+            (self.base_box, "retrain_base_box"),
+            (self.start_box, "retrain_start_box"),
+            (self.minutes_box, "retrain_minutes_box"),
+        ):
+            widget.setObjectName(name)
+        self.browse_button = QPushButton("...")
+        self.browse_button.setObjectName("retrain_browse_button")
+        self.browse_button.setFixedWidth(30)
+        self.browse_button.setToolTip("Choose a folder that is there.")
+        self.approved_button = QPushButton("Approved regions to a dataset...")
+        self.approved_button.setObjectName("retrain_approved_button")
+        self.approved_button.setToolTip(
+            "Add the regions that you approved to a new dataset or one that is there, and learn "
+            "from it."
+        )
         self.button = QPushButton("Retrain")
         self.button.setObjectName("retrain_button")
+        self.button.setToolTip(
+            "Make a new model that has learned from the dataset. The model in use stays as it is."
+        )
         self.cancel_button = QPushButton("Stop and keep the best so far")
         self.cancel_button.setObjectName("retrain_cancel_button")
+        self.cancel_button.setToolTip(
+            "End now: the best model so far is measured and kept under a new name."
+        )
         self.progress = QProgressBar()
+        self.progress.setObjectName("retrain_progress")
+        self.progress.setToolTip("The part of the time that is over.")
         self.progress.setRange(0, STEPS)
         self.message = QLabel("")
         self.message.setObjectName("retrain_message")
@@ -140,33 +147,34 @@ class RetrainSection(QWidget):
         self.decision = Decision()
         self.save_button = QPushButton("Save the curve...")
         self.save_button.setObjectName("save_curve_button")
+        self.save_button.setToolTip("Write the curve as a picture (PNG, PDF or SVG).")
         self._layout()
 
     def _layout(self) -> None:
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.dataset_edit)
+        row.addWidget(self.dataset_edit, 1)
         row.addWidget(self.browse_button)
         form = QFormLayout()
         form.addRow("Dataset", row)
-        form.addRow("Start from", self.start_box)
-        form.addRow("Model", self.base_box)
-        form.addRow("Time", self.minutes_box)
+        form.addRow(self.approved_button)
+        self.fields.add_to(form, "base", "start", "minutes")
         align_labels(form)
         self._curve_place = QVBoxLayout()
         layout = QVBoxLayout(self)
+        layout.setSpacing(4)
         layout.addLayout(form)
-        layout.addWidget(self.button)
-        layout.addWidget(self.cancel_button)
-        layout.addWidget(self.progress)
+        for widget in (self.button, self.cancel_button, self.progress):
+            layout.addWidget(widget)
         layout.addLayout(self._curve_place)
-        for widget in (self.message, self.decision, self.save_button):
+        for widget in (self.decision, self.save_button, self.message):
             layout.addWidget(widget)
 
     def _connect(self) -> None:
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.finish)
         self.browse_button.clicked.connect(self._browse)
+        self.approved_button.clicked.connect(lambda: self.dataset_wanted.emit())
         self.decision.compare_wanted.connect(self.compare)
         self.decision.kept.connect(self._keep)
         self.decision.used.connect(self._use)
@@ -192,20 +200,15 @@ class RetrainSection(QWidget):
             The one to select; by default that of before, else the default model.
         """
         wanted = chosen or self.base_box.currentText() or default_model()
-        self.base_box.clear()
-        self.base_box.addItems(list(installed_models()))
+        self.fields.widgets["base"].choices = list(installed_models()) or [""]
         self.base_box.setCurrentText(wanted)
 
     def _show_running(self, running: bool) -> None:
-        for widget in (
-            self.button,
-            self.dataset_edit,
-            self.browse_button,
-            self.base_box,
-            self.start_box,
-            self.minutes_box,
-        ):
+        self.fields.enable(not running)
+        for widget in (self.browse_button, self.approved_button, self.button):
             widget.setEnabled(not running)
+        # One takes the place of the other: there is no room for both beside the curve.
+        self.button.setVisible(not running)
         self.cancel_button.setVisible(running)
         self.cancel_button.setEnabled(running)
         self.progress.setVisible(running)
@@ -262,12 +265,8 @@ class RetrainSection(QWidget):
     @property
     def values(self) -> RetrainValues:
         """Values of the form."""
-        return RetrainValues(
-            self.dataset_edit.text(),
-            self.base_box.currentText(),
-            self.start_box.currentData(),
-            self.minutes_box.value(),
-        )
+        values = self.fields.values
+        return replace(values, base=values.base or "")
 
     def finish(self) -> None:
         """End the tuning now and keep what it came to."""

@@ -5,7 +5,7 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from math import isfinite
 from pathlib import Path
@@ -40,10 +40,37 @@ class RetrainValues:
         Of tuning.
     """
 
-    dataset: str = ""
-    base: str = ""
-    start: str = "model"
-    minutes: float = 1.0
+    dataset: str = field(
+        default="",
+        metadata={
+            "label": "Dataset",
+            "tooltip": "A folder of approved regions, or any folder with images/ and masks/ of the "
+            "same file names.",
+        },
+    )
+    base: str = field(
+        default="",
+        metadata={"label": "Model", "tooltip": "The model to start from; it is not changed."},
+    )
+    start: str = field(
+        default="model",
+        metadata={
+            "label": "Start from",
+            "choices": [(title, start) for start, title in STARTS.items()],
+            "tooltip": "For classes of your own, painted by brush: keep the weights of the model "
+            "but for the last layer, and learn the classes of the dataset.",
+        },
+    )
+    minutes: float = field(
+        default=1.0,
+        metadata={
+            "label": "Time",
+            "min": 0.1,
+            "max": 600.0,
+            "step": 0.5,
+            "tooltip": "Minutes of tuning; measuring the models comes on top.",
+        },
+    )
 
     @property
     def folder(self) -> Path:
