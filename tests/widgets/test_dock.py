@@ -359,10 +359,13 @@ def test_what_a_file_says_of_its_axes_beats_what_was_remembered(
     assert form.axis_box.currentText() == "channel (2 long)"
     assert [form.channel_box.itemText(i) for i in range(form.channel_box.count())] == [
         "Channel 1 of 2 (DAPI)", "Channel 2 of 2 (GFP)",
-        "max of all channels", "mean of all channels",
+        "max of channels", "mean of channels",
     ]  # fmt: skip
+    assert not form.together.isVisibleTo(dock)
     form.channel_box.setCurrentIndex(3)
+    assert form.together.isVisibleTo(dock)
     assert (form.values.channel, form.values.projection) == (0, "mean")
+    assert form.values.channels == (0, 1)
     form.channel_box.setCurrentIndex(1)
     assert (form.values.channel, form.values.projection) == (1, "")
     viewer.dims.set_current_step(0, 2)

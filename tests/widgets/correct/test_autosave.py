@@ -595,15 +595,22 @@ def test_a_channel_is_split_off_again(
 def test_a_projection_of_channels_is_made_again(
     qtbot, viewer, make_napari_viewer, start, tmp_path, open_banner, warnings
 ):
-    from napari_unet_cells.widgets.segment.channels import split_channels
+    from napari_unet_cells.widgets.segment.channels import (
+        Projection,
+        show_projection,
+        split_channels,
+        split_of,
+    )
 
-    path = tmp_path / "two.tif"
-    data = np.random.default_rng(0).integers(0, 999, (2, 60, 90)).astype(np.uint16)
+    path = tmp_path / "three.tif"
+    data = np.random.default_rng(0).integers(0, 999, (3, 60, 90)).astype(np.uint16)
     tifffile.imwrite(path, data, imagej=True, metadata={"axes": "CYX"})
     other = make_napari_viewer()
     saving = start(other)
     (image,) = other.open(str(path), plugin="napari")
-    projected = split_channels(other, image, 0, 0, projection="mean")
+    chosen = Projection("mean", (0, 2))
+    projected = split_channels(other, image, 0, 0, projection=chosen)
+    show_projection(projected, chosen.compute(split_of(projected)))
     paint(add(other, image=projected, **place_of(projected)), 40, 60)
     saving.close()
     banner = open_banner()
@@ -612,10 +619,11 @@ def test_a_projection_of_channels_is_made_again(
         banner.restore()
 
     image = source_image(viewer.layers[-1], viewer.layers)
-    assert image is viewer.layers["two mean of channels"]
+    assert image is viewer.layers["three mean of channel 1, channel 3"]
+    assert image.data.any()
     np.testing.assert_array_equal(image.data, projected.data)
-    assert [INPUT in layer.metadata for layer in viewer.layers[:3]] == [True] * 3
-    assert "projection" not in viewer.layers["two channel 1"].metadata[INPUT]
+    assert [INPUT in layer.metadata for layer in viewer.layers[:4]] == [True] * 4
+    assert "projection" not in viewer.layers["three channel 1"].metadata[INPUT]
     assert warnings == []
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -9,10 +12,16 @@ from napari.components import ViewerModel
 from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.segment import channels as channels_module
 from napari_unet_cells.widgets.segment.channels import (
+    Projection,
+    choose_channel,
     chosen_plane,
+    drop_unmade,
     show_plane,
+    show_projection,
     shown_plane,
     split_channels,
+    split_of,
+    unmade,
 )
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -72,7 +81,12 @@ def test_a_projection_of_all_channels_is_one_more_layer(viewer, monkeypatch, at_
     data[2, 1, 10:16, 10:16] += 50
     image = viewer.add_image(data, name="multi", scale=(3, 1, 0.5, 0.25), translate=(1, 2, 3, 4))
     viewer.dims.set_current_step((0, 1), (2, 1))
-    made = split_channels(viewer, image, axis=1, chosen=0, projection="max")
+    chosen = Projection("max", (0, 1))
+    made = split_channels(viewer, image, axis=1, chosen=0, projection=chosen)
+    assert unmade(made) == chosen
+    assert not made.data.any()
+    show_projection(made, chosen.compute(split_of(made)))
+    assert unmade(made) is None
     names = ["multi channel 1", "multi channel 2", "multi max of channels"]
     assert [layer.name for layer in viewer.layers] == names
     assert [layer.visible for layer in viewer.layers] == [False, False, True]
@@ -85,6 +99,60 @@ def test_a_projection_of_all_channels_is_one_more_layer(viewer, monkeypatch, at_
     assert shown_plane(viewer, made) == (2,)
     known = {"channels": [0, 1], "projection": "max"}
     assert made.metadata["napari_unet_cells_input"] == known
+
+
+def test_another_channel_and_another_projection_are_found_or_made_after_the_split(viewer):
+    data = np.random.default_rng(0).integers(0, 99, (3, 20, 30)).astype(np.uint8)
+    image = viewer.add_image(data, name="multi", scale=(1, 0.5, 0.25))
+    names = ("DAPI", "GFP", "RFP")
+    first = split_channels(viewer, image, axis=0, chosen=0, names=names)
+    assert choose_channel(viewer, first, 0) is first
+    second = choose_channel(viewer, first, 1)
+    assert second is viewer.layers["multi GFP"] is viewer.layers.selection.active
+    viewer.layers.remove("multi RFP")
+    again = choose_channel(viewer, first, 2)
+    assert again.name == "multi RFP"
+    np.testing.assert_array_equal(again.data, data[2])
+    np.testing.assert_array_equal(again.scale, (0.5, 0.25))
+
+    chosen = Projection("mean", (0, 2))
+    made = choose_channel(viewer, second, 0, chosen)
+    assert made.name == "multi mean of DAPI, RFP"
+    assert unmade(made) == chosen
+    show_projection(made, chosen.compute(split_of(made)))
+    assert choose_channel(viewer, first, 0, chosen) is made
+    other = choose_channel(viewer, made, 0, Projection("max", (0, 2)))
+    assert other is not made
+    assert not made.visible
+    assert choose_channel(viewer, other, 1) is second
+    assert not other.visible
+    assert second.visible
+
+
+def test_whoever_hears_of_a_new_layer_knows_what_it_is(viewer):
+    image = viewer.add_image(DATA, name="multi")
+    heard = []
+    viewer.layers.events.inserted.connect(
+        lambda event: heard.append((split_of(event.value), unmade(event.value)))
+    )
+    chosen = Projection("max", (0, 1))
+    made = split_channels(viewer, image, axis=1, chosen=0, projection=chosen)
+    assert heard == [(split_of(made), None)] * 2 + [(split_of(made), chosen)]
+
+
+def test_a_projection_that_did_not_come_is_taken_away(viewer):
+    image = viewer.add_image(DATA, name="multi")
+    split_channels(viewer, image, axis=1, chosen=0, projection=Projection("max", (0, 1)))
+    drop_unmade(viewer)
+    assert [layer.name for layer in viewer.layers] == ["multi channel 1", "multi channel 2"]
+    assert all(layer.visible for layer in viewer.layers)
+
+
+def test_a_copy_of_a_channel_shares_the_pixels(viewer):
+    image = viewer.add_image(DATA, name="multi")
+    channel = split_channels(viewer, image, axis=1, chosen=0)
+    copied = deepcopy(channel.metadata)
+    assert split_of(SimpleNamespace(metadata=copied)) is split_of(channel)
 
 
 def test_the_levels_of_a_pyramid_are_split_alike(viewer):

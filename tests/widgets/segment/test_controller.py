@@ -244,17 +244,52 @@ def test_cells_lie_on_the_plane_that_is_shown_also_beside_another_stack(controll
     np.testing.assert_allclose(cells.data_to_world((0,) * cells.ndim), corner)
 
 
-def test_all_channels_together_have_the_cells_of_each(viewer, controller):
+def three_channels():
     other = np.zeros((40, 50), np.uint8)
     other[20:35, 2:12] = 4
-    data = np.stack([two_squares(), other])
-    image = viewer.add_image(data, name="two")
-    assert controller.start(values_of(image, channel_axis=0, projection="max"))
+    return np.stack([two_squares(), np.roll(two_squares(), 3, axis=0), other])
+
+
+def test_chosen_channels_together_have_the_cells_of_each(viewer, controller):
+    image = viewer.add_image(three_channels(), name="three")
+    assert controller.start(
+        values_of(image, channel_axis=0, projection="max", channels=(0, 2), names=("A", "B", "C"))
+    )
+    waiting = viewer.layers["three max of A, C"]
+    assert not waiting.data.any()  # its thread computes it
     finish(controller)
-    cells = viewer.layers["two max of channels cells"]
+    assert waiting.data.max() == 1
+    cells = viewer.layers["three max of A, C cells"]
     assert cells.data.max() == 3
     source = cells.metadata[OURS]["provenance"]["source"]
-    assert (source["channels"], source["projection"]) == ([0, 1], "max")
+    assert (source["channels"], source["projection"]) == ([0, 2], "max")
+
+
+def test_another_projection_and_another_channel_need_no_file(viewer, controller):
+    image = viewer.add_image(three_channels(), name="three")
+    controller.start(values_of(image, channel_axis=0, channel=0))
+    finish(controller)
+    channel = viewer.layers["three channel 1"]
+    controller.start(values_of(channel, n_split=3, projection="mean", channels=(1, 2)))
+    finish(controller)
+    assert viewer.layers["three mean of channel 2, channel 3 cells"].data.max() > 0
+    assert not viewer.layers["three channel 1 cells"].visible
+    controller.start(values_of(channel, n_split=3, channel=2))
+    finish(controller)
+    assert viewer.layers["three channel 3 cells"].data.max() == 1
+    before = names(viewer)
+    controller.start(values_of(channel, n_split=3, channel=0))  # once more
+    finish(controller)
+    assert names(viewer) == before
+
+
+def test_a_projection_of_a_run_that_was_cancelled_is_no_black_image(viewer, controller):
+    image = viewer.add_image(three_channels(), name="three")
+    controller.start(values_of(image, channel_axis=0, projection="max", channels=(0, 2)))
+    controller.runners.run.events = None
+    controller.cancelled()
+    assert names(viewer) == ["three channel 1", "three channel 2", "three channel 3"]
+    assert all(layer.visible for layer in viewer.layers)
 
 
 def test_a_second_press_waits_for_the_first(viewer, controller):

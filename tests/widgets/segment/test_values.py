@@ -46,6 +46,9 @@ def test_a_stack_says_what_is_wrong_with_it():
     assert "no axis 3 of channels" in (replace(STACK, channel_axis=2).problem() or "")
     assert "choose all planes" in (replace(STACK, all_planes=False).problem() or "")
     assert "choose all planes" in (replace(STACK, link=1).problem() or "")  # c is no axis of planes
+    one = replace(STACK, projection="max", channels=(1,))
+    assert "is of two channels or more" in (one.problem() or "")
+    assert replace(one, channels=(0, 1)).problem() is None
 
 
 def test_the_planes_of_a_stack_are_what_is_left_without_its_channels():

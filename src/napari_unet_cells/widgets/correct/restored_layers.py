@@ -23,7 +23,12 @@ from napari_unet_cells.layers.metadata import (
 )
 from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.selection import image_layers
-from napari_unet_cells.widgets.segment.channels import split_channels
+from napari_unet_cells.widgets.segment.channels import (
+    Projection,
+    show_projection,
+    split_channels,
+    split_of,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -105,7 +110,7 @@ def _is_image(layer: Image, described: Mapping[str, Any]) -> bool:
         and list(pixels_of(layer).shape) == described["shape"]
         and all(
             layer.metadata.get(INPUT, {}).get(key) == typed.get(key)
-            for key in ("channel", "projection")
+            for key in ("channel", "channels", "projection")
         )
     )
 
@@ -116,9 +121,9 @@ def _open(viewer: ViewerModel, path: Path, described: Mapping[str, Any]) -> Imag
     opened = [layer for layer in viewer.open(str(path), plugin=plugin) if _is_plain_image(layer)]
     typed = dict(described.get("told") or {})
     shape = described["shape"]
-    channel, projection = typed.pop("channel", None), typed.pop("projection", "")
-    typed.pop("channels", None)
-    if channel is not None or projection:
+    channel, how = typed.pop("channel", None), typed.pop("projection", "")
+    projection = Projection(how, tuple(typed.pop("channels", ()))) if how else None
+    if channel is not None or projection is not None:
         return _open_channel(viewer, opened, described, channel or 0, projection, typed)
     image = next((i for i in opened if list(pixels_of(i).shape) == shape), None)
     if image is not None:
@@ -131,7 +136,7 @@ def _open_channel(
     opened: list[Image],
     described: Mapping[str, Any],
     channel: int,
-    projection: str,
+    projection: Projection | None,
     typed: Mapping[str, Any],
 ) -> Image | None:
     for layer in opened:
@@ -141,6 +146,9 @@ def _open_channel(
         before = set(viewer.layers)
         names = file_axes(described["path"]).channel_names
         image = split_channels(viewer, layer, axis, channel, names, projection)
+        split = split_of(image)
+        if projection is not None and split is not None:
+            show_projection(image, projection.compute(split))
         for made in set(viewer.layers) - before:
             _put(made, described, typed)
         return image

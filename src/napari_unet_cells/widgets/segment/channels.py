@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +12,190 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.layers.image_planes import stack_axes
-from napari_unet_cells.layers.metadata import file_of, set_input_metadata
+from napari_unet_cells.layers.metadata import INPUT, OURS, file_of, image_id
 from napari_unet_cells.layers.transforms import place_without
 from napari_unet_cells.widgets.napari_versions import camera_of
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-#: Pixels of a projection that are computed at once, while the window waits.
-LARGEST_AT_ONCE = 2**24
+#: Pixels of a projection that are computed at once and kept.
+LARGEST_AT_ONCE = 2**26
+
+#: Key of `layer.metadata` for the `Split` that a layer was made by.
+SPLIT = "napari_unet_cells_split"
+
+#: Key for the `Projection` that an empty layer waits for.
+UNMADE = "napari_unet_cells_unmade"
 
 #: Colormaps of the channels, from the first; a single channel is gray.
 COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A layer that was split into its channels; every layer made of it knows it.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer.
+    levels : tuple of arrays
+        Its pixels; one array where it is no pyramid.
+    axis : int
+        Of the channels.
+    names : tuple of str
+        Of the channels; empty where they are not known.
+    path : str or None
+        File of the layer.
+    place : mapping
+        Arguments that put a channel where the layer lay.
+    multiscale : bool
+    """
+
+    name: str
+    levels: tuple[ImageArray, ...]
+    axis: int
+    names: tuple[str, ...]
+    path: str | None
+    place: Mapping[str, Any]
+    multiscale: bool
+
+    @classmethod
+    def of(cls, layer: Image, axis: int, names: Sequence[str] = ()) -> Split:
+        """Describe how a layer is split; names that are not one a channel are dropped."""
+        levels = tuple(layer.data) if layer.multiscale else (layer.data,)
+        path, n = file_of(layer), int(levels[0].shape[axis])
+        return cls(
+            layer.name,
+            tuple(_sliceable(level) for level in levels),
+            axis,
+            tuple(names) if len(names) == n else (),
+            None if path is None else str(path),
+            place_without(layer, axis),
+            bool(layer.multiscale),
+        )
+
+    def __deepcopy__(self, memo: object) -> Split:
+        """Share the pixels with a copy of a layer."""
+        return self
+
+    @property
+    def n(self) -> int:
+        """Number of channels."""
+        return int(self.levels[0].shape[self.axis])
+
+    def title(self, channel: int) -> str:
+        """Name of a channel, counted from 0; "channel 1" and so on where it has none."""
+        return self.names[channel] if self.names else f"channel {channel + 1}"
+
+    def data(self, levels: Sequence[ImageArray]) -> Any:
+        """Pixels as napari takes them: one array, or a list of levels."""
+        return list(levels) if self.multiscale else levels[0]
+
+    def add(self, viewer: Viewer, channel: int, **options: Any) -> Image:
+        """Add the layer of a channel, and return it."""
+        key = (slice(None),) * self.axis + (channel,)
+        return self._add(
+            viewer,
+            [level[key] for level in self.levels],
+            self.title(channel),
+            {"channel": channel},
+            {},
+            **options,
+        )
+
+    def add_projection(self, viewer: Viewer, chosen: Projection) -> Image:
+        """Add an empty layer for a projection, which is yet to be computed; see `project`."""
+        empty = [
+            np.zeros((*level.shape[: self.axis], *level.shape[self.axis + 1 :]), np.float32)
+            for level in self.levels
+        ]
+        known = {"channels": list(chosen.channels), "projection": chosen.how}
+        title = chosen.title(self)
+        return self._add(viewer, empty, title, known, {UNMADE: chosen}, contrast_limits=(0, 1))
+
+    def _add(
+        self,
+        viewer: Viewer,
+        levels: Sequence[ImageArray],
+        title: str,
+        known: Mapping[str, Any],
+        more: Mapping[str, Any],
+        **options: Any,
+    ) -> Image:
+        known = known if self.path is None else {**known, "path": self.path}
+        # At once: whoever hears of a new layer looks what it is.
+        return viewer.add_image(
+            self.data(levels),
+            name=f"{self.name} {title}",
+            multiscale=self.multiscale,
+            metadata={INPUT: known, SPLIT: self, **more},
+            **options,
+            **self.place,
+        )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Channels that become one.
+
+    Attributes
+    ----------
+    how : str
+        "max" or "mean".
+    channels : tuple of int
+        From 0.
+    """
+
+    how: str
+    channels: tuple[int, ...]
+
+    def title(self, split: Split) -> str:
+        """Words for the name of a layer, such as "max of DAPI, GFP"."""
+        if len(self.channels) == split.n:
+            return f"{self.how} of channels"
+        return f"{self.how} of {', '.join(split.title(channel) for channel in self.channels)}"
+
+    def compute(self, split: Split) -> list[ImageArray]:
+        """Compute it where it is small and its channels are in memory; else make it lazy.
+
+        It reads the channels, and may take seconds.
+        """
+        axis = split.axis
+        many = [ManyChannels(level, axis, self.channels, self.how) for level in split.levels]
+        return [_projected(level) for level in many]
+
+
+def split_of(layer: Layer) -> Split | None:
+    """Give the split that a layer was made by; None of other layers."""
+    split = layer.metadata.get(SPLIT)
+    return split if isinstance(split, Split) else None
+
+
+def unmade(layer: Layer) -> Projection | None:
+    """Give the projection that an empty layer waits for."""
+    chosen = layer.metadata.get(UNMADE)
+    return chosen if isinstance(chosen, Projection) else None
+
+
+def show_projection(layer: Image, levels: Sequence[ImageArray]) -> None:
+    """Put the pixels of a projection into its empty layer."""
+    split = split_of(layer)
+    assert split is not None
+    layer.data = split.data(levels)
+    layer.metadata.pop(UNMADE, None)
+
+
+def drop_unmade(viewer: Viewer) -> None:
+    """Take away a layer whose projection did not come, and show the channels again."""
+    for layer in [one for one in viewer.layers if unmade(one) is not None]:
+        split = split_of(layer)
+        viewer.layers.remove(layer)
+        others = [one for one in viewer.layers if split_of(one) is split]
+        for other in others if not any(one.visible for one in others) else ():
+            other.visible = "channel" in other.metadata.get(INPUT, {})
 
 
 def split_channels(
@@ -32,7 +204,7 @@ def split_channels(
     axis: int,
     chosen: int,
     names: Sequence[str] = (),
-    projection: str = "",
+    projection: Projection | None = None,
 ) -> Image:
     """Replace a layer by one for each channel, in its place; the same view stays shown.
 
@@ -47,22 +219,23 @@ def split_channels(
         Channel whose layer becomes the active one, counted from 0.
     names : sequence of str, optional
         Of the channels; the layers get them. Else they are numbered from 1.
-    projection : str, optional
-        "max" or "mean": one more layer holds this projection of all channels, and is the active
-        one; the channels are hidden below it.
+    projection : Projection, optional
+        One more layer is there for it, empty for now, and is the active one; the channels are
+        hidden below it.
 
     Returns
     -------
     napari image layer
-        That of the chosen channel, or the projection.
+        That of the chosen channel, or of the projection.
     """
     shown, camera = shown_plane(viewer, layer), camera_of(viewer)
     view = camera.center, camera.zoom
     position = viewer.layers.index(layer)
-    made = _add_channels(viewer, layer, axis, names)
+    split = Split.of(layer, axis, names)
+    made = _add_channels(viewer, split)
     result = made[chosen]
-    if projection:
-        result = _add_projection(viewer, layer, axis, projection)
+    if projection is not None:
+        result = split.add_projection(viewer, projection)
         for new in made:
             new.visible = False
         made.append(result)
@@ -76,48 +249,80 @@ def split_channels(
     return result
 
 
-def _add_channels(viewer: Viewer, layer: Image, axis: int, names: Sequence[str]) -> list[Image]:
-    """Add a layer for each channel of a layer."""
-    levels = list(layer.data) if layer.multiscale else [layer.data]
-    path = file_of(layer)
-    place = place_without(layer, axis)
-    n = int(levels[0].shape[axis])
-    if len(names) != n:
-        names = [f"channel {channel + 1}" for channel in range(n)]
-    colors = ("gray",) if n == 1 else COLORS
-    made = []
-    for channel in range(n):
-        key = (slice(None),) * axis + (channel,)
-        data = [_sliceable(level)[key] for level in levels]
-        new = viewer.add_image(
-            data if layer.multiscale else data[0],
-            name=f"{layer.name} {names[channel]}",
-            multiscale=bool(layer.multiscale),
+def choose_channel(
+    viewer: Viewer, layer: Image, channel: int, projection: Projection | None = None
+) -> Image:
+    """Give another channel, or projection, of the image that a layer was split off.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari image layer
+        With a `Split`.
+    channel : int
+        From 0; not looked at where there is a projection.
+    projection : Projection, optional
+
+    Returns
+    -------
+    napari image layer
+        Where it is another one it is active, and shown; it was added where it was not there.
+    """
+    split = split_of(layer)
+    assert split is not None
+    wanted = (
+        {"channel": channel}
+        if projection is None
+        else {"channels": list(projection.channels), "projection": projection.how}
+    )
+    for other in viewer.layers:
+        known = other.metadata.get(INPUT, {})
+        if split_of(other) is split and all(known.get(k) == v for k, v in wanted.items()):
+            result: Image = other
+            break
+    else:
+        result = _add_above(viewer, layer, split, channel, projection)
+    was_projection = "projection" in layer.metadata.get(INPUT, {})
+    if result is not layer and (projection is not None or was_projection):
+        layer.visible = False  # it would hide the other, or shine through
+    if result is not layer:
+        _hide_results(viewer, layer)
+        result.visible = True
+        viewer.layers.selection.active = result
+    return result
+
+
+def _hide_results(viewer: Viewer, image: Image) -> None:
+    """Hide the cells of an image, which would lie over those of another channel."""
+    for layer in viewer.layers:
+        if layer.metadata.get(OURS, {}).get("image") == image_id(image):
+            layer.visible = False
+
+
+def _add_above(
+    viewer: Viewer, layer: Image, split: Split, channel: int, projection: Projection | None
+) -> Image:
+    added = (
+        split.add(viewer, channel)
+        if projection is None
+        else split.add_projection(viewer, projection)
+    )
+    viewer.layers.move(viewer.layers.index(added), viewer.layers.index(layer) + 1)
+    return added
+
+
+def _add_channels(viewer: Viewer, split: Split) -> list[Image]:
+    """Add a layer for each channel."""
+    colors = ("gray",) if split.n == 1 else COLORS
+    return [
+        split.add(
+            viewer,
+            channel,
             colormap=colors[channel % len(colors)],
             blending="additive" if channel else "translucent_no_depth",
-            **place,
         )
-        set_input_metadata(new, path=None if path is None else str(path), channel=channel)
-        made.append(new)
-    return made
-
-
-def _add_projection(viewer: Viewer, layer: Image, axis: int, projection: str) -> Image:
-    """Add the projection of all channels of a layer."""
-    levels = list(layer.data) if layer.multiscale else [layer.data]
-    channels = tuple(range(int(levels[0].shape[axis])))
-    many = [ManyChannels(_sliceable(level), axis, channels, projection) for level in levels]
-    data = [_projected(level) for level in many]
-    path = file_of(layer)
-    new = viewer.add_image(
-        data if layer.multiscale else data[0],
-        name=f"{layer.name} {projection} of channels",
-        multiscale=bool(layer.multiscale),
-        **place_without(layer, axis),
-    )
-    metadata = {"channels": list(channels), "projection": projection}
-    set_input_metadata(new, path=None if path is None else str(path), **metadata)
-    return new
+        for channel in range(split.n)
+    ]
 
 
 def _projected(many: ManyChannels) -> ImageArray:
@@ -128,6 +333,7 @@ def _projected(many: ManyChannels) -> ImageArray:
         return pixels
     import dask.array
 
+    _ = many.limits  # read in this thread, and not in that of the window
     chunks = (1,) * (many.ndim - 2) + (1024, 1024)
     # Without a name dask would read all of it to make one.
     lazy: ImageArray = dask.array.from_array(many, chunks, name=False)[key]  # type: ignore[no-untyped-call]

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Place
@@ -48,7 +49,16 @@ from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.segmentation.run import Finished, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
-from napari_unet_cells.widgets.segment.channels import chosen_plane, split_channels
+from napari_unet_cells.widgets.segment.channels import (
+    Projection,
+    choose_channel,
+    chosen_plane,
+    drop_unmade,
+    show_projection,
+    split_channels,
+    split_of,
+    unmade,
+)
 from napari_unet_cells.widgets.segment.earlier_results import (
     BroughtBack,
     Choice,
@@ -132,6 +142,14 @@ class Runners:
     run: Runner
     warming: Runner
     adjusting: Runner
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Pixels of a projection, for the layer that waits for them."""
+
+    layer: Image
+    levels: Sequence[ImageArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,22 +273,27 @@ class SegmentController:
         return True
 
     def _split(self, values: SegmentValues) -> Image:
-        """Split the channels where the user chose one, and give its layer; else the image."""
-        axis = values.stack.channel_axis
-        if axis is None:
-            return values.image
-        stack = values.stack
-        layer = split_channels(
-            self._viewer, values.image, axis, stack.channel, stack.names, stack.projection
-        )
-        # The form shows the new layer, and what it had for another image of as many axes.
-        self._view.show_stack(values.stack)
+        """Give the layer of the channel that the user chose, split off where that is to be done."""
+        stack, image = values.stack, values.image
+        chosen = Projection(stack.projection, stack.channels) if stack.projection else None
+        if stack.channel_axis is not None:
+            layer = split_channels(
+                self._viewer, image, stack.channel_axis, stack.channel, stack.names, chosen
+            )
+        elif stack.n_split:
+            layer = choose_channel(self._viewer, image, stack.channel, chosen)
+        else:
+            return image
+        if layer is not image:
+            # The form shows the new layer, and what it had for another image of as many axes.
+            self._view.show_stack(values.stack)
         return layer
 
     def _job(self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
+        waiting, split = unmade(layer), split_of(layer)
         self.results = ResultLayers(self._viewer, layer, shown)
         there = self._there(planes.shape)
         self.number += 1
@@ -280,7 +303,12 @@ class SegmentController:
             if stack.memory:
                 axis = stack.channel_axis
                 remember(stack.memory, NO_CHANNELS if axis is None else axis)
-            for event in run(engine, values.model, planes, settings, source, stop):
+            used = planes
+            if waiting is not None and split is not None:
+                levels = waiting.compute(split)
+                used = replace(planes, data=levels[0])
+                yield Answer(number, Projected(layer, levels))
+            for event in run(engine, values.model, used, settings, source, stop):
                 ended = isinstance(event, Finished)
                 yield Answer(number, _ended(event, there) if ended else event)
 
@@ -303,7 +331,10 @@ class SegmentController:
         event, results = answer.event, self.results
         if answer.run != self.number or results is None:
             return
-        if isinstance(event, Opened):
+        if isinstance(event, Projected):
+            if event.layer in self._viewer.layers:
+                show_projection(event.layer, event.levels)
+        elif isinstance(event, Opened):
             self.warmed(event)
         elif isinstance(event, Started):
             self._started = time.monotonic()
@@ -355,6 +386,7 @@ class SegmentController:
     def _end_early(self) -> None:
         if self.results is not None:
             self.results.end_early()
+        drop_unmade(self._viewer)
 
     # ----------------------------------------------------------------- after the run
 

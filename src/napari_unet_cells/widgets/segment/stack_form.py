@@ -12,6 +12,8 @@ from napari_unet_cells.layers.image_planes import StackAxis, name_axes, stack_ax
 from napari_unet_cells.layers.metadata import INPUT
 from napari_unet_cells.layers.protocols import ImageLayer
 from napari_unet_cells.settings import recall
+from napari_unet_cells.widgets.segment.channel_choice import ChannelChoice
+from napari_unet_cells.widgets.segment.channels import Split, split_of
 from napari_unet_cells.widgets.segment.values import (
     UNSAID,
     StackValues,
@@ -33,14 +35,16 @@ class StackForm(QWidget):
         self._names: tuple[str, ...] = ()
         self._said = False  # whether the user has chosen the channel axis
         self._shown: Sequence[int] = ()
+        self._split: Split | None = None
         self.axis_box = _box(
             "The axis that holds channels. It is split into one layer a channel, so that labels "
             "lie on the image. Where neither the image nor its file says it, you are asked once."
         )
         self.channel_box = _box(
-            "The channel to segment; or one that is made of all, such as nuclei and cytoplasm, "
-            "each of them stretched on its own first."
+            "The channel to segment; or one that is made of several, such as nuclei and "
+            "cytoplasm, each of them stretched on its own first."
         )
+        self.together = ChannelChoice()
         self.planes_box = _box("Segment the plane that is shown, or every plane.")
         self.planes_box.setObjectName("planes_box")
         self.link_box = _box(
@@ -50,28 +54,59 @@ class StackForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Channels", self.axis_box)
         form.addRow("Channel", self.channel_box)
+        form.addRow("Together", self.together)
         form.addRow("Planes", self.planes_box)
         form.addRow("Link planes", self.link_box)
         self.axis_box.currentIndexChanged.connect(self._choose_axis)
+        self.channel_box.currentIndexChanged.connect(self._show_together)
         self.planes_box.currentIndexChanged.connect(self._show_link)
         self.show_layer(None)
 
     def show_layer(self, layer: ImageLayer | None) -> None:
         """Offer the axes of a layer, and the channel axis that it, or memory, names."""
-        self._layer, self._said, self._names = layer, False, ()
+        self._layer, self._said = layer, False
+        self._split = None if layer is None else split_of(layer)
+        self._names = () if self._split is None else self._split.names
         self._axes = () if layer is None else stack_axes(layer)
         self._shown = (0,) * len(self._axes)
-        self.setVisible(bool(self._axes))
+        self.setVisible(bool(self._axes) or self._split is not None)
         self._fill_axes()
+        self._show_own_channel()
 
     def show_file(self, file: FileAxes) -> None:
         """Take over what the file of the layer says, where the user has not said otherwise."""
         self._axes = name_axes(self._axes, file, self._is_split)
-        self._names = file.channel_names
+        self._names = file.channel_names if self._split is None else self._split.names
         chosen = self.axis_box.currentData() if self._said else None
         self._fill_axes()
         if self._said:
             self.axis_box.setCurrentIndex(self.axis_box.findData(chosen))
+
+    def _show_own_channel(self) -> None:
+        """Show which channel, or channels, a layer holds that was split off."""
+        if self._layer is None or self._split is None:
+            return
+        known = self._layer.metadata.get(INPUT, {})
+        own = known.get("projection", known.get("channel", 0))
+        if (checked := known.get("channels")) is not None:
+            self.together.show_channels(self._titles, checked)
+        self.channel_box.setCurrentIndex(max(0, self.channel_box.findData(own)))
+
+    @property
+    def _n_channels(self) -> int:
+        """Number of channels to choose from; 0 where there are none, or nobody has said it."""
+        if self._split is not None:
+            return self._split.n
+        axis = self.axis_box.currentData()
+        return 0 if axis is None or axis == UNSAID else self._axes[axis].length
+
+    @property
+    def _titles(self) -> list[str]:
+        """Names of the channels as the user reads them."""
+        n = self._n_channels
+        names = self._names if len(self._names) == n else ("",) * n
+        endings = (f" ({name})" if name else "" for name in names)
+        return [f"Channel {number + 1} of {n}{ending}" for number, ending in enumerate(endings)]
 
     @property
     def _is_split(self) -> bool:
@@ -97,21 +132,28 @@ class StackForm(QWidget):
         self._fill_channels()
 
     def _fill_channels(self) -> None:
-        axis = self.axis_box.currentData()
+        n, titles = self._n_channels, self._titles
         chosen = max(0, self.channel_box.currentIndex())
+        checked = self.together.channels if len(self.together.boxes) == n else range(n)
         self.channel_box.clear()
-        has_channels = axis is not None and axis != UNSAID
-        n = self._axes[axis].length if has_channels else 0
-        names = self._names if len(self._names) == n else ("",) * n
-        for channel, name in enumerate(names):
-            ending = f" ({name})" if name else ""
-            self.channel_box.addItem(f"Channel {channel + 1} of {n}{ending}", channel)
+        for channel, title in enumerate(titles):
+            self.channel_box.addItem(title, channel)
         for projection in PROJECTIONS if n > 1 else ():
-            self.channel_box.addItem(f"{projection} of all channels", projection)
+            self.channel_box.addItem(f"{projection} of channels", projection)
         self.channel_box.setCurrentIndex(chosen if chosen < self.channel_box.count() else 0)
-        for widget in (self.channel_box, self.form.labelForField(self.channel_box)):
-            widget.setVisible(has_channels)
+        self.together.show_channels(titles, checked)
+        self._show_row(self.axis_box, self._split is None)
+        self._show_row(self.channel_box, n > 0)
+        self._show_together()
         self._fill_planes()
+
+    def _show_together(self, *_: object) -> None:
+        """Show the channels to check where one is made of several."""
+        self._show_row(self.together, isinstance(self.channel_box.currentData(), str))
+
+    def _show_row(self, field: QWidget, shown: bool) -> None:
+        for widget in (field, self.form.labelForField(field)):
+            widget.setVisible(shown)
 
     def _fill_planes(self) -> None:
         stack = StackValues(self._axes, self.axis_box.currentData())
@@ -121,6 +163,8 @@ class StackForm(QWidget):
         self.planes_box.addItems(["the plane shown", f"all {n} planes"][: 2 if n > 1 else 1])
         self.planes_box.setCurrentIndex(int(all_planes and n > 1))
         self.planes_box.setEnabled(n > 1)
+        self._show_row(self.planes_box, bool(self._axes))
+        self._show_row(self.link_box, bool(self._axes))
         self._name_plane()
         self.link_box.clear()
         self.link_box.addItem("no", None)
@@ -153,18 +197,21 @@ class StackForm(QWidget):
     @property
     def values(self) -> StackValues:
         """Channel and planes chosen now."""
-        if not self._axes:
+        if not self._axes and self._split is None:
             return StackValues()
         all_planes = self.planes_box.currentIndex() == 1
         channel = self.channel_box.currentData()
+        projection = channel if isinstance(channel, str) else ""
         return StackValues(
             self._axes,
-            self.axis_box.currentData(),
+            self.axis_box.currentData() if self._split is None else None,
             channel if isinstance(channel, int) else 0,
             all_planes,
             self.link_box.currentData() if all_planes else None,
             self._names,
-            channel if isinstance(channel, str) else "",
+            projection,
+            self.together.channels if projection else (),
+            0 if self._split is None else self._split.n,
         )
 
     def set_planes(self, all_planes: bool, link: int | None) -> None:

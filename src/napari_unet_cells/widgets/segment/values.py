@@ -45,7 +45,11 @@ class StackValues:
     names : tuple of str
         Of the channels; empty where they are not known.
     projection : str
-        "max" or "mean" of all channels instead of one; empty for one.
+        "max" or "mean" of several channels instead of one; empty for one.
+    channels : tuple of int
+        The ones that are projected.
+    n_split : int
+        Number of channels of the image that the layer was split off; 0 where it was not.
     """
 
     axes: tuple[StackAxis, ...] = ()
@@ -55,6 +59,8 @@ class StackValues:
     link: int | None = None
     names: tuple[str, ...] = ()
     projection: str = ""
+    channels: tuple[int, ...] = ()
+    n_split: int = 0
 
     @property
     def left(self) -> tuple[StackAxis, ...]:
@@ -92,6 +98,8 @@ class StackValues:
                     f"There is no channel {self.channel + 1}: the image has the channels 1 to "
                     f"{n}. Choose one of them under Channel."
                 )
+        if self.projection and len(self.channels) < 2:
+            return f"The {self.projection} is of two channels or more: choose them under Together."
         if self.link is not None and not (self.all_planes and 0 <= self.link < len(self.left)):
             return "Cells are linked across all planes of an axis: choose all planes, and the axis."
         return None
