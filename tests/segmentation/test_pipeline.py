@@ -22,7 +22,7 @@ from napari_unet_cells.segmentation.pipeline import (
     Started,
     segment_planes,
 )
-from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
+from napari_unet_cells.segmentation.result import Fragments, Result, cells_of, match_numbers
 
 CARD = ModelCard(
     name="stand-in",
@@ -314,6 +314,54 @@ def test_cells_are_separated_again_without_the_network() -> None:
     again, n = cells_of(result.fragments, CARD.instances, image.shape)
     assert n == 7
     np.testing.assert_array_equal(again, result.cells)
+
+
+def test_cells_that_stay_keep_their_numbers_when_others_go() -> None:
+    image = squares()
+    image[0:6, 100:106] = 100
+    result = result_of(image)
+    assert result.cells is not None
+    first = CARD.instances
+    for _ in range(2):  # with the same options always the same
+        cells, n = cells_of(result.fragments, replace(first, min_size=50), image.shape, None, first)
+        assert n == 6
+        kept = cells > 0
+        np.testing.assert_array_equal(cells[kept], result.cells[kept])
+        assert len(np.unique(cells)) == 7
+    again, n = cells_of(result.fragments, first, image.shape, None, first)
+    assert n == 7
+    np.testing.assert_array_equal(again, result.cells)
+
+
+def test_numbers_are_matched_where_more_than_half_is_shared() -> None:
+    # Fragments of 10, 10, 6, 4 and 9 pixels; old cells 1 = (1, 2), 2 = (3, 4), 3 = 5 of a hole.
+    areas = np.array([0, 10, 10, 6, 4, 9])
+    old = np.array([0, 1, 1, 2, 2, 3, 3], np.uint16)
+    same = match_numbers(old, old, areas)
+    np.testing.assert_array_equal(same, old)
+    # 1 in two halves, neither of which is 1; 6 of 10 pixels are enough to be 2; 3 is as it was.
+    new = np.array([0, 1, 2, 3, 4, 5, 5], np.uint16)
+    found = match_numbers(new, old, areas)
+    assert found[3] == 2
+    assert found[5] == found[6] == 3
+    others = [int(found[i]) for i in (1, 2, 4)]
+    assert len({2, 3, *others}) == 5
+    assert found[0] == 0
+    # All in one.
+    merged = match_numbers(np.array([0, 1, 1, 1, 1, 1, 1], np.uint16), old, areas)
+    np.testing.assert_array_equal(merged > 0, np.arange(7) > 0)
+    np.testing.assert_array_equal(merged[1:], merged[1])
+
+
+def test_numbers_beyond_16_bits_are_held() -> None:
+    n = 65_530
+    areas = np.r_[0, np.ones(n + 20, np.int64)]
+    old = np.r_[0, np.minimum(np.arange(1, n + 21), n)].astype(np.uint16)
+    new = np.r_[0, np.maximum(np.arange(1, n + 21) - 20, 1)].astype(np.uint16)
+    found = match_numbers(new, old, areas)
+    assert found.max() > 65_535
+    assert found.dtype == np.uint32
+    assert len(np.unique(found)) == len(np.unique(new))
 
 
 def test_settings_are_in_pixels_of_the_image() -> None:

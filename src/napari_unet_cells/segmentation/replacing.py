@@ -47,6 +47,8 @@ class Origin:
         Of the cells, in pixels.
     seen : Review or None
         Knows the uncertainty of the run.
+    first : InstanceOptions or None
+        Thresholds of the run itself: cells that are adjusted have the numbers that they had then.
     """
 
     details: RunDetails | None
@@ -54,13 +56,15 @@ class Origin:
     fragments: KeptFragments = field(default_factory=KeptFragments)
     median_area: float = 0.0
     seen: Review | None = None
+    first: InstanceOptions | None = None
 
     @classmethod
     def of(cls, event: Finished) -> Origin:
         """Give the origin of the cells of a run."""
         details = event.result.details
         fragments = KeptFragments(event.result.fragments)
-        return cls(details, details.provenance(), fragments, event.median_area, event.review)
+        area, seen = event.median_area, event.review
+        return cls(details, details.provenance(), fragments, area, seen, details.options)
 
     @property
     def options(self) -> InstanceOptions | None:
@@ -163,7 +167,7 @@ def adjust(
     origin = old.origin
     leading = shown.shape[:-2] if len(origin.fragments) > 1 else ()
     shape = leading + origin.fragments[0].base.shape
-    cells, _ = cells_of(tuple(origin.fragments), options, shape, origin.link)
+    cells, _ = cells_of(tuple(origin.fragments), options, shape, origin.link, origin.first)
     return replace_cells(shown, old, approved, cells, origin.with_options(options))
 
 

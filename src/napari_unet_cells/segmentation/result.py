@@ -57,17 +57,37 @@ class Fragments:
         present[base] = True
         return cls(fine, base, np.flatnonzero(present), zoom)
 
-    def cells(self, options: InstanceOptions) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    def cells(
+        self, options: InstanceOptions, like: InstanceOptions | None = None
+    ) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Join the fragments to cells (y, x), see `instances.Oversegmentation`.
 
-        `options.min_size` is in pixels that the network saw.
+        Parameters
+        ----------
+        options : InstanceOptions
+            `min_size` is in pixels that the network saw.
+        like : InstanceOptions, optional
+            A cell that is nearly the same with these options has the number that it has there.
         """
+        return self.counted(options, like)[0]
+
+    def counted(
+        self, options: InstanceOptions, like: InstanceOptions | None = None
+    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
+        """Join the fragments to cells as `cells` does, and count these."""
+        lut = self._lut(options)
+        n = int(lut.max(initial=0))
+        if like is not None and like != options:
+            lut = match_numbers(lut, self._lut(like), self.oversegmentation.areas)
+        return lut[self.base], n
+
+    def _lut(self, options: InstanceOptions) -> NDArray[Any]:
+        """Cell of every value of `base`; the numbers are consecutive."""
         lut: NDArray[Any] = self.oversegmentation.lut(options)
         if len(self.present) < len(lut):
             ids = np.union1d(0, lut[self.present])
             lut = np.searchsorted(ids, lut).astype(lut.dtype)
-        cells: NDArray[np.uint16] | NDArray[np.uint32] = lut[self.base]
-        return cells
+        return lut
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,7 @@ def cells_of(
     options: InstanceOptions,
     shape: tuple[int, ...],
     link: int | None = None,
+    like: InstanceOptions | None = None,
 ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
     """Separate the cells of all planes of a run, and count them.
 
@@ -158,17 +179,57 @@ def cells_of(
         Of the labels, (..., y, x).
     link : int, optional
         See `Settings`.
+    like : InstanceOptions, optional
+        See `Fragments.cells`; cells that are linked are numbered anew.
     """
-    planes = [plane.cells(options) for plane in fragments]
-    counts = [int(plane.max(initial=0)) for plane in planes]
-    dtype = np.uint16 if max(counts) <= MAX_UINT16 else np.uint32
+    found = [plane.counted(options, like if link is None else None) for plane in fragments]
+    planes = [cells for cells, _ in found]
+    dtype = np.result_type(*(plane.dtype for plane in planes))
     if len(shape) == 2:
-        return planes[0], counts[0]
+        return found[0]
     cells = np.stack([plane.astype(dtype, copy=False) for plane in planes]).reshape(shape)
     if link is None:
-        return cells, sum(counts)
+        return cells, sum(n for _, n in found)
     linked = _linked(cells, link)
     return linked, int(linked.max(initial=0))
+
+
+def match_numbers(
+    lut: NDArray[Any], like: NDArray[Any], areas: NDArray[np.int64]
+) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """Give cells the numbers of others that they share more than half with.
+
+    Parameters
+    ----------
+    lut, like : integer array, (n + holes + 1,)
+        Cell of each fragment, and of each hole; 0 is background.
+    areas : int array, (n + 1,)
+        Of the fragments; holes do not count.
+
+    Returns
+    -------
+    integer array, (n + holes + 1,)
+        Of two cells that overlap by an IoU above 0.5 no other does so with either. A cell
+        without such a match keeps its number, or gets one above all others.
+    """
+    n = len(areas)
+    new, old = lut[:n].astype(np.int64), like[:n].astype(np.int64)
+    size = int(old.max(initial=0)) + 1
+    pairs, at = np.unique(new * size + old, return_inverse=True)
+    shared = np.bincount(at, areas)
+    one, other = np.divmod(pairs, size)
+    union = np.bincount(new, areas)[one] + np.bincount(old, areas)[other] - shared
+    is_same = (one > 0) & (other > 0) & (2 * shared > union)
+    numbers = np.zeros(int(lut.max(initial=0)) + 1, np.int64)
+    numbers[one[is_same]] = other[is_same]
+    rest = np.flatnonzero(numbers == 0)[1:]
+    clashing = np.isin(rest, other[is_same])
+    numbers[rest] = rest
+    first = max(len(numbers), size)
+    numbers[rest[clashing]] = first + np.arange(np.count_nonzero(clashing))
+    dtype = np.uint16 if numbers.max(initial=0) <= MAX_UINT16 else np.uint32
+    matched: NDArray[np.uint16] | NDArray[np.uint32] = numbers.astype(dtype)[lut]
+    return matched
 
 
 def _linked(cells: NDArray[Any], axis: int) -> NDArray[Any]:
