@@ -149,7 +149,7 @@ def test_classes_that_are_half_done_are_not_exported(viewer, section):
     viewer.add_layer(classes)
     viewer.layers.selection.active = classes
     assert section.labels_box.layer is classes
-    for button in (section.button, section.dataset_button):
+    for button in (section.button, section.dataset_button, section.table_button):
         assert not button.isEnabled()
         assert "'DAPI classes' holds only the part of the image" in button.toolTip()
 

@@ -155,17 +155,33 @@ def cell_lines(
         return None
     seen = mapping.labels(labels, window)
     seen = np.where(np.isin(seen, ids), seen, 0)
-    # Of two pixels that differ both count: a line lies within its cell, the dark beside it.
+    within = seen > 0
+    border = _beside(seen)
+    line = border & within
+    pixels = np.zeros(seen.shape, np.uint8)
+    pixels[border & ~within] = DARK
+    # Two pixels wide; of two chosen cells that touch each has its own line.
+    pixels[_widened(line) & within] = BRIGHT
+    return Lines(window[0].start, window[1].start, pixels)
+
+
+def _beside(seen: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the pixels that have another neighbour; of two that differ both."""
     border = np.zeros(seen.shape, bool)
-    around = seen > 0
     for one, other in _neighbours():
         differs = seen[one] != seen[other]
         border[one] |= differs
         border[other] |= differs
-    pixels = np.zeros(seen.shape, np.uint8)
-    pixels[border & ~around] = DARK
-    pixels[border & around] = BRIGHT
-    return Lines(window[0].start, window[1].start, pixels)
+    return border
+
+
+def _widened(line: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add the neighbours of a line."""
+    wide = line.copy()
+    for one, other in _neighbours():
+        wide[one] |= line[other]
+        wide[other] |= line[one]
+    return wide
 
 
 def _neighbours() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:

@@ -11,6 +11,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 MAX_BINS = 60
 
+#: Pixels; lower, the numbers at the axes lie on each other, and nothing is drawn.
+LEAST_HEIGHT = 60
+
 
 def preload() -> None:
     """Import matplotlib and draw once, off the GUI thread.
@@ -60,6 +63,7 @@ class Histogram(QWidget):
     def resizeEvent(self, event: Any) -> None:
         """Give the words beside the axes their room, which does not grow with the widget."""
         super().resizeEvent(event)
+        self.canvas.setVisible(self.height() >= LEAST_HEIGHT)
         width, height = max(200, self.width()), max(120, self.height())
         self.canvas.figure.subplots_adjust(
             left=54 / width, right=1 - 16 / width, bottom=44 / height, top=1 - 10 / height

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QMessageBox,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -104,7 +103,7 @@ class ExportSection(Wired, QWidget):
     def _build(self) -> None:
         self.labels_box = LayerBox(self._viewer, labels_layers, labels_for)
         self.labels_box.setObjectName("export_labels_box")
-        self.labels_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.labels_box.setToolTip("The labels to export. It follows the layer list.")
         last = recall(LAST_FORMAT)
         self.fields = Fields(ExportValues(format=last) if last in EXPORTERS else ExportValues())
         self.format_box = self.fields.native("format")
@@ -164,15 +163,10 @@ class ExportSection(Wired, QWidget):
         self._show_usable()
 
     def _show_usable(self, *_: object) -> None:
-        layer, about = self.labels_box.layer, self.values.exporter.about
-        missing = labels_problem(None) if layer is None else ""
-        reason = missing or unfinished_problem(layer) or ""
-        if self.worker.running:
-            reason = "A file is being written. Wait until it is done."
-        self.labels_box.setToolTip(
-            "The labels to export"
-            + (f": {layer.name}" if layer is not None else "")
-            + ". The box follows the layer list."
+        about = self.values.exporter.about
+        missing = self._missing()
+        reason = (
+            "A file is being written. Wait until it is done." if self.worker.running else missing
         )
         self.format_box.setToolTip(about)
         for button, does in (
@@ -189,13 +183,22 @@ class ExportSection(Wired, QWidget):
         key = preferences().table_key
         self.table_button.setToolTip(
             missing
-            or "Measure every cell; a row shows its cell, and Delete removes it"
-            + (f" ({key})." if key else ".")
+            or "Measure every cell"
+            + (f" ({key})" if key else "")
+            + "; a row shows its cell, and Delete removes it."
         )
+
+    def _missing(self) -> str:
+        """Say why the chosen labels are nothing to write or to measure; empty where they are."""
+        layer = self.labels_box.layer
+        problem = labels_problem(None) if layer is None else unfinished_problem(layer)
+        return problem or ""
 
     def show_table(self, *_: object) -> None:
         """Open the table of the chosen labels below the canvas, or bring it to the front."""
-        if self.labels_box.layer is None:
+        missing = self._missing()
+        if missing:
+            self._warn(missing)
             return
         try:
             open_table(self._viewer, self.labels_box.layer)

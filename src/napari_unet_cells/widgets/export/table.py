@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells.layers.export_source import export_source
-from napari_unet_cells.layers.metadata import image_id
+from napari_unet_cells.layers.metadata import CLASSES, OURS, image_id
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
@@ -167,23 +167,42 @@ class TableView(Wired, QWidget):
 
     def _build(self) -> None:
         self.message = QLabel("")
+        self.message.setObjectName("table_message")
         self.message.setWordWrap(True)
         self.column_box = QComboBox()
+        self.column_box.setObjectName("histogram_box")
         self.column_box.setToolTip(
             "Column shown in the histogram; clicking a header selects it, too"
         )
-        self.column_box.setMinimumWidth(180)
+        self.column_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.delete_button = QPushButton("Delete cells")
         self.delete_button.setObjectName("delete_rows_button")
         self.image_button = QPushButton("Open the image")
         self.image_button.setObjectName("open_image_button")
         self.image_button.setVisible(False)
-        top = QHBoxLayout()
-        top.addWidget(self.message, 1)
-        top.addWidget(self.image_button)
-        top.addWidget(self.delete_button)
-        top.addWidget(QLabel("Histogram of"))
-        top.addWidget(self.column_box)
+        self._build_rows()
+        # All but the rows beside them: below the image there is little height.
+        beside = QHBoxLayout()
+        for widget in (self.image_button, self.delete_button):
+            beside.addWidget(widget)
+        beside.addWidget(self.column_box, 1)
+        self._right = QWidget()
+        self._right.setMinimumWidth(260)
+        right = QVBoxLayout(self._right)
+        right.setContentsMargins(0, 0, 0, 0)
+        right.addWidget(self.message)
+        right.addLayout(beside)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.addWidget(self.view)
+        self.splitter.addWidget(self._right)
+        self.splitter.setSizes([700, 340])
+        self.splitter.setStretchFactor(0, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.splitter)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+
+    def _build_rows(self) -> None:
         self.view = _Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -201,19 +220,6 @@ class TableView(Wired, QWidget):
         self.view.horizontalHeader().setHighlightSections(False)
         self.view.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.view.setSortingEnabled(True)
-        self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        self.splitter.addWidget(self.view)
-        self._right = QWidget()
-        self._right.setMinimumWidth(220)
-        QVBoxLayout(self._right).setContentsMargins(0, 0, 0, 0)
-        self.splitter.addWidget(self._right)
-        self.splitter.setSizes([700, 320])
-        self.splitter.setStretchFactor(0, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(top)
-        layout.addWidget(self.splitter, 1)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def sizeHint(self) -> QSize:
         """Leave most of the window to the image."""
@@ -284,6 +290,8 @@ class TableView(Wired, QWidget):
         if n == 0:
             return "There are no cells in these labels. Paint some, or press Segment."
         words = "1 cell" if n == 1 else f"{n:,} cells"
+        if self.layer.metadata.get(OURS, {}).get("role") == CLASSES:
+            words = "1 class" if n == 1 else f"{n} classes"
         if len(event.table) > n:
             words = f"{words} in {len(event.table):,} rows, one for each plane"
         if event.n_again is not None:
@@ -299,7 +307,7 @@ class TableView(Wired, QWidget):
 
     def _add_histogram(self) -> None:
         self.histogram = histogram.Histogram(get_theme(self._viewer.theme))
-        self._right.layout().addWidget(self.histogram)
+        self._right.layout().addWidget(self.histogram, 1)
         self._draw()
 
     def _choose_column(self, index: int) -> None:
