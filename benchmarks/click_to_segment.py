@@ -140,7 +140,7 @@ def click_missed(
             clicks.hits_label.append(hit)
         else:
             clicks.hits_background.append(hit)
-            kept = dropped_cell(fragments, missed.point, diameter, cells)
+            kept = dropped_cell(fragments, missed.point, diameter, clicker.card.instances, cells)
             clicks.hits_kept.append(hit if kept is None else iou(kept, true) >= 0.5)
         near = [found.resized(steps) for steps in (-2, -1, 0, 1, 2)]
         clicks.hits_resized.append(bool(found) and max(iou(one, true) for one in near) >= 0.5)

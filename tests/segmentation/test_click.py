@@ -20,6 +20,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import click as module
 from napari_unet_cells.segmentation.click import (
     FoundCell,
+    dropped_cell,
     edit_of,
     find_cell,
     find_in_box,
@@ -265,6 +266,43 @@ def test_a_dropped_fragment_comes_back_without_the_network():
     assert iou(found, disc(100, 100)) > 0.85
     with pytest.raises(AssertionError, match="not needed"):
         click((20, 20), network=network, labels=labels, fragments=kept_of(IMAGE))
+
+
+def test_what_the_run_kept_can_be_made_larger_and_smaller():
+    found = dropped_cell(kept_of(IMAGE), (100, 100), 20.0, InstanceOptions())
+    assert found is not None
+    areas = [np.count_nonzero(found.resized(steps).mask) for steps in (-2, -1, 0, 1, 2)]
+    assert areas == sorted(set(areas))
+    assert iou(found, disc(100, 100)) > 0.85
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[:, 112:] = 7
+    beside = dropped_cell(kept_of(IMAGE), (100, 100), 20.0, InstanceOptions(), labels)
+    assert beside is not None
+    assert not beside.resized(9).in_plane(SHAPE)[:, 112:].any()
+
+
+def test_what_the_model_doubts_is_left_to_the_network():
+    options = InstanceOptions(min_probability=0.98)
+    sure = dropped_cell(kept_of(IMAGE), (100, 100), 20.0, replace(options, min_probability=0.5))
+    assert sure is not None
+    assert 0.5 < sure.rating < 0.98
+    assert dropped_cell(kept_of(IMAGE), (100, 100), 20.0, options) is None
+
+
+def test_fragments_are_joined_as_the_run_joins_them():
+    y, x = np.indices(SHAPE)
+    halves = [240 - 8.0 * np.hypot(y - 100, x - column) for column in (92, 108)]
+    seen = np.stack([np.maximum(*halves), np.zeros(SHAPE)]).clip(0).astype(np.uint8)
+    kept = Fragments.of(seen, InstanceOptions(), SHAPE, 1.0)
+    assert kept.oversegmentation.n_fragments == 2
+    half = dropped_cell(kept, (100, 92), 30.0, InstanceOptions(split=1.0))
+    whole = dropped_cell(kept, (100, 92), 30.0, InstanceOptions(split=0.5))
+    assert half is not None
+    assert whole is not None
+    assert not half.in_plane(SHAPE)[100, 110]
+    assert whole.in_plane(SHAPE)[100, 110]
+    larger = half.resized(len(half.outlines))
+    assert np.count_nonzero(larger.mask) > 1.5 * np.count_nonzero(half.mask)  # joined
 
 
 @pytest.mark.parametrize("radius", [3, 30])

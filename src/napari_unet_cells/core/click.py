@@ -103,6 +103,25 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
+class Ground:
+    """Part of a `View` that is needed to change the size of a cell.
+
+    Attributes
+    ----------
+    free : bool array, (y, x)
+        Where the cell may lie.
+    point : (int, int)
+        Row and column of the click, free.
+    diameter : float
+        Expected diameter of the cell, in pixels.
+    """
+
+    free: NDArray[np.bool_]
+    point: tuple[int, int]
+    diameter: float
+
+
+@dataclass(frozen=True, eq=False)
 class Proposals:
     """Outlines that the cell under a click may have.
 
@@ -168,39 +187,62 @@ def ladder(proposals: Proposals, view: View) -> tuple[NDArray[np.bool_], int]:
     likely = proposals.ratings >= proposals.ratings[proposals.best] - LESS_LIKELY
     others = list(proposals.masks[(likely, *part)])
     best = proposals.masks[(proposals.best, *part)]
-    larger, smaller = _larger(best, others, near), _smaller(best, others, near)
-    rungs = [*smaller[:0:-1], *larger]
+    rungs, chosen = rungs_around(best, others, Ground(near.free, near.point, near.diameter))
     masks = np.zeros((len(rungs), *view.free.shape), bool)
     masks[(slice(None), *part)] = rungs
-    return masks, len(smaller) - 1
+    return masks, chosen
+
+
+def rungs_around(
+    best: NDArray[np.bool_], others: list[NDArray[np.bool_]], ground: Ground
+) -> tuple[list[NDArray[np.bool_]], int]:
+    """Order outlines around the best one, and grow and shrink it beyond the last of them.
+
+    Parameters
+    ----------
+    best : bool array, (y, x)
+        Holds the click.
+    others : list of bool arrays, (y, x)
+        From the smallest to the largest.
+    ground : Ground
+
+    Returns
+    -------
+    list of bool arrays, (y, x)
+        From the smallest to the largest, each holds the one before.
+    int
+        Number of the best.
+    """
+    larger, smaller = _larger(best, others, ground), _smaller(best, others, ground)
+    return [*smaller[:0:-1], *larger], len(smaller) - 1
 
 
 def _larger(
-    best: NDArray[np.bool_], others: list[NDArray[np.bool_]], view: View
+    best: NDArray[np.bool_], others: list[NDArray[np.bool_]], ground: Ground
 ) -> list[NDArray[np.bool_]]:
     """Give the best outline and larger ones, from small to large."""
-    step = max(1.0, RUNG * view.diameter)
+    step = max(1.0, RUNG * ground.diameter)
     larger = [best]
     for mask in others:
-        _add(larger, mask | larger[-1], best, view)
+        _add(larger, mask | larger[-1], best, ground)
     while len(larger) <= RUNGS:
-        grown = (ndimage.distance_transform_edt(~larger[-1]) <= step) & view.free
-        if not _add(larger, grown, best, view):
+        grown = (ndimage.distance_transform_edt(~larger[-1]) <= step) & ground.free
+        if not _add(larger, grown, best, ground):
             break
     return larger
 
 
 def _smaller(
-    best: NDArray[np.bool_], others: list[NDArray[np.bool_]], view: View
+    best: NDArray[np.bool_], others: list[NDArray[np.bool_]], ground: Ground
 ) -> list[NDArray[np.bool_]]:
     """Give the best outline and smaller ones, from large to small."""
-    step = max(1.0, RUNG * view.diameter)
+    step = max(1.0, RUNG * ground.diameter)
     smaller = [best]
     for mask in others[::-1]:
-        _add(smaller, mask & smaller[-1], best, view)
+        _add(smaller, mask & smaller[-1], best, ground)
     while len(smaller) <= RUNGS:
         depth = ndimage.distance_transform_edt(np.pad(smaller[-1], 1))[1:-1, 1:-1]
-        if not _add(smaller, depth > step, best, view):
+        if not _add(smaller, depth > step, best, ground):
             break
     return smaller
 
@@ -209,12 +251,12 @@ def _add(
     rungs: list[NDArray[np.bool_]],
     mask: NDArray[np.bool_],
     best: NDArray[np.bool_],
-    view: View,
+    ground: Ground,
 ) -> bool:
     """Append a mask where it is another size than the last one and still the cell of the best."""
-    if not mask[view.point]:
+    if not mask[ground.point]:
         return False
-    mask = _at_point(mask, view.point)
+    mask = _at_point(mask, ground.point)
     before, now = area_of(rungs[-1]), area_of(mask)
     differs = max(before, now) >= LEAST_STEP * min(before, now) and now != before
     if not differs or now < LEAST_PIXELS or overlap(mask, best) < LEAST_OVERLAP:

@@ -95,13 +95,13 @@ def search(engine: Engine, wanted: Wanted, stop: threading.Event) -> Generator[F
     UserError, Cancelled
     """
     plane, place, labels = wanted.plane, wanted.place, wanted.labels
+    card = fitting_model(wanted.models, plane)
     if wanted.fragments is not None and wanted.diameter and not isinstance(place, Region):
         at = (_nearest(place[0], plane.shape[0]), _nearest(place[1], plane.shape[1]))
-        dropped = dropped_cell(wanted.fragments, at, wanted.diameter, labels)
+        dropped = dropped_cell(wanted.fragments, at, wanted.diameter, card.instances, labels)
         if dropped:
             yield Found((dropped,), wanted.diameter)
             return
-    card = fitting_model(wanted.models, plane)
     network = engine.open(card, stop)
     diameter = wanted.diameter or typical_diameter(plane, network, card, labels)
     begin = time.monotonic()

@@ -327,7 +327,11 @@ def test_what_a_run_dropped_comes_back_without_the_network(viewer, tools, engine
     assert ids(layer) == [0, 1, 2]
     np.testing.assert_array_equal(layer.data == 2, image.data > 50)
     assert engine.opened == []
-    assert "+ or -" not in tools.view.said[-1]  # it has a single outline
+    assert "+ or -" in tools.view.said[-1]
+    before = area(layer)
+    assert tools.adding.resize(1)
+    assert area(layer) > before
+    assert engine.opened == []
 
 
 # --- the preview ---------------------------------------------------------------------------
