@@ -1,4 +1,4 @@
-"""The child process that owns TensorFlow: ``python -m napari_unet_cells.child``.
+"""The child process that owns the network: ``python -m napari_unet_cells.child``.
 
 It answers the requests of `engine` on its standard input, one after another, and ends when
 its input does, so none is left when the parent is killed.
@@ -36,7 +36,7 @@ class _Server:
         self._finishing: set[int] = set()
         self._tuners: Any = None
         self._network: Any = None
-        self._loaded: tuple[dict[str, str], str] | None = None  # model and device asked for
+        self._loaded: tuple[Any, ...] | None = None  # what was asked for, see `_network_of`
         self._answers: dict[str, Callable[[dict[str, Any], bytearray], None]] = {
             "open": self._open,
             "predict": self._predict,
@@ -58,7 +58,7 @@ class _Server:
                 self._reply(header, "out of memory", message=str(full))
             except UserError as error:
                 self._reply(header, "failed", message=str(error))
-            except Exception as error:  # whatever TensorFlow raises becomes a sentence
+            except Exception as error:  # whatever a runtime raises becomes a sentence
                 what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
                 self._reply(header, "failed", message=f"The network failed ({what}).")
 
@@ -79,18 +79,18 @@ class _Server:
 
     def _network_of(self, header: dict[str, Any]) -> Any:
         """Give the network a request is for, in place of the one that is loaded."""
-        from napari_unet_cells.models.runtimes.tensorflow import open_network as open_on_device
+        from napari_unet_cells.models.runtimes.table import open_network
 
-        model, device = header["model"], header["device"]
-        if (model, device) != self._loaded:
+        model, device, runtime = (header[name] for name in ("model", "device", "runtime"))
+        if (model, device, runtime) != self._loaded:
             self._network = self._loaded = None
             card = find_model(Path(model["path"]))
             if card.sha256 != model["sha256"]:
                 raise UserError(
                     f"The model {card.path.name} was replaced while it was opened. Choose it again."
                 )
-            self._network = open_on_device(card, cpu=device == "cpu")
-            self._loaded = model, device
+            self._network = open_network(card, runtime, cpu=device == "cpu")
+            self._loaded = model, device, runtime
         return self._network
 
     def _open(self, header: dict[str, Any], payload: bytearray) -> None:

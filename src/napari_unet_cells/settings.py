@@ -27,6 +27,9 @@ class Preferences:
         Where the user's own models lie; empty for the folder ``models`` in `user_folder`.
     results_folder : str
         Where exports are proposed; empty for the folder of the image.
+    runtime : str
+        Library that computes networks, a name of `models.runtimes.table.RUNTIMES`; empty or
+        "auto" for the best one there is.
     segment_key, cancel_key, table_key, next_key, approve_key : str
         Shortcuts as napari writes them, such as ``Shift-S``; empty for none.
     """
@@ -34,6 +37,7 @@ class Preferences:
     default_model: str = ""
     models_folder: str = ""
     results_folder: str = ""
+    runtime: str = ""
     segment_key: str = "Shift-S"
     cancel_key: str = "Shift-C"
     table_key: str = "Shift-T"

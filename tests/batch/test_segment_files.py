@@ -41,7 +41,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
     """Put a threshold in the network's place; count how often one was opened."""
     cards: list[ModelCard] = []
 
-    def open_network(card: ModelCard) -> FunctionNetwork:
+    def open_network(card: ModelCard, runtime: str) -> FunctionNetwork:
         cards.append(card)
         return FunctionNetwork(bright, stride=16, halo=32, max_tile=128)
 

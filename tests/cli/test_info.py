@@ -31,6 +31,8 @@ def test_versions_folders_and_models_are_printed(
     assert {"cells", "cells-fast"} <= set(facts["models"].split(", "))
     assert facts["damaged models"].startswith("bad: ")
     assert "device" not in facts
+    assert "tensorflow" in facts["runtimes"]
+    assert facts["runtimes"].endswith("; chosen: auto")
 
 
 def test_a_missing_library_is_said(

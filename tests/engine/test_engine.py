@@ -44,6 +44,7 @@ from napari_unet_cells.engine.opening import _LocalNetwork, _open_here
 from napari_unet_cells.engine.process import _MEMORY_FULL_EXITS, Cancelled, _start_process
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.table import RUNTIMES
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -136,8 +137,8 @@ def test_what_was_printed_before_the_first_frame_is_skipped() -> None:
     assert read_frame(stream) == ({"a": 1}, bytearray())
 
 
-# A child with a stand-in for TensorFlow. Python runs `sitecustomize` when it starts; the one
-# below puts a module in the place of `models.runtimes.tensorflow`.
+# A child with a stand-in for all runtimes. Python runs `sitecustomize` when it starts; the one
+# below puts a module in the place of `models.runtimes.table`.
 
 _STAND_IN = """
 import os, signal, sys, time, types
@@ -173,15 +174,18 @@ if "napari_unet_cells.child" in sys.orig_argv:
                 out_of_memory()
             return (batch * self.factor).astype(np.uint8)
 
-    def open_network(card, cpu):
+    def open_network(card, runtime, cpu):
         time.sleep(float(os.environ.get("STAND_IN_OPENING", "0")))
         if "STAND_IN_REFUSED" in os.environ:
             raise errors.OutOfMemory("The memory of the stand-in is full.")
-        return Network(card.name, cpu)
+        network = Network(card.name, cpu)
+        if runtime != "auto":
+            network.device += " of " + runtime
+        return network
 
-    device = types.ModuleType("napari_unet_cells.models.runtimes.tensorflow")
-    device.open_network = open_network
-    sys.modules[device.__name__] = device
+    table = types.ModuleType("napari_unet_cells.models.runtimes.table")
+    table.open_network = open_network
+    sys.modules[table.__name__] = table
     import napari_unet_cells.models.catalogue as catalogue
     import napari_unet_cells.errors as errors
 
@@ -752,7 +756,8 @@ def test_this_process_leaves_the_rest_to_a_child_where_it_was_refused_memory(
 
     monkeypatch.setattr(engine_module, "_shared", engine)
     monkeypatch.setattr(opening, "_refused", threading.Event())
-    network = _LocalNetwork(card(), Here())
+    here: Any = Here()
+    network = _LocalNetwork(card(), here)
     assert (network.device, network.max_tile) == ("here", 512)
     assert values(network, batch(1)) == [100]
     assert engine.pid is None
@@ -893,6 +898,7 @@ from pathlib import Path
 import numpy as np
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.table import RUNTIMES
 card = ModelCard("model2", "", (), 1, 1, 0, sha256="model2", path=Path("model2.keras"))
 network = shared_engine().open(card)
 print(shared_engine().pid, flush=True)
@@ -966,7 +972,7 @@ def test_the_child_gives_what_the_network_gives_here(tiny_model: Path, real_engi
     from napari_unet_cells.models.runtimes.tensorflow import open_network
 
     tiny = find_model(tiny_model)
-    here, there = open_network(tiny), real_engine.open(tiny)
+    here, there = open_network(tiny), real_engine.open(tiny, runtime="tensorflow")
     assert there.device == here.device
     rng = np.random.default_rng(0)
     batches = [rng.random((1, 64, 32 * i, c), dtype=np.float32) for i in (1, 3) for c in (1, 3)]
@@ -979,20 +985,25 @@ def test_the_child_gives_what_the_network_gives_here(tiny_model: Path, real_engi
 @pytest.mark.network
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
 @pytest.mark.parametrize("side", [1024, 2048])
-def test_an_allocation_that_is_refused_is_survived(tiny_model: Path, side: int) -> None:
+@pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
+def test_an_allocation_that_is_refused_is_survived(
+    tiny_model: Path, side: int, runtime: str
+) -> None:
     import resource
 
     from napari_unet_cells.models.catalogue import find_model
 
     engine = Engine()
     try:
-        network = engine.open(find_model(tiny_model))
+        if not RUNTIMES[runtime].installed:
+            pytest.skip(f"{runtime} is not installed")
+        network = engine.open(find_model(tiny_model), runtime=runtime)
         small, large = (np.ones((1, n, n, 1), np.float32) for n in (256, side))
         (before,) = network.predict([small])
         pid = running(engine)
         limit = psutil.Process(pid).memory_info().vms + (20 << 20)
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-        # TensorFlow reports it or is aborted, which depends on the tensor that is refused.
+        # They report it or are aborted, which depends on the tensor that is refused.
         with pytest.raises(OutOfMemory, match="memory"):
             list(network.predict([large, large]))
         if engine.pid is not None:

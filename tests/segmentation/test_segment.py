@@ -71,7 +71,7 @@ def test_no_network_is_opened_for_an_image_that_does_not_fit() -> None:
 
 def test_the_function_takes_letters_and_gives_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_model", lambda name: CARD)
-    monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+    monkeypatch.setattr(module, "open_network", lambda card, runtime: NETWORK)
     stack = np.stack([squares(), np.roll(squares(), 1, axis=1)])
     result = segment(stack, axes="ZYX", link="z", diameter=12)
     assert result.n_cells == 2
@@ -82,7 +82,7 @@ def test_the_function_takes_letters_and_gives_everything(monkeypatch: pytest.Mon
 
 def test_nuclei_and_cytoplasm_are_segmented_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_model", lambda name: CARD)
-    monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+    monkeypatch.setattr(module, "open_network", lambda card, runtime: NETWORK)
     dim = np.zeros((60, 50), np.uint8)
     dim[48:58, 2:12] = 5  # where the other channel has nothing
     image = np.stack([squares(), dim])
@@ -127,7 +127,7 @@ def test_test_time_augmentation_has_an_old_name(
     monkeypatch: pytest.MonkeyPatch, options: Any, augmented: bool
 ) -> None:
     monkeypatch.setattr(module, "find_model", lambda name: CARD)
-    monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+    monkeypatch.setattr(module, "open_network", lambda card, runtime: NETWORK)
     assert segment(squares(), **options).details.test_time_augmentation is augmented
     with pytest.raises(UserError, match="normal or high, not 'best'"):
         segment(squares(), quality="best")

@@ -34,7 +34,7 @@ NETWORK = FunctionNetwork(bright_is_cell, stride=4, halo=4, max_tile=512)
 def _models(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("network") is None:
         monkeypatch.setattr(module, "find_model", {"cells": CARD, "tissue": CLASSES}.__getitem__)
-        monkeypatch.setattr(module, "open_network", lambda card: NETWORK)
+        monkeypatch.setattr(module, "open_network", lambda card, runtime: NETWORK)
 
 
 def image() -> NDArray[np.uint8]:

@@ -59,6 +59,8 @@ class Request:
         Replace results of an earlier run; else they are kept, and the image is reported.
     projection : str or None
         "max" or "mean" of the chosen channels, by default of all.
+    runtime : str
+        See `models.runtimes.table.open_network`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -68,6 +70,7 @@ class Request:
     pixel_size: float | None = None
     overwrite: bool = False
     projection: str | None = None
+    runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def segment_files(
         paths, [name for path in paths for name in _result_paths(output / stems[path], card)]
     )
     make_folder(output)
-    segmenter = Segmenter.of(card, open_network(card))
+    segmenter = Segmenter.of(card, open_network(card, (request or Request()).runtime))
     for path in paths:
         file = _File(path, output / stems[path], card, request or Request())
         try:

@@ -11,7 +11,17 @@ from importlib.metadata import PackageNotFoundError, version
 from napari_unet_cells import __version__
 
 #: Distributions whose versions matter where something goes wrong.
-DISTRIBUTIONS = ("numpy", "tensorflow", "keras", "torch", "napari", "PyQt6", "PySide6", "PyQt5")
+DISTRIBUTIONS = (
+    "numpy",
+    "openvino",
+    "tensorflow",
+    "keras",
+    "torch",
+    "napari",
+    "PyQt6",
+    "PySide6",
+    "PyQt5",
+)
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Print versions, device and folders. Add them to a bug report.",
     )
     parser.add_argument(
-        "--no-device", action="store_true", help="do not load TensorFlow, which names the device"
+        "--no-device", action="store_true", help="do not load a network, which names the device"
     )
     parser.set_defaults(command=run)
 
@@ -43,7 +53,7 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
     Parameters
     ----------
     device : bool
-        Whether to load the network's library, which takes seconds, and ask for its device.
+        Whether to load a network, which may take seconds, and ask for its device.
     """
     from napari_unet_cells.models.catalogue import installed_models
     from napari_unet_cells.settings import models_folder, user_folder
@@ -57,6 +67,7 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
     yield "folder of models", _said(lambda: str(models_folder()))
     yield "models", _said(lambda: ", ".join(installed_models()) or "none")
     yield "damaged models", _said(_damaged)
+    yield "runtimes", _said(_runtimes)
     if device:
         yield "device", _said(_device)
 
@@ -80,6 +91,14 @@ def _damaged() -> str:
     from napari_unet_cells.models.catalogue import broken_models
 
     return "; ".join(f"{name}: {error}" for name, error in broken_models().items()) or "none"
+
+
+def _runtimes() -> str:
+    from napari_unet_cells.models.runtimes.table import RUNTIMES, chosen_runtime
+
+    return f"{', '.join(name for name in RUNTIMES if RUNTIMES[name].installed)}; chosen: " + (
+        chosen_runtime()
+    )
 
 
 def _device() -> str:

@@ -139,6 +139,7 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--drop-border", action="store_true", help="drop cells that touch the border of the image"
     )
     _add_augmentation(parser)
+    _add_runtime(parser)
     parser.add_argument(
         "--pixel-size",
         type=float,
@@ -159,6 +160,16 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quality", dest="tta", type=_quality, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime",
+        default="",
+        metavar="NAME",
+        help="library that computes the network: openvino, tensorflow, or auto for the best one "
+        "there is (default: the one in napari's preferences, else auto)",
     )
 
 
@@ -211,6 +222,7 @@ def _request(options: argparse.Namespace) -> Request:
         options.pixel_size,
         options.overwrite,
         options.projection,
+        options.runtime,
     )
 
 
@@ -320,6 +332,7 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
     _add_augmentation(parser)
+    _add_runtime(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -339,12 +352,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         refuse_existing([json_path(options.output)], options.overwrite)
     items = read_annotated_images(options.data, None if options.split == "all" else options.split)
     settings = Settings(test_time_augmentation=options.tta)
-    events = evaluate(items, open_network(card), card, settings)
+    network = open_network(card, options.runtime)
+    events = evaluate(items, network, card, settings)
     scored = list(tqdm(events, total=len(items), disable=None))
     summaries = summarize_by_modality(scored)
     for kind, summary in summaries.items():
         print(f"\n{kind}\n{summary.table()}")
-    result = report(scored, card)
+    result = {**report(scored, card), "device": network.device}
     if options.output is not None:
         print(f"\nwritten: {write_json(options.output, result, options.overwrite)}")
     else:

@@ -14,6 +14,7 @@ from napari_unet_cells.engine.network import ChildNetwork
 from napari_unet_cells.engine.process import POLL_SECONDS, Cancelled, Child
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.table import chosen_runtime
 
 
 def shared_engine() -> Engine:
@@ -36,11 +37,12 @@ def _forgotten_early(child: Child, job: int) -> Iterator[None]:
         raise
 
 
-def _network_key(card: ModelCard, cpu: bool) -> dict[str, Any]:
+def _network_key(card: ModelCard, cpu: bool, runtime: str) -> dict[str, Any]:
     """Say which network a request is for: the child holds one, and changes it if it must."""
     return {
         "model": {"path": str(card.path.absolute()), "sha256": card.sha256},
         "device": "cpu" if cpu else "best",
+        "runtime": chosen_runtime(runtime),
     }
 
 
@@ -63,7 +65,11 @@ class Engine:
         return child.pid if child is not None and child.alive else None
 
     def open(
-        self, card: ModelCard, stop: threading.Event | None = None, cpu: bool = False
+        self,
+        card: ModelCard,
+        stop: threading.Event | None = None,
+        cpu: bool = False,
+        runtime: str = "",
     ) -> ChildNetwork:
         """Have the model loaded and warmed up in the child.
 
@@ -74,6 +80,8 @@ class Engine:
             Set it to cancel the opening and every prediction of the returned network.
         cpu : bool
             Compute on the CPU, even where there is a GPU.
+        runtime : str
+            See `models.runtimes.table.open_network`.
 
         Raises
         ------
@@ -82,7 +90,7 @@ class Engine:
         UserError
             Where the model cannot be opened, or the child died.
         """
-        asked = _network_key(card, cpu)
+        asked = _network_key(card, cpu, runtime)
         return self.reopen(card, asked, stop or threading.Event(), self._closings)
 
     def reopen(
@@ -94,7 +102,7 @@ class Engine:
         ----------
         card : ModelCard
         asked : dict
-            Model and device, as they stand in requests.
+            Model, device and runtime, as they stand in requests.
         stop : threading.Event
         closings : int
             How often the engine had been closed; it is not started again after another time.

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,31 +14,45 @@ from napari_unet_cells.core.predict import Network
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import CardNetwork, ModelCard
+from napari_unet_cells.models.runtimes import table
+from napari_unet_cells.models.runtimes.network import RuntimeNetwork
+from napari_unet_cells.models.runtimes.table import chosen_runtime
 
 
-def open_network(card: ModelCard) -> Network:
-    """Open a model here, or in the child where this process has, or may get, a window."""
+def open_network(card: ModelCard, runtime: str = "") -> Network:
+    """Open a model here, or in the child where this process has, or may get, a window.
+
+    Parameters
+    ----------
+    card : ModelCard
+    runtime : str
+        See `models.runtimes.table.open_network`.
+
+    Raises
+    ------
+    UserError
+    """
     if any(name in sys.modules for name in ("napari", "qtpy", "PyQt6", "PySide6", "PyQt5")):
-        return shared_engine().open(card)
-    return _open_here(card)
+        return shared_engine().open(card, runtime=runtime)
+    return _open_here(card, runtime)
 
 
-#: The network that was opened last in this process, by the sha256 of its file.
-_opened_here: dict[str, Network] = {}
+#: The network that was opened last in this process, by the sha256 of its file and the runtime.
+_opened_here: dict[tuple[str, str], Network] = {}
 
 #: Set where this process was refused memory on the CPU: see `ChildNetwork`.
 _refused = threading.Event()
 
 
-def _open_here(card: ModelCard) -> Network:
-    from napari_unet_cells.models.runtimes.tensorflow import open_network as open_on_device
-
+def _open_here(card: ModelCard, runtime: str = "") -> Network:
     if _refused.is_set():
-        return shared_engine().open(card, cpu=True)
-    network = _opened_here.get(card.sha256)
+        return shared_engine().open(card, cpu=True, runtime=runtime)
+    key = card.sha256, chosen_runtime(runtime)
+    network = _opened_here.get(key)
     if network is None:
         _opened_here.clear()
-        network = _opened_here[card.sha256] = _LocalNetwork(card, open_on_device(card))
+        opened = table.open_network(card, key[1])
+        network = _opened_here[key] = _LocalNetwork(card, opened, key[1])
     return network
 
 
@@ -47,19 +60,20 @@ def _open_here(card: ModelCard) -> Network:
 class _LocalNetwork(CardNetwork):
     """A network in this process, until it is refused memory on the CPU; then in the child."""
 
-    _network: Any  # a `models.runtimes.tensorflow.DeviceNetwork`
+    _network: RuntimeNetwork
+    _runtime: str = ""
 
     @property
     def device(self) -> str:
-        return str(self._network.device)
+        return self._network.device
 
     @property
     def max_tile(self) -> int:
-        return int(self._network.max_tile)
+        return self._network.max_tile
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         if _refused.is_set():
-            yield from shared_engine().open(self.card, cpu=True).predict(batches)
+            yield from self._in_the_child().predict(batches)
             return
         try:
             yield from self._network.predict(batches)
@@ -70,5 +84,8 @@ class _LocalNetwork(CardNetwork):
 
     def recover(self, cpu: bool) -> Network:
         if _refused.is_set() and not cpu:
-            return shared_engine().open(self.card, cpu=True)
-        return _LocalNetwork(self.card, self._network.recover(cpu))
+            return self._in_the_child()
+        return _LocalNetwork(self.card, self._network.recover(cpu), self._runtime)
+
+    def _in_the_child(self) -> Network:
+        return shared_engine().open(self.card, cpu=True, runtime=self._runtime)

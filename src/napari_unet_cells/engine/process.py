@@ -1,10 +1,10 @@
-"""The parent's side of the child process that owns TensorFlow.
+"""The parent's side of the child process that owns the network.
 
 TensorFlow and OpenGL in one process end in a segmentation fault on common Linux systems
 (docs/architecture.md, 0), so a process that has a window talks to a child over two pipes. The
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
-Requests:  open {model, device}, predict {model, device, shape}, forget, sync,
+Requests:  open {model, device, runtime}, predict {model, device, runtime, shape}, forget, sync,
            prepare {base}, retrain {dataset, base, output, options}, finish
 Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
            prepared, event {event, ...}, failed {message}, out of memory {message}
@@ -50,7 +50,7 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 #: How long a cancelled child may take to finish its tile before it is replaced.
 GRACE_SECONDS = 5.0
 
-#: The same while it loads TensorFlow and a model, which nothing can interrupt.
+#: The same while it loads a runtime and a model, which nothing can interrupt.
 OPENING_SECONDS = 60.0
 
 POLL_SECONDS = 0.05

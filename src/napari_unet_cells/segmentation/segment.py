@@ -97,6 +97,7 @@ def segment(
     link: str | None = None,
     test_time_augmentation: bool = False,
     quality: str | None = None,
+    runtime: str = "",
 ) -> Result:
     """Segment an image.
 
@@ -124,6 +125,9 @@ def segment(
         slower.
     quality : str, optional
         Old name: "high" stands for ``test_time_augmentation=True``, "normal" for False.
+    runtime : str, optional
+        Library that computes the network, "openvino" or "tensorflow"; by default what napari's
+        preferences say, else the best one there is.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def segment(
         link=link_axis(planes, axes, link),
         test_time_augmentation=test_time_augmentation or quality == "high",
     )
-    segmenter = Segmenter(find_model(model), open_network)
+    segmenter = Segmenter(find_model(model), lambda card: open_network(card, runtime))
     return segmenter.result(planes, settings, many_channels(planes), uncertainty=True)
 
 

@@ -35,6 +35,7 @@ def segment_at(
     labels: ArrayLike | None = None,
     model: str | Path = DEFAULT_MODEL,
     diameter: float | None = None,
+    runtime: str = "",
 ) -> NDArray[np.bool_]:
     """Segment the cell at a point.
 
@@ -52,6 +53,8 @@ def segment_at(
     diameter : float, optional
         How wide a typical cell is, in pixels. By default that of the labels, else of the model,
         else estimated from the image, which takes longer than the click itself.
+    runtime : str, optional
+        As for `segment`.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def segment_at(
     check_channels(planes, card)
     at = _checked_point(point, shape)
     there = None if labels is None else _checked_labels(labels, shape)
-    network = open_network(card)
+    network = open_network(card, runtime)
     wide = _diameter(plane, network, card, there, diameter)
     return find_cell(plane, at, network, card, wide, labels=there).in_plane(shape)
 

@@ -46,6 +46,7 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
+from napari_unet_cells.models.runtimes.table import derive
 from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import models_folder
@@ -216,6 +217,7 @@ def retrain(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)
+    derive(saved)
     yield Retrained(
         saved,
         before.score if before else None,

@@ -17,6 +17,7 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import tensorflow as device
+from napari_unet_cells.models.runtimes.network import LONGEST_TILE, max_tile_of
 from napari_unet_cells.models.runtimes.tensorflow import (
     DeviceNetwork,
     is_out_of_memory,
@@ -140,9 +141,9 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
     little = SimpleNamespace(available=0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: little)
     network = open_network(find_model(tiny_model))
-    assert network.device == "GPU, Imaginary 9000"
+    assert network.device == "GPU, TensorFlow float32, Imaginary 9000"
     assert not network.on_cpu
-    assert network.max_tile == device.LONGEST_TILE
+    assert network.max_tile == LONGEST_TILE
     assert network.recover(cpu=False) is network
     cpu = network.recover(cpu=True)
     assert cpu.device.startswith("CPU, ")
@@ -234,11 +235,11 @@ def test_tiles_on_the_cpu_fit_the_free_memory(monkeypatch: pytest.MonkeyPatch) -
         for gigabytes in (0, 1, 2, 64):
             free = SimpleNamespace(available=gigabytes << 30)
             monkeypatch.setattr("psutil.virtual_memory", lambda free=free: free)
-            found.append(device._max_tile(card))
+            found.append(max_tile_of(card))
         return found
 
-    assert sides("mobilenet_unet") == [256, 772, 1092, device.LONGEST_TILE]
-    assert sides("unet") == [256, 409, 579, device.LONGEST_TILE]  # takes four times as much
+    assert sides("mobilenet_unet") == [256, 772, 1092, LONGEST_TILE]
+    assert sides("unet") == [256, 409, 579, LONGEST_TILE]  # takes four times as much
 
 
 @pytest.mark.parametrize(("channels", "accepted"), [(1, {1}), (2, {2}), (3, {1, 3}), (5, {5})])

@@ -5,25 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.errors import OutOfMemory
-from napari_unet_cells.models.architectures import ARCHITECTURES
-from napari_unet_cells.models.card import CardNetwork, ModelCard
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
+from napari_unet_cells.models.runtimes.network import (
+    LONGEST_TILE,
+    LocalNetwork,
+    cpu_name,
+    max_tile_of,
+    usable_cores,
+    warm_up,
+)
 
 if TYPE_CHECKING:
     import keras
 
-#: Beyond this a tile takes so long that Cancel and progress become sluggish.
-LONGEST_TILE = 2048
+#: For the device line.
+TITLE = "TensorFlow float32"
 
 _CPU = "/CPU:0"
 
@@ -68,29 +74,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class DeviceNetwork(CardNetwork):
-    """A compiled network in this process; see `predict.Network`.
+class DeviceNetwork(LocalNetwork):
+    """A compiled network in this process; see `network.LocalNetwork`."""
 
-    Attributes
-    ----------
-    card : ModelCard
-    device : str
-        For the user, such as "CPU, 2 threads".
-    max_tile : int
-        On the CPU from the memory that was free when the network was opened.
-    on_cpu : bool
-        Whether it computes on the CPU.
-    """
-
-    device: str
-    max_tile: int
-    on_cpu: bool
     _functions: Mapping[int, Any]  # by the channels of the batch
-
-    def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
-        """Predict batches in order, lazily; see `predict.Network.predict`."""
-        for batch in batches:
-            yield self.forward(batch)
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
@@ -130,7 +117,7 @@ class DeviceNetwork(CardNetwork):
         return open_network(self.card, cpu=True)
 
 
-def open_network(card: ModelCard, cpu: bool = False) -> DeviceNetwork:
+def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNetwork:
     """Load a model, compile it for the best device and run it once.
 
     A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
@@ -139,7 +126,10 @@ def open_network(card: ModelCard, cpu: bool = False) -> DeviceNetwork:
     ----------
     card : ModelCard
     cpu : bool
-        Compute on the CPU, because the memory of the GPU was full.
+        Compute on the CPU.
+    why : str
+        Why it is the CPU's turn, or this runtime's, for `device`; where there is a GPU, its
+        full memory by default.
 
     Raises
     ------
@@ -152,17 +142,17 @@ def open_network(card: ModelCard, cpu: bool = False) -> DeviceNetwork:
     gpus = prepare_gpus()
     with tf.device(_CPU):  # the weights become constants, so no GPU needs a copy of them
         model = load_model(card)
-    name, why = _cpu_name(tf), "the GPU's memory was full"
     if not gpus:
-        return _ready(tf, model, card, name, on_cpu=True)
+        return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True)
+    why = why or "the GPU's memory was full"
     if not cpu:
         try:
-            return _ready(tf, model, card, f"GPU, {gpus[0]}", on_cpu=False)
+            return _ready(tf, model, card, f"GPU, {TITLE}, {gpus[0]}", on_cpu=False)
         except OutOfMemory:
             pass
         except tf.errors.OpError:  # drivers, CUDA and cuDNN that do not fit together
             why = "the GPU failed"
-    return _ready(tf, model, card, f"{name} ({why})", on_cpu=True)
+    return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True)
 
 
 def _ready(
@@ -177,12 +167,11 @@ def _ready(
         device,
         # No function of TensorFlow tells how much memory of a GPU is free, but there it always
         # reports in order that it is full.
-        max_tile=_max_tile(card) if on_cpu else LONGEST_TILE,
+        max_tile=max_tile_of(card) if on_cpu else LONGEST_TILE,
         on_cpu=on_cpu,
         _functions=functions,
     )
-    # The first run allocates and chooses kernels; it should not be the user's.
-    network.forward(np.zeros((1, 16 * card.stride, 16 * card.stride, min(functions)), np.float32))
+    warm_up(network, min(functions))
     return network
 
 
@@ -232,23 +221,9 @@ def _no_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def _cpu_name(tf: Any) -> str:
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or _usable_cores()
-    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
-
-
-def _max_tile(card: ModelCard) -> int:
-    known = ARCHITECTURES.get(card.architecture)
-    a_pixel = (known or ARCHITECTURES["unet"]).bytes_per_pixel
-    pixels = psutil.virtual_memory().available / 4 / a_pixel
-    return int(min(LONGEST_TILE, max(256, pixels**0.5)))
+def _cpu_name(tf: Any, why: str) -> str:
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or usable_cores()
+    return cpu_name(TITLE, threads, why)
 
 
 def _compiled(
@@ -294,6 +269,46 @@ def _compiled(
             return frozen(tf.constant(batch))[0]  # it takes tensors and gives a list of them
 
     return run
+
+
+def traced_logits(card: ModelCard) -> tuple[Any, int]:
+    """Trace a network up to its logits, for a runtime that converts it.
+
+    Parameters
+    ----------
+    card : ModelCard
+
+    Returns
+    -------
+    function : tensorflow.ConcreteFunction
+        From (n, y, x, channels) to (n, y / block, x / block, class * block * block): the pixels
+        that are made of one follow each other, class by class.
+    block : int
+        How many pixels a side are made of one.
+
+    Raises
+    ------
+    UserError
+        Where the model file is not what its card says.
+    """
+    tf = _import_tensorflow()
+    with tf.device(_CPU):
+        model = load_model(card)
+    head, block = _without_last(model)
+    n = model.output_shape[-1]
+    order = np.arange(n * block**2).reshape(block**2, n).T.ravel()
+    last = head.layers[-1]
+    moved = type(last).__name__ == "Conv2D" and last.output is head.outputs[0]
+    if moved:  # in the weights it costs nothing
+        last.set_weights([weight[..., order] for weight in last.get_weights()])
+
+    def forward(batch: Any) -> Any:
+        logits = head(batch, training=False)
+        return logits if moved else tf.gather(logits, order, axis=-1)
+
+    signature = tf.TensorSpec((None, None, None, card.channels), tf.float32)
+    with tf.device(_CPU):
+        return tf.function(forward, input_signature=[signature]).get_concrete_function(), block
 
 
 def _without_last(model: keras.Model) -> tuple[keras.Model, int]:

@@ -1,0 +1,119 @@
+"""Protocol of the networks that runtimes open, and what they have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.predict import Network
+from napari_unet_cells.models.architectures import ARCHITECTURES
+from napari_unet_cells.models.card import CardNetwork, ModelCard
+
+#: Beyond this a tile takes so long that Cancel and progress become sluggish.
+LONGEST_TILE = 2048
+
+
+class RuntimeNetwork(Network, Protocol):
+    """A network that a runtime opened; see `core.predict.Network`.
+
+    `device` names the processor, the runtime and its precision: "CPU, OpenVINO int8, 2 threads".
+    """
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the model."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it computes on the CPU."""
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch; see `core.predict.Network.predict`."""
+
+    def recover(self, cpu: bool) -> RuntimeNetwork:
+        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already, and `cpu` is asked for.
+        """
+
+
+@dataclass(frozen=True)
+class LocalNetwork(CardNetwork):
+    """Properties that the networks of all runtimes have.
+
+    Attributes
+    ----------
+    card : ModelCard
+    device : str
+        For the user, such as "CPU, OpenVINO int8, 2 threads".
+    max_tile : int
+        On the CPU from the memory that was free when the network was opened.
+    on_cpu : bool
+        Whether it computes on the CPU.
+    """
+
+    device: str
+    max_tile: int
+    on_cpu: bool
+
+    def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
+        """Predict batches in order, lazily; see `predict.Network.predict`."""
+        for batch in batches:
+            yield self.forward(batch)
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3."""
+        raise NotImplementedError
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def cpu_name(runtime: str, threads: int, why: str = "") -> str:
+    """Name the CPU as the device line does.
+
+    Parameters
+    ----------
+    runtime : str
+        With its precision.
+    threads : int
+    why : str
+        Reason for a second choice; empty where it is the first.
+    """
+    name = f"CPU, {runtime}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{name} ({why})" if why else name
+
+
+def max_tile_of(card: ModelCard) -> int:
+    """Longest side of a tile that the free memory of the computer allows."""
+    known = ARCHITECTURES.get(card.architecture)
+    a_pixel = (known or ARCHITECTURES["unet"]).bytes_per_pixel
+    pixels = psutil.virtual_memory().available / 4 / a_pixel
+    return int(min(LONGEST_TILE, max(256, pixels**0.5)))
+
+
+def warm_up(network: Any, channels: int) -> None:
+    """Run a network once: what it allocates and chooses then should not be the user's wait.
+
+    Parameters
+    ----------
+    network : RuntimeNetwork
+    channels : int
+        Of the batch.
+    """
+    side = 16 * network.card.stride
+    network.forward(np.zeros((1, side, side, channels), np.float32))

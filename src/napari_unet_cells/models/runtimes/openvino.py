@@ -1,0 +1,352 @@
+"""The one file that names OpenVINO: it converts a network, and computes it on the CPU.
+
+What is converted is the network up to its logits; what follows (softmax, class, 8 bit) is written
+here a second time in OpenVINO's own operations, on planes that lie in one piece::
+
+    image (n, y, x, 1 or c)                                          classes (n, y, x, 1 + k)
+        | grey: repeated                                                        ^
+        v                                                                       |
+    network --> logits (n, class * block * block, y / block, x / block) --> head, 8 bit
+
+A graph is computed at whatever size comes; `derived` says where it is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.derived import DamagedGraph, DerivedGraph, find_graph, keep_graph
+from napari_unet_cells.models.runtimes.network import (
+    LocalNetwork,
+    cpu_name,
+    max_tile_of,
+    warm_up,
+)
+from napari_unet_cells.models.runtimes.table import UnusableRuntime
+
+TITLE = "OpenVINO"
+
+
+@dataclass(frozen=True)
+class OpenvinoNetwork(LocalNetwork):
+    """A compiled network in this process; see `network.LocalNetwork`."""
+
+    _request: Any
+    _lock: Any  # one request computes one batch at a time
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
+
+        Raises
+        ------
+        OutOfMemory
+            Where the memory of the computer is full. The process may end instead, as with
+            TensorFlow: see `tensorflow.is_out_of_memory`.
+        """
+        try:
+            with self._lock:
+                outputs = self._request.infer(np.ascontiguousarray(batch), share_inputs=True)
+                output: NDArray[np.uint8] = outputs[0]
+                return output
+        except (MemoryError, RuntimeError) as error:
+            if not _says_full(error):
+                raise
+        raise OutOfMemory
+
+    def recover(self, cpu: bool) -> OpenvinoNetwork:
+        """Give itself, to go on with less after `OutOfMemory`.
+
+        Raises
+        ------
+        OutOfMemory
+            Where the CPU is asked for: it computes there already.
+        """
+        if cpu:
+            raise OutOfMemory
+        return self
+
+
+def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNetwork:
+    """Read the graph of a model, or make it, compile it and run it once.
+
+    Parameters
+    ----------
+    card : ModelCard
+    cpu : bool
+        It always computes on the CPU.
+    why : str
+        Reason for a second choice, for `device`.
+
+    Raises
+    ------
+    UnusableRuntime
+        Where there is no graph and none can be made, or it is damaged.
+    OutOfMemory
+    """
+    try:
+        derived = find_graph(card)
+    except DamagedGraph as error:
+        raise UnusableRuntime(str(error)) from error
+    if derived is None:
+        derived = _made(card)
+        keep_graph(card, derived)
+    return open_graph(card, derived, why)
+
+
+def open_graph(card: ModelCard, derived: DerivedGraph, why: str = "") -> OpenvinoNetwork:
+    """Compile a graph and run it once.
+
+    Raises
+    ------
+    UnusableRuntime
+        Where OpenVINO cannot compute it.
+    OutOfMemory
+    """
+    try:
+        return _ready(card, derived, why)
+    except (MemoryError, RuntimeError) as error:
+        if _says_full(error):
+            raise OutOfMemory from None
+        line = str(error).strip().partition("\n")[0][:200]
+        raise UnusableRuntime(f"{TITLE} cannot compute it: {line}") from error
+
+
+def prepare(card: ModelCard) -> None:
+    """Make the graph of a model where there is none, and keep it for its first use."""
+    with contextlib.suppress(UserError):
+        if find_graph(card) is None:
+            keep_graph(card, _made(card))
+
+
+def _made(card: ModelCard) -> DerivedGraph:
+    """Convert a model, for which TensorFlow has to be there."""
+    try:
+        return convert(card)
+    except ImportError as error:
+        raise UnusableRuntime(f"the model was not converted for {TITLE}") from error
+    except RuntimeError as error:  # all that OpenVINO raises
+        raise UnusableRuntime(f"{TITLE} cannot convert it") from error
+
+
+def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
+    ov = import_openvino()
+    core = ov.Core()
+    weights = ov.Tensor(np.frombuffer(derived.weights, np.uint8))
+    model = core.read_model(derived.graph, weights)
+    precision = "float32"
+    if derived.precision == "float32" and _multiplies_bfloat16(core):
+        precision = "bfloat16"
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        # Two processes whose threads hold the same cores would wait for each other.
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = core.compile_model(model, "CPU", hints)
+    if derived.precision != "float32":
+        precision = derived.precision
+    threads = compiled.get_property("INFERENCE_NUM_THREADS")
+    network = OpenvinoNetwork(
+        card,
+        cpu_name(f"{TITLE} {precision}", threads, why),
+        max_tile=max_tile_of(card),
+        on_cpu=True,
+        _request=compiled.create_infer_request(),
+        _lock=threading.Lock(),
+    )
+    warm_up(network, 1 if card.channels in (1, 3) else card.channels)
+    return network
+
+
+def _multiplies_bfloat16(core: Any) -> bool:
+    """Whether OpenVINO takes bfloat16 by itself, as it does where the processor multiplies it."""
+    return str(core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()) == "bf16"
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would report every import to its makers."""
+    if "openvino" not in sys.modules:
+        # Without this package OpenVINO goes on with a stand-in that sends nothing.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
+
+
+def _says_full(error: BaseException) -> bool:
+    text = str(error).lower()
+    words = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "out_of_memory")
+    return isinstance(error, MemoryError) or any(word in text for word in words)
+
+
+def convert(card: ModelCard) -> DerivedGraph:
+    """Make the graph of a model, in 32-bit floats, with the help of TensorFlow.
+
+    Parameters
+    ----------
+    card : ModelCard
+
+    Raises
+    ------
+    UserError
+        Where the model file is not what its card says.
+    """
+    body, block = body_of(card)
+    return finished(body, card, block, "float32")
+
+
+def body_of(card: ModelCard) -> tuple[Any, int]:
+    """Convert a network up to its logits.
+
+    Returns
+    -------
+    model : openvino.Model
+        From (n, y, x, channels) to (n, class * block * block, y / block, x / block).
+    block : int
+        Pixels a side that the head makes of one.
+    """
+    from napari_unet_cells.models.runtimes.tensorflow import traced_logits
+
+    ov = import_openvino()
+    ops = ov.opset13
+    traced, block = traced_logits(card)
+    model = ov.convert_model(traced)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "ConvolutionBackpropData":
+            _unfold_upsampling(ops, node)
+    last = model.get_results()[0].input_value(0)
+    planes = ops.transpose(last, ops.constant(np.array([0, 3, 1, 2])))
+    return ov.Model([planes], model.get_parameters(), card.architecture), block
+
+
+def _unfold_upsampling(ops: Any, node: Any) -> None:
+    """Replace a transposed convolution of 2 x 2 by one of 1 x 1 and a depth-to-space.
+
+    The same numbers; only at a size that is known beforehand does OpenVINO compute the former with
+    integers.
+    """
+    weights = node.input_value(1).get_node()
+    usual = node.get_attributes()["strides"] == [2, 2] and weights.get_type_name() == "Constant"
+    if not usual or list(weights.shape[2:]) != [2, 2]:
+        return
+    kernel = weights.data  # (in, out, 2, 2)
+    flat = kernel.transpose(2, 3, 1, 0).reshape(4 * kernel.shape[1], kernel.shape[0], 1, 1)
+    one = ops.convolution(
+        node.input_value(0),
+        ops.constant(np.ascontiguousarray(flat)),
+        [1, 1],
+        [0, 0],
+        [0, 0],
+        [1, 1],
+    )
+    up = ops.depth_to_space(one, "blocks_first", 2)
+    up.set_friendly_name(node.get_friendly_name())
+    for user in list(node.output(0).get_target_inputs()):
+        user.replace_source_output(up.output(0))
+
+
+def finished(body: Any, card: ModelCard, block: int, precision: str) -> DerivedGraph:
+    """Add what stands before and after the network, and write all as bytes.
+
+    Parameters
+    ----------
+    body : openvino.Model
+        Of `body_of`, or quantised.
+    card : ModelCard
+    block : int
+        Of `body_of`.
+    precision : str
+        One of `derived.PRECISIONS`.
+    """
+    ov = import_openvino()
+    ops = ov.opset13
+    inputs = body.get_parameters()
+    if card.channels == 3:
+        inputs = [_also_grey(ov, ops, body)]
+    logits = body.get_results()[0].input_value(0)
+    n = len(card.classes) + card.distance
+    channels = ops.split(logits, ops.constant(np.int64(1)), n).outputs()
+    planes = _probabilities(ops, channels, card) if card.makes_cells else _certainty(ops, channels)
+    pixels = ops.concat(planes, 1)
+    if block > 1:
+        pixels = ops.depth_to_space(pixels, "depth_first", block)
+    output = ops.transpose(pixels, ops.constant(np.array([0, 2, 3, 1])))
+    model = ov.Model([output], inputs, card.architecture)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "graph.xml")
+        ov.save_model(model, path, compress_to_fp16=False)
+        return DerivedGraph(precision, path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def _also_grey(ov: Any, ops: Any, body: Any) -> Any:
+    """Let a network of three channels take grey images too; give its new input."""
+    old = body.get_parameters()[0]
+    any_size = ov.PartialShape([-1, -1, -1, ov.Dimension(1, 3)])
+    image = ops.parameter(any_size, np.float32, "image")
+    shape = ops.constant(np.array([1, 1, 1, 3]))
+    repeated = ops.broadcast(image, shape, broadcast_spec="BIDIRECTIONAL")
+    for user in list(old.output(0).get_target_inputs()):
+        user.replace_source_output(repeated.output(0))
+    return image
+
+
+def _probabilities(ops: Any, channels: list[Any], card: ModelCard) -> list[Any]:
+    """Class and probabilities of some classes, as `tensorflow._probabilities` makes them."""
+    depth = [ops.sigmoid(channels.pop())] if card.distance else []
+    largest, classes = channels[0], _constant(ops, 0.0)
+    for number, channel in enumerate(channels[1:], 1):
+        larger = ops.greater(channel, largest)
+        classes = ops.select(larger, _constant(ops, number), classes)
+        largest = ops.maximum(channel, largest)
+    powers = [ops.exp(ops.subtract(channel, largest)) for channel in channels]
+    scale = ops.divide(_constant(ops, 1.0), _sum(ops, powers))
+    _, *columns = card.columns
+    kept = [ops.multiply(powers[column], scale) for column in columns] + depth
+    return [_as_bytes(ops, classes), *(_in_bytes(ops, p) for p in kept)]
+
+
+def _certainty(ops: Any, channels: list[Any]) -> list[Any]:
+    """Class and uncertainty, as `tensorflow._certainty` makes them."""
+    first, *others = channels
+    classes, second = _constant(ops, 0.0), None
+    for number, channel in enumerate(others, 1):
+        classes = ops.select(ops.greater(channel, first), _constant(ops, number), classes)
+        less = ops.minimum(first, channel)
+        second = less if second is None else ops.maximum(second, less)
+        first = ops.maximum(first, channel)
+    total = _sum(ops, [ops.exp(ops.subtract(channel, first)) for channel in channels])
+    rest = ops.subtract(_constant(ops, 1.0), ops.exp(ops.subtract(second, first)))
+    uncertainty = ops.subtract(_constant(ops, 1.0), ops.divide(rest, total))
+    return [_as_bytes(ops, classes), _in_bytes(ops, uncertainty)]
+
+
+def _constant(ops: Any, value: float) -> Any:
+    return ops.constant(np.float32(value))
+
+
+def _sum(ops: Any, terms: list[Any]) -> Any:
+    total = terms[0]
+    for term in terms[1:]:
+        total = ops.add(total, term)
+    return total
+
+
+def _in_bytes(ops: Any, values: Any) -> Any:
+    """Round to units of 1/255, as `core.predict.in_bytes` does."""
+    scaled = ops.add(ops.multiply(values, _constant(ops, 255.0)), _constant(ops, 0.5))
+    return _as_bytes(ops, ops.floor(scaled))
+
+
+def _as_bytes(ops: Any, values: Any) -> Any:
+    return ops.convert(values, "u8")

@@ -1,0 +1,166 @@
+"""The table of runtimes, and which of them opens a model."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.network import RuntimeNetwork
+from napari_unet_cells.settings import preferences
+
+#: The name that stands for the best one there is.
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A library that computes networks.
+
+    Attributes
+    ----------
+    title : str
+        For the user.
+    library : str
+        Name under which it is imported.
+    module : str
+        In this folder; it alone imports the library, and has an ``open_network(card, cpu, why)``
+        that gives a `RuntimeNetwork`.
+    """
+
+    title: str
+    library: str
+    module: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether the library is there; it is not imported."""
+        return sys.modules.get(self.library) is not None or find_spec(self.library) is not None
+
+    def open(self, card: ModelCard, cpu: bool = False, why: str = "") -> RuntimeNetwork:
+        """Open a model.
+
+        Parameters
+        ----------
+        card : ModelCard
+        cpu : bool
+            Compute on the CPU, even where there is a GPU.
+        why : str
+            Reason for a second choice, for the device line.
+
+        Raises
+        ------
+        UnusableRuntime
+            Where this runtime cannot do it, and another one may.
+        UserError
+            Where the model file is not what its card says.
+        """
+        module = importlib.import_module(f"{__package__}.{self.module}")
+        network: RuntimeNetwork = module.open_network(card, cpu, why)
+        return network
+
+
+RUNTIMES = {
+    "openvino": Runtime("OpenVINO", "openvino", "openvino"),
+    "tensorflow": Runtime("TensorFlow", "tensorflow", "tensorflow"),
+}
+
+
+class UnusableRuntime(UserError):
+    """A runtime that is installed and cannot compute this model on this computer."""
+
+
+def open_network(card: ModelCard, runtime: str = "", cpu: bool = False) -> RuntimeNetwork:
+    """Open a model with the best runtime, or with one that was chosen.
+
+    Parameters
+    ----------
+    card : ModelCard
+    runtime : str
+        A name of `RUNTIMES`, or `AUTO`; empty for what the user's preferences say.
+    cpu : bool
+        Compute on the CPU, even where there is a GPU.
+
+    Raises
+    ------
+    OutOfMemory
+        Where not even the CPU has the memory for it.
+    UserError
+        Where the model file is not what its card says, or the runtime that was chosen is not
+        installed or cannot compute it.
+    """
+    name = chosen_runtime(runtime)
+    if name != AUTO:
+        return RUNTIMES[name].open(card, cpu)
+    openvino, tensorflow = RUNTIMES["openvino"], RUNTIMES["tensorflow"]
+    if not tensorflow.installed:
+        return openvino.open(card, cpu)
+    if not openvino.installed or (not cpu and _tensorflow_has_gpus()):
+        return tensorflow.open(card, cpu)
+    try:
+        return openvino.open(card, cpu)
+    except UnusableRuntime as error:
+        return tensorflow.open(card, cpu, str(error))
+
+
+def derive(card: ModelCard) -> None:
+    """Convert a new model for the runtime that needs it, while TensorFlow is at hand.
+
+    Else its first use would wait for that. What fails here fails there again, with a sentence.
+    """
+    if RUNTIMES["openvino"].installed:
+        from napari_unet_cells.models.runtimes.openvino import prepare
+
+        prepare(card)
+
+
+def chosen_runtime(runtime: str = "") -> str:
+    """Name the runtime that was asked for, or `AUTO`.
+
+    Parameters
+    ----------
+    runtime : str
+        Empty for what the user's preferences say.
+
+    Raises
+    ------
+    UserError
+        Where there is no such runtime, or it is not installed.
+    """
+    name = runtime or preferences().runtime or AUTO
+    if name == AUTO:
+        return name
+    if name not in RUNTIMES:
+        raise UserError(
+            f"There is no runtime '{name}'; there are {AUTO}, {', '.join(RUNTIMES)}. Choose one "
+            "of them on the command line (--runtime) or in the preferences."
+        )
+    known = RUNTIMES[name]
+    if not known.installed:
+        raise UserError(
+            f"{known.title} is not installed. Install it (python -m pip install {known.library}), "
+            f"or choose the runtime '{AUTO}', which takes what is there."
+        )
+    return name
+
+
+def _tensorflow_has_gpus() -> bool:
+    """Whether TensorFlow can use a GPU; without a driver of one it is not imported to ask."""
+    if not _nvidia_driver():
+        return False
+    from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
+
+    return bool(prepare_gpus())
+
+
+def _nvidia_driver() -> bool:
+    """Whether a driver of an NVIDIA GPU is loaded where TensorFlow can use one: under Linux."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+        return False
+    places = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")  # the last is of WSL
+    return sys.platform == "linux" and any(Path(place).exists() for place in places)

@@ -1,0 +1,100 @@
+"""What was derived from a model: kept, found, and never taken for that of another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from napari_unet_cells.models import catalogue, derived
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.derived import (
+    DamagedGraph,
+    DerivedGraph,
+    cache_folder,
+    find_graph,
+    keep_graph,
+    read_graph,
+)
+
+CARD = ModelCard(
+    "some", "unet", ("background", "cell"), 1, 16, 16, sha256="5" * 64, path=Path("some.keras")
+)
+GRAPH = DerivedGraph("float32", b'<?xml version="1.0"?>\n<net name="a">\n</net>\n', b"\0\1\2" * 99)
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(catalogue, "SHIPPED", tmp_path / "shipped")
+
+
+def test_what_is_kept_is_found_by_the_sha256_of_the_model() -> None:
+    assert find_graph(CARD) is None
+    keep_graph(CARD, GRAPH)
+    assert find_graph(CARD) == GRAPH
+    assert find_graph(replace(CARD, path=Path("renamed.keras"))) == GRAPH
+    assert find_graph(replace(CARD, sha256="6" * 64)) is None
+    names = [f"{CARD.sha256}.float32.bin", f"{CARD.sha256}.float32.xml"]
+    assert sorted(path.name for path in cache_folder().iterdir()) == names
+
+
+def test_what_ships_comes_first_and_integers_before_floats() -> None:
+    keep_graph(CARD, GRAPH)
+    fast = replace(GRAPH, precision="int8", weights=b"small")
+    fast.write(catalogue.SHIPPED, "some", CARD.sha256)
+    assert find_graph(CARD) == fast
+    assert find_graph(replace(CARD, path=Path("elsewhere/some.keras"))) == fast
+
+
+def test_the_graph_of_another_model_is_passed_over() -> None:
+    GRAPH.write(catalogue.SHIPPED, "some", "6" * 64)
+    assert find_graph(CARD) is None
+    keep_graph(CARD, GRAPH)
+    assert find_graph(CARD) == GRAPH
+
+
+def test_a_graph_of_another_version_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_graph(CARD, GRAPH)
+    monkeypatch.setattr(derived, "FORMAT", derived.FORMAT + 1)
+    assert find_graph(CARD) is None
+    keep_graph(CARD, GRAPH)
+    assert find_graph(CARD) == GRAPH
+
+
+def test_one_that_came_with_a_model_from_elsewhere_is_not_looked_at(tmp_path: Path) -> None:
+    GRAPH.write(tmp_path, "some", CARD.sha256)
+    assert find_graph(replace(CARD, path=tmp_path / "some.keras")) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"a"', b'"b"'), (b"\0\1\2\0", b"\0\1\3\0"), (b"-->", b"->"), (b"{", b"[")]
+)
+def test_a_damaged_one_is_named(old: bytes, new: bytes) -> None:
+    path = GRAPH.write(cache_folder(), CARD.sha256, CARD.sha256)
+    for part in (path, path.with_suffix(".bin")):
+        part.write_bytes(part.read_bytes().replace(old, new, 1))
+    with pytest.raises(DamagedGraph, match=rf"^{CARD.sha256}\.float32\.xml (is|cannot)"):
+        find_graph(CARD)
+
+
+def test_one_without_its_numbers_is_named() -> None:
+    path = GRAPH.write(cache_folder(), "x", CARD.sha256)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(DamagedGraph, match=r"^x\.float32\.bin is missing$"):
+        read_graph(path, CARD.sha256)
+
+
+def test_a_folder_that_refuses_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where the folder should be")
+    keep_graph(CARD, GRAPH)
+    assert find_graph(CARD) is None
+
+
+def test_whoever_reads_the_file_otherwise_reads_a_comment() -> None:
+    from xml.etree import ElementTree
+
+    path = GRAPH.write(cache_folder(), "x", CARD.sha256)
+    assert ElementTree.parse(path).getroot().tag == "net"
+    assert CARD.sha256 in path.read_text().splitlines()[1]
