@@ -15,6 +15,7 @@ from napari_unet_cells.segmentation.messages import (
     describe_memory,
     describe_progress,
     describe_result,
+    describe_start,
 )
 from napari_unet_cells.segmentation.result import Result
 
@@ -34,6 +35,11 @@ CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, s
 )
 def test_progress(done, total, seconds, words):
     assert describe_progress(done, total, seconds) == words
+
+
+def test_a_run_says_what_it_looks_for():
+    assert describe_start(18.7) == "Looking for cells of about 19 px."
+    assert describe_start(0) == "Segmenting."  # a model that knows no size
 
 
 def made(cells):

@@ -12,6 +12,17 @@ from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.segmentation.result import Result
 
 
+def describe_start(diameter: float) -> str:
+    """Say what a run looks for, such as "Looking for cells of about 19 px.".
+
+    Parameters
+    ----------
+    diameter : float
+        Of a cell, in pixels; 0 where it is not known.
+    """
+    return f"Looking for cells of about {diameter:.0f} px." if diameter else "Segmenting."
+
+
 def describe_progress(done: int, total: int, seconds: float) -> str:
     """Give progress and remaining time, such as "37 % - 4 s left".
 

@@ -140,6 +140,27 @@ def test_a_run_shows_its_tiles_and_ends_with_cells(viewer, controller):
     assert controller.adjustable
 
 
+def test_a_run_says_what_it_does_until_the_first_tile(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(replace(values_of(image), diameter=0))
+    while controller.window.last("show_progress")[0] == 0.0:
+        controller.receive(next(controller.runners.run.events))
+    controller.runners.run.events = None
+    controller.cancelled()
+    said = [values[0] for name, *values in controller.window.shown if name == "say"]
+    assert said == [
+        "The network is warming up; the run starts by itself.",
+        "Estimating the cell size.",
+        "Segmenting.",  # this model knows no size
+        "Cancelled. The classes of the finished tiles are kept.",
+    ]
+
+    controller.start(values_of(image))
+    assert controller.window.last("say") == ("Reading the image.",)
+    finish(controller)
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
 def test_what_the_last_run_kept_is_given_for_its_cells_only(viewer, controller):
     image = viewer.add_image(two_squares(), name="nuclei")
     controller.start(values_of(image))

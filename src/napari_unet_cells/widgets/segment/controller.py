@@ -37,6 +37,7 @@ from napari_unet_cells.segmentation.messages import (
     describe_memory,
     describe_progress,
     describe_result,
+    describe_start,
 )
 from napari_unet_cells.segmentation.pipeline import Progress, Separating, Started
 from napari_unet_cells.segmentation.replacing import (
@@ -89,6 +90,11 @@ if TYPE_CHECKING:
 
     from napari_unet_cells.widgets.worker import Job
 
+#: What a run says before its first tile, which may take a minute.
+WARMING = "The network is warming up; the run starts by itself."
+READING = "Reading the image."
+ESTIMATING = "Estimating the cell size."
+
 
 class View(Protocol):
     """The window as the controller sees it."""
@@ -109,7 +115,7 @@ class View(Protocol):
         """Show the diameter that was estimated, in pixels."""
 
     def show_progress(self, done: float, text: str) -> None:
-        """Show the part that is done, 0 to 1, and say it."""
+        """Show the part that is done, 0 to 1, and say it; at 0 that something is being done."""
 
     def show_stack(self, stack: StackValues) -> None:
         """Choose planes and linking in the form of a channel that was split off."""
@@ -225,6 +231,7 @@ class SegmentController:
         self._offered_of: Labels | None = None
         self._started = 0.0
         self._remark = ""
+        self._estimates = True
         self._choice: Choice | None = None
 
     # ------------------------------------------------------------------- the network
@@ -268,7 +275,8 @@ class SegmentController:
         job = self._job(values, self._split(values), shown)
         self._remark = ""
         self._view.show_progress(0.0, "")
-        self._view.say("" if self._warm else "The network is warming up; the run starts by itself.")
+        self._estimates = not values.diameter
+        self._view.say(READING if self._warm else WARMING)
         self._runners.run.start(job)
         return True
 
@@ -336,9 +344,10 @@ class SegmentController:
                 show_projection(event.layer, event.levels)
         elif isinstance(event, Opened):
             self.warmed(event)
+            self._view.say(ESTIMATING if self._estimates else READING)
         elif isinstance(event, Started):
             self._started = time.monotonic()
-            self._view.say("")
+            self._view.say(describe_start(event.details.diameter))
             results.begin(event)
             if not event.details.diameter_given:
                 self._view.show_diameter(event.details.diameter)

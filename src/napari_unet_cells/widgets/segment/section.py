@@ -247,7 +247,8 @@ class SegmentSection(Wired, QWidget):
         self._size_circle()
 
     def show_progress(self, done: float, text: str) -> None:
-        """Show the part that is done, 0 to 1, and say it."""
+        """Show the part that is done, 0 to 1, and say it; at 0 that something is being done."""
+        self.progress.setRange(0, STEPS if done else 0)  # without an end the bar moves
         self.progress.setFormat(text)
         self.progress.setValue(int(STEPS * done))
 
