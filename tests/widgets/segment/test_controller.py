@@ -18,6 +18,8 @@ from napari.components import ViewerModel
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
@@ -666,6 +668,19 @@ def test_what_was_corrected_in_a_result_comes_back_with_it(viewer, controller):
     assert not cells.data[10, 10]
     run_again(viewer, controller)
     assert cells.data[0, 0] == 9
+
+
+def test_what_is_corrected_in_a_result_that_is_not_shown_is_on_the_disk(
+    viewer, controller, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    correct(cells, 0, 0, 9)
+    corrected = cells.data.copy()
+    bring_back(controller, 1)
+    (folder,) = sessions_folder().iterdir()
+    np.testing.assert_array_equal(restore(folder).labels, corrected)
 
 
 def test_approvals_are_those_of_the_result_also_with_undo_and_redo(viewer, controller):

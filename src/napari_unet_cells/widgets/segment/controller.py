@@ -16,12 +16,14 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Place
+from napari_unet_cells.corrections.autosave import describe
+from napari_unet_cells.corrections.left_results import forget, keep
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, image_id
@@ -552,13 +554,13 @@ class SegmentController:
         self._bring_back(layer, result)
 
     def _bring_back(self, layer: Labels, result: EarlierResult) -> None:
-        is_shown = adopt(layer) is result
-        state, review = current(layer), review_of(layer)
-        if is_shown or state is None or review is None:
+        shown, state, review = adopt(layer), current(layer), review_of(layer)
+        if shown is None or shown is result or state is None or review is None:
             self.look()
             return
-        approved = dict(review.approved)
-        job = partial(_bring_back, self.number, layer, state, approved, result)
+        description = describe(layer, self._viewer.layers)
+        now = _Shown(shown, state, dict(review.approved), description)
+        job = partial(_bring_back, self.number, layer, result, now)
         self._runners.adjusting.start(job)
 
     def _show_brought_back(self, run: int, event: BroughtBack) -> None:
@@ -571,6 +573,7 @@ class SegmentController:
             self._bring_back(layer, event.result)
             return
         event.show()
+        forget(event.result)
         self.look()
         is_classes = change.new.origin.is_classes
         said = "Classes" if is_classes else describe_count(change.n_cells)
@@ -634,10 +637,21 @@ def _adjust(
 def _bring_back(
     number: int,
     layer: Labels,
-    state: ResultState,
-    approved: Mapping[Place, str],
     result: EarlierResult,
+    shown: _Shown,
     stop: threading.Event,
 ) -> Generator[object, None, None]:
-    change = brought_back(layer.data, state, approved, result.left)
-    yield Answer(number, BroughtBack(layer, result, change, _left(change, approved)))
+    change = brought_back(layer.data, shown.state, shown.approved, result.left)
+    left = _left(change, shown.approved)
+    keep(shown.result, left, shown.description)
+    yield Answer(number, BroughtBack(layer, result, change, left))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What a layer shows when an earlier result comes back into it."""
+
+    result: EarlierResult
+    state: ResultState
+    approved: Mapping[Place, str]
+    description: Mapping[str, Any]

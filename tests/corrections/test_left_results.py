@@ -1,0 +1,102 @@
+"""Corrections of a result survive a crash while another one is shown."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import PackedLabels, Review
+from napari_unet_cells.corrections.autosave import NotSaved, Session, restore
+from napari_unet_cells.corrections.left_results import forget, keep
+from napari_unet_cells.corrections.session_files import sessions_folder
+from napari_unet_cells.segmentation.earlier import EarlierResult, Left
+from napari_unet_cells.segmentation.replacing import Origin, ResultState
+
+DESCRIPTION: dict[str, Any] = {"name": "nuclei cells", "metadata": {}, "place": {}, "image": None}
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+
+
+def result_of(labels: np.ndarray[Any, Any], approved: dict[Any, str] | None = None) -> Any:
+    made = np.zeros((600, 700), np.uint16)
+    made[10:20, 10:20] = 1
+    state = ResultState.of(Origin(None, {}), PackedLabels.of(made), digest(made))
+    left = Left.of(PackedLabels.of(labels), state, approved or {})
+    return EarlierResult(left), left
+
+
+def corrected() -> np.ndarray[Any, Any]:
+    labels = np.zeros((600, 700), np.uint16)
+    labels[10:20, 10:20] = 1
+    labels[500:510, 600:610] = 7
+    return labels
+
+
+def test_what_was_corrected_and_approved_is_read_again() -> None:
+    result, left = result_of(corrected(), {((), 0): "2026-01-02T03:04:05"})
+    session = keep(result, left, DESCRIPTION)
+    assert session is not None
+    assert session.folder is not None
+    found = restore(session.folder)
+    np.testing.assert_array_equal(found.labels, corrected())
+    assert found.review.approved == {((), 0): "2026-01-02T03:04:05"}
+    assert not found.review.made(((), 3)).any()  # what the program made
+    assert found.description["name"] == "nuclei cells"
+
+
+def test_nothing_is_written_where_nothing_was_corrected() -> None:
+    labels = corrected()
+    labels[500:] = 0
+    result, left = result_of(labels)
+    assert keep(result, left, DESCRIPTION) is None
+    assert not sessions_folder().exists()
+
+
+def test_it_is_written_anew_when_it_is_left_again_and_goes_when_it_is_back() -> None:
+    result, left = result_of(corrected())
+    keep(result, left, DESCRIPTION)
+    again = corrected()
+    again[0, 0] = 9
+    session = keep(result, result_of(again)[1], DESCRIPTION)
+    assert session is not None
+    assert [session.folder] == list(sessions_folder().iterdir())
+    forget(result, 0.05)
+    end = time.monotonic() + 5
+    while list(sessions_folder().iterdir()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not list(sessions_folder().iterdir())
+    forget(result)  # a second time changes nothing
+    session = keep(result, left, DESCRIPTION)  # left once more
+    assert session is not None
+    assert session.folder is not None
+
+
+def test_a_disk_that_refuses_is_said(tmp_path: Any) -> None:
+    (tmp_path / "sessions").write_text("no folder")
+    result, left = result_of(corrected())
+    with pytest.raises(NotSaved):
+        keep(result, left, DESCRIPTION)
+
+
+def test_the_session_of_the_layer_holds_the_result_that_came_back() -> None:
+    first, left = result_of(corrected())
+    made = np.zeros((600, 700), np.uint16)
+    made[300:320, 300:320] = 1
+    labels = made.copy()
+    labels[0, 0] = 5
+    review, session = Review(made), Session()
+    session.save(labels, review, None, DESCRIPTION)
+    labels[...] = left.labels.unpacked()
+    review.rebase(left.state.made, labels)
+    session.save(labels, review, None, DESCRIPTION)
+    assert session.folder is not None
+    found = restore(session.folder)
+    np.testing.assert_array_equal(found.labels, corrected())
+    assert first.left.state.made.differing(found.review.baseline) == []
