@@ -167,6 +167,23 @@ def test_a_review_that_fits_no_more_is_dropped(viewer, view, controller):
     assert REVIEW not in layer.metadata
 
 
+def test_no_two_layers_are_removed_in_one_turn(viewer, view, controller, timers):
+    add_cells(viewer)
+    controller.switch(True)
+    controller.show_uncertainty(True)
+    assert len(viewer.layers) == 3
+    removed = []
+    viewer.layers.events.removed.connect(lambda event: removed.append(event.value))
+    viewer.add_labels(np.zeros((50, 60), np.uint16), name="others")
+    controller.refresh()
+    assert len(removed) == 1
+    assert not any(layer.visible for layer in viewer.layers if layer.name.startswith("cells unc"))
+    timers.settle()
+    assert len(removed) == 2
+    controller.refresh()
+    assert len(removed) == 2
+
+
 def test_a_failure_ends_the_review_and_is_said(viewer, view, controller, timers):
     viewer.add_labels(squares())
     controller.switch(True)

@@ -343,7 +343,8 @@ class ReviewController:
         if self._on or heat:
             self.drawing.keep(self._view.window_probe())
         place = self.place() if self._on and review is not None else None
-        self.drawing.draw(self._layer, review, place, heat)
+        if self.drawing.draw(self._layer, review, place, heat):
+            self._later()
         self._approved_here = review is not None and place in review.approved
         self._show()
 

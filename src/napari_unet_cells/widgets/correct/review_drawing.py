@@ -45,13 +45,15 @@ class Drawing:
         self._review: Review | None = None
         self._lines: _Lines | None = None
         self._heat: Any = None
+        #: Layers that are to be removed, one a turn: see `_sweep`.
+        self._leaving: list[Any] = []
         #: Whether the labels have moved since.
         self.stale = False
         self._is_open: Callable[[], bool] = lambda: False
 
     def draw(
         self, labels: Labels | None, review: Review | None, place: Place | None, heat: bool
-    ) -> None:
+    ) -> bool:
         """Show the lines where a current place is given, and the heat map.
 
         Parameters
@@ -60,6 +62,11 @@ class Drawing:
         review : Review or None
         place : Place or None
         heat : bool
+
+        Returns
+        -------
+        bool
+            Whether there is more to be removed, in another turn of the event loop.
         """
         if labels is not self._labels or self.stale:
             self._drop_lines()
@@ -77,6 +84,7 @@ class Drawing:
             self._drop_heat()
         elif self._heat is None:
             self._draw_heat(labels, review)
+        return self._sweep()
 
     def _draw_lines(self, labels: Labels, review: Review, place: Place) -> None:
         matrix = world_matrix(labels)[:-1, :-1]
@@ -114,10 +122,9 @@ class Drawing:
         """Remember how to ask whether the viewer's window is still open."""
         self._is_open = is_open
 
-    def clear_up(self) -> None:
-        """Remove what was drawn from a window that goes on without the form."""
-        if self._is_open():
-            self.draw(None, None, None, False)
+    def clear_up(self) -> bool:
+        """Remove what was drawn from a window that goes on without the form; see `draw`."""
+        return self._is_open() and self.draw(None, None, None, False)
 
     def lost_lines(self, layer: Layer) -> bool:
         """Whether a layer that was removed holds the lines; they are forgotten then."""
@@ -144,8 +151,22 @@ class Drawing:
             self._remove(heat)
 
     def _remove(self, layer: Layer) -> None:
-        with self._active_kept():
-            self._viewer.layers.remove(layer)
+        layer.visible = False
+        self._leaving.append(layer)
+
+    def _sweep(self) -> bool:
+        """Remove one layer: several in one turn of the event loop crash napari with Mesa.
+
+        Returns
+        -------
+        bool
+            Whether others wait.
+        """
+        self._leaving = [layer for layer in self._leaving if layer in self._viewer.layers]
+        if self._leaving:
+            with self._active_kept():
+                self._viewer.layers.remove(self._leaving.pop(0))
+        return bool(self._leaving)
 
     @contextmanager
     def _active_kept(self) -> Iterator[None]:

@@ -26,7 +26,8 @@ from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.canvas import main_window
 from napari_unet_cells.widgets.controlled_form import ControlledForm
 from napari_unet_cells.widgets.correct.keys import readable
-from napari_unet_cells.widgets.correct.review_controller import ReviewController
+from napari_unet_cells.widgets.correct.review_controller import SOON, ReviewController
+from napari_unet_cells.widgets.correct.review_drawing import Drawing
 from napari_unet_cells.widgets.correct.review_state import ReviewState
 from napari_unet_cells.widgets.worker import Worker
 
@@ -98,7 +99,7 @@ class ReviewForm(ControlledForm):
         self._making.failed.connect(controller.fail)
         # Not now: where the window goes too, its canvas is half gone. A partial, because Qt does
         # not keep the object of a method alive.
-        self.wiring.at_end(QTimer.singleShot, 0, partial(controller.drawing.clear_up))
+        self.wiring.at_end(QTimer.singleShot, 0, partial(_clear_up, controller.drawing))
         self.wiring.at_end(self._making.stop)
 
     def next(self, *_: object) -> None:
@@ -166,6 +167,12 @@ class ReviewForm(ControlledForm):
         """Give a function that says whether the window is open; it works without the form."""
         window = main_window(self)
         return partial(_is_open, None if window is None else weakref.ref(window))
+
+
+def _clear_up(drawing: Drawing) -> None:
+    """Remove what was drawn, one layer a turn."""
+    if drawing.clear_up():
+        QTimer.singleShot(SOON, partial(_clear_up, drawing))
 
 
 def _make(labels: NDArray[Any], stop: threading.Event) -> Generator[Review, None, None]:
