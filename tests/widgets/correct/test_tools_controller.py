@@ -312,9 +312,11 @@ def test_the_tool_waits_until_napari_has_settled(viewer, tools, view, timers):
     viewer.layers.selection.active = cells
     timers.settle()
     assert tools.tool == "fill"
+    assert view.said[-1] == f"{TOOLS['fill'].how}."
     viewer.layers.selection.active = None
     timers.settle()
     assert tools.tool == view.tool == ""
+    assert view.said[-1] == ""
     assert cells.mouse_pan
 
 

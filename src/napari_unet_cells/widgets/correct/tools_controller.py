@@ -258,6 +258,8 @@ class ToolsController:
         _show_help(self._viewer, layer, f"{tool.how}; hold <space> to move the image")
 
     def _put_away(self) -> None:
+        if self._tool:
+            self._view.say("")  # what it said is of no use any more
         self._tool, self._first = "", None
         self._end_stroke()
         self.adding.stop()
