@@ -52,6 +52,14 @@ def test_diameters_are_kept_to_and_fit_the_image() -> None:
     assert max(world.diameter for world in drawn(200, 96)) <= 64
 
 
+def test_cells_are_large_enough_to_be_seen() -> None:
+    assert APPEARANCES["textured"].smallest > 5
+    worlds = drawn(60, 256, ["round", "textured"])
+    assert min(world.diameter for world in worlds) >= APPEARANCES["textured"].smallest
+    # What was asked for holds all the same.
+    assert max(world.diameter for world in drawn(9, 256, ["round", "textured"], (6, 9))) < 9.001
+
+
 def test_colours_are_pale_and_never_those_of_histology() -> None:
     tints = np.array([world.tint for world in drawn(600, 256)])
     coloured = tints[(tints < 1).any(axis=1)]

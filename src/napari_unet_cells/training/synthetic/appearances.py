@@ -31,11 +31,14 @@ class Appearance:
         How often it is drawn beside the others.
     never : tuple of str
         Shapes that nobody sees like this.
+    smallest : float
+        Diameter in pixels; what makes a smaller cell visible would be lost in the noise.
     """
 
     make: Maker
     frequency: float = 1.0
     never: tuple[str, ...] = ()
+    smallest: float = 0.0
 
 
 def _texture(scene: Scene, rng: np.random.Generator, strength: float) -> Field:
@@ -187,9 +190,14 @@ def bright_field(scene: Scene, rng: np.random.Generator) -> Field:
     side = float(rng.choice((-1.0, 1.0), p=(0.7, 0.3)))
     light = side * inner
     light -= side * np.float32(rng.uniform(0.3, 0.9)) * (outside + 0.25 * inside)
+    if rng.random() < 0.5:  # thick cells are lenses: brighter or darker in the middle
+        light += np.float32(rng.uniform(-0.5, 0.7)) * scene.dome * scene.levels(rng, 0.2)
     light += np.float32(rng.uniform(-0.15, 0.25)) * scene.plateau
-    grainy = scene.cells * (_texture(scene, rng, 0.35) - 1)
-    light += 0.35 * grainy
+    light += np.float32(rng.uniform(0.2, 0.8)) * scene.cells * (_texture(scene, rng, 0.45) - 1)
+    if rng.random() < 0.5:
+        nuclei = scene.nuclei(rng, rng.uniform(0.35, 0.55))
+        rim_of_nucleus = blurred(nuclei, max(0.8, 0.05 * scene.radius)) - nuclei
+        light += np.float32(rng.uniform(-1.0, 1.0)) * rim_of_nucleus
     granules = scene.spots(rng, 10 * scene.world.granules, max(0.05 * scene.radius, 0.7))
     light -= 0.4 * granules
     bubbles = _vacuoles(scene, rng)
@@ -224,7 +232,7 @@ def textured(scene: Scene, rng: np.random.Generator) -> Field:
     fine = scene.grains(rng, max(0.1 * scene.radius, 1.0))
     coarse = scene.grains(rng, max(0.3 * scene.radius, 1.5))
     inside = blurred(np.minimum(scene.depth / (0.1 * scene.radius + 1), 1), 0.5)
-    body = inside * (0.3 * fine + 0.2 * coarse) * (0.4 + 0.6 * scene.levels(rng, 0.3))
+    body = inside * (0.25 * fine + 0.15 * coarse) * (0.4 + 0.6 * scene.levels(rng, 0.3))
     granules = scene.spots(rng, 25 * scene.world.granules, max(0.05 * scene.radius, 0.7))
     light = body - 0.6 * granules
     rim = blurred(scene.edges.astype(np.float32), max(0.7, 0.05 * scene.radius))
@@ -239,9 +247,9 @@ APPEARANCES: dict[str, Appearance] = {
     "membranes": Appearance(membranes, 1.2, ("neurites",)),
     "phase-contrast": Appearance(phase_contrast, 2.0),
     "quantitative-phase": Appearance(quantitative_phase, 1.0, ("sheet",)),
-    "dic": Appearance(dic, 1.2),
+    "dic": Appearance(dic, 1.2, (), 8.0),
     "bright-field": Appearance(bright_field, 1.3),
     "absorbing": Appearance(absorbing, 0.6),
     "dark-field": Appearance(dark_field, 0.4, ("sheet",)),
-    "textured": Appearance(textured, 0.6, ("rods", "colonies")),
+    "textured": Appearance(textured, 0.6, ("rods", "colonies"), 24.0),
 }

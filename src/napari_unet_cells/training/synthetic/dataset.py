@@ -91,6 +91,12 @@ def write_dataset(
     folder = Path(folder)
     _check(folder, n, seed, size)
     check_kinds(kinds)
+    return _written(folder, n, seed, kinds, size)
+
+
+def _written(
+    folder: Path, n: int, seed: int, kinds: Collection[str], size: int
+) -> Generator[Simulated, None, None]:
     for part in (folder, folder / "images", folder / "masks"):
         make_folder(part)
     records: list[Record] = []

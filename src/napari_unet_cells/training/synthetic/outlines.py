@@ -86,9 +86,8 @@ def stars(
     waves = (heights * np.cos(phases)) @ np.cos(orders[:, None] * angle)
     waves -= (heights * np.sin(phases)) @ np.sin(orders[:, None] * angle)
     r = np.asarray(radii)[:, None] * np.maximum(1 + waves, 0.35)
-    root = np.sqrt(np.broadcast_to(elongations, n))[:, None]
-    ellipses = np.stack([r * np.sin(angle) / root, r * np.cos(angle) * root], axis=2)
-    return turned(ellipses, angles)
+    ellipses = np.stack([r * np.sin(angle), r * np.cos(angle)], axis=2)
+    return turned(stretched(ellipses, elongations), angles)
 
 
 def star(rng: np.random.Generator, radius: float, wobble: float, corners: int = 28) -> Points:
@@ -104,10 +103,10 @@ def turned(points: Points, angle: Points | float) -> Points:
     return np.stack([y * c + x * s, x * c - y * s], axis=-1)
 
 
-def stretched(points: Points, elongation: float) -> Points:
-    """Make longer along x and narrower along y; the area stays."""
-    root = np.sqrt(elongation)
-    return np.asarray(points * (1 / root, root))
+def stretched(points: Points, elongation: Points | float) -> Points:
+    """Make corners (..., n, 2) longer along x and narrower along y; the area stays."""
+    root = np.sqrt(np.asarray(elongation, float))[..., None]
+    return np.stack([points[..., 0] / root, points[..., 1] * root], axis=-1)
 
 
 def rounded(polygons: Sequence[Points], times: int = 2) -> list[Points]:
@@ -168,20 +167,20 @@ def draw(
     raised : bool array, (cells + 1,)
         By label.
     """
-    whole = side + 2 * margin
     n = len(outlines) + 1
-    labels = filled(moved(outlines, lambda points: points + margin), whole)
-    _drop(labels, _hidden(labels, _areas(outlines)))
+    labels = filled(moved(outlines, lambda points: points + margin), side + 2 * margin)
     seen = np.bincount(labels.ravel(), minlength=n)
-    image = np.ascontiguousarray(labels[margin : margin + side, margin : margin + side])
-    _keep_largest_parts(image)
+    hidden = _hidden(labels, seen, _areas(outlines))
+    image = _without(labels[margin : margin + side, margin : margin + side], hidden)
+    _keep_largest_parts(image, n)
     inside = np.bincount(image.ravel(), minlength=n)
-    _drop(image, (inside < LEAST_INSIDE * seen) | ~_has_a_middle(image, n))
-    kept = np.flatnonzero(np.bincount(image.ravel(), minlength=n)[1:]) + 1
+    dropped = (inside < LEAST_INSIDE * seen) | ~_has_a_middle(image, n)
+    kept = np.flatnonzero((inside > 0) & ~dropped)
+    kept = kept[kept > 0]
     numbers = np.zeros(n, np.int32)
     numbers[kept] = np.arange(1, kept.size + 1)
     raised = np.array([False, *(outlines[i - 1].raised for i in kept.tolist())])
-    return numbers[image], raised
+    return numbers.take(image), raised
 
 
 def filled(outlines: Sequence[Outline], side: int) -> NDArray[np.int32]:
@@ -202,22 +201,25 @@ def filled(outlines: Sequence[Outline], side: int) -> NDArray[np.int32]:
     return np.array(picture, np.int32)
 
 
-def _hidden(labels: NDArray[np.int32], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _hidden(labels: NDArray[np.int32], seen: NDArray[np.int64], areas: Points) -> NDArray[np.bool_]:
     """Tell which cells are covered by others; those at the rim may go on outside."""
-    seen = np.bincount(labels.ravel(), minlength=areas.size)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     hidden: NDArray[np.bool_] = seen < LEAST_VISIBLE * areas
     hidden[rim] = False
     return hidden
 
 
-def _drop(labels: NDArray[np.int32], those: NDArray[np.bool_]) -> None:
-    labels[those[labels]] = 0
+def _without(labels: NDArray[np.int32], those: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Make background of cells."""
+    numbers = np.where(those, 0, np.arange(those.size)).astype(np.int32)
+    return numbers.take(labels)
 
 
-def _keep_largest_parts(labels: NDArray[np.int32]) -> None:
+def _keep_largest_parts(labels: NDArray[np.int32], n: int) -> None:
     """Make background of all but the largest connected part of each cell."""
-    parts = components_of(labels, background=0, connectivity=1)
+    parts, count = components_of(labels, background=0, connectivity=1, return_num=True)
+    if count == np.count_nonzero(np.bincount(labels.ravel(), minlength=n)[1:]):
+        return
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     owner = np.zeros(sizes.size, np.int64)

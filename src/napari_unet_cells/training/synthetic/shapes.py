@@ -204,7 +204,9 @@ def colonies(world: World, rng: np.random.Generator) -> list[Outline]:
     cells: list[Outline] = []
     for _ in range(rng.integers(1, min(4 + int(world.size / (6 * length)), 12))):
         radius = length * rng.uniform(1.0, 3.0) * (0.6 + world.density)
-        middle = rng.uniform(0, world.size, 2)
+        # The first one lies inside, so that there is one.
+        inset = 0 if cells else 0.25 * world.size
+        middle = rng.uniform(inset, world.size - inset, 2)
         cells += _colony(rng, middle, min(radius, 0.7 * world.size), length, width)
     return cells
 
@@ -217,7 +219,7 @@ def _colony(
     bulge = np.hypot(*blob.T)
     # Directions turn over a few lengths; more would squeeze rods out of shape.
     reach = radius + length
-    warp = Warp(rng, 2 * reach, max(2.2 * length, radius * 0.6), 0.45 * length)
+    warp = Warp(rng, 2 * reach, max(2.6 * length, radius * 0.6), 0.36 * length)
     places, longs = [], []
     for v in np.arange(-radius, radius, width * gap):
         u = -radius - rng.uniform(0, length)
@@ -252,34 +254,39 @@ def _flat(
 ) -> list[Outline]:
     spacing = world.diameter * rng.uniform(0.95, 1.6)
     points = _lattice(world, rng, spacing, 0.2)
-    direction, aligned = rng.uniform(0, np.pi), 0.3 if most == 2 else 1.2
-    cells = []
-    for point, radius in zip(points, _sizes(world, rng, len(points)), strict=True):
-        if rng.random() < world.raised:
-            ball = star(rng, radius * rng.uniform(0.45, 0.65), 0.02)
-            cells.append(Outline((ball + point,), raised=True))
-            continue
-        body = _with_protrusions(rng, radius, int(rng.integers(2, most + 1)), most == 2)
-        body = stretched(body, rng.uniform(*elongations))
-        cells.append(Outline((turned(body, direction + rng.normal(0, aligned)) + point,)))
-    return cells
+    n, direction = len(points), rng.uniform(0, np.pi)
+    radii = _sizes(world, rng, n)
+    bodies = stretched(_with_protrusions(rng, radii, most), rng.uniform(*elongations, n))
+    angles = direction + rng.normal(0, 0.3 if most == 2 else 1.2, n)
+    bodies = turned(bodies, angles) + points[:, None]
+    balls = stars(rng, radii * rng.uniform(0.45, 0.65, n), 0.02) + points[:, None]
+    raised = rng.random(n) < world.raised
+    return [
+        Outline((ball,), True) if up else Outline((body,))
+        for body, ball, up in zip(bodies, balls, raised, strict=True)
+    ]
 
 
-def _with_protrusions(rng: np.random.Generator, radius: float, n: int, ends: bool) -> Points:
-    """Draw a body that reaches out in n directions and is drawn in between them."""
-    corners = 72
+def _with_protrusions(rng: np.random.Generator, radii: Points, most: int) -> Points:
+    """Draw bodies (n, corners, 2) that reach out in 2 to `most` directions each."""
+    n, corners = len(radii), 72
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    r = np.hypot(*star(rng, 1.0, 0.10, corners).T) * rng.uniform(0.75, 0.95)
-    where = np.arange(n) * 2 * np.pi / n + rng.normal(0, 0.15 if ends else 0.6, n)
-    for at in where:
+    r = np.hypot(*np.moveaxis(stars(rng, np.ones(n), 0.10, corners=corners), 2, 0))
+    r *= rng.uniform(0.75, 0.95, (n, 1))
+    count = rng.integers(2, most + 1, (n, 1))
+    for k in range(most):
+        # Cells with two ends have them on opposite sides.
+        at = 2 * np.pi * k / count + rng.normal(0, 0.15 if most == 2 else 0.6, (n, 1))
         # Broad fans are lower than thin processes.
-        thin = rng.random() < 0.4
-        sharp, high = (rng.uniform(20, 70), 0.9) if thin else (rng.uniform(3, 12), 0.5)
-        r += rng.uniform(0.15, high) * np.exp(sharp * (np.cos(angle - at) - 1))
-    if rng.random() < 0.5:  # a ruffled edge
-        r *= 1 + 0.025 * np.convolve(rng.normal(0, 1, corners + 2), (0.5, 1, 0.5), "valid")
-    outline = np.stack([r * np.sin(angle), r * np.cos(angle)], axis=1)
-    return np.asarray(outline * radius / np.sqrt(np.mean(r**2)))
+        thin = rng.random((n, 1)) < 0.4
+        sharp = np.where(thin, rng.uniform(20, 70, (n, 1)), rng.uniform(3, 12, (n, 1)))
+        high = rng.uniform(0.15, np.where(thin, 0.9, 0.5)) * (k < count)
+        r += high * np.exp(sharp * (np.cos(angle - at) - 1))
+    ruffles = rng.normal(0, 0.025, (n, corners)) * (rng.random((n, 1)) < 0.5)
+    r *= 1 + ruffles + 0.5 * (np.roll(ruffles, 1, axis=1) + np.roll(ruffles, -1, axis=1))
+    outline = np.stack([r * np.sin(angle), r * np.cos(angle)], axis=2)
+    size = radii / np.sqrt(np.mean(r**2, axis=1))
+    return np.asarray(outline * size[:, None, None])
 
 
 def neurites(world: World, rng: np.random.Generator) -> list[Outline]:
@@ -300,12 +307,12 @@ def neurites(world: World, rng: np.random.Generator) -> list[Outline]:
 
 def _branch(rng: np.random.Generator, point: Points, heading: float, soma: float) -> list[Points]:
     """Draw a branch that winds and tapers, as quadrangles from joint to joint."""
-    n = int(rng.integers(5, 11))
-    headings = heading + np.cumsum(rng.normal(0, 0.22, n + 1))
+    n = int(rng.integers(5, 17))
+    headings = heading + np.cumsum(rng.normal(0, 0.18, n + 1))
     step = soma * rng.uniform(0.25, 0.5)
     along = np.stack([np.sin(headings), np.cos(headings)], axis=1)
     joints = point + 0.6 * soma * along[:1] + np.cumsum(along * step, axis=0)
-    width = np.maximum(soma * np.linspace(rng.uniform(0.35, 0.55), 0.12, n + 1) ** 1.2, 1.4)
+    width = np.maximum(soma * np.linspace(rng.uniform(0.35, 0.5), 0.12, n + 1) ** 1.3, 1.4)
     sides = np.stack([along[:, 1], -along[:, 0]], axis=1) * width[:, None] / 2
     left, right = joints + sides, joints - sides
     return [np.stack([left[i], left[i + 1], right[i + 1], right[i]]) for i in range(n)]
@@ -331,7 +338,7 @@ def _mosaic(world: World, rng: np.random.Generator) -> list[Points]:
 def _denser(polygon: Points, n: int = 4) -> Points:
     """Add corners along the edges, so that a warp bends them."""
     part = (np.arange(n) / n)[None, :, None]
-    following = np.roll(polygon, -1, axis=0)
+    following = np.concatenate([polygon[1:], polygon[:1]])
     return (polygon[:, None] * (1 - part) + following[:, None] * part).reshape(-1, 2)
 
 
@@ -339,10 +346,10 @@ def sheet(world: World, rng: np.random.Generator) -> list[Outline]:
     """Lay cells without gaps, as in an epithelium."""
     stretch, angle = rng.uniform(1.0, 1.5), rng.uniform(0, np.pi)
     middle = world.size / 2
-    return [
-        Outline((turned(stretched(_denser(polygon) - middle, stretch), angle) + middle,))
-        for polygon in _mosaic(world, rng)
-    ]
+    outlines = [Outline((_denser(polygon),)) for polygon in _mosaic(world, rng)]
+    return moved(
+        outlines, lambda points: turned(stretched(points - middle, stretch), angle) + middle
+    )
 
 
 def cobblestone(world: World, rng: np.random.Generator) -> list[Outline]:
@@ -366,6 +373,6 @@ SHAPES: dict[str, Shape] = {
     "spread": Shape(spread, (22, 150), 1.4, 1.6),
     "spindles": Shape(spindles, (22, 130), 1.0, 2.6),
     "neurites": Shape(neurites, (20, 90), 0.7, 2.5),
-    "sheet": Shape(sheet, (10, 120), 1.2, 1.0),
+    "sheet": Shape(sheet, (14, 120), 1.2, 1.0),
     "cobblestone": Shape(cobblestone, (10, 130), 1.0, 1.0),
 }

@@ -147,37 +147,45 @@ def draw_world(
     appearances = [kind for kind in kinds if kind in APPEARANCES] or list(APPEARANCES)
     shape = _draw_shape(rng, [kind for kind in kinds if kind in SHAPES], appearances)
     appearance = _draw_appearance(rng, appearances, shape)
-    diameter = _draw_diameter(rng, shape, diameters, size)
-    tint = _draw_tint(rng)
-    filling = shape in _FILLING
+    diameter = _draw_diameter(rng, shape, appearance, diameters, size)
     contrast = rng.uniform(0.35, 1.0)
-    noisy = rng.random() < 0.2
-    return World(
-        shape=shape,
-        appearance=appearance,
-        size=size,
-        diameter=diameter,
-        spread=rng.uniform(0.03, 0.25),
-        elongation=rng.uniform(2.0, 5.5),
-        density=min(1.0, rng.uniform(0.7, 1.3)) if filling else rng.uniform(0.12, 0.95),
-        clumping=rng.uniform(0.7 if filling else 0.0, 1.0),
-        raised=float(rng.choice((0.0, 0.08, 0.2))),
-        warp=rng.uniform(0.0, 0.22),
-        contrast=contrast,
-        uneven=rng.uniform(0.03, 0.4),
-        texture=rng.uniform(0.0, 1.0),
-        granules=rng.uniform(0.0, 1.0),
-        vacuoles=float(rng.choice((0.0, 0.2, 0.6), p=(0.6, 0.25, 0.15))),
-        nuclei=float(rng.choice((0.0, 0.7, 1.0), p=(0.35, 0.15, 0.5))),
-        haze=rng.uniform(0.0, 1.0),
-        debris=float(rng.choice((0.0, 0.1, 0.4), p=(0.4, 0.4, 0.2))),
-        illumination=rng.uniform(0.0, 1.0) ** 2,
-        defocus=rng.uniform(0.5, 0.8) + 0.06 * diameter**0.7 * rng.uniform(0, 1) ** 2,
-        photons=10 ** (rng.uniform(1.7, 2.4) if noisy else rng.uniform(2.3, 4.0)) / contrast,
-        read_noise=rng.uniform(0.002, 0.02),
-        quality=int(rng.integers(35, 90)) if rng.random() < 0.2 else 0,
-        tint=tint,
-    )
+    cells, camera = _draw_cells(rng, shape), _draw_camera(rng, diameter, contrast)
+    return World(shape, appearance, size, diameter, contrast=contrast, **cells, **camera)
+
+
+def _draw_cells(rng: np.random.Generator, shape: str) -> dict[str, Any]:
+    """Draw how cells lie and what is in them."""
+    filling = shape in _FILLING
+    return {
+        "spread": rng.uniform(0.03, 0.25),
+        "elongation": rng.uniform(2.0, 5.5),
+        "density": min(1.0, rng.uniform(0.7, 1.3)) if filling else rng.uniform(0.12, 0.95),
+        "clumping": rng.uniform(0.7 if filling else 0.0, 1.0),
+        "raised": float(rng.choice((0.0, 0.08, 0.2))),
+        "warp": rng.uniform(0.0, 0.22),
+        "uneven": rng.uniform(0.03, 0.4),
+        "texture": rng.uniform(0.0, 1.0),
+        "granules": rng.uniform(0.0, 1.0),
+        "vacuoles": float(rng.choice((0.0, 0.2, 0.6), p=(0.6, 0.25, 0.15))),
+        "nuclei": float(rng.choice((0.0, 0.7, 1.0), p=(0.35, 0.15, 0.5))),
+    }
+
+
+def _draw_camera(rng: np.random.Generator, diameter: float, contrast: float) -> dict[str, Any]:
+    """Draw what is between the cells and the file."""
+    noisy = rng.random() < 0.25
+    photons = 10 ** (rng.uniform(1.7, 2.6) if noisy else rng.uniform(2.7, 4.5))
+    return {
+        "haze": rng.uniform(0.0, 1.0),
+        "debris": float(rng.choice((0.0, 0.1, 0.4), p=(0.4, 0.4, 0.2))),
+        "illumination": rng.uniform(0.0, 1.0) ** 2,
+        "defocus": rng.uniform(0.5, 0.8) + 0.06 * diameter**0.7 * rng.uniform(0, 1) ** 2,
+        # With less contrast fewer could be told from noise, by anybody.
+        "photons": photons / contrast,
+        "read_noise": rng.uniform(0.001, 0.012),
+        "quality": int(rng.integers(35, 90)) if rng.random() < 0.2 else 0,
+        "tint": _draw_tint(rng),
+    }
 
 
 #: Shapes that cover the plane; they need a little space only.
@@ -214,10 +222,15 @@ def _draw_tint(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _draw_diameter(
-    rng: np.random.Generator, shape: str, diameters: tuple[float, float], size: int
+    rng: np.random.Generator,
+    shape: str,
+    appearance: str,
+    diameters: tuple[float, float],
+    size: int,
 ) -> float:
     """Draw uniformly in the logarithm, and no cell wider than two thirds of the image."""
     low, high = SHAPES[shape].diameters
+    low = max(low, APPEARANCES[appearance].smallest)
     low = min(max(low, diameters[0]), diameters[1])
     high = max(low, min(high, diameters[1], size / 1.5))
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
