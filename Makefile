@@ -17,10 +17,10 @@ help:
 	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
-	@echo 'make accuracy     measure the models that ship on DATA'
+	@echo 'make accuracy     measure the models that ship on SETS of DATA'
 	@echo 'make train-cells, make train-cells-fast'
-	@echo '                  train cells, and a cells-fast that learns from it, from DATA and'
-	@echo '                  IMAGENET; stopped, they go on where they were'
+	@echo '                  train cells, and a cells-fast that learns from it, from SETS of'
+	@echo '                  DATA and IMAGENET; stopped, they go on where they were'
 	@echo 'make ship         take models that were trained into the package'
 	@echo 'make screenshots  draw the pictures of the documentation again'
 
@@ -45,16 +45,17 @@ bench: setup
 	[ $$found = yes ] || echo 'There are no benchmarks yet.'; \
 	exit $$status
 
-# Annotated folders, the weights of MobileNet v1, where models are made, and what cells-fast
+# Annotated folders and which of them, the weights of MobileNet v1, where models are made, and what cells-fast
 # learns from (the `cells` that was made there, else the one that ships) and starts from.
 DATA ?= ../shared/data
+SETS ?= dsb2018 usiigaci bbbc039 bitdepth_nucseg
 IMAGENET ?= ../shared/weights
 MODELS ?= build/models
 TEACHER ?= $(firstword $(wildcard $(MODELS)/cells.keras) src/napari_unet_cells/models/weights/cells.keras)
 START ?= src/napari_unet_cells/models/weights/cells-fast.keras
 
 # PyTorch takes a step in a third of TensorFlow's time where the processor multiplies bfloat16.
-TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(DATA)/dsb2018 $(DATA)/usiigaci \
+TRAIN = { mkdir -p $(MODELS) && .venv/bin/napari-unet-cells train $(addprefix $(DATA)/,$(SETS)) \
 	-o $(MODELS)/$(1).keras $$([ -f $(MODELS)/$(1).checkpoint/state.json ] && echo --resume) \
 	--backend torch --diameters 8,90 --window 18,36 $(2); }
 
@@ -80,7 +81,7 @@ ship: setup
 
 # Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
 accuracy: setup
-	$(PYTHON_IN_VENV) benchmarks/accuracy.py $(DATA)/dsb2018 $(DATA)/usiigaci --page --write-card
+	$(PYTHON_IN_VENV) benchmarks/accuracy.py $(addprefix $(DATA)/,$(SETS)) --page --write-card
 
 screenshots: setup
 	@QT_QPA_PLATFORM=xcb $(XVFB) $(PYTHON_IN_VENV) scripts/screenshots.py

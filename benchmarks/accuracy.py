@@ -13,6 +13,7 @@ import argparse
 import io
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from napari_unet_cells.core.metrics import (
 from napari_unet_cells.core.normalize import normalize, percentile_limits
 from napari_unet_cells.core.outlines import outlines
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
+from napari_unet_cells.datasets.origins import ORIGINS
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard, read_card
@@ -340,11 +342,14 @@ def worst_section(worst: Sequence[Measured], name: str) -> str:
             f"{indent}![image and outlines](images/accuracy/{path.name})",
             "",
         ]
-    lines += [
-        "Images and true outlines: BBBC038v1, 2018 Data Science Bowl (CC0); Usiigaci (MIT, (c)",
-        "2018 Okinawa Institute of Science & Technology Graduate University).",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *credits_of(worst)])
+
+
+def credits_of(shown: Sequence[Measured]) -> list[str]:
+    """Name the sets that pictures are of, with their licences."""
+    folders = dict.fromkeys(one.item.folder for one in shown)
+    known = [ORIGINS[folder].credit if folder in ORIGINS else folder for folder in folders]
+    return textwrap.wrap(f"Images and true outlines: {'; '.join(known)}.", 100)
 
 
 def replace_section(name: str, text: str) -> None:

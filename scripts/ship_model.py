@@ -2,7 +2,7 @@
 
 ``make ship`` calls it. What a biologist is told (`WORDS`) and the description stay those of the
 card that is there, until somebody edits it; the scores are new ones, which `make accuracy`
-measures::
+measures; the sets it learned from, with their licences, are those of its training::
 
     python scripts/ship_model.py build/models/cells.keras [--description TEXT]
 """
@@ -19,7 +19,7 @@ from napari_unet_cells.models.card import ModelCard, read_card
 from napari_unet_cells.models.catalogue import SHIPPED
 
 #: What a training does not know of its model.
-WORDS = ("description", "license", "works_on", "fails_on", "trained_on")
+WORDS = ("description", "license", "works_on", "fails_on")
 
 
 def ship(path: Path, shipped: Path = SHIPPED, description: str = "") -> ModelCard:

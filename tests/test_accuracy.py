@@ -18,6 +18,7 @@ from ship_model import ship
 from napari_unet_cells.core.metrics import THRESHOLDS, ImageScore, compare, summarize
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.datasets.index import write_index
+from napari_unet_cells.datasets.origins import ORIGINS, origin_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import SHIPPED
@@ -83,6 +84,28 @@ def test_what_became_of_each_cell_is_told():
     }
 
 
+def test_sets_that_are_shown_are_credited_once(tmp_path):
+    zeros = np.zeros((4, 4), np.uint16)
+    shown = [
+        replace(one, item=replace(one.item, folder=folder))
+        for one in [measured(zeros, zeros)]
+        for folder in ("bbbc039", "usiigaci", "bbbc039", "mine")
+    ]
+    said = " ".join(accuracy.credits_of(shown))
+    assert said.startswith("Images and true outlines: BBBC039v1 (CC0); Usiigaci (MIT,")
+    assert said.endswith("University); mine.")
+
+
+def test_every_set_that_a_model_that_ships_learns_from_has_its_licence():
+    makefile = (accuracy.ROOT / "Makefile").read_text(encoding="utf-8")
+    sets = re.search(r"^SETS \?= (.+)$", makefile, re.M)[1].split()
+    assert set(sets) == set(ORIGINS)
+    for card in accuracy.cards_of(None):
+        for known in card.trained_on:
+            assert origin_of(known["name"]) == {key: known[key] for key in ("license", "origin")}
+    assert origin_of("mine") == {}
+
+
 def test_a_section_of_the_page_is_replaced_and_nothing_else(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- x: start -->\n\nold\n\n<!-- x: end -->\nb\n")
@@ -138,13 +161,15 @@ def test_a_model_is_shipped_with_the_words_of_its_card(tiny_model, tmp_path):
         "works_on": ("nuclei",),
         "license": "BSD-3-Clause",
     }
-    replace(before, **words, scores={"val": {"ap50": 0.9}}).write()
-    replace(read_card(tiny_model), date="2026-01-02").write()
+    replace(before, **words, scores={"val": {"ap50": 0.9}}, trained_on=({"name": "old"},)).write()
+    learned = ({"name": "new", "images": 3, "license": "CC0"},)
+    replace(read_card(tiny_model), date="2026-01-02", trained_on=learned).write()
 
     ship(tiny_model, shipped)
     card = read_card(shipped / "tiny.keras")
     assert (card.description, card.works_on, card.license) == tuple(words.values())
     assert card.date == "2026-01-02"
+    assert card.trained_on == learned
     assert card.scores == {}
     assert ship(tiny_model, shipped, "New.").description == "New."
 

@@ -18,6 +18,7 @@ from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Network, Output, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
+from napari_unet_cells.datasets.origins import origin_of
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, refuse_existing
@@ -301,4 +302,4 @@ def _description(options: TrainOptions) -> str:
 
 def _describe(items: Sequence[AnnotatedImage]) -> tuple[dict[str, Any], ...]:
     sets = Counter(item.folder for item in items)
-    return tuple({"name": name, "images": n} for name, n in sets.items())
+    return tuple({"name": name, "images": n, **origin_of(name)} for name, n in sets.items())
