@@ -829,6 +829,30 @@ def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):
     np.testing.assert_array_equal(cells.data, before)
 
 
+def test_the_channel_and_the_slider_follow_each_other(viewer, dock):
+    stack = np.zeros((5, 3, 64, 64), np.uint8)
+    viewer.dims.set_point(0, 0)
+    viewer.add_image(stack, axis_labels=("z", "c", "y", "x"))
+    form, box = dock.segment.image_form.stack_form, dock.segment.image_form.stack_form.channel_box
+    viewer.dims.set_point((0, 1), (3, 1))
+    assert box.currentText() == "Channel 2 of 3"
+    assert form.values.channel == 1
+    box.setCurrentIndex(2)
+    box.activated.emit(2)  # as the user does
+    assert tuple(viewer.dims.current_step)[:2] == (3, 2)
+    box.setCurrentIndex(3)
+    box.activated.emit(3)  # a projection is of all channels, whatever is shown
+    viewer.dims.set_point(1, 0)
+    assert box.currentText() == "max of channels"
+    viewer.add_image(stack, axis_labels=("z", "c", "y", "x"), name="second")
+    viewer.dims.set_point(1, 2)
+    viewer.layers.selection.active = viewer.layers[0]
+    viewer.layers.selection.active = viewer.layers["second"]
+    box.setCurrentIndex(0)
+    viewer.dims.set_point(1, 1)
+    assert form.values.channel == 1
+
+
 def test_a_long_name_is_cut_in_its_middle(viewer, dock):
     from qtpy.QtWidgets import QStyleOptionComboBox
 

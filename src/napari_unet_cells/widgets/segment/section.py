@@ -22,7 +22,7 @@ from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
-from napari_unet_cells.widgets.segment.channels import shown_plane
+from napari_unet_cells.widgets.segment.channels import show_plane, shown_plane
 from napari_unet_cells.widgets.segment.controller import Runners, SegmentController
 from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.image_form import ImageForm
@@ -127,6 +127,7 @@ class SegmentSection(Wired, QWidget):
         self.image_form.changed.connect(self._show_circle)
         self.model_form.circle_button.toggled.connect(self._show_circle)
         self.model_form.fields.widgets["diameter"].changed.connect(self._size_circle)
+        self.image_form.stack_form.plane_wanted.connect(self._turn_to)
         dims = self._viewer.dims.events
         self.wiring.connect(self._show_plane, dims.point, dims.ndim)
         self.adjust_form.changed.connect(self._adjust)
@@ -203,6 +204,11 @@ class SegmentSection(Wired, QWidget):
         layer = self.image_form.layer
         if layer is not None:
             self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
+
+    def _turn_to(self, index: tuple[int, ...]) -> None:
+        layer = self.image_form.layer
+        if layer is not None:
+            show_plane(self._viewer, layer, index)
 
     def _show_circle(self, *_: object) -> None:
         """Lay the circle of the cell size over the image that is chosen, or take it away."""

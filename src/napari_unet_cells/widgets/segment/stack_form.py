@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
 
 from napari_unet_cells.core.channels import PROJECTIONS
@@ -26,7 +27,14 @@ MOST_CHANNELS = 64
 
 
 class StackForm(QWidget):
-    """Shown for images with more axes than height and width."""
+    """Shown for images with more axes than height and width.
+
+    The channel follows the slider, and the slider the channel that the user chooses: what is shown
+    is what is segmented.
+    """
+
+    #: The user chose another channel; the viewer should show this plane, see `show_plane`.
+    plane_wanted = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +43,7 @@ class StackForm(QWidget):
         self._names: tuple[str, ...] = ()
         self._said = False  # whether the user has chosen the channel axis
         self._shown: Sequence[int] = ()
+        self._channel_axis: int | None = None
         self._split: Split | None = None
         self.axis_box = _box(
             "The axis that holds channels. It is split into one layer a channel, so that labels "
@@ -59,6 +68,7 @@ class StackForm(QWidget):
         form.addRow("Link planes", self.link_box)
         self.axis_box.currentIndexChanged.connect(self._choose_axis)
         self.channel_box.currentIndexChanged.connect(self._show_together)
+        self.channel_box.activated.connect(self._channel_chosen)
         self.planes_box.currentIndexChanged.connect(self._show_link)
         self.show_layer(None)
 
@@ -133,7 +143,12 @@ class StackForm(QWidget):
 
     def _fill_channels(self) -> None:
         n, titles = self._n_channels, self._titles
+        axis = self._axis_of_channels
+        # A projection stays chosen, and a channel of the same axis.
         chosen = max(0, self.channel_box.currentIndex())
+        if axis is not None and axis != self._channel_axis:
+            chosen = self._shown[axis]
+        self._channel_axis = axis
         checked = self.together.channels if len(self.together.boxes) == n else range(n)
         self.channel_box.clear()
         for channel, title in enumerate(titles):
@@ -182,8 +197,25 @@ class StackForm(QWidget):
             Along the axes of the layer before (y, x).
         """
         if len(index) == len(self._axes):
-            self._shown = index
+            before, self._shown = self._shown, index
             self._name_plane()
+            axis = self._axis_of_channels
+            is_one = isinstance(self.channel_box.currentData(), int)
+            if axis is not None and is_one and index[axis] != before[axis]:
+                self.channel_box.setCurrentIndex(index[axis])
+
+    @property
+    def _axis_of_channels(self) -> int | None:
+        """Axis of the layer that holds channels; None where none does, or nobody has said it."""
+        axis = self.axis_box.currentData()
+        return None if axis is None or axis == UNSAID or self._split is not None else axis
+
+    def _channel_chosen(self, *_: object) -> None:
+        """Ask for the channel that the user chose to be shown."""
+        axis, channel = self._axis_of_channels, self.channel_box.currentData()
+        if axis is not None and isinstance(channel, int):
+            self._shown = (*self._shown[:axis], channel, *self._shown[axis + 1 :])
+            self.plane_wanted.emit(self._shown)
 
     def _name_plane(self) -> None:
         words = StackValues(self._axes, self.axis_box.currentData()).shown(self._shown)
