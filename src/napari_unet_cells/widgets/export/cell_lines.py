@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.widgets.camera import in_world
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
-from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import canvas_size
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -48,7 +49,7 @@ class Mapping:
     @classmethod
     def of(cls, viewer: ViewerModel, plane: LabelsPlane) -> Mapping:
         """Take it from the camera."""
-        corners = [plane.point(_in_world(viewer, *at)) for at in ((0, 0), (1, 0), (0, 1))]
+        corners = [plane.point(in_world(viewer, at)) for at in ((0, 0), (1, 0), (0, 1))]
         origin, right, down = np.asarray(corners, float)
         step = np.stack([right - origin, down - origin], axis=1)
         return cls(origin, step, canvas_size(viewer))
@@ -85,17 +86,6 @@ class Mapping:
             for axis in (0, 1)
         )
         return _looked_up(plane, *map(_rounded, places))
-
-
-def _in_world(viewer: ViewerModel, x: float, y: float) -> NDArray[np.float64]:
-    camera, point = camera_of(viewer), np.array(viewer.dims.point, float)
-    height, width = canvas_size(viewer)
-    down, right = camera.orientation2d
-    rows, columns = viewer.dims.displayed[-2:]
-    up_down, left_right = (1 if down == "down" else -1), (1 if right == "right" else -1)
-    point[rows] = camera.center[-2] + up_down * (y - height / 2) / camera.zoom
-    point[columns] = camera.center[-1] + left_right * (x - width / 2) / camera.zoom
-    return point
 
 
 def _rounded(places: NDArray[np.float64]) -> NDArray[np.intp]:
