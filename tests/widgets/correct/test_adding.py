@@ -461,6 +461,32 @@ def test_a_preview_of_labels_that_changed_is_not_taken(viewer, tools, timers, la
     assert tools.view.cells == []
 
 
+def test_undo_ends_a_preview_whose_cell_comes_back_with_redo(tools, timers, layer):
+    rest(tools, timers, layer, (60, 70))
+    mouse(layer, (60, 70))
+    whole = layer.data.copy()
+    layer.undo()
+    rest(tools, timers, layer, (60, 70))
+    assert len(tools.view.cells) == 1
+    layer.redo()
+    assert tools.view.cells == []
+    np.testing.assert_array_equal(layer.data, whole)
+    rest_again = (60, 110)
+    hover(layer, rest_again)
+    timers.settle()
+    layer.undo()
+    assert tools.view.job is None
+
+
+def test_with_shift_the_cell_that_a_click_removes_is_outlined(tools, timers, layer):
+    hover(layer, (10, 10), modifiers=("Shift",))
+    assert len(tools.view.cells) == 1
+    assert not tools.view.dashed
+    mouse(layer, (10, 10), modifiers=("Shift",))
+    assert ids(layer) == [0]
+    assert tools.view.cells == []
+
+
 def test_the_network_is_left_to_a_run_and_keys_held_down_preview_nothing(tools, timers, layer):
     tools.segmenting.running = True
     hover(layer, (60, 70))

@@ -243,8 +243,7 @@ class ToolsController:
         self._held.append(layer.mouse_drag_callbacks, self._drag)
         if tool.highlights or tool.boxes:
             self._held.append(layer.mouse_move_callbacks, self._move)
-        if tool.highlights:
-            self._held.connect(self.highlight.clear, *emitters(layer, PIXEL_EVENTS))
+            self._held.connect(self._pixels_changed, *emitters(layer, PIXEL_EVENTS))
         keys = bind(layer, {"Escape": self._escape, "Space": self._space, "Enter": self._enter})
         # Two quick clicks would enlarge the image.
         clicks = self._viewer.mouse_double_click_callbacks
@@ -334,8 +333,14 @@ class ToolsController:
             plane = LabelsPlane.under(self._viewer, layer, event.position)
         if TOOLS[self._tool].boxes:
             self.adding.previewing.move_to(plane, event.position, event.pos)
-        else:
-            self.highlight.move_to(plane, event.position)
+            removes = self._drawing is None and tuple(event.modifiers) == ("Shift",)
+            plane = LabelsPlane.under(self._viewer, layer, event.position) if removes else None
+        self.highlight.move_to(plane, event.position)
+
+    def _pixels_changed(self, event: Any = None) -> None:
+        """Outline nothing that may not be there any more, as after undo and in another plane."""
+        self.adding.previewing.hide()
+        self.highlight.clear()
 
     def leave(self) -> None:
         """Outline nothing under a mouse that has left the image."""
