@@ -479,6 +479,7 @@ def test_a_training_makes_a_model_resumes_and_segments(
 ) -> None:
     model = tmp_path / "mine.keras"
     arguments = ["train", str(annotated), "-o", str(model), "--arch", "unet_mini", "--batch", "1"]
+    arguments += ["--synthetic", "0.25"]
 
     assert main([*arguments, "--minutes", "0.01"]) == DONE
 
@@ -489,6 +490,7 @@ def test_a_training_makes_a_model_resumes_and_segments(
     card = json.loads((tmp_path / "mine.json").read_text())
     assert card["architecture"] == "unet_mini"
     assert card["trained_on"] == [{"name": "simulated", "images": 2}]
+    assert card["description"].endswith("0.01 minutes, 25% of the crops simulated.")
     assert 10 < card["diameters"][0] <= card["diameters"][1] < 40
     steps, iterations, minutes = state_of(tmp_path / "mine.checkpoint")
     assert steps == iterations > 0

@@ -59,12 +59,15 @@ class Shape:
     reach: float = 1.0
 
 
-def _lattice(world: World, rng: np.random.Generator, spacing: float, jitter: float) -> Points:
+def _lattice(
+    world: World, rng: np.random.Generator, spacing: float, jitter: float, beyond: float = 1.0
+) -> Points:
     """Draw points on a turned hexagonal lattice, shaken, where a smooth field lets them live.
 
     No two points come closer than the spacing without what they are shaken by, at no cost.
+    They reach so many diameters beyond the image.
     """
-    half = world.size / 2 + world.diameter
+    half = world.size / 2 + beyond * world.diameter
     n = int(np.ceil(1.5 * half / spacing)) + 1
     row, column = np.mgrid[-n : n + 1, -n : n + 1]
     points = np.stack([row * np.sqrt(0.75), column + row % 2 / 2], axis=-1).reshape(-1, 2)
@@ -322,7 +325,8 @@ def _mosaic(world: World, rng: np.random.Generator) -> list[Points]:
     """Divide the plane among cells: Voronoi polygons of a shaken lattice, corners made denser."""
     spacing = world.diameter * np.sqrt(np.pi / 4 / np.sqrt(0.75))
     whole = world.with_density(1.0)
-    points = _lattice(whole, rng, spacing, rng.uniform(0.08, 0.26))
+    # Cells along the rim of a mosaic are slivers, which no image shall show.
+    points = _lattice(whole, rng, spacing, rng.uniform(0.08, 0.26), beyond=3.5)
     if len(points) < 8:
         return []
     tiles = Voronoi(points)
@@ -332,7 +336,8 @@ def _mosaic(world: World, rng: np.random.Generator) -> list[Points]:
         corners = tiles.regions[region]
         if alive[point] and corners and -1 not in corners:
             polygons.append(np.asarray(tiles.vertices[corners]))
-    return polygons
+    reach = 2.0 * world.diameter
+    return [one for one in polygons if -reach < one.min() and one.max() < world.size + reach]
 
 
 def _denser(polygon: Points, n: int = 4) -> Points:
