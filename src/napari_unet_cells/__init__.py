@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,10 +10,7 @@ if TYPE_CHECKING:
     from napari_unet_cells.segmentation.segment import segment
     from napari_unet_cells.segmentation.segment_at import segment_at
 
-try:
-    __version__ = version("napari-unet-cells")
-except PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0+unknown"
+    __version__: str
 
 __all__ = ["Result", "UserError", "__version__", "segment", "segment_at"]
 
@@ -28,10 +24,22 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load public names when they are first used: importing the package stays cheap."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-unet-cells")
+    except PackageNotFoundError:  # a source tree that was not installed
+        return "0+unknown"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet_cells import __version__
 from napari_unet_cells.cli import main as cli
 from napari_unet_cells.cli.main import main
 from napari_unet_cells.files import read_image, read_provenance
@@ -94,6 +95,39 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         main([command, "--help"])
     assert caught.value.code == 0
     assert "usage: napari-unet-cells" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+_MODELS = """
+import json, sys
+from napari_unet_cells.cli.main import main
+code = main(["models"])
+slow = ("scipy", "skimage", "tifffile", "zarr", "PIL", "psutil", "keras", "tensorflow", "openvino")
+print(json.dumps([code, [name for name in slow if name in sys.modules]]))
+"""
+
+
+@pytest.mark.slow
+def test_listing_models_loads_nothing_that_is_slow() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _MODELS], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "cells-fast: " in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+def test_a_runtime_that_does_not_exist_is_a_sentence(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["segment", str(images), "-o", str(tmp_path / "out"), "--runtime", "onnx"]
+    assert main(arguments) == BAD_INPUT
+    assert "There is no runtime 'onnx'" in sentence(capsys)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,6 @@ import argparse
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
-
-from napari_unet_cells import __version__
 
 #: Distributions whose versions matter where something goes wrong.
 DISTRIBUTIONS = (
@@ -55,6 +52,7 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
     device : bool
         Whether to load a network, which may take seconds, and ask for its device.
     """
+    from napari_unet_cells import __version__
     from napari_unet_cells.models.catalogue import installed_models
     from napari_unet_cells.settings import models_folder, user_folder
 
@@ -73,6 +71,8 @@ def facts(device: bool) -> Iterator[tuple[str, str]]:
 
 
 def _version(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:

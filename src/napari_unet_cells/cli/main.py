@@ -12,9 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_unet_cells import __version__
 from napari_unet_cells.cli import dataset as cli_dataset
 from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
@@ -57,13 +56,26 @@ def _parser() -> argparse.ArgumentParser:
         prog="napari-unet-cells",
         description="Segment cells, train networks for it, and measure them.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = (_add_segment, _add_models, _add_evaluate)
     others = (cli_train, cli_retrain, cli_dataset, cli_simulate, cli_info)
     for add in (*own, *(command.add for command in others)):
         add(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up for nobody else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, help="show the version and exit", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *values: object) -> None:
+        from napari_unet_cells import __version__
+
+        print(__version__)
+        parser.exit()
 
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
@@ -289,30 +301,33 @@ def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
+    from napari_unet_cells.models.card import ModelCard
     from napari_unet_cells.models.catalogue import (
-        broken_models,
         default_model,
         find_model,
-        installed_models,
+        found_models,
         model_folders,
     )
-    from napari_unet_cells.models.description import about_text
 
     if options.name is not None:
+        from napari_unet_cells.models.description import about_text
+
         print(about_text(find_model(options.name), full=True))
         return DONE
-    models = installed_models()
+    found, default = found_models(), default_model()
+    models = {name: card for name, card in found.items() if isinstance(card, ModelCard)}
     if not models:
         print("No model is installed.")
     for name, card in models.items():
-        mark = " (default)" if name == default_model() else ""
+        mark = " (default)" if name == default else ""
         print(f"{name}{mark}: {card.description}")
         low, high = card.diameters
         if high:
             print(f"    for cells {low:g} to {high:g} pixels wide; finds {', '.join(card.classes)}")
         print(f"    {card.path}")
-    for problem in broken_models().values():
-        print(problem, file=sys.stderr)
+    for problem in found.values():
+        if isinstance(problem, UserError):
+            print(problem, file=sys.stderr)
     print(f"Your own models go into {model_folders()[0]}: NAME.keras and NAME.json.")
     return DONE
 

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -169,6 +168,8 @@ def _assign(
     rows: NDArray[np.intp], columns: NDArray[np.intp], iou: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """Choose among competing pairs; returns indices into them."""
+    from scipy.optimize import linear_sum_assignment  # slow to import, and seldom needed
+
     old, i = np.unique(rows, return_inverse=True)
     new, j = np.unique(columns, return_inverse=True)
     gain = np.zeros((len(old), len(new)))

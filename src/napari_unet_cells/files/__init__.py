@@ -13,22 +13,27 @@ Every mistake of the user and every refusal of the disk becomes a `UserError`: a
 sentence that names the file, what is wrong with it, and the way out.
 """
 
-from napari_unet_cells.files.atomic import (
-    FileExists,
-    atomic_write,
-    make_folder,
-    refuse_existing,
-    write_together,
-)
-from napari_unet_cells.files.axes import FileAxes, file_axes
-from napari_unet_cells.files.find import find_images
-from napari_unet_cells.files.image import Image
-from napari_unet_cells.files.labels import read_provenance, write_labels
-from napari_unet_cells.files.lazy import LazyArray
-from napari_unet_cells.files.pixel_size import pixel_size_of
-from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
-from napari_unet_cells.files.records import write_json
-from napari_unet_cells.files.tables import write_table
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet_cells.files.atomic import (
+        FileExists,
+        atomic_write,
+        make_folder,
+        refuse_existing,
+        write_together,
+    )
+    from napari_unet_cells.files.axes import FileAxes, file_axes
+    from napari_unet_cells.files.find import find_images
+    from napari_unet_cells.files.image import Image
+    from napari_unet_cells.files.labels import read_provenance, write_labels
+    from napari_unet_cells.files.lazy import LazyArray
+    from napari_unet_cells.files.pixel_size import pixel_size_of
+    from napari_unet_cells.files.reading import IMAGE_SUFFIXES, read_image
+    from napari_unet_cells.files.records import write_json
+    from napari_unet_cells.files.tables import write_table
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -49,3 +54,34 @@ __all__ = [
     "write_table",
     "write_together",
 ]
+
+_HOMES = {
+    "FileAxes": "axes",
+    "FileExists": "atomic",
+    "IMAGE_SUFFIXES": "reading",
+    "Image": "image",
+    "LazyArray": "lazy",
+    "atomic_write": "atomic",
+    "file_axes": "axes",
+    "find_images": "find",
+    "make_folder": "atomic",
+    "pixel_size_of": "pixel_size",
+    "read_image": "reading",
+    "read_provenance": "labels",
+    "refuse_existing": "atomic",
+    "write_json": "records",
+    "write_labels": "labels",
+    "write_table": "tables",
+    "write_together": "atomic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is first used: who writes JSON needs no TIFF."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_unet_cells.core.instances import DROPPED_NAME, OLD_NAMES
+from napari_unet_cells.core.instance_options import DROPPED_NAME, OLD_NAMES
 from napari_unet_cells.files.atomic import write_together
 from napari_unet_cells.files.labels import write_labels
 from napari_unet_cells.files.pixel_size import Scale

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.instance_options import InstanceOptions
 from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json

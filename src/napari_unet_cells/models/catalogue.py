@@ -38,17 +38,21 @@ def installed_models() -> dict[str, ModelCard]:
 
     A model of the user's hides a shipped one of the same name.
     """
-    found = _installed()
+    found = found_models()
     return {name: card for name, card in found.items() if isinstance(card, ModelCard)}
 
 
 def broken_models() -> dict[str, UserError]:
     """Errors of the models in a model folder that cannot be used, by name."""
-    found = _installed()
+    found = found_models()
     return {name: error for name, error in found.items() if isinstance(error, UserError)}
 
 
-def _installed() -> dict[str, ModelCard | UserError]:
+def found_models() -> dict[str, ModelCard | UserError]:
+    """Cards of the installed models by name, and what is wrong with the broken ones.
+
+    Reads every file once, which `installed_models` and `broken_models` do each.
+    """
     found: dict[str, ModelCard | UserError] = {}
     for folder in reversed(model_folders()):
         for path in sorted(folder.glob("*.keras")):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import Network
@@ -100,13 +99,15 @@ def cpu_name(runtime: str, threads: int, why: str = "") -> str:
 
 def max_tile_of(card: ModelCard) -> int:
     """Longest side of a tile that the free memory of the computer allows."""
+    import psutil  # a tenth of what a small image takes from the shell
+
     known = ARCHITECTURES.get(card.architecture)
     a_pixel = (known or ARCHITECTURES["unet"]).bytes_per_pixel
     pixels = psutil.virtual_memory().available / 4 / a_pixel
     return int(min(LONGEST_TILE, max(256, pixels**0.5)))
 
 
-def warm_up(network: Any, channels: int) -> None:
+def warm_up(network: Any, channels: int, strides: int = 16) -> None:
     """Run a network once: what it allocates and chooses then should not be the user's wait.
 
     Parameters
@@ -114,6 +115,8 @@ def warm_up(network: Any, channels: int) -> None:
     network : RuntimeNetwork
     channels : int
         Of the batch.
+    strides : int
+        Side of the batch; more where more of what it chooses is kept for other sizes.
     """
-    side = 16 * network.card.stride
+    side = strides * network.card.stride
     network.forward(np.zeros((1, side, side, channels), np.float32))
