@@ -32,7 +32,7 @@ def test_images_are_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["-n", "0"], "At least 1 image must be asked for, not 0."),
         (["--kinds", "worms"], "There is no kind 'worms'. Shapes: round, ellipses"),
-        (["--size", "4000"], "Images can have 64 to 2048 pixels a side, not 4000."),
+        (["--size", "4000"], "Images can have 64 to 1024 pixels a side, not 4000."),
     ],
 )
 def test_mistakes_are_sentences(

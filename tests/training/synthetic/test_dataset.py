@@ -75,7 +75,7 @@ def test_large_images_are_cut_in_the_sheet(tmp_path: Path) -> None:
         ({"n": 0}, "At least 1 image must be asked for, not 0"),
         ({"n": -3}, "At least 1 image must be asked for, not -3"),
         ({"n": 1, "seed": -1}, "seed must not be negative"),
-        ({"n": 1, "size": 20}, "64 to 2048 pixels a side, not 20"),
+        ({"n": 1, "size": 20}, "64 to 1024 pixels a side, not 20"),
         ({"n": 1, "kinds": ["worms"]}, "There is no kind 'worms'"),
     ],
 )

@@ -173,8 +173,11 @@ def quantitative_phase(scene: Scene, rng: np.random.Generator) -> Field:
     nuclei = scene.nuclei(rng, rng.uniform(0.4, 0.55))
     phase += np.float32(rng.uniform(0.0, 0.35)) * nuclei * scene.levels(rng, 0.2)
     phase *= 1 + 1.2 * scene.raised[scene.labels]
-    ground = scene.grains(rng, 14) * rng.uniform(0.002, 0.012)
-    return 0.12 + 0.42 * scene.world.contrast * phase + ground
+    phase *= _texture(scene, rng, 0.4) * np.float32(rng.uniform(0.4, 1.0))
+    # Laser light interferes: speckle, and broad hills that no reference takes away.
+    ground = scene.grains(rng, rng.uniform(3, 14)) * rng.uniform(0.002, 0.02)
+    ground += scene.grains(rng, 2.5 * scene.radius) * rng.uniform(0.0, 0.02)
+    return np.asarray(0.25 + 0.42 * scene.world.contrast * phase + ground, np.float32)
 
 
 def dic(scene: Scene, rng: np.random.Generator) -> Field:

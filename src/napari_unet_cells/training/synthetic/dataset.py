@@ -28,8 +28,9 @@ from napari_unet_cells.training.synthetic.world import World, check_kinds
 
 SHEET = "sheet.png"
 
-#: Sides of images in pixels: a smaller one holds no cell to learn from, a larger one takes minutes.
-SMALLEST, LARGEST = 64, 2048
+#: Sides of images in pixels: a smaller one holds no cell to learn from, a larger one could hold
+#: more cells of 5 pixels than a mask of 16 bit has numbers.
+SMALLEST, LARGEST = 64, 1024
 
 #: One image in so many is held out for validation.
 HELD_OUT = 5
