@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QWidget
 
 from napari_unet_cells.widgets.fields import Fields
 
@@ -50,6 +51,23 @@ def test_a_change_is_told_and_what_is_shown_is_not(fields: Fields[Recipe]) -> No
     assert told == []
     fields.widgets["heat"].value = 0.75
     assert told == [0.75]
+
+
+def test_what_is_shown_does_not_take_the_keyboard(qtbot: Any, fields: Fields[Recipe]) -> None:
+    form, canvas = QWidget(), QLineEdit()
+    layout = QFormLayout(form)
+    layout.addRow(canvas)
+    fields.add_to(layout)
+    qtbot.addWidget(form)
+    form.show()
+    form.activateWindow()
+    canvas.setFocus()
+    qtbot.waitUntil(canvas.hasFocus, timeout=5_000)
+    fields.show(Recipe(spoons=7, heat=0.25, pot="blue"))
+    assert canvas.hasFocus()
+    with fields.quiet():
+        fields.widgets["spoons"].max = 3
+    assert canvas.hasFocus()
 
 
 def test_values_beyond_the_bounds_are_not_taken(fields: Fields[Recipe]) -> None:

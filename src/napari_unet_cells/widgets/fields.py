@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from magicgui.widgets import create_widget
 from magicgui.widgets.bases import ValueWidget
 from psygnal import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QFormLayout, QSizePolicy, QWidget
 
 Values = TypeVar("Values")
 
@@ -88,9 +88,15 @@ class Fields(Generic[Values]):
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Change widgets without `changed`."""
+        """Change widgets without `changed`, and without taking the keyboard.
+
+        A number of superqt takes it whenever its text changes, and the next Ctrl+Z would be its.
+        """
+        focused = QApplication.focusWidget()
         with self.changed.blocked():
             yield
+        if focused is not None and QApplication.focusWidget() is not focused:
+            focused.setFocus()
 
     def native(self, name: str) -> QWidget:
         """Widget of Qt for a field."""
