@@ -864,3 +864,30 @@ def test_a_long_name_is_cut_in_its_middle(viewer, dock):
     cut = box._shortened(option)
     assert box.currentText() == name
     assert re.fullmatch("2024.*….*ected", cut)
+
+
+@pytest.mark.parametrize("name", ["Segment", "Correct", "Export", "Retrain"])
+def test_every_control_has_a_tooltip(viewer, dock, name):
+    from qtpy.QtWidgets import (
+        QAbstractButton,
+        QAbstractSlider,
+        QAbstractSpinBox,
+        QComboBox,
+        QScrollBar,
+        QTabBar,
+    )
+
+    viewer.add_image(np.zeros((3, 2, 30, 40)), axis_labels=("z", "c", "y", "x"))
+    dock.segment.show_adjustable("")
+    dock.open(name)
+    controls = [
+        control
+        for kind in (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+        for control in dock.findChildren(kind)
+        if control.isVisibleTo(dock)
+        and not isinstance(control, QScrollBar)
+        and not isinstance(control.parentWidget(), QTabBar)
+    ]
+    assert len(controls) > 4
+    silent = [c for c in controls if not (c.toolTip() or c.parentWidget().toolTip())]
+    assert [c.objectName() or c.__class__.__name__ for c in silent] == []

@@ -238,7 +238,13 @@ class PixelSizeValues:
     """
 
     width: float = field(
-        default=0.0, metadata={"label": "Pixel size", "max": 1000.0, "step": 0.0001}
+        default=0.0,
+        metadata={
+            "label": "Pixel size",
+            "tooltip": "Width of a pixel, for the files and tables that you export.",
+            "max": 1000.0,
+            "step": 0.0001,
+        },
     )
 
     @property
