@@ -94,6 +94,10 @@ def test_nuclei_and_cytoplasm_are_segmented_together(monkeypatch: pytest.MonkeyP
         assert result.provenance["source"]["projection"] == projection
     with pytest.raises(UserError, match=r"this one has 2\. Choose a projection"):
         segment(image, axes="CYX", channel=(0, 1))
+    names = ("DAPI", "GFP")
+    assert segment(image, axes="CYX", channel="gfp", channel_names=names, diameter=12).n_cells == 1
+    with pytest.raises(UserError, match=r"no channel RFP: the image has 0 \(DAPI\), 1 \(GFP\)"):
+        segment(image, axes="CYX", channel="RFP", channel_names=names)
 
 
 def test_cells_are_linked_along_an_axis_of_the_planes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ def segment(
     axes: str | None = None,
     channel: Channels | None = None,
     projection: str | None = None,
+    channel_names: Sequence[str] = (),
     diameter: float | None = None,
     link: str | None = None,
     test_time_augmentation: bool = False,
@@ -109,12 +110,14 @@ def segment(
         Name of an installed model, or a `.keras` file with its card beside it.
     axes : str, optional
         One letter an axis, such as "ZYX", "TCYX", "YXC". All planes are segmented.
-    channel : int, or a sequence of int, optional
-        Of the axis "C", from 0. Several are projected, or become one image for a model that was
-        trained on as many channels.
+    channel : int, str, or a sequence of them, optional
+        Of the axis "C": numbers from 0, or names. Several are projected, or become one image for
+        a model that was trained on as many channels.
     projection : str, optional
         "max" or "mean" of the chosen channels, by default of all: nuclei and cytoplasm together
         for a model of one channel. Each channel is stretched on its own first.
+    channel_names : sequence of str, optional
+        Of all channels, such as ("DAPI", "GFP"): to choose them by name, and for messages.
     diameter : float, optional
         Typical cell diameter in pixels; estimated by default.
     link : str, optional
@@ -147,7 +150,7 @@ def segment(
     >>> result.cells.shape
     (256, 256)
     """
-    planes = planes_of(image, axes, channel, projection)
+    planes = planes_of(image, axes, channel, projection, channel_names)
     if quality not in (None, "normal", "high"):
         raise UserError(f"The quality is normal or high, not '{quality}'.")
     settings = Settings(
