@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.core import edits
 from napari_unet_cells.layers.metadata import CLASSES, result_metadata
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane
 from napari_unet_cells.widgets.correct.tools import TOOLS
@@ -251,6 +252,30 @@ def test_the_cell_under_the_mouse_is_outlined_where_a_click_changes_it(viewer, t
     tools.choose("")
     assert view.cells == []
     assert layer.mouse_move_callbacks == []
+
+
+def test_a_cell_too_large_to_be_traced_at_once_is_not_outlined(viewer, tools, view, monkeypatch):
+    labels = np.zeros((900, 900), np.uint16)
+    labels[100:450, 100:450] = 1
+    labels[500:880, 20:880] = 2
+    labels[5:10, :] = labels[:480, 895:] = 3  # long, but thin
+    layer = viewer.add_labels(labels, name="cells")
+    tools.choose("delete")
+    looked = []
+    piece_at = edits.piece_at
+    monkeypatch.setattr(edits, "piece_at", lambda *at: looked.append(at) or piece_at(*at))
+    for point in ((600, 100), (700, 800), (600, 101)):
+        move(layer, point)
+        assert view.cells == []
+    assert looked == []
+    for point in ((450, 896), (451, 897), (452, 898)):
+        move(layer, point)
+        assert view.cells == []
+    assert len(looked) <= 1
+    move(layer, (200, 200))
+    assert len(view.cells) == 1
+    drag(layer, (600, 100))
+    assert ids(layer) == [0, 1, 3]
 
 
 def test_the_first_of_a_pair_stays_outlined(viewer, tools, view):
