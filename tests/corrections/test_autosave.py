@@ -642,6 +642,8 @@ def test_sentences() -> None:
     assert summary.sentence(now) == (
         "You have corrections from yesterday 17:32 of 'nuclei.tif' (23 regions edited, 4 approved)."
     )
+    approved = Summary(Path("x"), date, "nuclei.tif", 0, 1, 0)
+    assert approved.sentence(now).endswith("of 'nuclei.tif' (1 region approved).")
     assert when(date, date + timedelta(hours=1)) == "today 17:32"
     assert when(date, date + timedelta(days=2)) == "2026-11-03 17:32"
     assert "3.0 GB" in too_much([summary])

@@ -543,8 +543,10 @@ class Summary:
         """Describe the session in a sentence for the user."""
         if self.problem or self.date is None:
             return f"Corrections in the folder {self.folder} cannot be restored: {self.problem}."
-        done = [f"{describe_regions(self.n_edited)} edited"]
-        done += [f"{self.n_approved} approved"] if self.n_approved else []
+        done = [f"{describe_regions(self.n_edited)} edited"] if self.n_edited else []
+        if self.n_approved:
+            count = f"{self.n_approved}" if done else describe_regions(self.n_approved)
+            done.append(f"{count} approved")
         corrections = f"You have corrections from {when(self.date, now)} of '{self.name}'"
         return f"{corrections} ({', '.join(done)}). {self.exported.sentence(now)}".strip()
 

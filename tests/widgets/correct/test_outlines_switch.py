@@ -101,5 +101,5 @@ def test_new_cells_come_as_the_user_left_it_also_after_a_restart(viewer):
 
 def test_small_cells_have_thinner_outlines(viewer):
     assert width_for(cells(viewer)) == 2
-    assert width_for(cells(viewer, diameter=40.0)) == 2
+    assert width_for(cells(viewer, diameter=19.0)) == 2
     assert width_for(cells(viewer, diameter=12.0)) == 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 #: Pixels of an outline, and cells of a smaller diameter in pixels have the thinner one.
-THICK, THIN, SMALL = 2, 1, 20
+THICK, THIN, SMALL = 2, 1, 14
 
 #: Key of the remembered choice.
 REMEMBERED = "outlines"
