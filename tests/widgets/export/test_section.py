@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from napari.layers import Labels
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.export.exporters import EXPORTERS
@@ -24,6 +24,7 @@ from napari_unet_cells.layers.metadata import (
 )
 from napari_unet_cells.widgets.export import section as section_module
 from napari_unet_cells.widgets.export.section import ExportSection
+from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.values import ExportValues
 
 pytestmark = pytest.mark.gui
@@ -197,3 +198,22 @@ def test_approved_regions_go_to_a_new_folder(qtbot, viewer, section, tmp_path, m
     assert written == [str(tmp_path / "mine")]
     assert "1 region added to" in section.message.text()
     assert len(list((tmp_path / "mine" / "masks").iterdir())) == 1
+
+
+def test_every_control_says_what_it_does(qtbot, viewer, section):
+    table = open_table(viewer, viewer.layers["DAPI cells"])
+    qtbot.waitUntil(lambda: not table.measuring.busy, timeout=20_000)
+    for page in (section, table):
+        controls = [*page.findChildren(QPushButton), *page.findChildren(QComboBox)]
+        assert len(controls) >= 3
+        assert [control.objectName() for control in controls if not control.toolTip()] == []
+
+
+def test_all_fits_a_small_screen(section):
+    section.message.setVisible(False)  # the dock shows it below the pages
+    section.resize(300, 500)
+    section.layout().activate()
+    assert section.minimumSizeHint().width() <= 300
+    assert section.sizeHint().height() <= 500
+    cut = [b.text() for b in section.findChildren(QPushButton) if b.width() < b.sizeHint().width()]
+    assert cut == []
