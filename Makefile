@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast check bench accuracy train-cells train-cells-fast ship screenshots setup torch lint \
+.PHONY: help run test test-fast check bench accuracy train-cells train-cells-fast ship screenshots recordings setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo '                  DATA and IMAGENET; stopped, they go on where they were'
 	@echo 'make ship         take models that were trained into the package'
 	@echo 'make screenshots  draw the pictures of the documentation again'
+	@echo 'make recordings   record the films of the README again; needs xdotool'
 
 run: setup
 	@$(PYTHON_IN_VENV) -m napari_unet_cells
@@ -85,6 +86,9 @@ accuracy: setup
 
 screenshots: setup
 	@QT_QPA_PLATFORM=xcb $(XVFB) $(PYTHON_IN_VENV) scripts/screenshots.py
+
+recordings: setup
+	@QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x720x24" $(PYTHON_IN_VENV) scripts/record.py
 
 # --- parts of the above ---
 
