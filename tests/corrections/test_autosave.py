@@ -653,6 +653,14 @@ def test_sentences() -> None:
 # --- what was exported -------------------------------------------------------------------
 
 
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Make a folder with a file and a dataset, as an export leaves them."""
+    (tmp_path / "cells.tif").write_bytes(b"")
+    (tmp_path / "set").mkdir()
+    return tmp_path
+
+
 def offered(session: Session) -> Summary:
     session.release()
     (summary,) = sessions()
@@ -660,10 +668,10 @@ def offered(session: Session) -> Summary:
     return summary
 
 
-def test_what_was_saved_whole_is_known_until_it_is_changed_again(tmp_path: Path) -> None:
+def test_what_was_saved_whole_is_known_until_it_is_changed_again(files: Path) -> None:
     labels, review, session = corrected()
     assert offered(session).exported.date is None
-    saved = Written.of(tmp_path / "cells.tif", labels, review)
+    saved = Written.of(files / "cells.tif", labels, review)
     labels[39, 59] = 8  # after the file was written
     session.note_written(saved)
     assert offered(session).exported.complete
@@ -676,11 +684,11 @@ def test_what_was_saved_whole_is_known_until_it_is_changed_again(tmp_path: Path)
     assert offered(session).exported.complete
 
 
-def test_an_export_before_the_first_save_is_remembered_with_it(tmp_path: Path) -> None:
+def test_an_export_before_the_first_save_is_remembered_with_it(files: Path) -> None:
     labels = run()
     review, session = reviewed(labels), Session()
     labels[0, 0] = 7
-    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review))
     assert session.folder is None
     session.save(labels, review, description=DESCRIPTION)
     assert offered(session).exported.complete
@@ -690,17 +698,17 @@ def test_an_export_before_the_first_save_is_remembered_with_it(tmp_path: Path) -
     assert summary.exported.complete
 
 
-def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(tmp_path: Path) -> None:
+def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(files: Path) -> None:
     labels, review, session = corrected()
     first, _, _, second, *_ = review
     review.approve(first)
     review.approve(second)
-    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review))
     session.save(labels, review, description=DESCRIPTION)
     assert offered(session).exported.sentence() == (
         "Written to cells.tif just now; 2 approvals only here."
     )
-    session.note_written(Written.of(tmp_path / "set", labels, review, [first]))
+    session.note_written(Written.of(files / "set", labels, review, [first]))
     assert offered(session).exported.sentence() == (
         "Written to set just now; 1 approval only here."
     )
@@ -709,13 +717,22 @@ def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(tmp_p
     assert offered(session).exported.sentence() == (
         "Written to set just now; 1 changed region and 2 approvals only here."
     )
-    session.note_written(Written.of(tmp_path / "set", labels, review, [first, second]))
+    session.note_written(Written.of(files / "set", labels, review, [first, second]))
     assert offered(session).exported.complete
 
 
-def test_a_damaged_list_of_exports_offers_the_corrections(tmp_path: Path) -> None:
+def test_a_file_that_was_deleted_does_not_count(files: Path) -> None:
     labels, review, session = corrected()
-    session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review))
+    assert offered(session).exported.complete
+    (files / "cells.tif").unlink()
+    assert offered(session).exported.date is None
+    assert not offered(session).exported.complete
+
+
+def test_a_damaged_list_of_exports_offers_the_corrections(files: Path) -> None:
+    labels, review, session = corrected()
+    session.note_written(Written.of(files / "cells.tif", labels, review))
     assert session.folder is not None
     assert offered(session).exported.complete
     for text in ("", "{}", '{"exports": [{"path": 3}]}', "[]"):
@@ -724,11 +741,11 @@ def test_a_damaged_list_of_exports_offers_the_corrections(tmp_path: Path) -> Non
 
 
 def test_where_the_space_is_short_exported_ones_go_the_oldest_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [corrected() for _ in range(3)]
     for labels, review, session in made[:2]:
-        session.note_written(Written.of(tmp_path / "cells.tif", labels, review))
+        session.note_written(Written.of(files / "cells.tif", labels, review))
     for _, _, session in made:
         session.release()
     found = sessions()

@@ -605,7 +605,7 @@ def test_what_was_exported_is_not_offered_to_be_restored(
     press_segment(qtbot, dock)
     layer = viewer.layers["nuclei cells"]
     layer.data_setitem((np.array([0, 1]), np.array([0, 0])), 999)
-    export_mask(qtbot, dock, monkeypatch, tmp_path / "cells.tif")
+    export_mask(qtbot, dock, monkeypatch, tmp_path / "cells")  # without its extension
     with qtbot.waitSignal(dock.autosave.left, timeout=10_000):
         viewer.layers.remove(layer)
         dock.autosave.save()

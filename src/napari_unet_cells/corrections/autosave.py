@@ -622,7 +622,9 @@ def _coverage(folder: Path, header: Mapping[str, Any]) -> Coverage:
     """Compare a save to what was exported of its session."""
     regions = {(tuple(plane), number): crc for plane, number, _, crc in header["state"]}
     approved = [(tuple(one["plane"]), one["region"]) for one in header["review"]["approved"]]
-    return Coverage.of(read_exports(folder), regions, approved)
+    # What was deleted since, or lies on a drive that is not there, does not count.
+    there = [written for written in read_exports(folder) if Path(written.path).exists()]
+    return Coverage.of(there, regions, approved)
 
 
 def discard_exported(summaries: Iterable[Summary]) -> None:

@@ -352,7 +352,8 @@ def _write(
     )
     labels: Any = values.labels
     review = fitting_review(labels) if values.exporter.holds_cells else None
-    written = None if review is None else note_written(values.path, labels.data, review)
+    target = values.exporter.targets(values.path)[0]
+    written = None if review is None else note_written(target, labels.data, review)
     yield values.exporter.write(values.path, export, values.replace)
     if written is not None:
         written()
