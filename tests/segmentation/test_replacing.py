@@ -20,6 +20,7 @@ from napari_unet_cells.segmentation.replacing import (
     Replacement,
     ResultState,
     adjust,
+    count_cells,
     replace_cells,
     replace_classes,
 )
@@ -187,3 +188,11 @@ def test_cells_are_told_from_classes() -> None:
     details = RunDetails(card=CARD, options=CARD.instances)
     assert not Origin(details, details.provenance()).is_classes
     assert not Origin(None, {}).is_classes
+
+
+@pytest.mark.parametrize(("link", "n"), [(None, 5), (0, 3)])
+def test_cells_are_counted_as_they_are_numbered(link, n):
+    labels = np.zeros((2, 4, 5), np.uint16)
+    labels[0, 0, :2] = 1, 2
+    labels[1, 1, :3] = 1, 2, 3
+    assert count_cells(labels, link) == n

@@ -844,13 +844,30 @@ def test_the_channel_and_the_slider_follow_each_other(viewer, dock):
     box.activated.emit(3)  # a projection is of all channels, whatever is shown
     viewer.dims.set_point(1, 0)
     assert box.currentText() == "max of channels"
-    viewer.add_image(stack, axis_labels=("z", "c", "y", "x"), name="second")
-    viewer.dims.set_point(1, 2)
-    viewer.layers.selection.active = viewer.layers[0]
-    viewer.layers.selection.active = viewer.layers["second"]
+
+
+def test_another_image_has_the_channel_that_is_shown(viewer, dock):
+    """Not what stands in the row of the list that was chosen for the image before."""
+    box = dock.segment.image_form.stack_form.channel_box
+    for name, n in (("five", 5), ("three", 3), ("two", 2)):
+        stack = np.zeros((2, n, 32, 32), np.uint8)
+        viewer.add_image(stack, axis_labels=("z", "c", "y", "x"), name=name)
+    layers = viewer.layers
+    layers.selection.active = layers["five"]
+    viewer.dims.set_point(1, 3)
+    assert box.currentText() == "Channel 4 of 5"
+    layers.selection.active = layers["three"]
+    assert box.currentText() == "Channel 3 of 3"  # the slider is past its last channel
+    layers.selection.active = layers["two"]
+    box.setCurrentIndex(2)
+    assert box.currentText() == "max of channels"
+    layers.selection.active = layers["five"]
+    assert box.currentText() == "max of channels"
     box.setCurrentIndex(0)
-    viewer.dims.set_point(1, 1)
-    assert form.values.channel == 1
+    layers.selection.active = layers["three"]
+    viewer.dims.set_point(1, 0)
+    layers.selection.active = layers["five"]
+    assert box.currentText() == "Channel 1 of 5"
 
 
 def test_a_long_name_is_cut_in_its_middle(viewer, dock):

@@ -9,7 +9,7 @@ A result goes from state to state while the user corrects it::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.frozen import corrected, replace_rest, whole_cells
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.labels import count_ids, digest
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
@@ -26,9 +26,6 @@ from napari_unet_cells.segmentation.result import cells_of
 
 if TYPE_CHECKING:
     from napari_unet_cells.segmentation.run import Finished
-
-#: Ids from which on a table of all ids would take more memory than sorting them.
-MANY = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +283,9 @@ def _replaced(
     return result
 
 
-def count_cells(labels: NDArray[Any], link: int | None) -> int:
+def count_cells(
+    labels: NDArray[Any], link: int | None, stopped: Callable[[], bool] = lambda: False
+) -> int:
     """Count the cells, plane by plane or along the linked axis.
 
     Parameters
@@ -294,16 +293,10 @@ def count_cells(labels: NDArray[Any], link: int | None) -> int:
     labels : integer array, (..., y, x)
     link : int or None
         See `pipeline.Settings`.
+    stopped : callable () -> bool
+        See `core.labels.count_ids`.
     """
-    n = 0
-    for part in _parts(labels, link):
-        if part.max(initial=0) >= MANY:
-            n += int(np.count_nonzero(np.unique(part)))
-            continue
-        seen = np.zeros(int(part.max(initial=0)) + 1, bool)
-        seen[part] = True
-        n += int(np.count_nonzero(seen[1:]))
-    return n
+    return sum(count_ids(part, stopped) for part in _parts(labels, link))
 
 
 def _parts(array: NDArray[Any], link: int | None) -> list[NDArray[Any]]:

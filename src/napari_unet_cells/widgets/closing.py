@@ -7,6 +7,9 @@ from collections.abc import Callable
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+#: Milliseconds between two looks at whether the work has ended.
+PAUSE = 200
+
 
 class EndWhenClosed(QObject):
     """Ends the work of a dock, and the dock, when it is taken out of the window.
@@ -20,11 +23,18 @@ class EndWhenClosed(QObject):
         Also the parent that keeps this. Deleting it ends what `Wiring.at_end` was told of.
     *actions : callable
         Called before, such as `Worker.cancel`, which says what is left of a run.
+    busy : callable () -> bool, optional
+        Whether something has to come to its end before the dock is deleted.
     """
 
-    def __init__(self, dock: QWidget, *actions: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        dock: QWidget,
+        *actions: Callable[[], object],
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(dock)
-        self._dock, self._actions = dock, actions
+        self._dock, self._actions, self._busy = dock, actions, busy
         dock.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -38,4 +48,10 @@ class EndWhenClosed(QObject):
             return
         for action in self._actions:
             action()
-        self._dock.deleteLater()
+        self._delete()
+
+    def _delete(self) -> None:
+        if self._busy():
+            QTimer.singleShot(PAUSE, self._delete)
+        else:
+            self._dock.deleteLater()

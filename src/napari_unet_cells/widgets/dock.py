@@ -150,7 +150,13 @@ class UNetCellsDock(Wired, QWidget):
         Hiding the dock leaves it alive; the end of the window destroys it, without a closeEvent,
         and the X of its title bar does with `EndWhenClosed`.
         """
-        EndWhenClosed(self, self.segment.worker.cancel, self.retrain.worker.cancel)
+        # Minutes of training are not thrown away: it ends now, and the best so far is kept.
+        EndWhenClosed(
+            self,
+            self.segment.worker.cancel,
+            self.retrain.finish,
+            busy=lambda: self.retrain.worker.running,
+        )
         key = id(self)
         _open_docks.add(key)
         self.wiring.at_end(_close, key, engines)

@@ -14,8 +14,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
-from napari_unet_cells.core.labels import count_ids
+from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.segmentation.messages import describe_count
+from napari_unet_cells.segmentation.replacing import count_cells
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
@@ -86,7 +87,7 @@ class StatusLine(Wired, QWidget):
     def _count(self) -> None:
         labels = None if self._layer is None else self._layer.data
         if isinstance(labels, np.ndarray):
-            self._counting.start(partial(_count, labels))
+            self._counting.start(partial(_count, labels, _linked_axis(self._layer)))
         else:
             self._counting.stop()
             self.count_label.setText("")
@@ -129,7 +130,16 @@ def _timer(parent: QWidget, milliseconds: int, action: Callable[[], None]) -> QT
     return timer
 
 
-def _count(labels: NDArray[Any], stop: threading.Event) -> Generator[int, None, None]:
-    n = count_ids(labels, stop.is_set)
+def _linked_axis(layer: Any) -> int | None:
+    """Axis along which cells have one number; without any each plane is numbered on its own."""
+    made = layer.metadata.get(OURS, {}).get("provenance", {}).get("parameters", {})
+    axis = made.get("linked_along_axis")
+    return axis if isinstance(axis, int) and 0 <= axis < layer.ndim - 2 else None
+
+
+def _count(
+    labels: NDArray[Any], link: int | None, stop: threading.Event
+) -> Generator[int, None, None]:
+    n = count_cells(labels, link, stop.is_set)
     if not stop.is_set():
         yield n

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.segment import channels as channels_module
 from napari_unet_cells.widgets.segment.channels import (
@@ -146,6 +147,19 @@ def test_a_projection_that_did_not_come_is_taken_away(viewer):
     drop_unmade(viewer)
     assert [layer.name for layer in viewer.layers] == ["multi channel 1", "multi channel 2"]
     assert all(layer.visible for layer in viewer.layers)
+
+
+def test_what_a_projection_that_did_not_come_has_hidden_is_shown_again(viewer):
+    image = viewer.add_image(DATA, name="multi")
+    first = split_channels(viewer, image, axis=1, chosen=0)
+    made_of = {"napari_unet_cells": {"role": "cells", "image": image_id(first)}}
+    cells = viewer.add_labels(np.zeros(first.data.shape, np.uint8), metadata=made_of)
+    viewer.layers["multi channel 2"].visible = False
+    choose_channel(viewer, first, 0, Projection("max", (0, 1)))
+    assert not cells.visible
+    drop_unmade(viewer)
+    assert [layer.name for layer in viewer.layers if layer.visible] == [first.name, cells.name]
+    assert viewer.layers.selection.active is cells
 
 
 def test_a_copy_of_a_channel_shares_the_pixels(viewer):

@@ -68,4 +68,18 @@ def test_it_follows_the_zoom_and_the_image(dock):
     assert dock.segment._circle.width() == pytest.approx(2 * width, abs=15)
     viewer.layers.clear()
     assert dock.segment._circle is None
-    assert not form.circle_button.isChecked()
+    viewer.add_image(np.zeros((40, 50)))
+    assert dock.segment._circle is not None
+
+
+def test_it_is_there_on_its_page_and_in_two_dimensions_only(dock):
+    dock.segment.model_form.circle_button.click()
+    assert dock.segment._circle is not None
+    dock.open("Correct")
+    assert dock.segment._circle is None
+    dock.open("Segment")
+    assert dock.segment._circle is not None
+    dock._viewer.dims.ndisplay = 3
+    assert dock.segment._circle is None
+    dock._viewer.dims.ndisplay = 2
+    assert dock.segment._circle is not None

@@ -269,7 +269,9 @@ class RetrainSection(QWidget):
         return replace(values, base=values.base or "")
 
     def finish(self) -> None:
-        """End the tuning now and keep what it came to."""
+        """End the tuning now and keep what it came to, where one runs."""
+        if not self.worker.running:
+            return
         self._finish.set()
         self.cancel_button.setEnabled(False)
         self.message.setText("stopping; the best so far is kept...")

@@ -29,6 +29,9 @@ SPLIT = "napari_unet_cells_split"
 #: Key for the `Projection` that an empty layer waits for.
 UNMADE = "napari_unet_cells_unmade"
 
+#: Key for the layers that were hidden for one that is empty for now.
+HIDDEN = "napari_unet_cells_hidden"
+
 #: Colormaps of the channels, from the first; a single channel is gray.
 COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue", "gray")
 
@@ -186,13 +189,17 @@ def show_projection(layer: Image, levels: Sequence[ImageArray]) -> None:
     assert split is not None
     layer.data = split.data(levels)
     layer.metadata.pop(UNMADE, None)
+    layer.metadata.pop(HIDDEN, None)
 
 
 def drop_unmade(viewer: Viewer) -> None:
     """Take away a layer whose projection did not come, and show the channels again."""
     for layer in [one for one in viewer.layers if unmade(one) is not None]:
-        split = split_of(layer)
+        split, hidden = split_of(layer), layer.metadata.get(HIDDEN, ())
         viewer.layers.remove(layer)
+        for other in (one for one in hidden if one in viewer.layers):
+            other.visible = True
+            viewer.layers.selection.active = other
         others = [one for one in viewer.layers if split_of(one) is split]
         for other in others if not any(one.visible for one in others) else ():
             other.visible = "channel" in other.metadata.get(INPUT, {})
@@ -283,10 +290,13 @@ def choose_channel(
     else:
         result = _add_above(viewer, layer, split, channel, projection)
     was_projection = "projection" in layer.metadata.get(INPUT, {})
-    if result is not layer and (projection is not None or was_projection):
-        layer.visible = False  # it would hide the other, or shine through
     if result is not layer:
+        seen = [one for one in viewer.layers if one.visible]
+        if projection is not None or was_projection:
+            layer.visible = False  # it would hide the other, or shine through
         _hide_results(viewer, layer)
+        if unmade(result) is not None:  # a run that is cancelled shows them again
+            result.metadata[HIDDEN] = [one for one in seen if not one.visible]
         result.visible = True
         viewer.layers.selection.active = result
     return result

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -126,10 +127,12 @@ class SegmentSection(Wired, QWidget):
         self.image_form.changed.connect(self._show_plane)
         self.image_form.changed.connect(self._show_circle)
         self.model_form.circle_button.toggled.connect(self._show_circle)
+        self.model_form.changed.connect(self._size_circle)
         self.model_form.fields.widgets["diameter"].changed.connect(self._size_circle)
         self.image_form.stack_form.plane_wanted.connect(self._turn_to)
         dims = self._viewer.dims.events
         self.wiring.connect(self._show_plane, dims.point, dims.ndim)
+        self.wiring.connect(self._show_circle, dims.ndisplay)
         self.adjust_form.changed.connect(self._adjust)
         self.result_box.chosen.connect(controller.choose_result)
         layers = self._viewer.layers
@@ -216,13 +219,21 @@ class SegmentSection(Wired, QWidget):
             self._circle.deleteLater()
             self._circle = None
         button, layer = self.model_form.circle_button, self.image_form.layer
-        if button.isChecked():
+        if button.isChecked() and self.isVisible():  # not below the tools of another page
             diameter = self.model_form.shown_diameter
             self._circle = circle_over(self, self._viewer, layer, diameter)
-            if self._circle is None:
-                button.setChecked(False)
-            else:
+            if self._circle is not None:
                 self._circle.changed.connect(self.model_form.diameter_box.setValue)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show the circle again with the page."""
+        super().showEvent(event)
+        self._show_circle()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Take the circle away with the page."""
+        super().hideEvent(event)
+        self._show_circle()
 
     def _size_circle(self, *_: object) -> None:
         """Give the circle the size that was typed; one that is being drawn has it already."""

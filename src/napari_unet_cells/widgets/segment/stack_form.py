@@ -78,7 +78,8 @@ class StackForm(QWidget):
         self._split = None if layer is None else split_of(layer)
         self._names = () if self._split is None else self._split.names
         self._axes = () if layer is None else stack_axes(layer)
-        self._shown = (0,) * len(self._axes)
+        self._shown = ()  # until `show_plane` says it
+        self._channel_axis = None
         self.setVisible(bool(self._axes) or self._split is not None)
         self._fill_axes()
         self._show_own_channel()
@@ -143,11 +144,9 @@ class StackForm(QWidget):
 
     def _fill_channels(self) -> None:
         n, titles = self._n_channels, self._titles
-        axis = self._axis_of_channels
-        # A projection stays chosen, and a channel of the same axis.
-        chosen = max(0, self.channel_box.currentIndex())
-        if axis is not None and axis != self._channel_axis:
-            chosen = self._shown[axis]
+        axis, before = self._axis_of_channels, self.channel_box.currentData()
+        if axis is not None and axis != self._channel_axis and not isinstance(before, str):
+            before = self._shown[axis] if self._shown else 0
         self._channel_axis = axis
         checked = self.together.channels if len(self.together.boxes) == n else range(n)
         self.channel_box.clear()
@@ -155,7 +154,8 @@ class StackForm(QWidget):
             self.channel_box.addItem(title, channel)
         for projection in PROJECTIONS if n > 1 else ():
             self.channel_box.addItem(f"{projection} of channels", projection)
-        self.channel_box.setCurrentIndex(chosen if chosen < self.channel_box.count() else 0)
+        # By what it is, not by its row: another image may have more channels, or fewer.
+        self.channel_box.setCurrentIndex(max(0, self.channel_box.findData(before)))
         self.together.show_channels(titles, checked)
         self._show_row(self.axis_box, self._split is None)
         self._show_row(self.channel_box, n > 0)
@@ -201,7 +201,7 @@ class StackForm(QWidget):
             self._name_plane()
             axis = self._axis_of_channels
             is_one = isinstance(self.channel_box.currentData(), int)
-            if axis is not None and is_one and index[axis] != before[axis]:
+            if axis is not None and is_one and (not before or index[axis] != before[axis]):
                 self.channel_box.setCurrentIndex(index[axis])
 
     @property
@@ -213,12 +213,13 @@ class StackForm(QWidget):
     def _channel_chosen(self, *_: object) -> None:
         """Ask for the channel that the user chose to be shown."""
         axis, channel = self._axis_of_channels, self.channel_box.currentData()
-        if axis is not None and isinstance(channel, int):
+        if axis is not None and isinstance(channel, int) and self._shown:
             self._shown = (*self._shown[:axis], channel, *self._shown[axis + 1 :])
             self.plane_wanted.emit(self._shown)
 
     def _name_plane(self) -> None:
-        words = StackValues(self._axes, self.axis_box.currentData()).shown(self._shown)
+        shown = self._shown or (0,) * len(self._axes)
+        words = StackValues(self._axes, self.axis_box.currentData()).shown(shown)
         # The number first: a narrow dock cuts the end off.
         text = f"{words} (shown)" if words else "the plane shown"
         self.planes_box.setItemText(0, text)
