@@ -371,6 +371,13 @@ def test_what_a_file_says_of_its_axes_beats_what_was_remembered(
     viewer.dims.set_current_step(0, 2)
     assert form.planes_box.currentText() == "z 3 of 3 (shown)"
     assert form.planes_box.itemText(1) == "all 3 planes"
+    # What is chosen stays when the file of a channel that was split off is looked at.
+    form.planes_box.setCurrentIndex(1)
+    form.link_box.setCurrentIndex(1)
+    press_segment(qtbot, dock)
+    assert form.values.n_split == 2
+    qtbot.waitUntil(lambda: form.link_box.currentText() == "along z (3 long)", timeout=5_000)
+    assert form.values.link == 0
 
 
 def test_a_file_of_planes_is_no_file_of_channels(qtbot, viewer, dock, nuclei, tmp_path):

@@ -991,6 +991,24 @@ def test_planes_of_a_stack_have_cells_of_their_own_and_one_layer_of_classes(view
     assert viewer.layers["nuclei classes"].translate[0] == 2
 
 
+def test_cells_of_a_stack_and_of_a_plane_of_it_do_not_lie_over_each_other(viewer, controller):
+    image = viewer.add_image(np.stack([two_squares()] * 3), name="nuclei")
+    made = []
+    for all_planes in (True, False, False):
+        viewer.dims.set_point(0, len(made))
+        controller.start(values_of(image, all_planes=all_planes))
+        finish(controller)
+        made.append(controller.results.cells)
+    stack, *planes = made
+    assert not stack.visible
+    assert [layer.visible for layer in planes] == [True, True]
+    controller.start(values_of(image, all_planes=True))
+    finish(controller)
+    assert controller.results.cells is stack
+    assert stack.visible
+    assert [layer.visible for layer in planes] == [False, False]
+
+
 def test_cells_of_an_earlier_run_are_not_adjusted_any_more(viewer, controller):
     image = viewer.add_image(two_squares(), name="nuclei")
     controller.start(values_of(image))

@@ -36,3 +36,12 @@ def test_showing_results_chooses_none(qtbot, box):
         box.show_choice(Choice(("14:34, removed",), -1))
     assert box.box.currentText() == ""
     assert box.box.placeholderText() == "removed; choose one"
+
+
+def test_the_names_are_brought_up_to_date_before_the_list_opens(qtbot, box):
+    box.show_choice(Choice(("14:33, corrected", "14:32, 2 cells"), 0))
+    box.opening.connect(lambda: box.show_choice(Choice(("14:33, 3 cells", "14:32, 2 cells"), 0)))
+    box.show()
+    box.box.showPopup()
+    assert box.box.itemText(0) == "14:33, 3 cells"
+    box.box.hidePopup()

@@ -19,17 +19,29 @@ TOOLTIP = (
 MARGIN = 24
 
 
+class _Box(QComboBox):
+    """Tells when its list is going to open."""
+
+    opening = Signal()
+
+    def showPopup(self) -> None:
+        self.opening.emit()
+        super().showPopup()
+
+
 class ResultBox(QWidget):
     """Shows which result of the image is shown; it is hidden where there is no other.
 
-    `chosen` comes with the number of the result that the user chose, from the newest.
+    `chosen` comes with the number of the result that the user chose, from the newest; `opening`
+    before the list opens, since what was corrected or undone is noticed a moment later.
     """
 
     chosen = Signal(int)
+    opening = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = QComboBox()
+        self.box = _Box()
         self.box.setObjectName("result_box")
         self.box.setPlaceholderText("removed; choose one")
         self.box.setToolTip(TOOLTIP)
@@ -40,6 +52,7 @@ class ResultBox(QWidget):
         form.addRow("Result", self.box)
         align_labels(form)
         self.box.activated.connect(self.chosen)
+        self.box.opening.connect(self.opening)
         self.setVisible(False)
 
     def show_choice(self, choice: Choice) -> None:

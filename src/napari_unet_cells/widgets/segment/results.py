@@ -172,7 +172,14 @@ class ResultLayers:
         else:
             self._replace(target, event, change, left)
             self.cells = target
+        self._hide_others()
         self._viewer.layers.selection.active = self.cells
+
+    def _hide_others(self) -> None:
+        """Hide cells of the whole stack below those of a plane of it, and the other way round."""
+        for layer in layers_of(self._viewer, self._image, CELLS):
+            if layer.data.shape != self.cells.data.shape:
+                layer.visible = False
 
     def _finish_classes(
         self, event: Finished, change: Replacement | None, left: Left | None

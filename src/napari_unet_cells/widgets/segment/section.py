@@ -135,6 +135,7 @@ class SegmentSection(Wired, QWidget):
         self.wiring.connect(self._show_circle, dims.ndisplay)
         self.adjust_form.changed.connect(self._adjust)
         self.result_box.chosen.connect(controller.choose_result)
+        self.result_box.opening.connect(controller.look)
         layers = self._viewer.layers
         self.wiring.connect(self._layer_removed, layers.events.removed)
         self._of_cells = self.wiring.part()

@@ -80,6 +80,7 @@ class StackForm(QWidget):
         self._axes = () if layer is None else stack_axes(layer)
         self._shown = ()  # until `show_plane` says it
         self._channel_axis = None
+        self.link_box.clear()  # linking is chosen for each image
         self.setVisible(bool(self._axes) or self._split is not None)
         self._fill_axes()
         self._show_own_channel()
@@ -140,6 +141,7 @@ class StackForm(QWidget):
 
     def _choose_axis(self, *_: object) -> None:
         self._said = True
+        self.link_box.clear()  # its axes are others now
         self._fill_channels()
 
     def _fill_channels(self) -> None:
@@ -181,11 +183,13 @@ class StackForm(QWidget):
         self._show_row(self.planes_box, bool(self._axes))
         self._show_row(self.link_box, bool(self._axes))
         self._name_plane()
+        linked = self.link_box.currentData()
         self.link_box.clear()
         self.link_box.addItem("no", None)
         for position, axis in enumerate(stack.left):
             if axis.length > 1:
                 self.link_box.addItem(f"along {axis.title(len(self._axes))}", position)
+        self._set_link(linked)
         self._show_link()
 
     def show_plane(self, index: Sequence[int]) -> None:
@@ -250,7 +254,11 @@ class StackForm(QWidget):
     def set_planes(self, all_planes: bool, link: int | None) -> None:
         """Choose planes and linking again, after the channels were split."""
         self.planes_box.setCurrentIndex(int(all_planes and self.planes_box.count() > 1))
-        self.link_box.setCurrentIndex(max(0, self.link_box.findData(link)))
+        self._set_link(link)
+
+    def _set_link(self, link: int | None) -> None:
+        choices = [self.link_box.itemData(row) for row in range(self.link_box.count())]
+        self.link_box.setCurrentIndex(choices.index(link) if link in choices else 0)
 
 
 def _box(tooltip: str) -> QComboBox:
