@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Review
 from napari_unet_cells.corrections.autosave import NotSaved, Session, restore
-from napari_unet_cells.corrections.left_results import forget, keep
+from napari_unet_cells.corrections.exported import Written, read
+from napari_unet_cells.corrections.left_results import keep, keep_soon, settle
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, ResultState
@@ -59,7 +59,7 @@ def test_nothing_is_written_where_nothing_was_corrected() -> None:
     assert not sessions_folder().exists()
 
 
-def test_it_is_written_anew_when_it_is_left_again_and_goes_when_it_is_back() -> None:
+def test_it_is_written_anew_when_it_is_left_again_and_goes_when_it_is_saved_elsewhere() -> None:
     result, left = result_of(corrected())
     keep(result, left, DESCRIPTION)
     again = corrected()
@@ -67,15 +67,38 @@ def test_it_is_written_anew_when_it_is_left_again_and_goes_when_it_is_back() -> 
     session = keep(result, result_of(again)[1], DESCRIPTION)
     assert session is not None
     assert [session.folder] == list(sessions_folder().iterdir())
-    forget(result, 0.05)
-    end = time.monotonic() + 5
-    while list(sessions_folder().iterdir()) and time.monotonic() < end:
-        time.sleep(0.01)
+    settle(result, Session())
     assert not list(sessions_folder().iterdir())
-    forget(result)  # a second time changes nothing
-    session = keep(result, left, DESCRIPTION)  # left once more
+    settle(result, Session())  # a second time changes nothing
+    keep_soon(result, left, DESCRIPTION).join()
+    (folder,) = sessions_folder().iterdir()
+    np.testing.assert_array_equal(restore(folder).labels, corrected())
+
+
+def test_what_was_exported_goes_with_it_and_comes_back() -> None:
+    result, left = result_of(corrected())
+    review = Review(left.state.made.unpacked())
+    written = Written.of(sessions_folder() / "cells.tif", corrected(), review)
+    session = keep(result, left, DESCRIPTION, [written])
     assert session is not None
     assert session.folder is not None
+    assert [one.path for one in read(session.folder)] == [written.path]
+    layer = Session()
+    settle(result, layer)
+    assert [one.path for one in layer.exports] == [written.path]
+
+
+def test_exports_are_remembered_while_nothing_is_left_to_save() -> None:
+    made = np.zeros((60, 70), np.uint16)
+    review, session, labels = Review(made), Session(), made.copy()
+    labels[3, 3] = 1
+    session.save(labels, review, None, DESCRIPTION)
+    session.note_written(Written.of(sessions_folder() / "cells.tif", labels, review))
+    session.save(made, review, None, DESCRIPTION)  # another result, which was not corrected
+    assert session.folder is None
+    session.save(labels, review, None, DESCRIPTION)
+    assert session.folder is not None
+    assert len(read(session.folder)) == 1
 
 
 def test_a_disk_that_refuses_is_said(tmp_path: Any) -> None:

@@ -305,6 +305,16 @@ class Session:
             if self.folder is not None and self.folder.is_dir():
                 self._write_exports(self.folder)
 
+    @property
+    def exports(self) -> tuple[Written, ...]:
+        """Exports of it, the oldest first."""
+        with self._lock:
+            return self._all_exports()
+
+    def _all_exports(self) -> tuple[Written, ...]:
+        on_disk = () if self.folder is None else read_exports(self.folder)
+        return (*on_disk, *self._exports)
+
     def _write_exports(self, folder: Path) -> None:
         if self._exports:
             add_exports(folder, self._exports)
@@ -394,6 +404,8 @@ class Session:
     def _delete(self) -> bool:
         if self.folder is None:
             return False
+        # An earlier result may come back, which was exported.
+        self._exports = list(self._all_exports())
         discard(self.folder)
         self.folder, self._where, self._written = None, {}, None
         self._baseline, self._made = None, ""

@@ -3,28 +3,35 @@
 The session of a labels layer holds what the layer shows. A result that was corrected and then left
 for an earlier one gets a session of its own, until it is back in the layer and was saved there::
 
-    session of the layer     run B, corrected | run A, from the list
-    session of B                              | made here; offered after a crash, or the next time
+    session of the layer     run B, corrected | run A, from the list | B again, saved
+    session of B                              | made here            | deleted here
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import Session
+from napari_unet_cells.corrections.autosave import NotSaved, Session
+from napari_unet_cells.corrections.exported import Written
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
-
-#: Seconds after which what is back in its layer was surely saved there.
-SURELY_SAVED = 30.0
 
 _sessions: WeakKeyDictionary[EarlierResult, Session] = WeakKeyDictionary()
 
+#: Held while a session is exchanged for another one: threads keep, the window settles.
+_exchanging = threading.Lock()
 
-def keep(result: EarlierResult, left: Left, description: Mapping[str, Any]) -> Session | None:
+
+def keep(
+    result: EarlierResult,
+    left: Left,
+    description: Mapping[str, Any],
+    exports: Iterable[Written] = (),
+) -> Session | None:
     """Write a result as it is left, where anything was corrected or approved in it.
 
     Parameters
@@ -34,6 +41,8 @@ def keep(result: EarlierResult, left: Left, description: Mapping[str, Any]) -> S
         As it will be kept in the list.
     description : mapping
         Of its layer; see `autosave.describe`.
+    exports : iterable of Written
+        Of the session of its layer: what was exported is not offered again.
 
     Returns
     -------
@@ -51,25 +60,53 @@ def keep(result: EarlierResult, left: Left, description: Mapping[str, Any]) -> S
     review = Review(made.unpacked(), None, made.grid)
     for place, date in left.approved.items():
         review.approve(place, date)
-    before = _sessions.pop(result, None)
     session = Session()
+    for written in exports:
+        session.note_written(written)
     session.save(left.labels.unpacked(), review, None, description)
-    _sessions[result] = session
+    with _exchanging:
+        before = _sessions.pop(result, None)
+        _sessions[result] = session
     if before is not None:  # only now: there is always one that is whole
         before.discard()
     return session
 
 
-def forget(result: EarlierResult, seconds: float = SURELY_SAVED) -> None:
-    """Delete what was kept of a result, once it has been in its layer for some time.
+def keep_soon(
+    result: EarlierResult,
+    left: Left,
+    description: Mapping[str, Any],
+    exports: Iterable[Written] = (),
+) -> threading.Thread:
+    """Call `keep` in a thread of its own; that the disk refuses is noted in the log alone."""
+    thread = threading.Thread(target=_keep, args=(result, left, description, exports))
+    thread.start()
+    return thread
+
+
+def _keep(*arguments: Any) -> None:
+    try:
+        keep(*arguments)
+    except NotSaved as error:
+        logging.getLogger(__name__).warning(str(error))
+
+
+def settle(result: EarlierResult, session: Session) -> None:
+    """Delete what was kept of a result, since the session of its layer holds it now.
 
     Parameters
     ----------
     result : EarlierResult
-    seconds : float
+        Shown in the layer, and saved.
+    session : Session
+        Of the layer; it takes over what was exported of the result.
     """
-    session = _sessions.pop(result, None)
-    if session is not None:
-        later = threading.Timer(seconds, session.discard)
-        later.daemon = True  # where it does not come to it, the corrections are offered once more
-        later.start()
+    with _exchanging:
+        kept = _sessions.pop(result, None)
+    if kept is None:
+        return
+    known = {written.path for written in session.exports}
+    for written in kept.exports:
+        if written.path not in known:
+            session.note_written(written)
+    kept.discard()

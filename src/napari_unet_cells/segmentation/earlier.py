@@ -82,11 +82,14 @@ class EarlierResult:
         As it comes back.
     approved : mapping of Place to str
         As undo and redo find it: approvals are no part of napari's history.
+    was_left : bool
+        Whether another result took its place, so that it has what a person made of it.
     """
 
     def __init__(self, left: Left) -> None:
         self.left = left
         self.approved: Mapping[Place, str] = dict(left.approved)
+        self.was_left = False
 
     def __deepcopy__(self, memo: object) -> EarlierResult:
         """Copy what changes only: labels and fragments never do."""
@@ -98,6 +101,7 @@ class EarlierResult:
         """Keep it as it is now, since another result takes its place."""
         self.left = left
         self.approved = dict(left.approved)
+        self.was_left = True
 
     @property
     def origin(self) -> Origin:

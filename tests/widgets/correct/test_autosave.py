@@ -29,6 +29,7 @@ from napari_unet_cells.layers.metadata import (
 from napari_unet_cells.layers.pixel_size import typed_pixel_size
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.layers.transforms import describe_transform, place_of
+from napari_unet_cells.segmentation.earlier import EarlierResult
 from napari_unet_cells.segmentation.replacing import replace_cells
 from napari_unet_cells.widgets.segment.live import current, put
 
@@ -313,6 +314,28 @@ def test_what_the_program_replaced_around_corrections_is_saved_with_them(qtbot, 
     assert back.labels[0, 0] == 9
     np.testing.assert_array_equal(back.review.baseline.unpacked(), review.baseline.unpacked())
     assert [place for place in review if back.review.is_edited(place)] == [((), 0)]
+
+
+def test_what_was_kept_of_a_result_goes_once_its_layer_is_saved(qtbot, viewer, saving):
+    from napari_unet_cells.corrections.left_results import keep
+    from napari_unet_cells.widgets.segment.earlier_results import left_in
+    from napari_unet_cells.widgets.segment.live import adopt
+
+    layer = add(viewer)
+    paint(layer, 40, 60)
+    result, description = adopt(layer), {"name": "nuclei cells"}
+    kept = keep(result, left_in(layer), description)
+    assert kept.folder.exists()
+    save(qtbot, saving)
+    assert not kept.folder
+    assert len(list(sessions_folder().iterdir())) == 1
+    np.testing.assert_array_equal(on_disk(layer), layer.data)
+    # Another result is shown: what was kept stays, however often this one is saved.
+    other = EarlierResult(result.left)
+    kept = keep(other, left_in(layer), description)
+    paint(layer, 10, 10)
+    save(qtbot, saving)
+    assert kept.folder.exists()
 
 
 def test_a_layer_that_comes_back_goes_on(qtbot, viewer, saving):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,15 +19,18 @@ from napari.components import ViewerModel
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.corrections.autosave import restore, session_of
+from napari_unet_cells.corrections.left_results import keep_soon, settle
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.settings import recall
+from napari_unet_cells.widgets.segment import controller as controller_module
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.controller import Answer, Ended, Runners, SegmentController
+from napari_unet_cells.widgets.segment.live import current_result
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -681,6 +685,36 @@ def test_what_is_corrected_in_a_result_that_is_not_shown_is_on_the_disk(
     bring_back(controller, 1)
     (folder,) = sessions_folder().iterdir()
     np.testing.assert_array_equal(restore(folder).labels, corrected)
+
+
+def test_what_undo_takes_away_of_a_result_that_had_come_back_is_on_the_disk(
+    viewer, controller, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    threads = []
+    monkeypatch.setattr(
+        controller_module, "keep_soon", lambda *values: threads.append(keep_soon(*values))
+    )
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    corrected = cells.data.copy()
+    made = cells.metadata[OURS]["provenance"]["date"]
+    run_again(viewer, controller)
+    bring_back(controller, 1)
+    review = cells.metadata[REVIEW]
+    session = session_of(review)
+    session.save(cells.data, review, None, {})
+    settle(current_result(cells), session)  # as the saving of the layer does
+    for folder in sessions_folder().iterdir():
+        shutil.rmtree(folder)
+    cells.undo()
+    controller.look()
+    (thread,) = threads
+    thread.join()
+    (folder,) = sessions_folder().iterdir()
+    restored = restore(folder)
+    np.testing.assert_array_equal(restored.labels, corrected)
+    assert restored.description["metadata"][OURS]["provenance"]["date"] == made
 
 
 def test_approvals_are_those_of_the_result_also_with_undo_and_redo(viewer, controller):

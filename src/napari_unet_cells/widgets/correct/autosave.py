@@ -27,10 +27,12 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_cells.core.regions import Place, Review
 from napari_unet_cells.corrections.autosave import Snapshot, copy_of, note_written
+from napari_unet_cells.corrections.left_results import settle
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers import writer
 from napari_unet_cells.layers.metadata import REVIEW
 from napari_unet_cells.widgets.correct.watched_labels import LAST, LabelsWatch, WatchedLabels
+from napari_unet_cells.widgets.segment.live import current_result
 from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
 
@@ -209,7 +211,14 @@ class Autosave(Wired, QObject):
         self._watch.calm()
         event.watched.saved_at = time.monotonic()
         event.watched.note_saved()
+        self._settle(event.watched)
         self._let_go(event.watched)
+
+    def _settle(self, watched: WatchedLabels) -> None:
+        """Delete what was kept of an earlier result that came back, and is saved here now."""
+        result = current_result(watched.layer)
+        if result is not None and watched.session.is_current(watched.review):
+            settle(result, watched.session)
 
     def _let_go(self, watched: WatchedLabels) -> None:
         if watched.removed and not watched.marked and watched in self._watch.watched:

@@ -22,8 +22,8 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Place
-from napari_unet_cells.corrections.autosave import describe
-from napari_unet_cells.corrections.left_results import forget, keep
+from napari_unet_cells.corrections.autosave import Session, describe, session_of
+from napari_unet_cells.corrections.left_results import keep, keep_soon
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
 from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, image_id
@@ -65,6 +65,7 @@ from napari_unet_cells.widgets.segment.channels import (
 from napari_unet_cells.widgets.segment.earlier_results import (
     BroughtBack,
     Choice,
+    described_as,
     left_in,
     removed_lists,
 )
@@ -72,10 +73,12 @@ from napari_unet_cells.widgets.segment.live import (
     adopt,
     bare,
     current,
+    current_result,
     follow,
     is_for,
     put,
     review_of,
+    shown_result,
 )
 from napari_unet_cells.widgets.segment.results import (
     ResultLayers,
@@ -452,7 +455,9 @@ class SegmentController:
         """Follow the selected cells, and what undo and redo made of them."""
         followed = self.followed
         if followed is not None:
-            follow(followed)
+            shown = shown_result(followed)
+            if follow(followed) and shown is not None:
+                self._keep_left(followed, shown)
         problem = self.adjust_problem
         layer = self.selected if problem == "" else None
         if layer is not None:
@@ -461,6 +466,15 @@ class SegmentController:
             self._offer(layer, state.origin)
         self._view.show_adjustable(problem)
         self._show_results()
+
+    def _keep_left(self, layer: Labels, result: EarlierResult) -> None:
+        """Keep on the disk what undo or redo took away, where a person had made it."""
+        review = review_of(layer)
+        if review is None or not result.was_left or current_result(layer) is result:
+            return
+        description = described_as(layer, self._viewer, result)
+        left = replace(result.left, approved=result.approved)
+        keep_soon(result, left, description, session_of(review).exports)
 
     def _show_results(self) -> None:
         running = self._runners.run.running
@@ -559,7 +573,7 @@ class SegmentController:
             self.look()
             return
         description = describe(layer, self._viewer.layers)
-        now = _Shown(shown, state, dict(review.approved), description)
+        now = _Shown(shown, state, dict(review.approved), description, session_of(review))
         job = partial(_bring_back, self.number, layer, result, now)
         self._runners.adjusting.start(job)
 
@@ -573,7 +587,6 @@ class SegmentController:
             self._bring_back(layer, event.result)
             return
         event.show()
-        forget(event.result)
         self.look()
         is_classes = change.new.origin.is_classes
         said = "Classes" if is_classes else describe_count(change.n_cells)
@@ -643,7 +656,7 @@ def _bring_back(
 ) -> Generator[object, None, None]:
     change = brought_back(layer.data, shown.state, shown.approved, result.left)
     left = _left(change, shown.approved)
-    keep(shown.result, left, shown.description)
+    keep(shown.result, left, shown.description, shown.session.exports)
     yield Answer(number, BroughtBack(layer, result, change, left))
 
 
@@ -655,3 +668,4 @@ class _Shown:
     state: ResultState
     approved: Mapping[Place, str]
     description: Mapping[str, Any]
+    session: Session

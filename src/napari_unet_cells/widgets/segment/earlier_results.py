@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_cells.core.regions import PackedLabels
-from napari_unet_cells.layers.metadata import OURS, RESULTS, image_id
+from napari_unet_cells.corrections.autosave import describe
+from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.layers.metadata import OURS, RESULTS, image_id, result_metadata
 from napari_unet_cells.segmentation.earlier import EarlierResult, EarlierResults, Left
 from napari_unet_cells.segmentation.replacing import Replacement
 from napari_unet_cells.widgets.segment.live import (
@@ -106,6 +108,21 @@ def left_in(layer: Labels) -> Left | None:
     labels = PackedLabels.of(layer.data, state.left.grid, like=state.left)
     state.origin.fragments.pack()
     return Left.of(labels, state, review.approved)
+
+
+def described_as(layer: Labels, viewer: Viewer, result: EarlierResult) -> dict[str, Any]:
+    """Describe a layer for its session, as it was while it showed a result.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+    viewer : napari.viewer.Viewer
+    result : EarlierResult
+    """
+    made, state = layer.metadata[OURS], result.left.state
+    then = result_metadata(made["role"], made["image"], state.origin.provenance, state.checksum)
+    described = describe(layer, viewer.layers)
+    return {**described, "metadata": {**described["metadata"], **jsonable(then)}}
 
 
 def removed_list(

@@ -101,6 +101,12 @@ def current(layer: Labels) -> ResultState | None:
     return ResultState.of(origin, review.baseline, ours.get("digest", 0))
 
 
+def shown_result(layer: Labels) -> EarlierResult | None:
+    """Give the result that a layer had when its undo history was last followed."""
+    mark = bare(layer).metadata.get(STATE)
+    return mark.result if isinstance(mark, Mark) else None
+
+
 def current_result(layer: Labels) -> EarlierResult | None:
     """Give the result that a layer shows, as the undo history has it."""
     mark = _current_mark(layer)
@@ -112,10 +118,11 @@ def _current_mark(layer: Labels) -> Mark | None:
     mark = layer.metadata.get(STATE)
     if not isinstance(mark, Mark):
         return None
-    for item in reversed(getattr(layer, "_undo_history", ())):
+    # Copies, made at once: a thread looks while the user paints.
+    for item in reversed(tuple(getattr(layer, "_undo_history", ()))):
         if (marks := _marks(item)) is not None:
             return marks[1].mark
-    for item in reversed(getattr(layer, "_redo_history", ())):
+    for item in reversed(tuple(getattr(layer, "_redo_history", ()))):
         if (marks := _marks(item)) is not None:
             return marks[0].mark
     return mark
