@@ -111,12 +111,14 @@ def test_nothing_to_learn_from_is_said(qtbot, section):
 
 def test_what_is_typed_is_what_is_asked_for(section, tmp_path):
     assert section.values.dataset == ""
+    section.choose_dataset("elsewhere")
     section.choose_dataset(tmp_path)
     section.base_box.setCurrentText("tiny")
     section.start_box.setCurrentIndex(1)
     section.minutes_box.setValue(2.5)
     assert section.values == RetrainValues(str(tmp_path), "tiny", "encoder", 2.5)
     assert section.minutes_box.text() == "2.5 min"
+    assert section.dataset_edit.toolTip().startswith(f"{tmp_path}\nA folder of approved regions")
 
 
 def test_every_control_says_what_it_does(section):

@@ -105,6 +105,8 @@ class RetrainSection(QWidget):
         self.fields = Fields(start, base={"choices": [""]})
         self.dataset_edit = self.fields.native("dataset")
         self.dataset_edit.setPlaceholderText("images and masks")
+        self._about_dataset = self.dataset_edit.toolTip()
+        self._show_path(self.dataset_edit.text())
         self.base_box = self.fields.native("base")
         self.start_box = self.fields.native("start")
         self.minutes_box = self.fields.native("minutes")
@@ -174,6 +176,7 @@ class RetrainSection(QWidget):
         self.button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.finish)
         self.browse_button.clicked.connect(self._browse)
+        self.dataset_edit.textChanged.connect(self._show_path)
         self.approved_button.clicked.connect(lambda: self.dataset_wanted.emit())
         self.decision.compare_wanted.connect(self.compare)
         self.decision.kept.connect(self._keep)
@@ -235,6 +238,11 @@ class RetrainSection(QWidget):
     def choose_dataset(self, folder: str | Path) -> None:
         """Fill in the folder, such as the one that was just exported to."""
         self.dataset_edit.setText(str(folder))
+
+    def _show_path(self, path: str) -> None:
+        """Tell the whole path in the tooltip: the field has room for its end."""
+        about = self._about_dataset
+        self.dataset_edit.setToolTip(f"{path}\n{about}" if path else about)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(
