@@ -183,6 +183,33 @@ def _export(viewer, layer):
     return ExportSection(viewer)
 
 
+def _status_line(viewer, layer):
+    from qtpy.QtWidgets import QLabel
+
+    from napari_unet_cells.widgets.status_line import StatusLine
+
+    line = StatusLine(QLabel())
+    line.follow(layer)
+    return line
+
+
+def _size_circle(viewer, layer):
+    from napari.layers import Image
+
+    from napari_unet_cells.widgets.segment.size_circle import SizeCircle
+
+    below = viewer.window._qt_viewer.canvas.native
+    return SizeCircle(viewer, below, Image(np.zeros((4, 5))), 20.0)
+
+
+def _cell_outlines(viewer, layer):
+    from qtpy.QtWidgets import QWidget
+
+    from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
+
+    return CellOutlines(viewer, layer, QWidget())
+
+
 def _dock(viewer, layer):
     from napari_unet_cells.widgets.dock import UNetCellsDock
 
@@ -197,6 +224,9 @@ MAKERS = {
     "ReviewForm": _review,
     "Autosave": _autosave,
     "SegmentSection": _segment,
+    "StatusLine": _status_line,
+    "SizeCircle": _size_circle,
+    "CellOutlines": _cell_outlines,
     "UNetCellsDock": _dock,
     # These hold some of them.
     "CorrectSection": _correct,

@@ -64,7 +64,7 @@ class Trace(_Overlay):
         self.update()
 
 
-class CellOutlines(_Overlay):
+class OutlineOverlay(_Overlay):
     """Outlines of cells."""
 
     def draw(self, rings: Sequence[NDArray[np.float64]], dashed: bool) -> None:

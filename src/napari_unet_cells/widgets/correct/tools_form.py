@@ -20,7 +20,7 @@ from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.keys import OUTLINES_KEY
 from napari_unet_cells.widgets.correct.keys_window import KeysWindow
 from napari_unet_cells.widgets.correct.outlines_switch import OutlinesSwitch
-from napari_unet_cells.widgets.correct.overlay import CellOutlines, Trace
+from napari_unet_cells.widgets.correct.overlay import OutlineOverlay, Trace
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
 from napari_unet_cells.widgets.worker import Job, Worker
@@ -67,7 +67,7 @@ class ToolsForm(ControlledForm):
         super().__init__()
         self._viewer = viewer
         self._trace: Trace | None = None
-        self._cells: CellOutlines | None = None
+        self._cells: OutlineOverlay | None = None
         self._turned = 0
         self._keys: KeysWindow | None = None
         self._build()
@@ -201,7 +201,7 @@ class ToolsForm(ControlledForm):
         if below is None:
             return
         if self._cells is None and rings:
-            self._cells = CellOutlines(below)
+            self._cells = OutlineOverlay(below)
             self.wiring.at_end(_discard, self._cells)
         if self._cells is not None:
             self._cells.draw(rings, dashed)
