@@ -78,7 +78,11 @@ train-cells-fast: torch
 
 # Takes what was trained into the package.
 ship: setup
+	@$(PYTHON_IN_VENV) -c 'import nncf' 2>/dev/null || \
+		$(PYTHON_IN_VENV) -m pip install --quiet --constraint constraints.txt --editable '.[ship]'
 	$(PYTHON_IN_VENV) scripts/ship_model.py $(wildcard $(MODELS)/cells.keras $(MODELS)/cells-fast.keras)
+	$(PYTHON_IN_VENV) scripts/quantize_model.py cells cells-fast \
+		--train $(addprefix $(DATA)/,$(SETS)) --val $(addprefix $(DATA)/,$(SETS))
 
 # Of what ships; writes their cards, docs/accuracy.md and benchmarks/results/accuracy.json.
 accuracy: setup

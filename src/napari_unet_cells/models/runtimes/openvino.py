@@ -144,18 +144,17 @@ def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
     core = ov.Core()
     weights = ov.Tensor(np.frombuffer(derived.weights, np.uint8))
     model = core.read_model(derived.graph, weights)
-    precision = "float32"
-    if derived.precision == "float32" and _multiplies_bfloat16(core):
-        precision = "bfloat16"
+    # Of integers alone nothing large is left to bfloat16.
+    brief = derived.precision != "int8" and _multiplies_bfloat16(core)
+    floats = "bfloat16" if brief else "float32"
     hints = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",
         # Two processes whose threads hold the same cores would wait for each other.
         "ENABLE_CPU_PINNING": False,
     }
     compiled = core.compile_model(model, "CPU", hints)
-    if derived.precision != "float32":
-        precision = derived.precision
+    precision = {"int8": "int8", "mixed": f"int8 and {floats}"}.get(derived.precision, floats)
     threads = compiled.get_property("INFERENCE_NUM_THREADS")
     network = OpenvinoNetwork(
         card,
