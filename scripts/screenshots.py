@@ -105,6 +105,7 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
 
 def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     """Show the table of the cells. It stays open: it would be in the next pictures."""
+    dock.banner.later()  # it offers the corrections of the picture before
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
     dock.segment.button.click()
     wait(lambda: not dock.segment.worker.running)
