@@ -12,6 +12,7 @@ import pytest
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, RegionGrid
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import earlier
 from napari_unet_cells.segmentation.details import RunDetails
@@ -85,6 +86,12 @@ def test_a_result_that_was_divided_into_other_regions_fits_the_layer() -> None:
     for packed in (change.before, change.after, change.new.left, change.new.made):
         assert packed.grid == grid
     np.testing.assert_array_equal(change.after.unpacked(), first.left.labels.unpacked())
+
+
+def test_a_result_of_other_planes_is_refused() -> None:
+    state = state_of(labels_of(25))
+    with pytest.raises(UserError, match="of other planes"):
+        brought_back(np.stack([labels_of(5)] * 3), state, (), result_of(5).left)
 
 
 def test_it_is_named_by_its_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Place, RegionGrid
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.segmentation.replacing import (
     Origin,
@@ -198,7 +199,14 @@ def brought_back(
     approved : collection of Place
         Regions that are approved now; those of the result that comes back take their place.
     left : Left
+
+    Raises
+    ------
+    UserError
+        Where it is of other pixels.
     """
+    if (*left.labels.planes, *left.labels.grid.shape) != shown.shape:
+        raise UserError("This result is of other planes of the image. Run Segment for these.")
     shown = shown.copy()
     grid = old.left.grid
     state, labels = _on(grid, left)

@@ -30,7 +30,7 @@ from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment import controller as controller_module
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.controller import Answer, Ended, Runners, SegmentController
-from napari_unet_cells.widgets.segment.live import current_result
+from napari_unet_cells.widgets.segment.live import current, current_result
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -993,6 +993,74 @@ def test_corrected_classes_of_another_model_stay_in_their_layer(viewer, tissue, 
     np.testing.assert_array_equal(viewer.layers[-1].data, image.data > 0)
 
 
+def test_classes_of_each_plane_are_a_result_of_their_own(viewer, tissue):
+    planes = np.stack([two_squares(), np.roll(two_squares(), 3, axis=1), two_squares()])
+    image = viewer.add_image(planes, name="slide")
+    made = []
+    for z in (0, 1):
+        viewer.dims.set_point(0, z)
+        tissue.start(values_of(image))
+        finish(tissue)
+        made.append(viewer.layers.selection.active)
+    assert made[0] is not made[1]
+    assert [layer.translate[0] for layer in made] == [0, 1]
+    for layer, plane in zip(made, planes, strict=False):
+        np.testing.assert_array_equal(layer.data[0], plane > 0)
+    assert offered(tissue) == ([], -1)
+    tissue.start(values_of(image, all_planes=True))
+    finish(tissue)
+    assert len([n for n in names(viewer) if "classes" in n]) == 3
+
+
+def test_a_model_of_cells_does_not_write_into_classes_of_another(viewer, tissue, monkeypatch):
+    image = viewer.add_image(two_squares(), name="slide")
+    tissue.start(values_of(image))
+    finish(tissue)
+    classes = viewer.layers["slide classes"]
+    before = classes.data.copy()
+    monkeypatch.setattr(run_module, "find_model", lambda name: CARD)
+    tissue.engine.open = lambda card, stop: FunctionNetwork(squares_are_cells)
+    image.data = np.roll(two_squares(), 5, axis=1)
+    tissue.start(values_of(image))
+    finish(tissue)
+    np.testing.assert_array_equal(classes.data, before)
+    assert "slide cells" in names(viewer)
+
+
+@pytest.mark.parametrize("is_corrected", [False, True])
+def test_classes_whose_layer_was_removed_during_the_run_are_shown(viewer, tissue, is_corrected):
+    image = viewer.add_image(two_squares(), name="slide")
+    if is_corrected:
+        tissue.start(values_of(image))
+        finish(tissue)
+        correct(viewer.layers["slide classes"], 2, 2, 1)
+    tissue.start(values_of(image))
+    answers = tissue.runners.run.end()
+    for answer in answers[:-1]:
+        tissue.receive(answer)
+    viewer.layers.remove(viewer.layers[-1])
+    tissue.receive(answers[-1])
+    assert names(viewer) == ["slide", "slide classes"]
+    classes = viewer.layers["slide classes"]
+    assert classes.data[2, 2] == is_corrected
+    assert classes.data[10, 10]
+    assert classes.editable
+
+
+def test_a_result_that_does_not_come_back_is_said_and_the_list_tells_what_is_shown(
+    viewer, controller
+):
+    segmented(viewer, controller)
+    run_again(viewer, controller)
+    shown = controller.window.last("show_results")
+    controller.choose_result(1)
+    controller.runners.adjusting.events = None
+    n_shown = len(controller.window.shown)
+    controller.adjusting_failed("The disk is full.")
+    assert controller.window.last("warn") == ("The disk is full.",)
+    assert ("show_results", *shown) in controller.window.shown[n_shown:]
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_stack_is_adjusted_plane_by_plane(viewer, controller, linked):
     stack = np.stack([two_squares()] * 3)
@@ -1074,6 +1142,23 @@ def test_a_cancelled_run_says_what_is_left(viewer, controller, tiles, said):
     controller.start(values_of(image))
     finish(controller)
     assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+
+
+def test_the_classes_of_a_run_that_failed_are_named_so(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    for _ in range(3):
+        controller.receive(next(controller.runners.run.events))
+    controller.runners.run.events = None
+    controller.failed()
+    assert names(viewer) == ["nuclei", "nuclei classes (failed)"]
+
+
+def test_cells_whose_fragments_were_freed_say_why_they_cannot_be_adjusted(viewer, controller):
+    cells = segmented(viewer, controller)
+    current(cells).origin.fragments.forget()
+    controller.look()
+    assert "given up for memory" in controller.window.last("show_adjustable")[0]
 
 
 def test_a_result_that_is_deleted_is_not_spoken_of(viewer, controller):

@@ -181,13 +181,13 @@ class There:
     cells : napari labels layer, or None
     removed : napari labels layer, or None
         Cells, where their layer was removed.
-    classes : napari labels layer, or None
+    classes : list of napari labels layers
         Classes that somebody corrected.
     """
 
     cells: Labels | None
     removed: Labels | None
-    classes: Labels | None
+    classes: list[Labels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +333,7 @@ class SegmentController:
         cells = self.results.target(shape)
         removed = self.results.removed(shape) if cells is None else None
         there = There(cells, removed, self.results.corrected_classes(shape))
-        for layer in (there.cells, there.classes):
+        for layer in (there.cells, *there.classes):
             if layer is not None:
                 adopt(layer)
         return there
@@ -384,7 +384,7 @@ class SegmentController:
     def cancelled(self) -> None:
         """Say what is left of a run that was cancelled."""
         kept = self.results is not None and self.results.shown
-        self._end_early()
+        self._end_early("cancelled")
         self._view.say(
             "Cancelled. The classes of the finished tiles are kept."
             if kept
@@ -393,13 +393,13 @@ class SegmentController:
 
     def failed(self) -> None:
         """Start a fresh child for the next press, where the last one died."""
-        self._end_early()
+        self._end_early("failed")
         if self._engine.pid is None:
             self.choose_model(self._model)
 
-    def _end_early(self) -> None:
+    def _end_early(self, word: str) -> None:
         if self.results is not None:
-            self.results.end_early()
+            self.results.end_early(word)
         drop_unmade(self._viewer)
 
     # ----------------------------------------------------------------- after the run
@@ -443,7 +443,11 @@ class SegmentController:
             return problem
         state = current(layer)
         if state is None or not state.origin.fragments:
-            return "These cells were opened from a file; run Segment to adjust them."
+            return (
+                "These cells were opened from a file; run Segment to adjust them."
+                if state is None or state.origin.details is None
+                else "What is needed to adjust these cells was given up for memory; run Segment."
+            )
         return ""
 
     @property
@@ -514,6 +518,12 @@ class SegmentController:
         approved = frozenset(review.approved)
         job = partial(_adjust, self.number, layer, state, approved, options)
         self._runners.adjusting.start(job)
+
+    def adjusting_failed(self, problem: str) -> None:
+        """Say why cells were not separated anew, or a result did not come back."""
+        self._view.warn(problem)
+        self._choice = None  # the list shows what was chosen
+        self.look()
 
     def show_adjusted(self, answer: object) -> None:
         """Show cells that were separated anew, unless another run has begun since."""
@@ -614,8 +624,8 @@ def _ended(event: object, there: There) -> Ended:
     assert isinstance(event, Finished)
     target, removed = there.cells, there.removed
     if event.result.cells is None:
-        is_same = there.classes is not None and same_classes(there.classes, event)
-        target, removed = there.classes if is_same else None, None
+        same = (layer for layer in there.classes if same_classes(layer, event))
+        target, removed = next(same, None), None
     state = None if target is None else current(target)
     review = None if target is None else review_of(target)
     if target is None or state is None or review is None:

@@ -125,11 +125,10 @@ class ResultLayers:
         shape : tuple of int
             Of the labels of the run, without the axes that a plane of a stack is given.
         """
-        placed = (1,) * self._single + shape
         found = [
             layer
             for layer in layers_of(self._viewer, self._image, CELLS)
-            if layer.data.shape == placed and self._lies_here(layer) and current(layer) is not None
+            if self._is_place(layer, shape) and current(layer) is not None
         ]
         active = bare(self._viewer.layers.selection.active)
         return active if active in found else next(iter(found), None)
@@ -185,30 +184,41 @@ class ResultLayers:
         self, event: Finished, change: Replacement | None, left: Left | None
     ) -> None:
         """Show the classes of a model that makes no cells, which the user corrects."""
-        target = self.corrected_classes(event.result.classes.shape)
-        if target is None or not same_classes(target, event):
-            live = self._classes
-            live.metadata[REVIEW], live.editable = event.review, True
-            baseline = event.review.baseline
-            state = ResultState.of(Origin.of(event), baseline, digest(live.data))
-            result = EarlierResult(Left(baseline, state, {}, 0))
-            begin(live, result)
-            list_of(self._viewer, live).add(result)
-        else:
+        shape, layers = event.result.classes.shape, self._viewer.layers
+        held = self.corrected_classes(shape)
+        target = next((layer for layer in held if same_classes(layer, event)), None)
+        if target is not None:
             self._replace(target, event, change, left)
-            self._viewer.layers.remove(self._classes)  # in which the run was shown
+            if self._classes in layers:
+                layers.remove(self._classes)  # in which the run was shown
             self._classes = target
-        self._viewer.layers.selection.active = self._classes
+        else:
+            if self._classes not in layers:  # removed by the user meanwhile
+                self._add_classes()
+            self._begin_classes(event)
+        for layer in held:
+            layer.visible = layer is self._classes
+        layers.selection.active = self._classes
 
-    def corrected_classes(self, shape: tuple[int, ...]) -> Labels | None:
+    def _begin_classes(self, event: Finished) -> None:
+        live, baseline = bare(self._classes), event.review.baseline
+        live.metadata[REVIEW], live.editable = event.review, True
+        state = ResultState.of(Origin.of(event), baseline, digest(live.data))
+        result = EarlierResult(Left(baseline, state, {}, 0))
+        begin(live, result)
+        list_of(self._viewer, live).add(result)
+
+    def corrected_classes(self, shape: tuple[int, ...]) -> list[Labels]:
         """Find classes of the same pixels that somebody corrected or approved; see `target`."""
-        placed = (1,) * self._single + shape
-        for layer in layers_of(self._viewer, self._image, CLASSES):
-            if layer is self._classes or layer.data.shape != placed or _is_free(layer):
-                continue
-            if self._lies_here(layer):
-                return layer
-        return None
+        return [
+            layer
+            for layer in layers_of(self._viewer, self._image, CLASSES)
+            if layer is not self._classes and self._is_place(layer, shape) and not _is_free(layer)
+        ]
+
+    def _is_place(self, layer: Labels, shape: tuple[int, ...]) -> bool:
+        """Whether a layer holds the pixels that labels of a shape are of."""
+        return layer.data.shape == (1,) * self._single + shape and self._lies_here(layer)
 
     def _replace(
         self, target: Labels, event: Finished, change: Replacement | None, left: Left | None
@@ -242,10 +252,10 @@ class ResultLayers:
         begin(self.cells, result)
         list_of(self._viewer, self.cells, left).add(result)
 
-    def end_early(self) -> None:
-        """Say in their name that the classes are those of a run that was cancelled."""
+    def end_early(self, word: str) -> None:
+        """Say in their name how the run of the classes ended, such as "cancelled"."""
         if self._classes is not None and self._classes in self._viewer.layers:
-            self._classes.name = f"{self._name} classes (cancelled)"
+            self._classes.name = f"{self._name} classes ({word})"
 
     def _made(self, role: str, checksum: int | None = None) -> dict[str, Any]:
         return result_metadata(role, self._image, self._details.provenance(), checksum)
@@ -253,9 +263,9 @@ class ResultLayers:
     def _show_classes(self) -> None:
         """Show the classes in the layer of the run before, else in a new one."""
         assert self._array is not None
-        layers, ndim = self._viewer.layers, self._array.ndim
-        before = [one for one in layers_of(self._viewer, self._image, CLASSES) if _is_free(one)]
-        same = next((one for one in before if one.data.ndim == ndim), None)
+        layers = self._viewer.layers
+        before = layers_of(self._viewer, self._image, CLASSES)
+        same = next((one for one in before if self._may_reuse(one)), None)
         active = layers.selection.active
         if same is None:
             self._add_classes()
@@ -266,6 +276,21 @@ class ResultLayers:
         # A run does not take the active layer from the user.
         if active is not None and active in layers:
             layers.selection.active = active
+
+    def _may_reuse(self, layer: Labels) -> bool:
+        """Whether nothing is lost where a run shows its classes in a layer.
+
+        What a model of classes alone made is a result: only another one of its place follows it.
+        """
+        assert self._array is not None
+        if layer.data.ndim != self._array.ndim or not _is_free(layer):
+            return False
+        if current(layer) is None:
+            return True
+        card, made = self._details.card, layer.metadata[OURS]["provenance"]
+        is_place = layer.data.shape == self._array.shape and self._lies_here(layer)
+        is_same = list(made.get("classes", ())) == list(card.classes)
+        return not card.makes_cells and is_place and is_same
 
     def _reuse(self, layer: Labels) -> None:
         assert self._array is not None
@@ -346,5 +371,7 @@ def _is_free(layer: Labels) -> bool:
     review = review_of(layer)
     if review is None:
         return True
-    review.look(layer.data, review)
-    return not review.approved and not any(review.is_edited(place) for place in review)
+    if review.approved or review.any_edited:
+        return False
+    # What was painted a moment ago is not known yet.
+    return not any(review.look(layer.data, [place]) for place in review)

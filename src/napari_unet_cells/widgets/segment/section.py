@@ -147,7 +147,7 @@ class SegmentSection(Wired, QWidget):
         self.warming.progressed.connect(controller.warmed)
         self.warming.failed.connect(controller.warming_failed)
         self.adjusting.progressed.connect(controller.show_adjusted)
-        self.adjusting.failed.connect(self.warn)
+        self.adjusting.failed.connect(controller.adjusting_failed)
 
     # ------------------------------------------------------------ what the user does
 
