@@ -184,6 +184,20 @@ def uncertain() -> Review:
     return Review(np.zeros((40, 48), np.uint16), uncertainty, RegionGrid((40, 48), (2, 2)))
 
 
+def test_a_copy_of_a_review_goes_its_own_way() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    review = Review(labels, None, RegionGrid((40, 60), (2, 3)))
+    review.approve(((), 1), "then")
+    copied = review.copy()
+    assert copied.approved == {((), 1): "then"}
+    copied.approve(((), 2))
+    labels[0, 0] = 1
+    copied.look(labels, copied)
+    assert list(review.approved) == [((), 1)]
+    assert copied.is_edited(((), 0))
+    assert not review.is_edited(((), 0))
+
+
 def test_the_most_uncertain_region_comes_first() -> None:
     review = uncertain()
     assert [review.mean_uncertainty(place) * 255 for place in review] == pytest.approx(

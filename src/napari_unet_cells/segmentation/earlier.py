@@ -48,14 +48,15 @@ class Left:
     state : ResultState
     approved : mapping of Place to str
         When each approved region was approved, ISO 8601.
-    n_cells : int
-        Of `labels`; in a stack that is not linked those of all planes; 0 of classes.
+    n_cells : int or None
+        Of `labels`; in a stack that is not linked those of all planes; 0 of classes; None where
+        they were not counted.
     """
 
     labels: PackedLabels
     state: ResultState
     approved: Mapping[Place, str]
-    n_cells: int
+    n_cells: int | None
 
     @classmethod
     def of(cls, labels: PackedLabels, state: ResultState, approved: Mapping[Place, str]) -> Left:
@@ -95,7 +96,7 @@ class EarlierResult:
     def __deepcopy__(self, memo: object) -> EarlierResult:
         """Copy what changes only: labels and fragments never do."""
         copy = EarlierResult(self.left)
-        copy.approved = dict(self.approved)
+        copy.approved, copy.was_left = dict(self.approved), self.was_left
         return copy
 
     def leave(self, left: Left) -> None:
@@ -134,7 +135,8 @@ class EarlierResult:
         """
         made = self.origin.provenance
         diameter = made.get("parameters", {}).get("scale", {}).get("diameter", 0)
-        counted = describe_count(self.left.n_cells) if is_counted else ""
+        n_cells = self.left.n_cells
+        counted = describe_count(n_cells) if is_counted and n_cells is not None else ""
         counted = "classes" if self.origin.is_classes else counted
         first = (self.time, counted, "corrected" if is_corrected else "")
         last = (made.get("model", {}).get("name", ""), f"{diameter:.0f} px" if diameter else "")
@@ -218,7 +220,7 @@ def brought_back(
         old,
         state,
         frozenset(approved),
-        left.n_cells,
+        left.n_cells or 0,
         digest(shown),
     )
 

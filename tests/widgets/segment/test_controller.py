@@ -863,6 +863,29 @@ def test_restored_cells_are_the_first_of_the_results(viewer, controller):
     np.testing.assert_array_equal(cells.data, labels)
 
 
+def test_a_copy_of_a_layer_has_results_and_a_review_of_its_own(viewer, controller):
+    cells = segmented(viewer, controller)
+    run_again(viewer, controller)
+    first = cells.data.copy()
+    copied = viewer.add_labels(cells.data.copy(), name="copy", metadata=cells.metadata)
+    controller.look()
+    assert len(offered(controller)[0]) == 2
+    copied.metadata[REVIEW].approve(((), 0), "today")
+    assert not cells.metadata[REVIEW].approved
+    bring_back(controller, 1)
+    correct(copied, 0, 0, 9)
+    assert copied.data[10, 10]
+    np.testing.assert_array_equal(cells.data, first)
+    assert current(cells) is not current(copied)
+
+    viewer.layers.selection.active = cells
+    controller.look()
+    assert offered(controller)[1] == 0
+    bring_back(controller, 1)
+    assert not cells.data[0, 0]
+    np.testing.assert_array_equal(cells.metadata[REVIEW].baseline.unpacked(), cells.data)
+
+
 def test_planes_of_a_stack_have_lists_of_their_own(viewer, controller):
     image = viewer.add_image(np.stack([two_squares()] * 3), name="nuclei")
     made = []

@@ -76,6 +76,7 @@ from napari_unet_cells.widgets.segment.live import (
     current_result,
     follow,
     is_for,
+    own,
     put,
     review_of,
     shown_result,
@@ -459,6 +460,7 @@ class SegmentController:
         """Follow the selected cells, and what undo and redo made of them."""
         followed = self.followed
         if followed is not None:
+            own(followed)
             shown = shown_result(followed)
             if follow(followed) and shown is not None:
                 self._keep_left(followed, shown)

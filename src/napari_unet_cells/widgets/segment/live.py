@@ -9,6 +9,8 @@ So the mark that holds here is known from the history alone, however far the use
 
 from __future__ import annotations
 
+import weakref
+from copy import deepcopy
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +24,12 @@ from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
     OURS,
+    RESULTS,
     REVIEW,
     STATE,
     result_metadata,
 )
-from napari_unet_cells.segmentation.earlier import EarlierResult, Left
+from napari_unet_cells.segmentation.earlier import EarlierResult, EarlierResults, Left
 from napari_unet_cells.segmentation.replacing import Origin, Replacement, ResultState
 
 if TYPE_CHECKING:
@@ -36,8 +39,13 @@ if TYPE_CHECKING:
 class Mark:
     """A place in the undo history, the state of the result there, and which result it is."""
 
-    def __init__(self, state: ResultState, result: EarlierResult) -> None:
+    def __init__(self, layer: Labels, state: ResultState, result: EarlierResult) -> None:
         self.state, self.result = state, result
+        self._layer = weakref.ref(bare(layer))
+
+    def is_of(self, layer: Labels) -> bool:
+        """Whether it belongs to a layer, and not to one that this is a copy of."""
+        return self._layer() is bare(layer)
 
 
 class _Pixels:
@@ -66,7 +74,21 @@ def review_of(layer: Labels) -> Review | None:
 
 def begin(layer: Labels, result: EarlierResult) -> None:
     """Keep with its layer what is known of a result that has just been made."""
-    layer.metadata[STATE] = Mark(result.left.state, result)
+    layer.metadata[STATE] = Mark(layer, result.left.state, result)
+
+
+def own(layer: Labels) -> None:
+    """Give a copy of a layer a review and results of its own: napari hands both on as they are."""
+    mark, review = layer.metadata.get(STATE), layer.metadata.get(REVIEW)
+    if not isinstance(mark, Mark) or mark.is_of(layer):
+        return
+    results, result = deepcopy((layer.metadata.pop(RESULTS, None), mark.result))
+    layer.metadata[STATE] = Mark(layer, mark.state, result)
+    if isinstance(results, EarlierResults):
+        results.layer = bare(layer)
+        layer.metadata[RESULTS] = results
+    if isinstance(review, Review):
+        layer.metadata[REVIEW] = review.copy()
 
 
 def adopt(layer: Labels) -> EarlierResult | None:
@@ -74,6 +96,7 @@ def adopt(layer: Labels) -> EarlierResult | None:
 
     None of labels that are no cells of ours, and no classes that can be corrected.
     """
+    own(layer)
     mark = _current_mark(layer)
     if mark is not None:
         follow(layer)
@@ -81,7 +104,8 @@ def adopt(layer: Labels) -> EarlierResult | None:
     state, review = current(layer), review_of(layer)
     if state is None or review is None:
         return None
-    result = EarlierResult(Left.of(state.made, state, review.approved))
+    # Nobody counts the cells here: of a large image that would take a second.
+    result = EarlierResult(Left(state.made, state, dict(review.approved), None))
     begin(layer, result)
     return result
 
@@ -202,7 +226,7 @@ def put(layer: Labels, change: Replacement, result: EarlierResult | None = None)
         mark.state = replace(mark.state, origin=change.new.origin)
         _hold(layer, mark)
     else:
-        after = Mark(change.new, result or mark.result)
+        after = Mark(layer, change.new, result or mark.result)
         _hold(layer, after)
         _remember(layer, before, change.after, mark, after)
     layer.refresh(extent=False)
