@@ -28,8 +28,8 @@ from napari_unet_cells.layers.transforms import PLACE, place_of
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, ResultState, replace_cells
 from napari_unet_cells.widgets import opening
-from napari_unet_cells.widgets.export import table as table_module
-from napari_unet_cells.widgets.export.removing import Cells, prepare, write
+from napari_unet_cells.widgets.export import removing
+from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.table_model import heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
@@ -301,7 +301,7 @@ def test_delete_removes_the_cells_of_the_rows_in_one_step(qtbot, viewer, table):
 
 
 def test_many_cells_are_deleted_in_one_step_too(qtbot, viewer, table, monkeypatch):
-    monkeypatch.setattr(table_module, "FEW", 2)
+    monkeypatch.setattr(removing, "FEW", 2)
     layer = viewer.layers["cells"]
     before = layer.data.copy()
     choose_rows(table, 3, 7, 12)
@@ -318,20 +318,43 @@ def test_many_cells_are_deleted_in_one_step_too(qtbot, viewer, table, monkeypatc
     np.testing.assert_array_equal(layer.data, expected)
 
 
-def test_what_is_painted_while_many_are_prepared_is_not_lost(viewer):
+def test_what_is_painted_while_many_are_prepared_is_not_lost(qtbot, viewer, table, monkeypatch):
+    monkeypatch.setattr(removing, "FEW", 0)
     layer = viewer.layers["cells"]
-    boxes = np.array([[5.0, 5, 11, 11], [5.0, 45, 12, 52]])
-    cells = Cells(np.array([1, 2]), np.zeros((2, 0), int), boxes)
-    prepared = prepare(layer.data, cells)
-    layer.data_setitem((np.array([6]), np.array([30])), 9)
-    assert not write(layer, prepared)
-    assert {1, 2, 9} <= set(np.unique(layer.data))
-    assert write(layer, prepare(layer.data, cells))
-    assert not np.isin(layer.data, (1, 2)).any()
-    assert layer.data[6, 30] == 9
+    choose_rows(table, 1, 2)
+    table.delete_button.click()
+    layer.data_setitem((np.array([6, 6]), np.array([30, 5])), 9)  # beside the cells, and in one
+    qtbot.waitUntil(lambda: not np.isin(layer.data, (1, 2)).any(), timeout=10_000)
+    assert layer.data[6, 30] == layer.data[6, 5] == 9
     layer.undo()
-    assert layer.data[6, 30] == 9
+    assert layer.data[6, 30] == layer.data[6, 5] == 9
     assert {1, 2} <= set(np.unique(layer.data))
+
+
+def test_large_cells_are_not_removed_in_the_window():
+    small = Cells(np.arange(3), np.zeros((3, 0), int), np.tile([0.0, 0, 30, 30], (3, 1)))
+    assert small.is_quick
+    large = Cells(np.arange(3), np.zeros((3, 0), int), np.tile([0.0, 0, 200, 200], (3, 1)))
+    assert not large.is_quick
+    many = small[np.zeros(1000, int)]
+    assert not many.is_quick
+
+
+@pytest.mark.parametrize("few", [300, 0])
+def test_the_rows_of_the_press_are_deleted_whichever_are_chosen_later(
+    qtbot, viewer, table, monkeypatch, few
+):
+    monkeypatch.setattr(removing, "FEW", few)
+    layer = viewer.layers["cells"]
+    layer.data_setitem((np.array([0]), np.array([100])), 3)  # is measured now
+    assert table.measuring.busy
+    choose_rows(table, 3, 7)
+    table.delete_button.click()
+    choose_rows(table, 12)
+    qtbot.waitUntil(lambda: not np.isin(layer.data, (3, 7)).any(), timeout=10_000)
+    qtbot.waitUntil(lambda: 3 not in shown(table, "label"), timeout=10_000)
+    assert 12 in layer.data
+    assert chosen(table) == [12]
 
 
 def test_after_a_cell_the_next_row_is_chosen(qtbot, viewer, table):

@@ -47,6 +47,8 @@ class Measuring(Wired, QObject):
         Why intensities are missing; empty where they are not.
     file : Path or None
         Where the image is not open, but its file is there.
+    edits : int
+        How often the pixels may have changed so far.
     gone : bool
         Whether the layer was deleted; the table then stays as it is.
     """
@@ -63,6 +65,7 @@ class Measuring(Wired, QObject):
         self._dirty = False
         self._columns: tuple[str, ...] = ()
         self.gone = False
+        self.edits = 0
         self.problem = ""
         self.file: Path | None = None
         self.worker = Worker(self)
@@ -104,6 +107,7 @@ class Measuring(Wired, QObject):
     def _mark(self, event: object = None) -> None:
         """Note that there may have been an edit; the pixels are looked at when all is quiet."""
         self._dirty = True
+        self.edits += 1
         self._quiet.start()
 
     def _added(self, event: object = None) -> None:

@@ -1,7 +1,8 @@
 """Remove cells from a labels layer in one step of its undo history. No Qt here.
 
-A few cells are removed pixel by pixel, as the tool for deleting does. Of thousands the pixels
-would take a second to list and to write: `Removal` holds whole windows, which a thread prepares.
+A few small cells are removed pixel by pixel, as the tool for deleting does. Of many or large ones
+the pixels would take a second to list and to write: `Removal` holds whole regions, which a thread
+prepares and which lie compressed in the history.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.regions import PackedLabels, RegionGrid
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.widgets.segment.live import bare
@@ -19,8 +21,8 @@ from napari_unet_cells.widgets.segment.live import bare
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-#: Cells that are removed at once, without a thread; each takes about 0.06 ms.
-FEW = 300
+#: Cells, and pixels of their boxes, that are removed at once, without a thread.
+FEW, SMALL = 300, 60_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,12 @@ class Cells:
     def none(cls) -> Cells:
         """Give no cells."""
         return cls(np.empty(0, np.int64), np.empty((0, 0), np.int64), np.empty((0, 4)))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether they are removed in a moment."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return len(self) <= FEW and float(sides.prod(axis=1).sum()) <= SMALL
 
     def __len__(self) -> int:
         """Count them."""
@@ -92,46 +100,64 @@ def _pixels_of(labels: NDArray[Any], cells: Cells) -> tuple[NDArray[np.intp], ..
     return tuple(np.concatenate(parts) for parts in found)
 
 
+class _Pixels:
+    """Pixels in the undo history, unpacked when they are asked for."""
+
+    def __init__(self, pixels: NDArray[Any]) -> None:
+        self._packed = PackedLabels.of(pixels)
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return self._packed.unpacked().astype(dtype or self._packed.dtype, copy=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Window of a plane, before and after cells are removed.
+    """Region of a plane from which cells are removed.
 
     Attributes
     ----------
     index : tuple
-        Of the window in the labels.
-    before, after : integer arrays, (y, x)
+        Of the region in the labels.
+    after : integer array, (y, x)
+    history : tuple
+        Pixels before and after, for the undo history.
     """
 
     index: tuple[Any, ...]
-    before: NDArray[Any]
     after: NDArray[Any]
+    history: tuple[_Pixels, _Pixels]
 
 
 def prepare(labels: NDArray[Any], cells: Cells) -> list[Removal]:
-    """Prepare to remove many cells; the user may paint on the labels meanwhile."""
+    """Prepare to remove many cells.
+
+    The user may paint on the labels meanwhile: what was prepared before an edit is of no use.
+    """
+    grid = RegionGrid.plan((labels.shape[-2], labels.shape[-1]))
     removals = []
     for plane in np.unique(cells.planes, axis=0):
         here = cells[(cells.planes == plane).all(axis=1)]
-        top, left = np.rint(here.boxes[:, :2].min(axis=0)).astype(int).tolist()
-        bottom, right = np.rint(here.boxes[:, 2:].max(axis=0)).astype(int).tolist()
-        index = (*plane.tolist(), slice(top, bottom), slice(left, right))
-        before = labels[index].copy()
-        after = before.copy()
-        after[np.isin(before, here.ids)] = 0
-        removals.append(Removal(index, before, after))
+        touched = set()
+        for top, left, bottom, right in np.rint(here.boxes).astype(int).tolist():
+            touched.update(grid.touching(slice(top, bottom), slice(left, right)))
+        for number in sorted(touched):
+            index = (*plane.tolist(), *grid[number].slices)
+            before = labels[index].copy()
+            gone = np.isin(before, here.ids)
+            if gone.any():
+                after = np.where(gone, before.dtype.type(0), before)
+                removals.append(Removal(index, after, (_Pixels(before), _Pixels(after))))
     return removals
 
 
-def write(layer: Labels, removals: list[Removal]) -> bool:
-    """Write what was prepared as one step of the undo history; False where it fits no more."""
+def write(layer: Labels, removals: list[Removal]) -> None:
+    """Write what was prepared, as one step of the undo history."""
     layer = bare(layer)
-    if not all(np.array_equal(layer.data[one.index], one.before) for one in removals):
-        return False
-    # napari has no public way to remember windows of pixels.
+    # napari has no public way to remember regions of pixels.
     with layer.block_history():
         for one in removals:
-            layer._save_history((one.index, one.before, one.after))
+            layer._save_history((one.index, *one.history))
             layer.data[one.index] = one.after
     layer.refresh(extent=False)
-    return True

@@ -36,7 +36,6 @@ from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
 from napari_unet_cells.widgets.export.measurement import Measured
 from napari_unet_cells.widgets.export.measuring import Measuring
 from napari_unet_cells.widgets.export.removing import (
-    FEW,
     Cells,
     Removal,
     prepare,
@@ -151,7 +150,9 @@ class TableView(Wired, QWidget):
         self._note = ""
         #: Keys of the chosen rows, see `TableModel.keys`.
         self._chosen = np.empty(0, np.int64)
-        self._wants_to_delete = False
+        #: Keys of rows whose cells are to go, once they are measured; and of those that go now.
+        self._to_delete = self._being_deleted = self._chosen
+        self._edits = 0
         self.histogram: histogram.Histogram | None = None
         self.model = TableModel()
         self.measuring = Measuring(viewer, layer, self)
@@ -342,7 +343,10 @@ class TableView(Wired, QWidget):
 
     def chosen_rows(self) -> NDArray[np.intp]:
         """Rows that are chosen, from the top."""
-        return np.flatnonzero(np.isin(self.model.keys(), self._chosen))
+        return self._rows_of(self._chosen)
+
+    def _rows_of(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
+        return np.flatnonzero(np.isin(self.model.keys(), keys))
 
     def _clicked(self, index: QModelIndex) -> None:
         """Go to the cell, also where its row is the chosen one already."""
@@ -363,8 +367,8 @@ class TableView(Wired, QWidget):
         spans = [range(s.top(), s.bottom() + 1) for s in self.view.selectionModel().selection()]
         return np.unique(np.array([row for span in spans for row in span], np.intp))
 
-    def _chosen_cells(self) -> Cells:
-        rows, table = self.chosen_rows(), self.model.table
+    def _cells_of(self, rows: NDArray[np.intp]) -> Cells:
+        table = self.model.table
         planes = np.zeros((len(rows), self.layer.ndim - 2), np.int64)
         for axis, name in zip(self._stacked_axes(), table.stack, strict=False):
             planes[:, axis] = self.model.values(rows, name)
@@ -376,7 +380,7 @@ class TableView(Wired, QWidget):
 
     def _show_chosen(self) -> None:
         """Outline the chosen cells, and mark a single one in the histogram."""
-        cells = self._chosen_cells()
+        cells = self._cells_of(self.chosen_rows())
         self._mark()
         self.outlines.choose(cells)
         self.delete_button.setEnabled(len(cells) > 0)
@@ -488,42 +492,54 @@ class TableView(Wired, QWidget):
 
     def delete_chosen(self, *_: object) -> None:
         """Remove the cells of the chosen rows from the layer, as one step of its undo history."""
-        if self.measuring.gone or self.removing.running or not len(self._chosen):
+        self._delete(self._chosen)
+
+    def _delete(self, keys: NDArray[np.int64]) -> None:
+        """Remove the cells of some rows, whichever are chosen by the time it is done."""
+        if self.measuring.gone or self.removing.running or not len(keys):
             return
         problem = removal_problem(self.layer)
         if problem:
             self.message.setText(problem)
         elif self.measuring.busy:
-            self._wants_to_delete = True  # where the cells are is known in a moment
-        elif len(self._chosen) <= FEW:
-            remove(self.layer, self._chosen_cells())
-            self._deleted()
+            self._to_delete = keys  # where the cells are is known in a moment
         else:
-            self.message.setText("deleting...")
-            self.removing.start(partial(_prepare, self.layer.data, self._chosen_cells()))
+            cells = self._cells_of(self._rows_of(keys))
+            if cells.is_quick:
+                remove(self.layer, cells)
+                self._deleted(keys)
+            else:
+                self._being_deleted, self._edits = keys, self.measuring.edits
+                self.message.setText("deleting...")
+                self.removing.start(partial(_prepare, self.layer.data, cells))
 
     def _delete_late(self) -> None:
-        if self._wants_to_delete and not self.measuring.busy:
-            self._wants_to_delete = False
-            self.delete_chosen()
+        if not self.measuring.busy:
+            keys, self._to_delete = self._to_delete, self._to_delete[:0]
+            self._delete(keys)
 
     def _receive(self, prepared: list[Removal]) -> None:
-        """Remove many cells; where one was painted on meanwhile, all are looked for again."""
-        if not self.measuring.gone and write(self.layer, prepared):
-            self._deleted()
+        """Remove many cells; where something was painted meanwhile, all are looked for again."""
+        if self.measuring.gone:
+            return
+        if self.measuring.edits == self._edits:
+            write(self.layer, prepared)
+            self._deleted(self._being_deleted)
         else:
-            self._wants_to_delete = not self.measuring.gone
+            self._to_delete = self._being_deleted
 
-    def _deleted(self) -> None:
+    def _deleted(self, keys: NDArray[np.int64]) -> None:
         """Take the rows away at once: what was removed is known before it is measured."""
-        rows = self.chosen_rows()
+        rows = self._rows_of(keys)
         n = len(rows)
         cells, them = ("1 cell", "it") if n == 1 else (f"{n:,} cells", "them")
         self._note = f" {cells} deleted; Ctrl+Z brings {them} back."
         self.model.set_table(self.model.without(rows))
-        following = min(int(rows[0]), self.model.rowCount() - 1)
-        goes_on = n == 1 and following >= 0
-        self._chosen = self.model.keys()[following : following + 1] if goes_on else rows[:0]
+        self._chosen = self._chosen[~np.isin(self._chosen, keys)]
+        goes_on = n == 1 and not len(self._chosen) and self.model.rowCount() > 0
+        following = min(int(rows[0]), self.model.rowCount() - 1) if n else 0
+        if goes_on:
+            self._chosen = self.model.keys()[following : following + 1]
         self._select_again()
         if goes_on:
             self._go(following)
