@@ -316,7 +316,7 @@ class ExportSection(Wired, QWidget):
             if same:
                 sentence = f"{sentence}; {describe_regions(same)} were there already"
             self.message.setText(f"{sentence}.")
-            show_info(f"{sentence}. Retrain makes a better model of them.")
+            show_info(f"{sentence}. Retrain learns from them.")
             self.dataset_written.emit(str(self._dataset))
             self._dataset = None
         self._show_usable()

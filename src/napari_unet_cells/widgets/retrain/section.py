@@ -1,4 +1,4 @@
-"""Retrain section of the dock: annotated images in, a better model out."""
+"""Retrain section of the dock: annotated images in, a new model out."""
 
 from __future__ import annotations
 
