@@ -9,6 +9,7 @@ import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.measure import measure
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.probability import PROBABILITY, ProbabilityMap
 from napari_unet_cells.segmentation.result import Fragments
 
@@ -76,3 +77,20 @@ def test_planes_and_windows_are_read(fragments):
 def test_labels_of_another_shape_have_none(fragments, shape):
     assert ProbabilityMap.of([fragments], shape) is None
     assert ProbabilityMap.of([], shape) is None
+
+
+def test_packed_planes_are_unpacked_when_they_are_read(fragments, monkeypatch):
+    kept = KeptFragments([fragments, fragments])
+    kept.pack()
+    unpacked = []
+    ask = KeptFragments.__getitem__
+    monkeypatch.setattr(
+        KeptFragments, "__getitem__", lambda self, i: unpacked.append(i) or ask(self, i)
+    )
+    known = ProbabilityMap.of(kept, (2, 60, 80))
+    assert known is not None
+    assert unpacked == []
+    assert known[1, slice(5, 15), slice(5, 15)][5, 5] == pytest.approx(250 / 255, abs=0.01)
+    assert unpacked == [1]
+    kept.forget()
+    assert np.isnan(known[0, slice(5, 15), slice(5, 15)]).all()

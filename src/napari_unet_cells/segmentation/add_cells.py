@@ -26,7 +26,7 @@ from napari_unet_cells.segmentation.click import (
     find_cell,
     find_in_box,
 )
-from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.segmentation.kept_fragments import KeptPlane
 from napari_unet_cells.segmentation.segment_at import typical_diameter
 
 #: Fewest pixels of a found cell that other cells leave free.
@@ -49,7 +49,7 @@ class Wanted:
         Names of models, the best first; the first counts that makes cells of such an image.
     diameter : float
         Of a typical cell, in pixels; 0 estimates it.
-    fragments : Fragments or None
+    fragments : KeptPlane or None
         What a run kept of this plane.
     """
 
@@ -58,7 +58,7 @@ class Wanted:
     place: tuple[float, float] | Region
     models: tuple[str, ...] = ()
     diameter: float = 0.0
-    fragments: Fragments | None = None
+    fragments: KeptPlane | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,8 @@ def search(engine: Engine, wanted: Wanted, stop: threading.Event) -> Generator[F
     card = fitting_model(wanted.models, plane)
     if wanted.fragments is not None and wanted.diameter and not isinstance(place, Region):
         at = (_nearest(place[0], plane.shape[0]), _nearest(place[1], plane.shape[1]))
-        dropped = dropped_cell(wanted.fragments, at, wanted.diameter, card.instances, labels)
+        kept = wanted.fragments.fragments()
+        dropped = kept and dropped_cell(kept, at, wanted.diameter, card.instances, labels)
         if dropped:
             yield Found((dropped,), wanted.diameter)
             return

@@ -79,6 +79,11 @@ class KeptFragments(Sequence[Fragments]):
             plane = planes[index] = plane.unpacked()
         return plane
 
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape (y, x) of a plane, which is not unpacked for it."""
+        plane = self._planes[index]
+        return plane.shapes[1] if isinstance(plane, _Packed) else plane.base.shape
+
     @property
     def zoom(self) -> float:
         """See `Fragments`; the same for all planes."""
@@ -102,3 +107,25 @@ class KeptFragments(Sequence[Fragments]):
     def forget(self) -> None:
         """Free the memory; the cells cannot be separated again."""
         self._planes = []
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPlane:
+    """Fragments of one plane, unpacked when they are asked for: in a thread, not in the window.
+
+    Attributes
+    ----------
+    kept : KeptFragments
+    index : int
+        Of the plane.
+    """
+
+    kept: KeptFragments
+    index: int
+
+    def fragments(self) -> Fragments | None:
+        """Unpack them; None where their memory was freed meanwhile."""
+        try:
+            return self.kept[self.index]
+        except IndexError:
+            return None

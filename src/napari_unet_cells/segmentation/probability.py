@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments, KeptPlane
 from napari_unet_cells.segmentation.result import Fragments
 
 #: Of the column in tables.
@@ -22,9 +23,11 @@ PROBABILITY = "probability"
 class ProbabilityMap:
     """Array of the shape of the labels whose parts are looked up when they are read.
 
+    Only then, which should be in a thread, the fragments of a plane are unpacked.
+
     Parameters
     ----------
-    fragments : sequence of Fragments
+    fragments : KeptFragments
         One for each plane of the labels.
     shape : tuple of int
         Of the labels, (..., y, x).
@@ -32,25 +35,32 @@ class ProbabilityMap:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, fragments: Sequence[Fragments], shape: tuple[int, ...]) -> None:
+    def __init__(self, fragments: KeptFragments, shape: tuple[int, ...]) -> None:
         self.shape = shape
-        self._planes = {
-            index: (_by_fragment(plane), plane.base)
-            for index, plane in zip(np.ndindex(shape[:-2]), fragments, strict=True)
-        }
+        self._fragments = fragments
+        self._by_fragment: dict[int, NDArray[np.float32]] = {}
 
     @classmethod
     def of(cls, fragments: Sequence[Fragments], shape: tuple[int, ...]) -> ProbabilityMap | None:
         """Make one where the fragments are those of labels of this shape, else None."""
+        kept = fragments if isinstance(fragments, KeptFragments) else KeptFragments(fragments)
         n_planes = int(np.prod(shape[:-2], dtype=np.int64))
-        is_whole = len(fragments) == n_planes and all(f.base.shape == shape[-2:] for f in fragments)
-        return cls(fragments, shape) if fragments and is_whole else None
+        is_whole = len(kept) == n_planes and all(
+            kept.shape(index) == shape[-2:] for index in range(n_planes)
+        )
+        return cls(kept, shape) if n_planes and is_whole else None
 
     def __getitem__(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         """Read a part (rows, columns) of a plane, NaN where no fragment lies."""
         *plane, rows, columns = key
-        values, base = self._planes[tuple(plane)]
-        part: NDArray[np.float32] = values[base[rows, columns]]
+        index = int(np.ravel_multi_index(plane, self.shape[:-2])) if plane else 0
+        fragments = KeptPlane(self._fragments, index).fragments()
+        if fragments is None:  # their memory was freed meanwhile
+            nothing = np.broadcast_to(np.float32(np.nan), self.shape[-2:])
+            return np.array(nothing[rows, columns])
+        if index not in self._by_fragment:
+            self._by_fragment[index] = _by_fragment(fragments)
+        part: NDArray[np.float32] = self._by_fragment[index][fragments.base[rows, columns]]
         return part
 
 

@@ -18,6 +18,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import add_cells
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.widgets.correct.adding import box_around
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
@@ -133,7 +134,7 @@ def tools(viewer, timers, engine, monkeypatch):
     monkeypatch.setattr(add_cells, "find_model", lambda name: CARD)
     segmenting = SimpleNamespace(
         values=SimpleNamespace(image=None, model="cells", diameter=0),
-        fragments_of=lambda layer: (),
+        fragments_of=lambda layer: KeptFragments(),
         running=False,
     )
     return Tools(viewer, View(timers), engine, segmenting)
@@ -319,8 +320,9 @@ def test_what_a_run_dropped_comes_back_without_the_network(viewer, tools, engine
     layer = labels_of(viewer, image=image)
     seen = np.zeros((2, 120, 150), np.uint8)
     seen[0] = np.where(image.data > 50, 120, 0)
-    kept = Fragments.of(seen, InstanceOptions(0.3, 0.0, 1), (120, 150), 1.0)
-    tools.segmenting.fragments_of = lambda asked: (kept,) if asked == layer else ()
+    kept = KeptFragments([Fragments.of(seen, InstanceOptions(0.3, 0.0, 1), (120, 150), 1.0)])
+    kept.pack()  # as after a step back to an earlier run
+    tools.segmenting.fragments_of = lambda asked: kept if asked == layer else KeptFragments()
     tools.choose("add")
     mouse(layer, (60, 70))
     tools.answer()

@@ -30,7 +30,7 @@ from napari_unet_cells.layers.selection import image_layers, source_image
 from napari_unet_cells.segmentation import add_cells
 from napari_unet_cells.segmentation.add_cells import Found, Wanted, added
 from napari_unet_cells.segmentation.click import FoundCell
-from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments, KeptPlane
 from napari_unet_cells.widgets.correct.highlight import Highlight
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
 from napari_unet_cells.widgets.correct.previewing import Previewing, PreviewView
@@ -83,7 +83,7 @@ class Segmenting(Protocol):
     def running(self) -> bool:
         """Whether a run is going; the network is busy then."""
 
-    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+    def fragments_of(self, layer: Labels) -> KeptFragments:
         """Give what the last run kept of each plane, if a layer shows its cells."""
 
 
@@ -274,7 +274,7 @@ class Adding:
             diameter = chosen.diameter / aligned.zoom
         return models, diameter or self._diameters.get(key, 0.0), key
 
-    def _fragments(self, plane: LabelsPlane) -> Fragments | None:
+    def _fragments(self, plane: LabelsPlane) -> KeptPlane | None:
         """Give what the run kept of a plane, if the labels still have its shape."""
         if self._segmenting is None or (plane.rows, plane.columns) != _last_axes(plane.layer):
             return None
@@ -282,9 +282,9 @@ class Adding:
         leading = plane.layer.data.shape[:-2]
         at = tuple(i for i in plane.index[:-2] if i is not None)
         number = int(np.ravel_multi_index(at, leading)) if len(kept) > 1 and at else 0
-        if number >= len(kept) or kept[number].base.shape != plane.labels.shape:
+        if number >= len(kept) or kept.shape(number) != plane.labels.shape:
             return None
-        return kept[number]
+        return KeptPlane(kept, number)
 
     def receive(self, found: object) -> None:
         """Write what was found, as one step of undo, or say why there is nothing."""

@@ -34,6 +34,7 @@ from napari_unet_cells.segmentation.earlier import (
     Left,
     brought_back,
 )
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.messages import (
     describe_count,
     describe_memory,
@@ -48,7 +49,6 @@ from napari_unet_cells.segmentation.replacing import (
     ResultState,
     adjust,
 )
-from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.segmentation.run import Finished, open_model, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.settings import remember
@@ -498,10 +498,10 @@ class SegmentController:
         zoom = origin.fragments.zoom
         self._view.offer_adjustment(origin.options, zoom, origin.median_area)
 
-    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+    def fragments_of(self, layer: Labels) -> KeptFragments:
         """Give the fragments of each plane of the run that made a layer, where they are kept."""
         state = current(layer) if layer in self._viewer.layers else None
-        return () if state is None else tuple(state.origin.fragments)
+        return KeptFragments() if state is None else state.origin.fragments
 
     def adjust(self, options: InstanceOptions) -> None:
         """Separate the selected cells anew, except what was corrected or approved."""

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.engine.engine import Engine
-from napari_unet_cells.segmentation.result import Fragments
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
@@ -160,7 +160,7 @@ class SegmentSection(Wired, QWidget):
             stack=self.image_form.stack_form.values,
         )
 
-    def fragments_of(self, layer: Labels) -> tuple[Fragments, ...]:
+    def fragments_of(self, layer: Labels) -> KeptFragments:
         """Fragments of each plane that the run of a layer kept; see `SegmentController`."""
         return self.controller.fragments_of(layer)
 
