@@ -32,10 +32,17 @@ from napari_unet_cells.corrections.autosave import (
     when,
 )
 from napari_unet_cells.corrections.session_files import id_of
-from napari_unet_cells.widgets.correct.restored_layers import add_restored
+from napari_unet_cells.layers.selection import source_image
+from napari_unet_cells.widgets.correct.restored_layers import (
+    add_restored,
+    compute_projection,
+    waits_for_projection,
+)
+from napari_unet_cells.widgets.segment.channels import show_projection
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 
@@ -56,7 +63,9 @@ class RestoreBanner(QWidget):
         self._viewer = viewer
         self._offered: list[Summary] = []
         self._later: set[str] = set()
+        self._unmade: list[Image] = []
         self.worker = Worker(self)
+        self.projecting = Worker(self)
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.box = QComboBox()
@@ -76,6 +85,9 @@ class RestoreBanner(QWidget):
         self.buttons["Later"].clicked.connect(self.later)
         self.worker.progressed.connect(self._add)
         self.worker.failed.connect(self._failed)
+        self.projecting.progressed.connect(self._show_projection)
+        self.projecting.done.connect(self._project)
+        self.projecting.failed.connect(show_warning)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -164,6 +176,23 @@ class RestoreBanner(QWidget):
             layer = add_restored(self._viewer, event)
             self.refresh()
             self.restored.emit(layer)
+            image = source_image(layer, self._viewer.layers)
+            if waits_for_projection(image):
+                self._unmade.append(image)
+                self._project()
+
+    def _project(self) -> None:
+        """Compute the next projection of channels in a thread, where an image waits for one."""
+        if self._unmade and not self.projecting.running:
+            image = self._unmade.pop(0)
+            if image in self._viewer.layers and waits_for_projection(image):
+                self.projecting.start(partial(_compute, image))
+
+    def _show_projection(self, event: object) -> None:
+        assert isinstance(event, tuple)
+        image, levels = event
+        if image in self._viewer.layers and waits_for_projection(image):
+            show_projection(image, levels)
 
     def _failed(self, problem: str) -> None:
         show_warning(problem)
@@ -173,3 +202,7 @@ class RestoreBanner(QWidget):
 def _read(folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     """Restore a session; this is the thread."""
     yield restore(folder)
+
+
+def _compute(image: Image, stop: threading.Event) -> Generator[object, None, None]:
+    yield image, compute_projection(image)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.corrections.autosave import Restored
 from napari_unet_cells.files import file_axes
 from napari_unet_cells.layers.image_planes import pixels_of
@@ -25,9 +26,9 @@ from napari_unet_cells.layers.reader import class_colors
 from napari_unet_cells.layers.selection import image_layers
 from napari_unet_cells.widgets.segment.channels import (
     Projection,
-    show_projection,
     split_channels,
     split_of,
+    unmade,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +65,19 @@ def add_restored(viewer: ViewerModel, restored: Restored) -> Labels:
     if said := " ".join(filter(None, (problem, restored.problem))):
         show_warning(said)
     return layer
+
+
+def waits_for_projection(image: Layer | None) -> bool:
+    """Whether an image that was opened is empty until its channels are projected."""
+    return image is not None and unmade(image) is not None and split_of(image) is not None
+
+
+def compute_projection(image: Image) -> list[ImageArray]:
+    """Compute what an image waits for; it may take seconds, and needs no viewer."""
+    waiting, split = unmade(image), split_of(image)
+    assert waiting is not None
+    assert split is not None
+    return waiting.compute(split)
 
 
 def _class_colormap(ours: Mapping[str, Any], highest: int) -> Any:
@@ -145,10 +159,8 @@ def _open_channel(
             continue
         before = set(viewer.layers)
         names = file_axes(described["path"]).channel_names
+        # A projection is empty for now: see `compute_projection`.
         image = split_channels(viewer, layer, axis, channel, names, projection)
-        split = split_of(image)
-        if projection is not None and split is not None:
-            show_projection(image, projection.compute(split))
         for made in set(viewer.layers) - before:
             _put(made, described, typed)
         return image
