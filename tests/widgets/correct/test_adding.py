@@ -649,6 +649,25 @@ def test_in_a_stack_the_plane_that_is_shown_is_changed(viewer, tools):
     assert layer.data[1, 30, 110] == 2
 
 
+def test_a_cell_in_a_plane_that_is_not_shown_keeps_its_size(viewer, tools):
+    planes = np.stack([discs((60, 70))] * 3)
+    image = viewer.add_image(planes, scale=(3, 0.5, 0.5))
+    layer = labels_of(viewer, (3, 120, 150), image=image, scale=(3, 0.5, 0.5))
+    viewer.dims.set_point(0, 3)
+    tools.choose("add")
+    mouse(layer, (1, 60, 70))
+    tools.answer()
+    assert tools.adding.is_over((3, 30, 35))
+    viewer.dims.set_point(0, 6)
+    before = layer.data.copy()
+    assert not tools.adding.is_over((6, 30, 35))
+    assert not tools.adding.resize(-1)
+    np.testing.assert_array_equal(layer.data, before)
+    viewer.dims.set_point(0, 3)
+    assert tools.adding.resize(-1)
+    assert area(layer) < (before == 2).sum()
+
+
 def test_one_plane_of_a_stack_with_channels(viewer, tools):
     planes = np.zeros((2, 3, 120, 150))
     planes[:] = discs()

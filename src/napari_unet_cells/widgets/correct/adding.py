@@ -358,10 +358,13 @@ class Adding:
         return self._last() is not None
 
     def _last(self) -> _Added | None:
-        """Give the last cell, if it is there as it was written: not taken back, nor changed."""
+        """Give the last cell, if it is in view as it was written: not taken back, nor changed."""
         last = self._added
         if last is None or last.plane.layer not in self._viewer.layers:
             return None
+        shown = LabelsPlane.shown(self._viewer, last.plane.layer)
+        if shown is None or shown.index != last.plane.index:
+            return None  # what nobody sees is not changed; back in its plane it can be
         labels, edit = last.plane.labels, last.edit
         if edit.rows.max() >= labels.shape[0] or edit.columns.max() >= labels.shape[1]:
             return None

@@ -46,6 +46,14 @@ class LabelsPlane:
             return None
         return cls(layer, tuple(index), rows, columns)
 
+    @classmethod
+    def shown(cls, viewer: ViewerModel, layer: Labels) -> LabelsPlane | None:
+        """Find the plane that is in view; None where there is none, as in three dimensions."""
+        dims = viewer.dims
+        if dims.ndisplay != 2 or min(dims.displayed) < dims.ndim - layer.ndim:
+            return None
+        return cls.under(viewer, layer, dims.point)
+
     @property
     def labels(self) -> NDArray[Any]:
         """The layer's own pixels, (rows, columns), not a copy."""

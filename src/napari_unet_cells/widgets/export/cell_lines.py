@@ -118,11 +118,8 @@ class Lines:
 
 
 def shown_plane(viewer: ViewerModel, layer: Labels) -> LabelsPlane | None:
-    """Plane of a layer that is in view; None where there is none, as in three dimensions."""
-    dims = viewer.dims
-    if dims.ndisplay != 2 or min(dims.displayed) < dims.ndim - layer.ndim or not layer.visible:
-        return None
-    return LabelsPlane.under(viewer, layer, dims.point)
+    """Plane of a layer that is in view; None where there is none, as of a hidden layer."""
+    return LabelsPlane.shown(viewer, layer) if layer.visible else None
 
 
 def cell_lines(
