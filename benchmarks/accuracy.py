@@ -104,7 +104,8 @@ def measure(
     change: Callable[[NDArray[Any]], NDArray[Any]] = lambda image: image,
 ) -> Iterator[Measured]:
     """Segment every image and compare; where nothing can be predicted, nothing is found."""
-    network = open_network(card)
+    # The reference: what other runtimes and precisions cost is measured beside it.
+    network = open_network(card, "tensorflow")
     for item in tqdm(items, desc=card.name, disable=None):
         image, truth = item.read()
         image = change(image)

@@ -248,7 +248,8 @@ def _with_scores(
     card: ModelCard, planes: Sequence[AnnotatedImage], validation: Sequence[AnnotatedImage]
 ) -> ModelCard:
     """Fit the limits of the watershed on training images, score on the validation ones."""
-    network = open_network(card)
+    # The reference: what is fitted must not depend on the processor that trained.
+    network = open_network(card, "tensorflow")
     if card.makes_cells:
         chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
         window = card.diameter_window
