@@ -14,6 +14,9 @@ import platformdirs
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 
+#: What may be preferred: the best one there is, or one of `models.runtimes.table.RUNTIMES`.
+RUNTIME_NAMES = ("auto", "openvino", "tensorflow")
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -28,8 +31,7 @@ class Preferences:
     results_folder : str
         Where exports are proposed; empty for the folder of the image.
     runtime : str
-        Library that computes networks, a name of `models.runtimes.table.RUNTIMES`; empty or
-        "auto" for the best one there is.
+        Library that computes networks, one of `RUNTIME_NAMES`.
     segment_key, cancel_key, table_key, next_key, approve_key : str
         Shortcuts as napari writes them, such as ``Shift-S``; empty for none.
     """
@@ -37,7 +39,7 @@ class Preferences:
     default_model: str = ""
     models_folder: str = ""
     results_folder: str = ""
-    runtime: str = ""
+    runtime: str = "auto"
     segment_key: str = "Shift-S"
     cancel_key: str = "Shift-C"
     table_key: str = "Shift-T"

@@ -64,6 +64,22 @@ def test_a_folder_that_is_not_there_is_a_sentence(stored, tmp_path, warned):
     assert "File > Preferences" in warned[0]
 
 
+@pytest.mark.parametrize("named", ["auto", "openvino", "tensorflow"])
+def test_a_runtime_can_be_preferred(stored, warned, named):
+    stored.runtime = named
+    load_preferences()
+    assert (preferences().runtime, warned) == (named, [])
+
+
+def test_a_runtime_that_is_none_is_a_sentence(monkeypatch, warned):
+    monkeypatch.setattr(
+        "napari_unet_cells.widgets.preferences._stored", lambda: Preferences(runtime="onnx")
+    )
+    load_preferences()
+    assert preferences().runtime == "auto"
+    assert "There is no runtime onnx" in warned[0]
+
+
 def test_a_key_acts_on_the_canvas_and_is_given_back(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     viewer.add_labels(np.zeros((8, 8), int))

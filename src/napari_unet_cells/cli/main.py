@@ -181,7 +181,7 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="NAME",
         help="library that computes the network: openvino, tensorflow, or auto for the best one "
-        "there is (default: the one in napari's preferences, else auto)",
+        "there is (default: auto)",
     )
 
 

@@ -129,8 +129,8 @@ def segment(
     quality : str, optional
         Old name: "high" stands for ``test_time_augmentation=True``, "normal" for False.
     runtime : str, optional
-        Library that computes the network, "openvino" or "tensorflow"; by default what napari's
-        preferences say, else the best one there is.
+        Library that computes the network, "openvino" or "tensorflow"; by default the best one
+        there is.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 
-from napari_unet_cells.settings import Preferences, preferences, set_preferences
+from napari_unet_cells.settings import RUNTIME_NAMES, Preferences, preferences, set_preferences
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -29,6 +29,13 @@ def load_preferences() -> None:
                 "it, or change it under File > Preferences; the default is used until then."
             )
             values[name] = ""
+    values["runtime"] = values["runtime"].strip().lower() or "auto"
+    if values["runtime"] not in RUNTIME_NAMES:
+        show_warning(
+            f"There is no runtime {values['runtime']}, which the preferences name. Choose one of "
+            f"{', '.join(RUNTIME_NAMES)} under File > Preferences; auto is used until then."
+        )
+        values["runtime"] = "auto"
     set_preferences(Preferences(**values))
 
 
