@@ -196,7 +196,7 @@ def ship(graph: DerivedGraph, card: ModelCard, folder: Path) -> Path:
     for other in PRECISIONS:
         for ending in ("xml", "bin"):
             (folder / f"{card.name}.{other}.{ending}").unlink(missing_ok=True)
-    return graph.write(folder, card.name, card.sha256)
+    return graph.write(folder, card.name, card)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -540,6 +541,12 @@ def test_a_model_that_does_not_fit_its_card_is_refused(tiny_model: Path, tmp_pat
             load_model(read_card(path))
     path.with_suffix(".json").write_text(json.dumps(card))
     assert load_model(read_card(path)).count_params() > 0
+
+
+def test_a_model_that_was_replaced_after_its_card_was_read_is_refused() -> None:
+    card = find_model("cells")
+    with pytest.raises(UserError, match=r"cells\.keras was replaced while it was opened"):
+        load_model(replace(card, sha256="5" * 64))
 
 
 @pytest.mark.network

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,16 +45,26 @@ def test_what_is_kept_is_found_by_the_sha256_of_the_model() -> None:
 def test_what_ships_comes_first_and_integers_before_floats() -> None:
     keep_graph(CARD, GRAPH)
     fast = replace(GRAPH, precision="int8", weights=b"small")
-    fast.write(catalogue.SHIPPED, "some", CARD.sha256)
+    fast.write(catalogue.SHIPPED, "some", CARD)
     assert find_graph(CARD) == fast
     assert find_graph(replace(CARD, path=Path("elsewhere/some.keras"))) == fast
 
 
 def test_the_graph_of_another_model_is_passed_over() -> None:
-    GRAPH.write(catalogue.SHIPPED, "some", "6" * 64)
+    GRAPH.write(catalogue.SHIPPED, "some", replace(CARD, sha256="6" * 64))
     assert find_graph(CARD) is None
     keep_graph(CARD, GRAPH)
     assert find_graph(CARD) == GRAPH
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"classes": ("cell", "background")}, {"distance": True}, {"channels": 3}],
+    ids=lambda other: next(iter(other)),
+)
+def test_the_graph_of_another_card_is_passed_over(other: dict[str, Any]) -> None:
+    keep_graph(CARD, GRAPH)
+    assert find_graph(replace(CARD, **other)) is None
 
 
 def test_a_graph_of_another_version_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +76,7 @@ def test_a_graph_of_another_version_is_made_anew(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_that_came_with_a_model_from_elsewhere_is_not_looked_at(tmp_path: Path) -> None:
-    GRAPH.write(tmp_path, "some", CARD.sha256)
+    GRAPH.write(tmp_path, "some", CARD)
     assert find_graph(replace(CARD, path=tmp_path / "some.keras")) is None
 
 
@@ -72,18 +84,28 @@ def test_one_that_came_with_a_model_from_elsewhere_is_not_looked_at(tmp_path: Pa
     ("old", "new"), [(b'"a"', b'"b"'), (b"\0\1\2\0", b"\0\1\3\0"), (b"-->", b"->"), (b"{", b"[")]
 )
 def test_a_damaged_one_is_named(old: bytes, new: bytes) -> None:
-    path = GRAPH.write(cache_folder(), CARD.sha256, CARD.sha256)
+    path = GRAPH.write(cache_folder(), CARD.sha256, CARD)
     for part in (path, path.with_suffix(".bin")):
         part.write_bytes(part.read_bytes().replace(old, new, 1))
-    with pytest.raises(DamagedGraph, match=rf"^{CARD.sha256}\.float32\.xml (is|cannot)"):
+    with pytest.raises(DamagedGraph, match=r"5\.float32\.xml (is|cannot) .*; delete it$"):
         find_graph(CARD)
 
 
 def test_one_without_its_numbers_is_named() -> None:
-    path = GRAPH.write(cache_folder(), "x", CARD.sha256)
+    path = GRAPH.write(cache_folder(), "x", CARD)
     path.with_suffix(".bin").unlink()
-    with pytest.raises(DamagedGraph, match=r"^x\.float32\.bin is missing$"):
-        read_graph(path, CARD.sha256)
+    with pytest.raises(DamagedGraph, match=r"x\.float32\.bin is missing; delete x\.float32\.xml$"):
+        read_graph(path, CARD)
+
+
+def test_of_many_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "MOST_KEPT", 2)
+    cards = [replace(CARD, sha256=digit * 64) for digit in "123"]
+    for age, card in enumerate(cards):
+        keep_graph(card, GRAPH)
+        os.utime(cache_folder() / f"{card.sha256}.float32.xml", (age, age))
+    assert [find_graph(card) for card in cards] == [None, GRAPH, GRAPH]
+    assert len(list(cache_folder().iterdir())) == 4
 
 
 def test_a_folder_that_refuses_is_no_error(tmp_path: Path) -> None:
@@ -95,6 +117,6 @@ def test_a_folder_that_refuses_is_no_error(tmp_path: Path) -> None:
 def test_whoever_reads_the_file_otherwise_reads_a_comment() -> None:
     from xml.etree import ElementTree
 
-    path = GRAPH.write(cache_folder(), "x", CARD.sha256)
+    path = GRAPH.write(cache_folder(), "x", CARD)
     assert ElementTree.parse(path).getroot().tag == "net"
     assert CARD.sha256 in path.read_text().splitlines()[1]

@@ -85,6 +85,9 @@ class _LocalNetwork(CardNetwork):
     def recover(self, cpu: bool) -> Network:
         if _refused.is_set() and not cpu:
             return self._in_the_child()
+        if cpu and not self._network.on_cpu:  # as the child does: perhaps by another runtime
+            opened = table.open_network(self.card, self._runtime, cpu=True)
+            return _LocalNetwork(self.card, opened, self._runtime)
         return _LocalNetwork(self.card, self._network.recover(cpu), self._runtime)
 
     def _in_the_child(self) -> Network:

@@ -38,7 +38,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.engine.frames import NO_MEMORY_EXIT, read_frame, skip_to_hello, write_frame
 from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.models.runtimes.conversion import python_path
 
 #: How long a cancelled child may take to finish its tile before it is replaced.
 GRACE_SECONDS = 5.0
@@ -296,10 +296,6 @@ def _start_process() -> subprocess.Popen[bytes]:
         )
     else:
         options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
-    # The child finds what this process finds, but for the empty entry: it stands for the
-    # current folder, where a stray queue.py would shadow the standard library.
-    here = str(Path(__file__).parents[2])
-    folders = dict.fromkeys([p for p in sys.path if isinstance(p, str) and p] + [here])
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "napari_unet_cells.child"],
@@ -307,7 +303,7 @@ def _start_process() -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=None if sys.stderr is not None else subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
+            env=os.environ | {"PYTHONPATH": python_path()},
             **options,
         )
     except OSError as error:

@@ -127,7 +127,10 @@ def load_model(card: ModelCard) -> keras.Model:
         Where the file was damaged or exchanged since its card was read, or Keras cannot
         make a network of it.
     """
-    read_card(card.path)
+    if read_card(card.path).sha256 != card.sha256:
+        raise UserError(
+            f"The model {card.path.name} was replaced while it was opened. Choose it again."
+        )
     import keras
 
     try:

@@ -5,10 +5,11 @@ A derived graph is two files of one name, as OpenVINO reads them::
     NAME.int8.xml   a line of JSON in a comment, then the graph
     NAME.int8.bin   its numbers
 
-The comment names the sha256 of the `.keras` file, of the graph and of the numbers, so that what
-belongs to another model, or is damaged, is never used. Graphs ship beside the models that ship;
-those of the user's models are made when they are first needed and kept in `cache_folder`. Files
-that came with a model from elsewhere are not looked at: no one has made sure of what they hold.
+The comment names the sha256 of the `.keras` file, of the graph and of the numbers, and what of the
+card is part of the graph, so that what belongs to another model or card, or is damaged, is never
+used. Graphs ship beside the models that ship; those of the user's models are made when they are
+first needed and kept in `cache_folder`. Files that came with a model from elsewhere are not looked
+at: no one has made sure of what they hold.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from napari_unet_cells.settings import user_folder
 
 #: Raised where a graph of before would give something else.
 FORMAT = 1
+
+#: Graphs in `cache_folder`, of about 10 MB each.
+MOST_KEPT = 20
 
 #: Precisions by the ending of a file's name, the best choice first.
 PRECISIONS = ("int8", "mixed", "float32")
@@ -56,7 +60,7 @@ class DerivedGraph:
     graph: bytes
     weights: bytes
 
-    def write(self, folder: Path, name: str, model_sha256: str) -> Path:
+    def write(self, folder: Path, name: str, card: ModelCard) -> Path:
         """Write the two files, in place of older ones of their names.
 
         Parameters
@@ -65,7 +69,8 @@ class DerivedGraph:
             Made where it is missing.
         name : str
             Without an ending.
-        model_sha256 : str
+        card : ModelCard
+            Of the model that it was made of.
 
         Returns
         -------
@@ -78,8 +83,7 @@ class DerivedGraph:
             Where the disk refuses.
         """
         said = {
-            "format": FORMAT,
-            "model": model_sha256,
+            **_belonging(card),
             "precision": self.precision,
             "graph": _sha256(self.graph),
             "weights": _sha256(self.weights),
@@ -115,14 +119,14 @@ def find_graph(card: ModelCard) -> DerivedGraph | None:
     shipped = [catalogue.SHIPPED / f"{card.path.stem}.{name}.xml" for name in PRECISIONS]
     kept = [cache_folder() / f"{card.sha256}.{name}.xml" for name in PRECISIONS]
     for path in (*shipped, *kept):
-        graph = read_graph(path, card.sha256)
+        graph = read_graph(path, card)
         if graph is not None:
             return graph
     return None
 
 
-def read_graph(path: Path, model_sha256: str) -> DerivedGraph | None:
-    """Read a graph; None where there is none of this model and this version.
+def read_graph(path: Path, card: ModelCard) -> DerivedGraph | None:
+    """Read a graph; None where there is none of this model, this card and this version.
 
     Raises
     ------
@@ -134,22 +138,43 @@ def read_graph(path: Path, model_sha256: str) -> DerivedGraph | None:
         return None
     try:
         declaration, said, rest = _parts(text)
-        if (said.get("format"), said.get("model")) != (FORMAT, model_sha256):
+        if any(said.get(name) != value for name, value in _belonging(card).items()):
             return None
         graph, weights = declaration + rest, path.with_suffix(".bin").read_bytes()
         if (said["graph"], said["weights"]) == (_sha256(graph), _sha256(weights)):
             return DerivedGraph(str(said["precision"]), graph, weights)
     except FileNotFoundError as error:
-        raise DamagedGraph(f"{path.with_suffix('.bin').name} is missing") from error
+        raise DamagedGraph(f"{path.with_suffix('.bin')} is missing; delete {path.name}") from error
     except (OSError, ValueError, KeyError) as error:
-        raise DamagedGraph(f"{path.name} cannot be read: {error}") from error
-    raise DamagedGraph(f"{path.name} is damaged")
+        raise DamagedGraph(f"{path} cannot be read ({error}); delete it") from error
+    raise DamagedGraph(f"{path} is damaged; delete it")
 
 
 def keep_graph(card: ModelCard, graph: DerivedGraph) -> None:
     """Keep a graph for the next time; where the disk refuses, it is made again then."""
-    with contextlib.suppress(UserError):
-        graph.write(cache_folder(), card.sha256, card.sha256)
+    with contextlib.suppress(UserError, OSError):
+        kept = graph.write(cache_folder(), card.sha256, card)
+        _drop_oldest(kept.parent)
+
+
+def _drop_oldest(folder: Path) -> None:
+    """Remove what was kept first where more is kept than `MOST_KEPT`: it can be made again."""
+    by_age = sorted(folder.glob("*.xml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_age[MOST_KEPT:]:
+        with contextlib.suppress(OSError):  # another process uses it, or removed it
+            path.unlink()
+            path.with_suffix(".bin").unlink()
+
+
+def _belonging(card: ModelCard) -> dict[str, Any]:
+    """Say what a graph was made of: the model, and what of its card is part of the graph."""
+    return {
+        "format": FORMAT,
+        "model": card.sha256,
+        "classes": list(card.classes),
+        "distance": card.distance,
+        "channels": card.channels,
+    }
 
 
 def _parts(text: bytes) -> tuple[bytes, dict[str, Any], bytes]:

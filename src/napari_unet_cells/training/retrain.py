@@ -217,7 +217,6 @@ def retrain(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)
-    derive(saved)
     yield Retrained(
         saved,
         before.score if before else None,
@@ -228,6 +227,7 @@ def retrain(
         before_interval=before.interval if before else None,
         after_interval=after.interval if after else None,
     )
+    derive(saved)  # takes seconds, and the model is whole
 
 
 def _output_path(output: str | Path | None, base: ModelCard) -> Path:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.predict import Output, predict_tiles
 from napari_unet_cells.core.tiling import TileGrid
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models import derived
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import openvino, table, tensorflow
+from napari_unet_cells.models.runtimes.conversion import FailedConversion
 from napari_unet_cells.models.runtimes.openvino import OpenvinoNetwork
-from napari_unet_cells.models.runtimes.table import UnusableRuntime
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = [
@@ -34,7 +34,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_nvidia_driver", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_model_of_the_user_is_converted_once(
     def never(card: ModelCard) -> None:
         raise AssertionError("it is there")
 
-    monkeypatch.setattr(openvino, "convert", never)
+    monkeypatch.setattr(openvino, "converted", never)
     again = table.open_network(card)
     np.testing.assert_array_equal(
         again.forward(picture((64, 64))), network.forward(picture((64, 64)))
@@ -194,8 +194,8 @@ def test_a_damaged_graph_is_named_and_tensorflow_computes(
     weights.write_bytes(weights.read_bytes()[:-9])
     network = table.open_network(card)
     assert network.device.startswith("CPU, TensorFlow float32, ")
-    assert network.device.endswith(f"({card.sha256}.float32.xml is damaged)")
-    with pytest.raises(UnusableRuntime, match="is damaged"):
+    assert network.device.endswith(f"({weights.with_suffix('.xml')} is damaged; delete it)")
+    with pytest.raises(UserError, match=r"cannot compute the model tiny: .* Or choose the runtime"):
         table.open_network(card, "openvino")
 
 
@@ -211,11 +211,57 @@ def test_a_model_that_cannot_be_converted_is_computed_by_tensorflow(
     tiny_model: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(card: ModelCard) -> None:
-        raise RuntimeError("no such operation\nand much more")
+        raise FailedConversion("exit code -11")
 
-    monkeypatch.setattr(openvino, "convert", fails)
+    monkeypatch.setattr(openvino, "converted", fails)
     network = table.open_network(find_model(tiny_model))
-    assert network.device.endswith("(OpenVINO cannot convert it)")
+    assert network.device.endswith("(it was not converted for OpenVINO: exit code -11)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OpConversionFailure",
+        "GeneralFailure",
+        "OpValidationFailure",
+        RuntimeError,
+        TypeError,
+        FileNotFoundError,
+    ],
+)
+def test_whatever_openvino_raises_tensorflow_computes(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    if isinstance(error, str):
+        error = getattr(openvino.import_openvino().frontend, error)
+
+    def fails(*arguments: Any) -> None:
+        raise error("no such\noperation")
+
+    monkeypatch.setattr(openvino, "_ready", fails)
+    network = table.open_network(find_model(tiny_model))
+    assert network.device.endswith("(OpenVINO cannot compute it: no such)")
+
+
+def test_one_that_cannot_be_imported_is_named(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise ImportError("DLL load failed while importing _pyopenvino")
+
+    monkeypatch.setattr(openvino, "import_openvino", fails)
+    network = table.open_network(find_model(tiny_model))
+    assert "(OpenVINO cannot be imported: DLL load failed" in network.device
+
+
+def test_telemetry_is_hidden_from_openvino_alone() -> None:
+    code = (
+        "import sys; from napari_unet_cells.models.runtimes.openvino import import_openvino\n"
+        "import_openvino(); assert 'openvino_telemetry' not in sys.modules\n"
+        "from openvino.tools.ovc import telemetry; print(type(telemetry).__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 class _Raising:

@@ -6,13 +6,14 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.runtimes import table
+from napari_unet_cells.models.runtimes.network import GPU_FULL
 from napari_unet_cells.models.runtimes.table import (
     RUNTIMES,
     Runtime,
@@ -20,9 +21,18 @@ from napari_unet_cells.models.runtimes.table import (
     chosen_runtime,
     open_network,
 )
-from napari_unet_cells.settings import Preferences, preferences, set_preferences
+from napari_unet_cells.settings import RUNTIME_NAMES, Preferences, preferences, set_preferences
 
 CARD = ModelCard("some", "unet", ("background", "cell"), 1, 16, 16, sha256="5" * 64)
+
+
+class Said(NamedTuple):
+    """What a stand-in was asked for."""
+
+    name: str
+    cpu: bool
+    why: str
+    on_cpu: bool = True
 
 
 class Stage:
@@ -31,15 +41,13 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
         self.fails = ""
-        self.gpus: list[str] = []
+        self.gpu_fails = ""
+        self.gpu = False
         for name in RUNTIMES:
             module = types.ModuleType(f"{table.__package__}.stand_in_of_{name}")
             module.open_network = self._opener(name)  # type: ignore[attr-defined]
-            module.prepare_gpus = lambda: self.gpus  # type: ignore[attr-defined]
             monkeypatch.setitem(sys.modules, module.__name__, module)
             self.install(name)
-            if name == "tensorflow":
-                monkeypatch.setitem(sys.modules, f"{table.__package__}.tensorflow", module)
 
     def install(self, name: str, library: str = "json") -> None:
         known = replace(RUNTIMES[name], module=f"stand_in_of_{name}", library=library)
@@ -49,7 +57,8 @@ class Stage:
         def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> Any:
             if self.fails and name == "openvino":
                 raise UnusableRuntime(self.fails)
-            return name, cpu, why
+            on_cpu = name != "tensorflow" or cpu or not self.gpu or bool(self.gpu_fails)
+            return Said(name, cpu, why or (self.gpu_fails if on_cpu else ""), on_cpu)
 
         return open_network
 
@@ -61,59 +70,80 @@ def opened(*arguments: Any, **named: Any) -> Any:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(table, "_nvidia_driver", lambda: False)
-    return Stage(monkeypatch)
+    stage = Stage(monkeypatch)
+    monkeypatch.setattr(table, "_gpu_in_sight", lambda: stage.gpu)
+    return stage
 
 
 def test_openvino_computes_on_the_cpu(stage: Stage) -> None:
-    assert opened(CARD) == ("openvino", False, "")
-    assert opened(CARD, "tensorflow") == ("tensorflow", False, "")
+    assert opened(CARD)[:3] == ("openvino", True, "")
+    assert opened(CARD, "tensorflow")[:3] == ("tensorflow", False, "")
 
 
 def test_without_openvino_tensorflow_does_and_the_other_way_round(stage: Stage) -> None:
     stage.install("openvino", "no_such_library")
-    assert opened(CARD) == ("tensorflow", False, "")
+    assert opened(CARD)[:3] == ("tensorflow", False, "")
     stage.install("openvino")
     stage.install("tensorflow", "no_such_library")
-    assert opened(CARD) == ("openvino", False, "")
+    assert opened(CARD)[:3] == ("openvino", False, "")
 
 
 def test_a_second_choice_says_why(stage: Stage) -> None:
     stage.fails = "some.int8.xml is damaged"
-    assert opened(CARD) == ("tensorflow", False, "some.int8.xml is damaged")
-    with pytest.raises(UnusableRuntime, match="is damaged"):
+    assert opened(CARD)[:3] == ("tensorflow", False, "some.int8.xml is damaged")
+    with pytest.raises(
+        UserError, match=r"^OpenVINO cannot compute the model some: .* damaged\. Or"
+    ):
         opened(CARD, "openvino")
 
 
-def test_tensorflow_has_the_gpu_where_it_can_use_one(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.gpus = ["Imaginary 9000"]
-    assert opened(CARD)[0] == "openvino"  # without a driver it is not even asked
-    monkeypatch.setattr(table, "_nvidia_driver", lambda: True)
-    assert opened(CARD)[0] == "tensorflow"
-    assert opened(CARD, cpu=True)[0] == "openvino"
-    stage.gpus = []
-    assert opened(CARD)[0] == "openvino"
+def test_tensorflow_has_the_gpu_where_it_can_use_one(stage: Stage) -> None:
+    assert opened(CARD).name == "openvino"  # without one in sight it is not even asked
+    stage.gpu = True
+    assert opened(CARD) == ("tensorflow", False, "", False)
+    assert opened(CARD, cpu=True)[:3] == ("openvino", True, GPU_FULL)
+    stage.gpu_fails = "the GPU failed"
+    assert opened(CARD)[:3] == ("openvino", True, "the GPU failed")
 
 
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
-    monkeypatch.setattr(Path, "exists", lambda path: True)
+@pytest.mark.skipif(sys.platform != "linux", reason="TensorFlow has GPUs under Linux only")
+def test_a_gpu_takes_a_driver_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert table._nvidia_driver() == (sys.platform == "linux")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert not table._nvidia_driver()
+    for driver in (False, True):
+        for libraries in (False, True):
+            monkeypatch.setattr(Path, "exists", lambda path, driver=driver: driver)
+            monkeypatch.setattr(table, "_cuda_installed", lambda there=libraries: there)
+            assert table._gpu_in_sight() == (driver and libraries)
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not table._gpu_in_sight()
+
+
+def test_libraries_of_cuda_are_found_where_pip_or_the_system_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_package(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(table, "find_spec", no_package)
+    monkeypatch.setattr(table, "find_library", lambda name: None)
+    assert not table._cuda_installed()
+    monkeypatch.setattr(table, "find_library", lambda name: f"lib{name}.so.9")
+    assert table._cuda_installed()
+
+
+def test_what_can_be_preferred_is_what_there_is() -> None:
+    assert ("auto", *RUNTIMES) == RUNTIME_NAMES
 
 
 def test_the_preference_is_the_default(stage: Stage) -> None:
     before = preferences()
     try:
-        set_preferences(Preferences(runtime="tensorflow"))
+        set_preferences(Preferences(runtime=" TensorFlow"))
         assert chosen_runtime() == "tensorflow"
-        assert opened(CARD)[0] == "tensorflow"
-        assert opened(CARD, "openvino")[0] == "openvino"
-        assert opened(CARD, "auto")[0] == "openvino"
+        assert opened(CARD).name == "tensorflow"
+        assert opened(CARD, "openvino").name == "openvino"
+        assert opened(CARD, "auto").name == "openvino"
     finally:
         set_preferences(before)
     assert chosen_runtime() == "auto"

@@ -141,7 +141,7 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
     little = SimpleNamespace(available=0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: little)
     network = open_network(find_model(tiny_model))
-    assert network.device == "GPU, TensorFlow float32, Imaginary 9000"
+    assert network.device == "GPU, TensorFlow, Imaginary 9000"
     assert not network.on_cpu
     assert network.max_tile == LONGEST_TILE
     assert network.recover(cpu=False) is network

@@ -18,6 +18,10 @@ from napari_unet_cells.models.card import CardNetwork, ModelCard
 LONGEST_TILE = 2048
 
 
+#: Why the CPU computes after it, for the device line.
+GPU_FULL = "the GPU's memory was full"
+
+
 class RuntimeNetwork(Network, Protocol):
     """A network that a runtime opened; see `core.predict.Network`.
 
@@ -31,6 +35,10 @@ class RuntimeNetwork(Network, Protocol):
     @property
     def on_cpu(self) -> bool:
         """Whether it computes on the CPU."""
+
+    @property
+    def why(self) -> str:
+        """Reason why it is the second choice, which `device` names; empty for the first."""
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Predict one batch; see `core.predict.Network.predict`."""
@@ -58,11 +66,14 @@ class LocalNetwork(CardNetwork):
         On the CPU from the memory that was free when the network was opened.
     on_cpu : bool
         Whether it computes on the CPU.
+    why : str
+        See `RuntimeNetwork`.
     """
 
     device: str
     max_tile: int
     on_cpu: bool
+    why: str
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         """Predict batches in order, lazily; see `predict.Network.predict`."""

@@ -13,7 +13,6 @@ A graph is computed at whatever size comes; `derived` says where it is kept.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.derived import DamagedGraph, DerivedGraph, find_graph, keep_graph
+from napari_unet_cells.models.runtimes.conversion import converted
 from napari_unet_cells.models.runtimes.network import (
     LocalNetwork,
     cpu_name,
@@ -99,7 +99,10 @@ def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNe
     except DamagedGraph as error:
         raise UnusableRuntime(str(error)) from error
     if derived is None:
-        derived = _made(card)
+        try:
+            derived = converted(card)
+        except UserError as error:
+            raise UnusableRuntime(f"it was not converted for {TITLE}: {error}") from error
         keep_graph(card, derived)
     return open_graph(card, derived, why)
 
@@ -115,28 +118,30 @@ def open_graph(card: ModelCard, derived: DerivedGraph, why: str = "") -> Openvin
     """
     try:
         return _ready(card, derived, why)
-    except (MemoryError, RuntimeError) as error:
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UnusableRuntime(f"{TITLE} cannot be imported: {_line(error)}") from error
+    except Exception as error:  # it has classes of its own, and raises those of Python, too
         if _says_full(error):
             raise OutOfMemory from None
-        line = str(error).strip().partition("\n")[0][:200]
-        raise UnusableRuntime(f"{TITLE} cannot compute it: {line}") from error
+        raise UnusableRuntime(f"{TITLE} cannot compute it: {_line(error)}") from error
 
 
 def prepare(card: ModelCard) -> None:
-    """Make the graph of a model where there is none, and keep it for its first use."""
-    with contextlib.suppress(UserError):
-        if find_graph(card) is None:
-            keep_graph(card, _made(card))
+    """Make the graph of a model where there is none, and keep it for its first use.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be converted.
+    """
+    if find_graph(card) is None:
+        keep_graph(card, converted(card))
 
 
-def _made(card: ModelCard) -> DerivedGraph:
-    """Convert a model, for which TensorFlow has to be there."""
-    try:
-        return convert(card)
-    except ImportError as error:
-        raise UnusableRuntime(f"the model was not converted for {TITLE}") from error
-    except RuntimeError as error:  # all that OpenVINO raises
-        raise UnusableRuntime(f"{TITLE} cannot convert it") from error
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
@@ -150,6 +155,9 @@ def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
     hints = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",
+        # What it keeps of each size of tile, in kernels: those of about eight sizes. By default
+        # all are kept, and a long session needs a gigabyte.
+        "CPU_RUNTIME_CACHE_CAPACITY": "256",
         # Two processes whose threads hold the same cores would wait for each other.
         "ENABLE_CPU_PINNING": False,
     }
@@ -161,6 +169,7 @@ def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
         cpu_name(f"{TITLE} {precision}", threads, why),
         max_tile=max_tile_of(card),
         on_cpu=True,
+        why=why,
         _request=compiled.create_infer_request(),
         _lock=threading.Lock(),
     )
@@ -176,11 +185,14 @@ def _multiplies_bfloat16(core: Any) -> bool:
 
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which would report every import to its makers."""
-    if "openvino" not in sys.modules:
-        # Without this package OpenVINO goes on with a stand-in that sends nothing.
+    hidden = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if hidden:  # without this package OpenVINO goes on with a stand-in that sends nothing
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]
     return openvino
 
 
@@ -191,7 +203,7 @@ def _says_full(error: BaseException) -> bool:
 
 
 def convert(card: ModelCard) -> DerivedGraph:
-    """Make the graph of a model, in 32-bit floats, with the help of TensorFlow.
+    """Make the graph of a model, in 32-bit floats; loads TensorFlow (see `conversion`).
 
     Parameters
     ----------

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from ctypes.util import find_library
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.models.runtimes.network import RuntimeNetwork
+from napari_unet_cells.models.runtimes.network import GPU_FULL, RuntimeNetwork
 from napari_unet_cells.settings import preferences
 
 #: The name that stands for the best one there is.
@@ -96,27 +98,42 @@ def open_network(card: ModelCard, runtime: str = "", cpu: bool = False) -> Runti
     """
     name = chosen_runtime(runtime)
     if name != AUTO:
-        return RUNTIMES[name].open(card, cpu)
+        try:
+            return RUNTIMES[name].open(card, cpu)
+        except UnusableRuntime as error:
+            raise UserError(
+                f"{RUNTIMES[name].title} cannot compute the model {card.name}: {error}. Or choose "
+                f"the runtime '{AUTO}', which takes another one then."
+            ) from error
     openvino, tensorflow = RUNTIMES["openvino"], RUNTIMES["tensorflow"]
     if not tensorflow.installed:
         return openvino.open(card, cpu)
-    if not openvino.installed or (not cpu and _tensorflow_has_gpus()):
+    if not openvino.installed:
         return tensorflow.open(card, cpu)
+    why = ""
+    if _gpu_in_sight() and cpu:
+        why = GPU_FULL
+    elif _gpu_in_sight():
+        network = tensorflow.open(card)
+        if not network.on_cpu:
+            return network
+        why = network.why
     try:
-        return openvino.open(card, cpu)
+        return openvino.open(card, True, why)
     except UnusableRuntime as error:
         return tensorflow.open(card, cpu, str(error))
 
 
 def derive(card: ModelCard) -> None:
-    """Convert a new model for the runtime that needs it, while TensorFlow is at hand.
+    """Convert a new model for the runtime that needs it, so that its first use need not.
 
-    Else its first use would wait for that. What fails here fails there again, with a sentence.
+    What fails here fails there again, and is said then.
     """
-    if RUNTIMES["openvino"].installed:
-        from napari_unet_cells.models.runtimes.openvino import prepare
+    with contextlib.suppress(Exception):
+        if RUNTIMES["openvino"].installed:
+            from napari_unet_cells.models.runtimes.openvino import prepare
 
-        prepare(card)
+            prepare(card)
 
 
 def chosen_runtime(runtime: str = "") -> str:
@@ -132,7 +149,7 @@ def chosen_runtime(runtime: str = "") -> str:
     UserError
         Where there is no such runtime, or it is not installed.
     """
-    name = runtime or preferences().runtime or AUTO
+    name = (runtime or preferences().runtime or AUTO).strip().lower()
     if name == AUTO:
         return name
     if name not in RUNTIMES:
@@ -149,18 +166,19 @@ def chosen_runtime(runtime: str = "") -> str:
     return name
 
 
-def _tensorflow_has_gpus() -> bool:
-    """Whether TensorFlow can use a GPU; without a driver of one it is not imported to ask."""
-    if not _nvidia_driver():
-        return False
-    from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
+def _gpu_in_sight() -> bool:
+    """Whether TensorFlow may be able to use a GPU; it is not imported, which takes seconds.
 
-    return bool(prepare_gpus())
-
-
-def _nvidia_driver() -> bool:
-    """Whether a driver of an NVIDIA GPU is loaded where TensorFlow can use one: under Linux."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+    It takes Linux, a driver, and the libraries of CUDA, which the extra `gpu` installs.
+    """
+    if sys.platform != "linux" or os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
         return False
     places = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")  # the last is of WSL
-    return sys.platform == "linux" and any(Path(place).exists() for place in places)
+    return any(Path(place).exists() for place in places) and _cuda_installed()
+
+
+def _cuda_installed() -> bool:
+    with contextlib.suppress(ImportError, ValueError):
+        if find_spec("nvidia.cudnn") is not None:
+            return True
+    return find_library("cudnn") is not None

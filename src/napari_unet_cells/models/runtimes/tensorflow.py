@@ -17,6 +17,7 @@ from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
 from napari_unet_cells.models.runtimes.network import (
+    GPU_FULL,
     LONGEST_TILE,
     LocalNetwork,
     cpu_name,
@@ -143,20 +144,21 @@ def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNet
     with tf.device(_CPU):  # the weights become constants, so no GPU needs a copy of them
         model = load_model(card)
     if not gpus:
-        return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True)
-    why = why or "the GPU's memory was full"
+        return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True, why=why)
+    why = why or GPU_FULL
     if not cpu:
         try:
-            return _ready(tf, model, card, f"GPU, {TITLE}, {gpus[0]}", on_cpu=False)
+            # On a GPU multiplications may take 19 bits of the 32 (TF32).
+            return _ready(tf, model, card, f"GPU, TensorFlow, {gpus[0]}", on_cpu=False)
         except OutOfMemory:
             pass
         except tf.errors.OpError:  # drivers, CUDA and cuDNN that do not fit together
             why = "the GPU failed"
-    return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True)
+    return _ready(tf, model, card, _cpu_name(tf, why), on_cpu=True, why=why)
 
 
 def _ready(
-    tf: Any, model: keras.Model, card: ModelCard, device: str, on_cpu: bool
+    tf: Any, model: keras.Model, card: ModelCard, device: str, on_cpu: bool, why: str = ""
 ) -> DeviceNetwork:
     # Without a place TensorFlow puts on the GPU what it can compute there.
     place = _CPU if on_cpu else None
@@ -169,6 +171,7 @@ def _ready(
         # reports in order that it is full.
         max_tile=max_tile_of(card) if on_cpu else LONGEST_TILE,
         on_cpu=on_cpu,
+        why=why,
         _functions=functions,
     )
     warm_up(network, min(functions))
