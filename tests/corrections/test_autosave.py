@@ -656,8 +656,9 @@ def test_sentences() -> None:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Make a folder with a file and a dataset, as an export leaves them."""
-    (tmp_path / "cells.tif").write_bytes(b"")
-    (tmp_path / "set").mkdir()
+    (tmp_path / "cells.tif").write_bytes(b"cells")
+    (tmp_path / "set" / "masks").mkdir(parents=True)
+    (tmp_path / "set" / "masks" / "one.tif").write_bytes(b"mask")
     return tmp_path
 
 
@@ -673,7 +674,7 @@ def test_what_was_saved_whole_is_known_until_it_is_changed_again(files: Path) ->
     assert offered(session).exported.date is None
     saved = Written.of(files / "cells.tif", labels, review)
     labels[39, 59] = 8  # after the file was written
-    session.note_written(saved)
+    session.note_written(saved.done())
     assert offered(session).exported.complete
     session.save(labels, review, description=DESCRIPTION)
     exported = offered(session).exported
@@ -688,7 +689,7 @@ def test_an_export_before_the_first_save_is_remembered_with_it(files: Path) -> N
     labels = run()
     review, session = reviewed(labels), Session()
     labels[0, 0] = 7
-    session.note_written(Written.of(files / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
     assert session.folder is None
     session.save(labels, review, description=DESCRIPTION)
     assert offered(session).exported.complete
@@ -703,12 +704,13 @@ def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(files
     first, _, _, second, *_ = review
     review.approve(first)
     review.approve(second)
-    session.note_written(Written.of(files / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
     session.save(labels, review, description=DESCRIPTION)
     assert offered(session).exported.sentence() == (
         "Written to cells.tif just now; 2 approvals only here."
     )
-    session.note_written(Written.of(files / "set", labels, review, [first]))
+    mask = files / "set" / "masks" / "one.tif"
+    session.note_written(Written.of(files / "set", labels, review, [first]).done(mask))
     assert offered(session).exported.sentence() == (
         "Written to set just now; 1 approval only here."
     )
@@ -717,22 +719,61 @@ def test_approvals_lie_in_a_dataset_only_and_only_those_that_were_exported(files
     assert offered(session).exported.sentence() == (
         "Written to set just now; 1 changed region and 2 approvals only here."
     )
-    session.note_written(Written.of(files / "set", labels, review, [first, second]))
+    session.note_written(Written.of(files / "set", labels, review, [first, second]).done(mask))
     assert offered(session).exported.complete
 
 
 def test_a_file_that_was_deleted_does_not_count(files: Path) -> None:
     labels, review, session = corrected()
-    session.note_written(Written.of(files / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
     assert offered(session).exported.complete
     (files / "cells.tif").unlink()
     assert offered(session).exported.date is None
     assert not offered(session).exported.complete
 
 
+def test_a_file_that_was_replaced_does_not_count_and_its_session_is_kept(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, review, session = corrected()
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
+    others, other_review, other = corrected()
+    (files / "cells.tif").write_bytes(b"other")  # as long, and a moment later
+    os.utime(files / "cells.tif", ns=(0, (files / "cells.tif").stat().st_mtime_ns + 1))
+    other.note_written(Written.of(files / "cells.tif", others, other_review).done())
+    session.release()
+    other.release()
+    found = {summary.folder: summary.exported.complete for summary in sessions()}
+    assert found == {session.folder: False, other.folder: True}
+    monkeypatch.setattr(autosave, "MUCH", 0)
+    discard_exported(sessions())
+    assert [summary.folder for summary in sessions()] == [session.folder]
+
+
+def test_a_dataset_counts_while_all_files_of_the_regions_are_in_it(files: Path) -> None:
+    labels, review, session = corrected()
+    first = next(iter(review))
+    review.approve(first)
+    session.save(labels, review, description=DESCRIPTION)
+    added, mask = files / "set" / "masks" / "two.tif", files / "set" / "masks" / "one.tif"
+    added.write_bytes(b"mask")
+    approved = Written.of(files / "set", labels, review, [first])
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
+    session.note_written(approved.done(mask, added))
+    assert offered(session).exported.complete
+    (files / "set" / "masks" / "three.tif").write_bytes(b"of another image")
+    assert offered(session).exported.complete
+    added.unlink()
+    assert offered(session).exported.missing_approvals == 1
+    session.note_written(approved.done(mask, added))
+    assert offered(session).exported.missing_approvals == 1
+    session.note_written(approved.done())  # of a folder nobody knows what is in it
+    assert offered(session).exported.missing_approvals == 1
+
+
 def test_a_damaged_list_of_exports_offers_the_corrections(files: Path) -> None:
     labels, review, session = corrected()
-    session.note_written(Written.of(files / "cells.tif", labels, review))
+    session.note_written(Written.of(files / "cells.tif", labels, review).done())
     assert session.folder is not None
     assert offered(session).exported.complete
     for text in ("", "{}", '{"exports": [{"path": 3}]}', "[]"):
@@ -745,7 +786,7 @@ def test_where_the_space_is_short_exported_ones_go_the_oldest_first(
 ) -> None:
     made = [corrected() for _ in range(3)]
     for labels, review, session in made[:2]:
-        session.note_written(Written.of(files / "cells.tif", labels, review))
+        session.note_written(Written.of(files / "cells.tif", labels, review).done())
     for _, _, session in made:
         session.release()
     found = sessions()

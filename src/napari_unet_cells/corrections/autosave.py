@@ -446,16 +446,17 @@ def note_written(
     labels: NDArray[Any],
     review: Review,
     approved: Iterable[Place] | None = None,
-) -> Callable[[], None]:
+) -> Callable[..., None]:
     """Take what labels are before they are written; call the answer when they were.
 
     Parameters
     ----------
     path, labels, review, approved
-        See `exported.Written.of`. Any thread may call both.
+        See `exported.Written.of`. Any thread may call both. The answer takes the files that were
+        written, where there are others than `path`.
     """
     written = Written.of(path, labels, review, approved)
-    return lambda: session_of(review).note_written(written)
+    return lambda *files: session_of(review).note_written(written.done(*files))
 
 
 def describe(
@@ -634,8 +635,7 @@ def _coverage(folder: Path, header: Mapping[str, Any]) -> Coverage:
     """Compare a save to what was exported of its session."""
     regions = {(tuple(plane), number): crc for plane, number, _, crc in header["state"]}
     approved = [(tuple(one["plane"]), one["region"]) for one in header["review"]["approved"]]
-    # What was deleted since, or lies on a drive that is not there, does not count.
-    there = [written for written in read_exports(folder) if Path(written.path).exists()]
+    there = [written for written in read_exports(folder) if written.is_there]
     return Coverage.of(there, regions, approved)
 
 

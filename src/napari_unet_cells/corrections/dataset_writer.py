@@ -138,6 +138,12 @@ def add(
         yield kind(name, place, version, number + 1, len(approved.dates))
 
 
+def files_of(folder: Path, event: Added | Unchanged) -> tuple[Path, Path]:
+    """Image and mask of a region that lies in a dataset."""
+    named = {"name": event.name}
+    return image_path(folder, named), mask_path(folder, named)
+
+
 def _prepare(folder: Path, classes: tuple[str, ...]) -> None:
     """Make the folder a dataset, with a list of what is in it.
 

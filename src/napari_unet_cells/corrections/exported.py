@@ -5,13 +5,17 @@ where it has the checksum that it had then::
 
     exported.json   /a/cells.tif     regions 3 and 4, as they were then
     save-000007     3 as it was then, 4 changed since      so 4 is only here
+
+It counts only while every file is there that was written, with the size and the time of change
+that it had then: what was deleted, or replaced by the cells of another image, holds nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,12 +45,16 @@ class Written:
         Checksums of the corrected regions.
     approved : frozenset of Place
         Regions that were written as approved ones.
+    files : mapping of str to (int, int)
+        Size and time of change, in nanoseconds, of each file, relative to the
+        folder of `path`.
     """
 
     path: str
     date: datetime
     regions: Mapping[Place, int]
     approved: frozenset[Place] = frozenset()
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -78,6 +86,32 @@ class Written:
         written_as_approved = frozenset() if approved is None else frozenset(places)
         return cls(str(path.absolute()), now, regions, written_as_approved)
 
+    def done(self, *files: Path) -> Written:
+        """Take size and time of what has just been written: of `path`, where no file is given."""
+        stamps = {}
+        for file in files or (Path(self.path),):
+            stamp = _stamp(file)
+            if stamp is None:  # gone already: then it never counts
+                return replace(self, files={})
+            stamps[os.path.relpath(file.absolute(), Path(self.path).parent)] = stamp
+        return replace(self, files=stamps)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all that was written lies where it was written, and nobody replaced it."""
+        folder = Path(self.path).parent
+        stamps = ((_stamp(folder / name), stamp) for name, stamp in self.files.items())
+        return bool(self.files) and all(now == then for now, then in stamps)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Size and time of change of a file; None where it is not there, or is a folder."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if file.is_file() else None
+
 
 def add(folder: Path, new: Iterable[Written]) -> None:
     """Remember exports in the folder of a session; a refused disk does no harm.
@@ -92,6 +126,7 @@ def add(folder: Path, new: Iterable[Written]) -> None:
             "date": written.date.isoformat(timespec="seconds"),
             "regions": [[*plain(place), crc] for place, crc in written.regions.items()],
             "approved": [plain(place) for place in sorted(written.approved)],
+            "files": [[name, *stamp] for name, stamp in written.files.items()],
         }
         for written in ordered
     ]
@@ -111,6 +146,7 @@ def read(folder: Path) -> tuple[Written, ...]:
                 datetime.fromisoformat(row["date"]),
                 {(tuple(plane), int(n)): int(crc) for plane, n, crc in row["regions"]},
                 frozenset((tuple(plane), int(n)) for plane, n in row["approved"]),
+                {str(name): (int(size), int(time)) for name, size, time in row["files"]},
             )
             for row in rows
         )

@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 
 from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.export.exporters import EXPORTERS
 from napari_unet_cells.layers.metadata import (
     CELLS,
@@ -198,6 +199,10 @@ def test_approved_regions_go_to_a_new_folder(qtbot, viewer, section, tmp_path, m
     assert written == [str(tmp_path / "mine")]
     assert "1 region added to" in section.message.text()
     assert len(list((tmp_path / "mine" / "masks").iterdir())) == 1
+    (exported,) = session_of(viewer.layers["DAPI cells"].metadata[REVIEW]).exports
+    assert exported.is_there  # and need not be restored
+    next((tmp_path / "mine" / "masks").iterdir()).unlink()
+    assert not exported.is_there
 
 
 def test_every_control_says_what_it_does(qtbot, viewer, section):

@@ -27,7 +27,7 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.regions import describe_regions
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.autosave import note_written
-from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add
+from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add, files_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import (
     EXPORTERS,
@@ -354,13 +354,17 @@ def _write(
     review = fitting_review(labels) if values.exporter.holds_cells else None
     target = values.exporter.targets(values.path)[0]
     written = None if review is None else note_written(target, labels.data, review)
-    yield values.exporter.write(values.path, export, values.replace)
+    files = values.exporter.write(values.path, export, values.replace)
     if written is not None:
-        written()
+        written(*files)
+    yield files
 
 
 def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     remember(LAST_DATASET, str(folder))
     written = note_written(folder, approved.labels, approved.review, approved.dates)
-    yield from add(folder, approved)
-    written()
+    files: list[Path] = []
+    for event in add(folder, approved):
+        files += files_of(folder, event)
+        yield event
+    written(*files)
