@@ -82,6 +82,34 @@ def test_it_follows_the_selected_layer_and_gives_the_key_back(viewer):
     assert [str(key) for key in second.keymap] == []
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_key_works_as_long_as_one_of_two_docks_is_there(viewer, order):
+    layer = cells(viewer)
+    pressed = []
+    layer.bind_key("O", pressed.append)
+    wirings = Wiring(), Wiring()
+    docks = [switch_of(viewer, wiring) for wiring in wirings]
+    wirings[order[0]].release()
+    press(layer)
+    assert (layer.contour, pressed) == (2, [])
+    assert docks[order[1]][1].shown
+    wirings[order[1]].release()
+    press(layer)
+    assert (layer.contour, pressed) == (2, [layer])  # what it did before both
+
+
+def test_a_key_that_somebody_else_took_since_is_left_to_him(viewer):
+    wiring = Wiring()
+    layer = cells(viewer)
+    dock = switch_of(viewer, wiring)
+    pressed = []
+    layer.bind_key("O", pressed.append, overwrite=True)
+    wiring.release()
+    press(layer)
+    assert (layer.contour, pressed) == (0, [layer])
+    assert dock
+
+
 def test_new_cells_come_as_the_user_left_it_also_after_a_restart(viewer):
     switch, _ = switch_of(viewer)
     cells(viewer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -355,6 +356,18 @@ def test_at_the_end_the_layer_has_its_mouse_and_keys_back(viewer, tools, wiring)
     assert layer.mouse_drag_callbacks == callbacks
     assert not layer.keymap
     assert (layer.mouse_pan, layer.cursor) == (True, "standard")
+
+
+def test_of_two_docks_the_one_that_stays_keeps_the_keys(viewer, tools, wiring, timers):
+    layer = viewer.add_labels(squares(), name="cells")
+    second, seen = Wiring(), cast(Any, View(timers))
+    other = ToolsController(viewer, seen, second)
+    wiring.release()
+    take = next(t for key, t in layer.keymap.items() if str(key) == TOOLS["add"].key)
+    take(layer)
+    assert (other.tool, tools.tool) == ("add", "")
+    second.release()
+    assert not layer.keymap
 
 
 def test_a_full_data_type_gives_way_to_a_wider_one(viewer, tools, view):

@@ -1,21 +1,62 @@
-"""Bind keys of a layer for a while, and give it back those that it had."""
+"""Bind keys of a layer for a while, and give it back those that it had.
+
+Two docks of one viewer bind the same keys, and the one that came last has them. The other may
+end first::
+
+                     the layer has     and gets back from it
+    dock 1 binds     1                 napari's
+    dock 2 binds     2                 1
+    dock 1 ends      2                 napari's
+    dock 2 ends      napari's
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from napari.layers import Layer
 
 Pressed = Callable[..., Any]
 
 
-def bind(layer: Layer, keys: Mapping[str, Pressed]) -> dict[str, Pressed | None]:
-    """Bind keys, and give what they did before; see `bind_again`."""
-    return {key: layer.bind_key(key, pressed, overwrite=True) for key, pressed in keys.items()}
+@dataclass(eq=False)
+class Bound:
+    """A key of a layer that was bound; `before` is what it did until then, None for nothing."""
+
+    layer: Layer
+    key: str
+    pressed: Pressed
+    before: Pressed | None
+
+    def is_before(self, other: Bound) -> bool:
+        """Whether another one would give the layer this one back."""
+        same = other.layer == self.layer and other.key == self.key
+        return same and other.before == self.pressed
 
 
-def bind_again(layer: Layer, keys: Mapping[str, Pressed | None]) -> None:
-    """Give a layer the keys back that it had before; None for those it had not."""
-    for key, before in keys.items():
-        layer.bind_key(key, before, overwrite=True)
+#: Those that were not taken back yet.
+_bound: WeakSet[Bound] = WeakSet()
+
+
+def bind(layer: Layer, keys: Mapping[str, Pressed]) -> Sequence[Bound]:
+    """Bind keys, and give what `unbind` needs."""
+    bound = [
+        Bound(layer, key, pressed, layer.bind_key(key, pressed, overwrite=True))
+        for key, pressed in keys.items()
+    ]
+    _bound.update(bound)
+    return bound
+
+
+def unbind(bound: Sequence[Bound]) -> None:
+    """Give a layer what its keys did before; a key that was bound anew since stays as it is."""
+    for one in bound:
+        _bound.discard(one)
+        now = one.layer.bind_key(one.key, None)
+        one.layer.bind_key(one.key, one.before if now == one.pressed else now)
+        for other in _bound:
+            if one.is_before(other):
+                other.before = one.before

@@ -12,7 +12,7 @@ from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import labels_for
 from napari_unet_cells.settings import recall, remember
 from napari_unet_cells.widgets.correct.keys import OUTLINES_KEY
-from napari_unet_cells.widgets.correct.layer_keys import bind, bind_again
+from napari_unet_cells.widgets.correct.layer_keys import bind, unbind
 from napari_unet_cells.widgets.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class OutlinesSwitch:
             self._layer = layer
             if layer is not None:
                 self._followed.connect(self._show, layer.events.contour)
-                before = bind(layer, {OUTLINES_KEY: self._take})
-                self._followed.at_end(bind_again, layer, before)
+                self._followed.at_end(unbind, bind(layer, {OUTLINES_KEY: self._take}))
         self._show()
 
     def _take(self, layer: Labels) -> None:

@@ -11,7 +11,7 @@ It knows the viewer's model and no Qt. The form shows what it says::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,7 +29,7 @@ from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
-from napari_unet_cells.widgets.correct.layer_keys import bind, bind_again
+from napari_unet_cells.widgets.correct.layer_keys import Bound, bind, unbind
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
@@ -211,7 +211,7 @@ class ToolsController:
         self._followed.connect(self.adding.stop, events.data)
         self._followed.connect(self.adding.painted, events.paint)
         named = {tool.key: self._taker(name) for name, tool in TOOLS.items() if tool.key}
-        self._followed.at_end(bind_again, layer, bind(layer, named))
+        self._followed.at_end(unbind, bind(layer, named))
         if self._tool and not self._problem() and layer.mode == "pan_zoom":
             self._hold()
 
@@ -517,11 +517,9 @@ def _show_help(viewer: ViewerModel, layer: Labels, sentence: str) -> None:
         viewer.help = sentence
 
 
-def _give_back(
-    viewer: ViewerModel, layer: Labels, keys: dict[str, Callable[..., Any] | None]
-) -> None:
+def _give_back(viewer: ViewerModel, layer: Labels, keys: Sequence[Bound]) -> None:
     """Give a layer its keys and its cursor back."""
-    bind_again(layer, keys)
+    unbind(keys)
     _show_help(viewer, layer, "")
     if layer.mode == "pan_zoom":  # the other modes have set these themselves
         layer.mouse_pan, layer.cursor = True, "standard"
