@@ -144,6 +144,28 @@ class EarlierResult:
         return ", ".join(filter(None, first)) + (f" ({ending})" if ending else "")
 
 
+@dataclass(frozen=True, eq=False)
+class RemovedLayer:
+    """A layer that was removed, without its pixels and its undo history.
+
+    Attributes
+    ----------
+    result : EarlierResult
+        Shown in it last.
+    shape : tuple of int
+        Of its labels.
+    metadata : mapping
+        Its own, with its review, without its results.
+    attributes : mapping
+        Arguments of `add_labels`: name, place and the like.
+    """
+
+    result: EarlierResult
+    shape: tuple[int, ...]
+    metadata: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
 class EarlierResults:
     """The results of one image in one place, the oldest first.
 
@@ -152,12 +174,15 @@ class EarlierResults:
     items : list of EarlierResult
         That of the layer is one of them.
     layer : napari labels layer, or None
-        In which they are shown. It is kept when it was removed, for a way back.
+        In which they are shown; None once it was removed and packed.
+    removed : RemovedLayer or None
+        That layer, for a way back.
     """
 
     def __init__(self) -> None:
         self.items: list[EarlierResult] = []
         self.layer: Any = None
+        self.removed: RemovedLayer | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EarlierResults:
         """Give a list of its own to a copy of the layer."""

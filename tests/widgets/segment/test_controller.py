@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from itertools import permutations
 from math import prod
@@ -780,29 +782,70 @@ def test_what_is_corrected_while_a_result_comes_back_is_left_in_the_other(viewer
     assert cells.data[0, 0] == 9
 
 
-def test_a_removed_layer_comes_back_with_its_corrections_and_its_history(viewer, controller):
-    cells = segmented(viewer, controller)
-    correct(cells, 0, 0, 9)
-    cells.metadata[REVIEW].look(cells.data, [((), 0)])  # as the review does
-    left = cells.data.copy()
-    viewer.layers.remove(cells)
+def remove(viewer, controller, layer):
+    viewer.layers.remove(layer)
+    controller.layer_removed(layer)
+    controller.packing.join()
     viewer.layers.selection.active = viewer.layers["nuclei"]
     controller.look()
-    assert offered(controller) == (["corrected (cells, 10 px)"], -1)
-    controller.choose_result(0)
-    assert cells in viewer.layers
-    np.testing.assert_array_equal(cells.data, left)
+
+
+def test_a_removed_layer_comes_back_with_its_corrections(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    review = cells.metadata[REVIEW]
+    review.look(cells.data, [((), 0)])  # as the review does
+    review.approve(((), 0), "today")
+    cells.name, cells.opacity = "mine", 0.3
+    left = cells.data.copy()
+    remove(viewer, controller, cells)
+    assert offered(controller) == (["3 cells, corrected (cells, 10 px)"], -1)
+    viewer.layers.selection.events.active.connect(controller.look)  # as the section does
+    gone = weakref.ref(cells)
+    del cells
+    gc.collect()
+    assert gone() is None  # and no pixels
+
+    bring_back(controller, 0)
     controller.look()
+    back = viewer.layers["mine"]
+    assert ("layer_came_back",) in controller.window.shown
+    np.testing.assert_array_equal(back.data, left)
+    assert back.opacity == 0.3
+    assert back.metadata[REVIEW] is review  # whose session goes on
+    assert review.approved == {((), 0): "today"}
     assert offered(controller) == ([], -1)
-    cells.undo()
-    assert not cells.data[0, 0]
+    controller.show_adjusted(adjusted(controller, min_size=900))
+    assert back.data[0, 0] == 9
 
 
-def test_a_run_after_the_layer_was_removed_goes_on_with_its_list(viewer, controller):
+def test_an_earlier_result_comes_back_into_a_removed_layer(viewer, controller):
+    cells = segmented(viewer, controller)
+    first = cells.data.copy()
+    run_again(viewer, controller)
+    second = cells.data.copy()
+    remove(viewer, controller, cells)
+    assert len(offered(controller)[0]) == 2
+    bring_back(controller, 1)
+    for answer in controller.runners.adjusting.end():
+        controller.show_adjusted(answer)
+    back = viewer.layers["nuclei cells"]
+    np.testing.assert_array_equal(back.data, first)
+    back.undo()
+    controller.look()
+    np.testing.assert_array_equal(back.data, second)
+    assert offered(controller)[1] == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_run_after_the_layer_was_removed_goes_on_with_its_list(viewer, controller, packed):
     cells = segmented(viewer, controller)
     correct(cells, 0, 0, 9)
     left = cells.data.copy()
-    viewer.layers.remove(cells)
+    if packed:
+        remove(viewer, controller, cells)
+    else:
+        viewer.layers.remove(cells)
     run_again(viewer, controller)
     new = viewer.layers["nuclei cells"]
     assert new is not cells

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from numpy.typing import NDArray
+
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
@@ -32,6 +34,7 @@ from napari_unet_cells.segmentation.earlier import (
     EarlierResult,
     EarlierResults,
     Left,
+    RemovedLayer,
     brought_back,
 )
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
@@ -65,8 +68,10 @@ from napari_unet_cells.widgets.segment.channels import (
 from napari_unet_cells.widgets.segment.earlier_results import (
     BroughtBack,
     Choice,
+    add_again,
     described_as,
     left_in,
+    pack,
     removed_lists,
 )
 from napari_unet_cells.widgets.segment.live import (
@@ -134,6 +139,9 @@ class View(Protocol):
 
     def show_results(self, choice: Choice) -> None:
         """Show the results of the image, of which one can be chosen."""
+
+    def layer_came_back(self) -> None:
+        """Tell others that corrections need not be restored, since their layer is back."""
 
 
 class Runner(Protocol):
@@ -225,6 +233,8 @@ class SegmentController:
         Of the last run; answers of earlier ones are dropped.
     results : ResultLayers or None
         Of the last run.
+    packing : threading.Thread or None
+        Packs the layer that was removed last.
     """
 
     def __init__(self, viewer: Viewer, engine: Engine, view: View, runners: Runners) -> None:
@@ -239,6 +249,7 @@ class SegmentController:
         self._remark = ""
         self._estimates = True
         self._choice: Choice | None = None
+        self.packing: threading.Thread | None = None
 
     # ------------------------------------------------------------------- the network
 
@@ -534,6 +545,12 @@ class SegmentController:
         if isinstance(event, BroughtBack):
             self._show_brought_back(answer.run, event)
             return
+        if isinstance(event, Unpacked):
+            if event.results.removed is event.removed:
+                layer = add_again(self._viewer, event.results, event.labels)
+                self._view.layer_came_back()
+                self._go_to(layer, event.result)
+            return
         assert isinstance(event, Adjusted)
         layer, change = event.layer, event.change
         is_there = layer in self._viewer.layers and current(layer) is change.old
@@ -573,8 +590,14 @@ class SegmentController:
             return
         layer, result = results.layer, results.items[-1 - number]
         self._choice = None  # the list shows what was chosen, whether it comes or not
+        if results.removed is not None:
+            self._runners.adjusting.start(partial(_unpack, self.number, results, result))
+            return
         if layer not in self._viewer.layers:
-            self._viewer.add_layer(layer)
+            self._viewer.add_layer(layer)  # it was removed, and not packed
+        self._go_to(layer, result)
+
+    def _go_to(self, layer: Labels, result: EarlierResult) -> None:
         self._viewer.layers.selection.active = layer
         layer.visible = True
         self._bring_back(layer, result)
@@ -609,6 +632,15 @@ class SegmentController:
         results = self.results
         if results is not None and not self._runners.run.running and results.ended_with(layer):
             self._view.say("")
+        kept = bare(layer).metadata.get(RESULTS)
+        if isinstance(kept, EarlierResults) and kept.layer is bare(layer):
+            adopt(kept.layer)
+            self.packing = threading.Thread(target=_pack, args=(kept, pack(kept.layer)))
+            self.packing.start()
+        if self._offered_of is bare(layer):
+            self._offered_of = None
+        if results is not None and results.cells is bare(layer):
+            results.cells = None  # its pixels are not held
 
 
 def _plane_of_channel(viewer: Viewer, values: SegmentValues) -> tuple[int, ...] | None:
@@ -657,6 +689,35 @@ def _adjust(
     stop: threading.Event,
 ) -> Generator[object, None, None]:
     yield Answer(number, Adjusted(layer, options, adjust(layer.data, state, approved, options)))
+
+
+def _pack(results: EarlierResults, removed: RemovedLayer) -> None:
+    """Pack what is in a layer that was removed, and let go of the layer; this is a thread."""
+    layer = results.layer
+    left = left_in(layer)
+    if left is None or results.layer is not layer:
+        return
+    removed.result.leave(left)
+    results.removed, results.layer = removed, None
+
+
+@dataclass(frozen=True, eq=False)
+class Unpacked:
+    """Labels of a layer that was removed, and the result that is wanted in it."""
+
+    results: EarlierResults
+    removed: RemovedLayer
+    labels: NDArray[Any]
+    result: EarlierResult
+
+
+def _unpack(
+    number: int, results: EarlierResults, result: EarlierResult, stop: threading.Event
+) -> Generator[object, None, None]:
+    removed = results.removed
+    if removed is not None:
+        labels = removed.result.left.labels.unpacked()
+        yield Answer(number, Unpacked(results, removed, labels, result))
 
 
 def _bring_back(

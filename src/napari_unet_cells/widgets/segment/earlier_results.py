@@ -14,20 +14,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import PackedLabels
 from napari_unet_cells.corrections.autosave import describe
 from napari_unet_cells.files.records import jsonable
-from napari_unet_cells.layers.metadata import OURS, RESULTS, image_id, result_metadata
-from napari_unet_cells.segmentation.earlier import EarlierResult, EarlierResults, Left
+from napari_unet_cells.layers.metadata import (
+    CLASSES,
+    OURS,
+    RESULTS,
+    STATE,
+    image_id,
+    result_metadata,
+)
+from napari_unet_cells.layers.transforms import place_of
+from napari_unet_cells.segmentation.earlier import (
+    EarlierResult,
+    EarlierResults,
+    Left,
+    RemovedLayer,
+)
 from napari_unet_cells.segmentation.replacing import Replacement
 from napari_unet_cells.widgets.segment.live import (
     adopt,
     bare,
+    begin,
     current,
     current_result,
     put,
     review_of,
+    shown_result,
 )
 
 if TYPE_CHECKING:
@@ -83,9 +99,9 @@ def list_of(viewer: Viewer, layer: Labels, left: Left | None = None) -> EarlierR
         role = layer.metadata[OURS]["role"]
         gone = removed_list(viewer, (role, image), layer.data.shape, layer.translate)
         results = gone or EarlierResults()
-        if gone is not None:
+        if gone is not None and gone.layer is not None:
             _leave(gone.layer, left)
-    results.layer = layer
+    results.layer, results.removed = layer, None
     layer.metadata[RESULTS] = results
     known = _lists_of(viewer, image)
     if known is not None and results not in known:
@@ -142,9 +158,9 @@ def removed_list(
     """
     role, image = made
     for one in removed_lists(viewer, image):
-        layer = one.layer
-        is_alike = layer.metadata[OURS]["role"] == role and layer.data.shape == tuple(shape)
-        if is_alike and np.allclose(layer.translate, translate):
+        gone = one.removed or pack(one.layer)
+        is_alike = gone.metadata[OURS]["role"] == role and gone.shape == tuple(shape)
+        if is_alike and np.allclose(gone.attributes["translate"], translate):
             return one
     return None
 
@@ -158,9 +174,44 @@ def removed_lists(viewer: Viewer, image: str) -> list[EarlierResults]:
     image : str
         See `layers.metadata.image_id`.
     """
-    known = _lists_of(viewer, image) or []
-    there = viewer.layers
-    return [o for o in reversed(known) if o.layer is not None and o.layer not in there]
+    known, there = _lists_of(viewer, image) or [], viewer.layers
+    return [
+        one
+        for one in reversed(known)
+        if one.removed is not None or (one.layer is not None and one.layer not in there)
+    ]
+
+
+def pack(layer: Labels) -> RemovedLayer:
+    """Describe a layer that was removed, so that it can be made again of its result."""
+    result = shown_result(layer)
+    assert result is not None
+    attributes = {**place_of(layer), "name": layer.name, "opacity": layer.opacity}
+    if layer.metadata[OURS]["role"] == CLASSES:
+        attributes["colormap"] = layer.colormap
+    # Whoever hears of a layer with these takes it for a copy of another one.
+    metadata = {k: v for k, v in layer.metadata.items() if k not in (STATE, RESULTS)}
+    return RemovedLayer(result, layer.data.shape, metadata, attributes)
+
+
+def add_again(viewer: Viewer, results: EarlierResults, labels: NDArray[Any]) -> Labels:
+    """Make a layer again that was removed.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    results : EarlierResults
+        With a removed layer.
+    labels : integer array
+        Of its result.
+    """
+    gone = results.removed
+    assert gone is not None
+    layer: Labels = bare(viewer.add_labels(labels, metadata={**gone.metadata}, **gone.attributes))
+    results.layer, results.removed = layer, None
+    layer.metadata[RESULTS] = results
+    begin(layer, gone.result)
+    return layer
 
 
 def _lists_of(viewer: Viewer, image: str) -> list[EarlierResults] | None:
@@ -192,14 +243,16 @@ class Choice:
         """Name the results of a list; a single one that is shown is no choice."""
         if results is None:
             return cls()
-        is_there = results.layer in viewer.layers
-        mark = current_result(results.layer)
+        gone = results.removed
+        is_there = gone is None and results.layer in viewer.layers
+        mark = current_result(results.layer) if gone is None else gone.result
         if len(results.items) < (2 if is_there else 1):
             return cls()
         names, shown = [], -1
         for number, one in enumerate(reversed(results.items)):
-            review = review_of(results.layer) if one is mark else None
+            review = review_of(results.layer) if one is mark and gone is None else None
             is_corrected = one.left.is_corrected if review is None else review.any_edited
-            names.append(one.describe(is_corrected, not (one is mark and is_corrected)))
+            is_counted = gone is not None or one is not mark or not is_corrected
+            names.append(one.describe(is_corrected, is_counted))
             shown = number if one is mark and is_there else shown
         return cls(tuple(names), shown)

@@ -59,6 +59,9 @@ class SegmentSection(Wired, QWidget):
 
     finished = Signal()
 
+    #: A layer that was removed is back, with its corrections.
+    came_back = Signal()
+
     #: The labels layer that the controls act on, or None; also where it is the same as before.
     followed = Signal(object)
 
@@ -287,6 +290,10 @@ class SegmentSection(Wired, QWidget):
     def show_results(self, choice: Choice) -> None:
         """Show the results of the image, of which one can be chosen."""
         self.result_box.show_choice(choice)
+
+    def layer_came_back(self) -> None:
+        """Tell others that corrections need not be restored, since their layer is back."""
+        self.came_back.emit()
 
     # ------------------------------------------------------------------ how it ends
 
