@@ -70,6 +70,20 @@ def pair():
 # --- merge ---------------------------------------------------------------------------------
 
 
+def test_a_piece_above_the_limit_is_given_up_before_it_is_whole(monkeypatch):
+    plane = np.kron(np.eye(400), np.ones((2, 2))).astype(np.uint16)  # a diagonal
+    looked = []
+    label = ndimage.label
+    monkeypatch.setattr(
+        ndimage, "label", lambda part, *how: looked.append(part.size) or label(part, *how)
+    )
+    assert edits.piece_at(plane, (400, 400), 150) is None
+    assert max(looked) < 200**2
+    assert edits.piece_at(plane, (400, 400), 799) is None
+    top, left, mask = edits.piece_at(plane, (400, 400), 800)
+    assert (top, left, mask.shape) == (0, 0, (800, 800))
+
+
 def test_a_line_merges_into_the_first_cell_that_it_meets():
     plane = plane_of("11.22", "11.22", ".....", "33.44")
     assert (

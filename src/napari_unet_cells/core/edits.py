@@ -85,24 +85,30 @@ def id_at(plane: Plane, point: ArrayLike) -> int:
     return int(plane[y, x]) if inside else 0
 
 
-def piece_at(plane: Plane, point: ArrayLike) -> tuple[int, int, NDArray[np.bool_]] | None:
+def piece_at(
+    plane: Plane, point: ArrayLike, limit: int | None = None
+) -> tuple[int, int, NDArray[np.bool_]] | None:
     """Find the piece of a cell at a point, pixels that touch at a corner included.
 
     Parameters
     ----------
     plane : integer array, (y, x)
     point : (y, x)
+    limit : int, optional
+        Pixels of height and of width up to which pieces are found; a larger one is given up as
+        soon as it is known to be.
 
     Returns
     -------
     (int, int, bool array) or None
-        Top and left of the mask in the plane, and the mask; None on the background.
+        Top and left of the mask in the plane, and the mask; None on the background, and of a
+        piece above the limit.
     """
     if not id_at(plane, point):
         return None
     y, x = np.rint(np.asarray(point, float)).astype(int).tolist()
-    piece = _Piece.at(plane, y, x, corners=True)
-    return piece.top, piece.left, piece.mask
+    piece = _Piece.within(plane, y, x, True, limit or max(plane.shape))
+    return None if piece is None else (piece.top, piece.left, piece.mask)
 
 
 def merge(plane: Plane, path: ArrayLike, joined: bool = True) -> Edit:
@@ -349,6 +355,13 @@ class _Piece:
     @classmethod
     def at(cls, plane: Plane, y: int, x: int, corners: bool = False) -> _Piece:
         """Find the piece of a pixel; with `corners`, pixels hang together by these, too."""
+        piece = cls.within(plane, y, x, corners, max(plane.shape))
+        assert piece is not None
+        return piece
+
+    @classmethod
+    def within(cls, plane: Plane, y: int, x: int, corners: bool, limit: int) -> _Piece | None:
+        """Find a piece up to some pixels of height and width; None where it is larger."""
         structure = ndimage.generate_binary_structure(2, 2 if corners else 1)
         height, width = plane.shape
         label = plane[y, x]
@@ -364,13 +377,15 @@ class _Piece:
                 left > 0 and bool(mask[:, 0].any()),
                 right < width and bool(mask[:, -1].any()),
             )
+            box = _box_of(mask)
+            if max(box[0].stop - box[0].start, box[1].stop - box[1].start) > limit:
+                return None
             if not any(goes_on):
                 break
             top = max(0, top - higher * goes_on[0])
             bottom = min(height, bottom + higher * goes_on[1])
             left = max(0, left - wider * goes_on[2])
             right = min(width, right + wider * goes_on[3])
-        box = _box_of(mask)
         return cls(top + box[0].start, left + box[1].start, mask[box], int(label))
 
     @property

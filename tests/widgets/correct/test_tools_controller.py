@@ -8,9 +8,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from scipy import ndimage
 
-from napari_unet_cells.core import edits
 from napari_unet_cells.layers.metadata import CLASSES, result_metadata
+from napari_unet_cells.widgets.correct.highlight import LARGEST
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController, tools_problem
@@ -256,27 +257,28 @@ def test_the_cell_under_the_mouse_is_outlined_where_a_click_changes_it(viewer, t
 
 
 def test_a_cell_too_large_to_be_traced_at_once_is_not_outlined(viewer, tools, view, monkeypatch):
-    labels = np.zeros((900, 900), np.uint16)
+    labels = np.zeros((900, 1900), np.uint16)
     labels[100:450, 100:450] = 1
     labels[500:880, 20:880] = 2
-    labels[5:10, :] = labels[:480, 895:] = 3  # long, but thin
+    labels[5:10, :900] = labels[:480, 895:900] = 3  # long, but thin
+    for i in range(900):
+        labels[i, 950 + i : 953 + i] = 4  # short along every row and column
     layer = viewer.add_labels(labels, name="cells")
     tools.choose("delete")
-    looked = []
-    piece_at = edits.piece_at
-    monkeypatch.setattr(edits, "piece_at", lambda *at: looked.append(at) or piece_at(*at))
-    for point in ((600, 100), (700, 800), (600, 101)):
+    looked: list[int] = []
+    label = ndimage.label
+    monkeypatch.setattr(
+        ndimage, "label", lambda part, *how: looked.append(part.size) or label(part, *how)
+    )
+    for point in ((600, 100), (450, 896), (450, 1401), (700, 800), (451, 897), (451, 1402)):
         move(layer, point)
         assert view.cells == []
-    assert looked == []
-    for point in ((450, 896), (451, 897), (452, 898)):
-        move(layer, point)
-        assert view.cells == []
-    assert len(looked) <= 1
+    assert len(looked) <= 3 * 4  # each cell once, in windows that grow no further than needed
+    assert max(looked) <= (2 * LARGEST) ** 2 < labels[:, 950:1852].size
     move(layer, (200, 200))
     assert len(view.cells) == 1
     drag(layer, (600, 100))
-    assert ids(layer) == [0, 1, 3]
+    assert ids(layer) == [0, 1, 3, 4]
 
 
 def test_the_first_of_a_pair_stays_outlined(viewer, tools, view):

@@ -73,8 +73,8 @@ class Highlight:
         self._first: _Cell | None = None
         self._proposed: _Cell | None = None
         self._drawn = False
-        #: Plane and label of a cell that was too large.
-        self._passed: tuple[Any, int] = ((), 0)
+        #: Planes and labels of cells that were too large.
+        self._passed: set[tuple[tuple[int | None, ...], int]] = set()
         camera = camera_of(viewer).events
         wiring.connect(self._redraw, camera.center, camera.zoom)
         wiring.connect(self.clear, viewer.dims.events.current_step, viewer.dims.events.order)
@@ -87,9 +87,9 @@ class Highlight:
             if self._under is not None and self._under.holds(plane, point):
                 return
             label = plane.index, edits.id_at(plane.labels, point)
-            under = None if label == self._passed else _cell_at(plane, point)
+            under = None if label in self._passed else _cell_at(plane, point)
             if under is None and label[1]:
-                self._passed = label
+                self._passed.add(label)
         if under is not self._under:
             self._under = under
             self._redraw()
@@ -112,7 +112,7 @@ class Highlight:
 
     def clear(self, event: object = None) -> None:
         """Outline nothing."""
-        self._passed = (), 0
+        self._passed.clear()
         self._under = self._first = self._proposed = None
         self._redraw()
 
@@ -130,28 +130,11 @@ class Highlight:
 
 
 def _cell_at(plane: LabelsPlane, point: Any) -> _Cell | None:
-    if _is_large(plane.labels, point):
-        return None
-    piece = edits.piece_at(plane.labels, point)
-    if piece is None or max(piece[2].shape) > LARGEST:
+    piece = edits.piece_at(plane.labels, point, LARGEST)
+    if piece is None:
         return None
     top, left, mask = piece
     return _Cell(plane, top, left, mask, _rings(mask, top, left))
-
-
-def _is_large(labels: NDArray[Any], point: Any) -> bool:
-    """Whether the cell at a point goes on too far along its row or column."""
-    label = edits.id_at(labels, point)
-    y, x = (round(float(value)) for value in point)
-    for line, at in ((labels[y], x), (labels[:, x], y)) if label else ():
-        near = line[max(0, at - LARGEST) : at + LARGEST + 1] == label
-        others = np.flatnonzero(~near)
-        middle = min(at, LARGEST)
-        before, after = others[others < middle], others[others > middle]
-        end = int(after[0]) if len(after) else len(near)
-        if end - (int(before[-1]) + 1 if len(before) else 0) > LARGEST:
-            return True
-    return False
 
 
 def _rings(mask: NDArray[np.bool_], top: int, left: int) -> Rings:
