@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,9 +38,8 @@ from napari_unet_cells.corrections.autosave import (
     session_of,
     sessions,
     too_much,
-    when,
 )
-from napari_unet_cells.corrections.exported import Written, ago
+from napari_unet_cells.corrections.exported import Written
 from napari_unet_cells.corrections.session_files import (
     FORMAT,
     MADE,
@@ -644,8 +643,6 @@ def test_sentences() -> None:
     )
     approved = Summary(Path("x"), date, "nuclei.tif", 0, 1, 0)
     assert approved.sentence(now).endswith("of 'nuclei.tif' (1 region approved).")
-    assert when(date, date + timedelta(hours=1)) == "today 17:32"
-    assert when(date, date + timedelta(days=2)) == "2026-11-03 17:32"
     assert "3.0 GB" in too_much([summary])
     assert too_much([]) == ""
 
@@ -799,17 +796,6 @@ def test_where_the_space_is_short_exported_ones_go_the_oldest_first(
     monkeypatch.setattr(autosave, "MUCH", 0)
     discard_exported(sessions())
     assert [s.exported.complete for s in sessions()] == [False]
-
-
-def test_how_long_ago_it_was() -> None:
-    now = datetime(2026, 11, 4, 9, 0)
-    for before, said in (
-        (timedelta(seconds=20), "just now"),
-        (timedelta(minutes=10), "10 min ago"),
-        (timedelta(minutes=70), "today 07:50"),
-        (timedelta(days=1), "2026-11-03 09:00"),
-    ):
-        assert ago(now - before, now) == said
 
 
 def test_an_old_session_is_kept() -> None:

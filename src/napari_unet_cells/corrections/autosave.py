@@ -35,7 +35,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ from napari_unet_cells.corrections.session_files import (
     unlink_unused,
     write_file,
 )
+from napari_unet_cells.corrections.times import when
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.image_planes import pixels_of
@@ -562,13 +563,6 @@ class Summary:
             done.append(f"{count} approved")
         corrections = f"You have corrections from {when(self.date, now)} of '{self.name}'"
         return f"{corrections} ({', '.join(done)}). {self.exported.sentence(now)}".strip()
-
-
-def when(date: datetime, now: datetime | None = None) -> str:
-    """Format a date for people: "today 17:32", "yesterday 17:32", "2026-11-03 17:32"."""
-    now = now or datetime.now(date.tzinfo)
-    days = {now.date(): "today", now.date() - timedelta(days=1): "yesterday"}
-    return f"{days.get(date.date(), f'{date:%Y-%m-%d}')} {date:%H:%M}"
 
 
 def sessions() -> list[Summary]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import Place, Review
 from napari_unet_cells.corrections.session_files import Packed, plain
+from napari_unet_cells.corrections.times import since
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import write_json
 
@@ -202,7 +203,7 @@ class Coverage:
         """Say where it was written, and what is only here; empty where it was not."""
         if self.date is None:
             return ""
-        written = f"Written to {Path(self.path).name} {ago(self.date, now)}"
+        written = f"Written to {Path(self.path).name} {since(self.date, now)}"
         if self.complete:
             return f"{written}."
         parts = []
@@ -218,14 +219,3 @@ NOT_EXPORTED = Coverage()
 
 def _counted(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def ago(date: datetime, now: datetime | None = None) -> str:
-    """Say how long ago a date is within the hour, else the date."""
-    now = now or datetime.now(date.tzinfo)
-    minutes = int((now - date).total_seconds() // 60)
-    if minutes < 1:
-        return "just now"
-    if minutes < 60:
-        return f"{minutes} min ago"
-    return f"{date:%Y-%m-%d %H:%M}" if date.date() != now.date() else f"today {date:%H:%M}"

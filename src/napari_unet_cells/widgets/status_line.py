@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
+from napari_unet_cells.corrections.times import ago
 from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.segmentation.replacing import count_cells
@@ -100,19 +101,8 @@ class StatusLine(Wired, QWidget):
     def show_saved(self) -> None:
         """Say how long ago the corrections were saved; nothing before the first time."""
         at = None if self._layer is None else self._saved_at(self._layer)
-        said = "" if at is None else f"· saved {describe_ago(time.monotonic() - at)}"
+        said = "" if at is None else f"· saved {ago(time.monotonic() - at)}"
         self.saved_label.setText(said)
-
-
-def describe_ago(seconds: float) -> str:
-    """Give a time that has passed, such as "10 s ago"."""
-    if seconds < 5:
-        return "just now"
-    if seconds < 60:
-        return f"{5 * int(seconds / 5)} s ago"
-    if seconds < 3600:
-        return f"{int(seconds / 60)} min ago"
-    return f"{int(seconds / 3600)} h ago"
 
 
 def device_label() -> QLabel:

@@ -29,9 +29,9 @@ from napari_unet_cells.corrections.autosave import (
     restore,
     sessions,
     too_much,
-    when,
 )
 from napari_unet_cells.corrections.session_files import id_of
+from napari_unet_cells.corrections.times import when
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.widgets.correct.restored_layers import (
     add_restored,
