@@ -134,6 +134,17 @@ def _kind(layer: Layer) -> str:
 _KINDS = ("image", "labels")
 
 
+def painting_problem(layer: LabelsLayer) -> str:
+    """Say why nothing can be painted into labels; empty where it can."""
+    problem = review_problem(layer)
+    if not problem and isinstance(layer.data, np.ndarray) and not layer.data.flags.writeable:
+        return (
+            f"'{layer.name}' is open for reading only. Duplicate it in the layer list and "
+            "correct the copy."
+        )
+    return problem
+
+
 def review_problem(layer: LabelsLayer | None) -> str:
     """Say why labels cannot be reviewed; empty where they can.
 

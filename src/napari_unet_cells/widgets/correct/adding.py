@@ -113,8 +113,8 @@ class _Search:
 
     def is_for(self, plane: LabelsPlane, point: tuple[float, float]) -> bool:
         """Whether it searches for the cell of a click."""
-        same = plane.layer is self.plane.layer and plane.index == self.plane.index
-        return same and float(np.hypot(*np.subtract(point, self.middle))) <= self.near
+        distance = float(np.hypot(*np.subtract(point, self.middle)))
+        return plane.is_same(self.plane) and distance <= self.near
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +363,7 @@ class Adding:
         if last is None or last.plane.layer not in self._viewer.layers:
             return None
         shown = LabelsPlane.shown(self._viewer, last.plane.layer)
-        if shown is None or shown.index != last.plane.index:
+        if shown is None or not shown.is_same(last.plane):
             return None  # what nobody sees is not changed; back in its plane it can be
         labels, edit = last.plane.labels, last.edit
         if edit.rows.max() >= labels.shape[0] or edit.columns.max() >= labels.shape[1]:

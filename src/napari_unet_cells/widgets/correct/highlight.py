@@ -52,8 +52,7 @@ class _Cell:
         """Whether a point of a plane lies in it."""
         y, x = round(point[0]) - self.top, round(point[1]) - self.left
         inside = 0 <= y < self.mask.shape[0] and 0 <= x < self.mask.shape[1]
-        same = plane.layer is self.plane.layer and plane.index == self.plane.index
-        return same and inside and bool(self.mask[y, x])
+        return plane.is_same(self.plane) and inside and bool(self.mask[y, x])
 
 
 class Highlight:
@@ -103,6 +102,10 @@ class Highlight:
         """Outline a cell that is not there yet, with dashes."""
         self._proposed = _Cell(plane, top, left, mask, _rings(mask, top, left))
         self._redraw()
+
+    def proposes(self, plane: LabelsPlane, point: tuple[float, float]) -> bool:
+        """Whether a point of a plane lies in the cell that is not there yet."""
+        return self._proposed is not None and self._proposed.holds(plane, point)
 
     def leave(self) -> None:
         """Outline no cell under the mouse any more; the first of a pair stays."""

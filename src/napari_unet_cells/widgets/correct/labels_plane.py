@@ -54,6 +54,10 @@ class LabelsPlane:
             return None
         return cls.under(viewer, layer, dims.point)
 
+    def is_same(self, other: LabelsPlane) -> bool:
+        """Whether another one is this plane of this layer."""
+        return self.layer is other.layer and self.index == other.index
+
     @property
     def labels(self) -> NDArray[Any]:
         """The layer's own pixels, (rows, columns), not a copy."""

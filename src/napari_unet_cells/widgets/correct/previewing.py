@@ -95,7 +95,7 @@ class Previewing:
         at = self._at
         if plane is None or edits.id_at(plane.labels, plane.point(world)):
             self.hide()
-        elif self._holds(plane, plane.point(world)):
+        elif self._highlight.proposes(plane, plane.point(world)):
             pass
         elif at is None or np.linalg.norm(np.subtract(pos, at.pos)) > TREMBLE:
             self.hide()
@@ -125,19 +125,10 @@ class Previewing:
 
     def take(self, plane: LabelsPlane, point: tuple[float, float]) -> FoundCell | None:
         """Give the cell that is outlined under a click, and outline it no more."""
-        cell = self._shown[1] if self._shown is not None and self._holds(plane, point) else None
+        outlined = self._highlight.proposes(plane, point)
+        cell = self._shown[1] if self._shown is not None and outlined else None
         self.hide()
         return cell
-
-    def _holds(self, plane: LabelsPlane, point: tuple[float, float]) -> bool:
-        """Whether the outlined cell lies at a point."""
-        if self._shown is None:
-            return False
-        shown, cell = self._shown
-        y, x = round(point[0]) - cell.box.top, round(point[1]) - cell.box.left
-        inside = 0 <= y < cell.mask.shape[0] and 0 <= x < cell.mask.shape[1]
-        same = plane.layer is shown.layer and plane.index == shown.index
-        return same and inside and bool(cell.mask[y, x])
 
     def resize(self, steps: int) -> bool:
         """Make the outlined cell larger, or smaller below 0; whether there is one."""

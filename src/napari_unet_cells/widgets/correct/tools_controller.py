@@ -25,7 +25,7 @@ from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
-from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.layers.selection import painting_problem
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
@@ -481,14 +481,9 @@ def tools_problem(layer: Layer | None, dims: Any) -> str:
         return f"'{layer.name}' holds no labels. Choose the cells in the layer list."
     if layer.metadata.get(OURS, {}).get("role", CELLS) != CELLS:
         return f"'{layer.name}' holds classes, not cells: paint with napari's brush there."
-    problem = review_problem(layer)
+    problem = painting_problem(layer)
     if problem:
         return problem
-    if not layer.data.flags.writeable:
-        return (
-            f"'{layer.name}' is open for reading only. Duplicate it in the layer list and "
-            "correct the copy."
-        )
     if not layer.visible:
         return f"'{layer.name}' is hidden. Show it with its eye in the layer list."
     if dims.ndisplay != 2:

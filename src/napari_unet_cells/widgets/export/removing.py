@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import PackedLabels, RegionGrid
 from napari_unet_cells.layers.metadata import CELLS, OURS
-from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.layers.selection import painting_problem
 from napari_unet_cells.widgets.segment.live import bare
 
 if TYPE_CHECKING:
@@ -65,15 +65,7 @@ def removal_problem(layer: Labels) -> str:
     """Say why no cell can be removed from a layer; empty where it can."""
     if layer.metadata.get(OURS, {}).get("role", CELLS) != CELLS:
         return f"'{layer.name}' holds classes, not cells. Choose the table of the cells."
-    problem = review_problem(layer)
-    if problem:
-        return problem
-    if not layer.data.flags.writeable:
-        return (
-            f"'{layer.name}' is open for reading only. Duplicate it in the layer list and "
-            "correct the copy."
-        )
-    return ""
+    return painting_problem(layer)
 
 
 def remove(layer: Labels, cells: Cells) -> None:
