@@ -39,6 +39,16 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(autouse=True)
+def derived(monkeypatch) -> list[str]:
+    """Names of the models that would be converted, which takes seconds for each."""
+    from napari_unet_cells.training import retrain
+
+    names: list[str] = []
+    monkeypatch.setattr(retrain, "derive", lambda card: names.append(card.name))
+    return names
+
+
 @pytest.fixture(scope="module")
 def cache():
     from napari_unet_cells.training.retrain import TunerCache
@@ -200,6 +210,18 @@ def test_stopped_early_it_keeps_what_it_has(home, dataset, tiny_model, cache):
     events = events_of(dataset, tiny_model, cache, steps=50, stop=lambda: next(asked) >= 3)
     assert sum(isinstance(event, StepDone) for event in events) == 3
     assert isinstance(events[-1], Retrained)
+
+
+def test_what_was_retrained_is_converted_when_it_is_told(home, dataset, tiny_model, cache, derived):
+    from napari_unet_cells.training.retrain import retrain
+
+    told = []
+    for event in retrain(dataset, tiny_model, None, RetrainOptions(steps=1), cache=cache):
+        told.append(type(event).__name__)
+        assert derived == []  # the model is whole, and shown, before seconds are spent on that
+    assert isinstance(event, Retrained)
+    assert told[-1] == "Retrained"
+    assert derived == [event.card.name]
 
 
 def test_fewer_than_five_images_hold_nothing_back(home, tmp_path, tiny_model, cache):
