@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_unet_cells.cli.main import _parser
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, SHIPPED, find_model, installed_models
+from napari_unet_cells.models.derived import find_graph
 from napari_unet_cells.sample_data import simulate_nuclei
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +37,43 @@ def test_every_shipped_model_has_an_honest_card(path):
     assert card.license
     assert card.scores
     assert all({"name", "license", "images"} <= set(data) for data in card.trained_on)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.keras")), ids=lambda path: path.stem)
+def test_every_shipped_model_has_the_graph_that_was_made_of_it(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))  # without what was made there
+    graph = find_graph(find_model(path.stem))
+    assert graph is not None
+    assert len(graph.graph) + len(graph.weights) <= 4_000_000
+
+
+_FIRST_RUN = """
+import json, sys
+from napari_unet_cells.cli.main import main
+code = main(["segment", sys.argv[1], "-o", sys.argv[2], "--model", sys.argv[3]])
+print(json.dumps([code, [name for name in ("keras", "tensorflow") if name in sys.modules]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.parametrize("model", sorted(path.stem for path in SHIPPED.glob("*.keras")))
+def test_the_first_run_on_a_cpu_needs_no_tensorflow(model, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(simulate_nuclei((128, 128), seed=1)[0].astype(np.uint8)).save(path)
+    home = {"NAPARI_UNET_CELLS_HOME": str(tmp_path / "home"), "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_RUN, str(path), str(tmp_path), model],
+        env=os.environ | home,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+    record = json.loads((tmp_path / "image.json").read_text(encoding="utf-8"))
+    assert record["device"].startswith("CPU, OpenVINO ")
+    assert not (tmp_path / "home").exists()  # nothing had to be converted
 
 
 def test_the_default_model_ships():
