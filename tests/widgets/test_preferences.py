@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from napari import settings
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_unet_cells.settings import (
@@ -95,6 +99,21 @@ def test_a_key_acts_on_the_canvas_and_is_given_back(make_napari_viewer, qtbot):
     shortcuts.unbind()
     press()
     assert pressed == [1]
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_of_two_docks_the_one_that_stays_keeps_its_keys(first_to_end):
+    viewer, pressed = ViewerModel(), []
+    docks = [
+        Shortcuts(cast(Any, viewer), {"segment_key": partial(pressed.append, number)})
+        for number in (0, 1)
+    ]
+    docks[first_to_end].unbind()
+    (press,) = viewer.keymap.values()
+    press(viewer)
+    assert pressed == [1 - first_to_end]
+    docks[1 - first_to_end].unbind()
+    assert not viewer.keymap
 
 
 def test_a_key_that_is_none_is_a_sentence(make_napari_viewer, warned):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 
 from napari_unet_cells.settings import RUNTIME_NAMES, Preferences, preferences, set_preferences
+from napari_unet_cells.widgets.bound_keys import Bound, bind, unbind
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -67,7 +68,7 @@ class Shortcuts:
 
     def __init__(self, viewer: Viewer, actions: Mapping[str, Callable[[], object]]) -> None:
         self._viewer = viewer
-        self._bound: list[str] = []
+        self._bound: list[Bound] = []
         for name, action in actions.items():
             key = getattr(preferences(), name)
             if key:
@@ -85,13 +86,11 @@ class Shortcuts:
             )
             key = default
         # A second dock's keys replace those of the first.
-        self._viewer.bind_key(key, pressed, overwrite=True)
-        self._bound.append(key)
+        self._bound += bind(self._viewer, {key: pressed})
 
     def unbind(self) -> None:
-        """Give the keys back."""
-        for key in self._bound:
-            self._viewer.bind_key(key, None)
+        """Give the keys back, to the first dock as well."""
+        unbind(self._bound)
         self._bound = []
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import labels_for
 from napari_unet_cells.settings import recall, remember
+from napari_unet_cells.widgets.bound_keys import bind, unbind
 from napari_unet_cells.widgets.correct.keys import OUTLINES_KEY
-from napari_unet_cells.widgets.correct.layer_keys import bind, unbind
 from napari_unet_cells.widgets.wiring import Wiring
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
 from napari_unet_cells.layers.selection import painting_problem
+from napari_unet_cells.widgets.bound_keys import Bound, bind, unbind
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
-from napari_unet_cells.widgets.correct.layer_keys import Bound, bind, unbind
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
