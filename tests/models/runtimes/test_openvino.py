@@ -23,7 +23,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import openvino, table, tensorflow
 from napari_unet_cells.models.runtimes.conversion import FailedConversion
-from napari_unet_cells.models.runtimes.openvino import OpenvinoNetwork
+from napari_unet_cells.models.runtimes.openvino import OftenUsed, OpenvinoNetwork
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = [
@@ -153,6 +153,38 @@ def test_the_same_comes_whatever_was_computed_before(tiny_model: Path) -> None:
         network.forward(picture((side, side), 3))
     np.testing.assert_array_equal(network.forward(picture((256, 320))), first)
     np.testing.assert_array_equal(first, kept)  # it is no window into the network's memory
+
+
+@pytest.mark.parametrize("name", ["cells", "cells-fast"])
+def test_a_size_that_comes_often_gives_the_same_faster(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = openvino.open_network(find_model(name))
+    batch = picture((256, 320), 3)
+    monkeypatch.setattr(OftenUsed, "EARNED", 2 * 256 * 320)
+    outputs = [network.forward(batch) for _ in range(4)]
+    assert list(network._often._requests) == [batch.shape]
+    for output in outputs[1:]:
+        np.testing.assert_array_equal(output, outputs[0])
+
+
+def test_graphs_of_three_sizes_are_kept_and_a_failure_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def compiled(shape: tuple[int, ...]) -> Any:
+        asked.append(shape[1])
+        if shape[1] == 3:
+            raise RuntimeError("bad_alloc")
+        return f"for {shape[1]}"
+
+    monkeypatch.setattr(OftenUsed, "EARNED", 5)
+    often = OftenUsed(compiled)
+    sizes = [(1, n, 4, 1) for n in (1, 1, 2, 2, 3, 3, 4, 1, 1)]
+    found = [often.request(size) for size in sizes]
+    assert found == [None, "for 1", "for 2", "for 2", None, None, "for 4", None, "for 1"]
+    assert asked == [1, 2, 3, 4, 1]
 
 
 def test_a_model_of_the_user_is_converted_once(
