@@ -202,6 +202,7 @@ def test_a_click_adds_the_cell_and_one_undo_takes_it_back(viewer, tools, engine)
     assert engine.opened == [CARD]
     layer.undo()
     assert ids(layer) == [0, 1]
+    assert tools.view.said[-1] == ""  # there is no cell any more that + or - could change
 
 
 def test_growing_and_shrinking_stay_one_step_of_undo(viewer, tools):
@@ -214,6 +215,7 @@ def test_growing_and_shrinking_stay_one_step_of_undo(viewer, tools):
     areas = [area(layer)]
     for steps in (1, 1, -1, -1, -1):
         assert tools.adding.resize(steps)
+        assert "+ or -" in tools.view.said[-1]
         areas.append(area(layer))
     assert areas[0] < areas[1] < areas[2]
     assert areas[3:5] == [areas[1], areas[0]]

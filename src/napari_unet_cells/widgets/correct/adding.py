@@ -125,6 +125,14 @@ class _Added:
     cell: FoundCell
     edit: Edit
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the pixels are those that were written."""
+        labels, edit = self.plane.labels, self.edit
+        if edit.rows.max() >= labels.shape[0] or edit.columns.max() >= labels.shape[1]:
+            return False
+        return bool(np.array_equal(labels[edit.rows, edit.columns], edit.values))
+
 
 class Adding:
     """Searches for cells, writes them, and changes the outline of the last one.
@@ -158,6 +166,8 @@ class Adding:
         self._engine, self._segmenting = engine, segmenting
         self._search: _Search | None = None
         self._added: _Added | None = None
+        #: What the last sentence is about; None where it is about something else.
+        self._told: _Added | None = None
         self._writing = False
         #: Diameters in pixels of the labels that were estimated, by image and model.
         self._diameters: dict[tuple[str, ...], float] = {}
@@ -312,11 +322,17 @@ class Adding:
 
     def _add(self, plane: LabelsPlane, cells: Sequence[FoundCell]) -> None:
         """Write what was found, and say what can be done with it."""
-        if self._paint(plane, cells) and len(cells) > 1:
-            self._view.say(f"{len(cells)} cells were added. Ctrl+Z takes them all back.")
-        elif self._added is not None:
-            several = len(self._added.cell.outlines) > 1
+        self._tell_added(self._paint(plane, cells), len(cells))
+
+    def _tell_added(self, written: _Added | None, n: int = 1) -> None:
+        if written is None:
+            return
+        if n > 1:
+            self._view.say(f"{n} cells were added. Ctrl+Z takes them all back.")
+        else:
+            several = len(written.cell.outlines) > 1
             self._view.say(RESIZABLE if several else "Added. Ctrl+Z takes it back.")
+        self._told = written
 
     def failed(self, problem: str) -> None:
         """Say why the search failed; nothing was changed. Previews end."""
@@ -329,8 +345,8 @@ class Adding:
 
     def _paint(
         self, plane: LabelsPlane, cells: Sequence[FoundCell], id_before: int | None = None
-    ) -> bool:
-        """Add cells in one step; a single one can be changed after that."""
+    ) -> _Added | None:
+        """Add cells in one step; a single one can be changed after that. None: they were not."""
         edits: list[Edit] = []
 
         def edit(labels: Any, new_id: Callable[[], int]) -> Edit:
@@ -342,9 +358,9 @@ class Adding:
             written = self._write(plane, edit)
         finally:
             self._writing = False
-        single = written is not None and len(cells) == 1
-        self._added = _Added(written, cells[0], edits[-1]) if written and single else None
-        return written is not None
+        new = None if written is None else _Added(written, cells[0], edits[-1])
+        self._added = new if len(cells) == 1 else None
+        return new
 
     def painted(self, event: Any = None) -> None:
         """Leave the last cell as it is, where anything else was painted."""
@@ -365,11 +381,13 @@ class Adding:
         shown = LabelsPlane.shown(self._viewer, last.plane.layer)
         if shown is None or not shown.is_same(last.plane):
             return None  # what nobody sees is not changed; back in its plane it can be
-        labels, edit = last.plane.labels, last.edit
-        if edit.rows.max() >= labels.shape[0] or edit.columns.max() >= labels.shape[1]:
-            return None
-        there = np.array_equal(labels[edit.rows, edit.columns], edit.values)
-        return last if there else None
+        return last if last.is_there else None
+
+    def look(self) -> None:
+        """Take back what was said of cells that are not there any more, as after undo."""
+        if self._told is not None and not self._writing and not self._told.is_there:
+            self._told = None
+            self._view.say("")
 
     def is_over(self, world: Any) -> bool:
         """Whether a place in the world lies over the last cell, or close to it."""
@@ -403,15 +421,16 @@ class Adding:
             )
             return True
         id_before = last.edit.highest
+        self._writing = True
         last.plane.layer.undo()
-        self._paint(last.plane, [cell], id_before)
+        self._tell_added(self._paint(last.plane, [cell], id_before))
         return True
 
     # ------------------------------------------------------------------------------- ending
 
     def settle(self) -> None:
         """Leave the last cell as it is, and offer nothing."""
-        self._added = None
+        self._added = self._told = None
         if self.offered:
             self.offered = ""
             self._view.offer("")

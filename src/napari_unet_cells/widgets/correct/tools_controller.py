@@ -339,6 +339,7 @@ class ToolsController:
 
     def _pixels_changed(self, event: Any = None) -> None:
         """Outline nothing that may not be there any more, as after undo and in another plane."""
+        self.adding.look()
         self.adding.previewing.hide()
         self.highlight.clear()
 
