@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.protocols import Layer, SavedLayer
 
 #: Key of `layer.metadata` for what a result layer of ours is; see `result_metadata`.
@@ -32,6 +35,19 @@ CELLS, CLASSES = "cells", "classes"
 
 #: Role of the cells of a new model, shown beside a result to compare the two.
 COMPARISON = "comparison"
+
+
+def fitting_review(layer: Layer) -> Review | None:
+    """Review of labels in memory; None where there is none, or one of another shape.
+
+    Parameters
+    ----------
+    layer : napari layer
+    """
+    review = layer.metadata.get(REVIEW)
+    if not isinstance(review, Review) or not isinstance(layer.data, np.ndarray):
+        return None
+    return review if review.fits(layer.data) else None
 
 
 def is_ours(layer: SavedLayer) -> bool:

@@ -5,27 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.layers.metadata import REVIEW
+from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import review_problem
 
 if TYPE_CHECKING:
     from napari.layers import Labels
-
-
-def fitting_review(layer: Labels) -> Review | None:
-    """Review of labels in memory; None where there is none, or one of another shape.
-
-    Parameters
-    ----------
-    layer : napari layer
-    """
-    review = layer.metadata.get(REVIEW)
-    if not isinstance(review, Review) or not isinstance(layer.data, np.ndarray):
-        return None
-    return review if review.fits(layer.data) else None
 
 
 def review_of(layer: Labels | None) -> Review | None:

@@ -22,7 +22,7 @@ from napari_unet_cells.corrections.autosave import (
     describe,
     session_of,
 )
-from napari_unet_cells.widgets.correct.review_state import fitting_review
+from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
 if TYPE_CHECKING:

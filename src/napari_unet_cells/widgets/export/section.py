@@ -43,9 +43,9 @@ from napari_unet_cells.layers.export_source import (
     pixel_size,
     plane_step,
 )
+from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
-from napari_unet_cells.widgets.correct.review_state import fitting_review
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
 from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table

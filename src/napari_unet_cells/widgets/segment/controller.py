@@ -28,7 +28,7 @@ from napari_unet_cells.corrections.autosave import Session, describe, session_of
 from napari_unet_cells.corrections.left_results import keep, keep_soon
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
-from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, image_id
+from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, fitting_review, image_id
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.earlier import (
     EarlierResult,
@@ -83,7 +83,6 @@ from napari_unet_cells.widgets.segment.live import (
     is_for,
     own,
     put,
-    review_of,
     shown_result,
 )
 from napari_unet_cells.widgets.segment.results import (
@@ -486,7 +485,7 @@ class SegmentController:
 
     def _keep_left(self, layer: Labels, result: EarlierResult) -> None:
         """Keep on the disk what undo or redo took away, where a person had made it."""
-        review = review_of(layer)
+        review = fitting_review(layer)
         if review is None or not result.was_left or current_result(layer) is result:
             return
         description = described_as(layer, self._viewer, result)
@@ -520,7 +519,7 @@ class SegmentController:
         if layer is None or not self.adjustable:
             return
         follow(layer)
-        state, review = current(layer), review_of(layer)
+        state, review = current(layer), fitting_review(layer)
         assert state is not None
         if review is None:
             self._view.warn(
@@ -603,7 +602,7 @@ class SegmentController:
         self._bring_back(layer, result)
 
     def _bring_back(self, layer: Labels, result: EarlierResult) -> None:
-        shown, state, review = adopt(layer), current(layer), review_of(layer)
+        shown, state, review = adopt(layer), current(layer), fitting_review(layer)
         if shown is None or shown is result or state is None or review is None:
             self.look()
             return
@@ -661,7 +660,7 @@ def _ended(event: object, there: There) -> Ended:
         same = (layer for layer in there.classes if same_classes(layer, event))
         target, removed = next(same, None), None
     state = None if target is None else current(target)
-    review = None if target is None else review_of(target)
+    review = None if target is None else fitting_review(target)
     if target is None or state is None or review is None:
         return Ended(event, None, None if removed is None else left_in(removed))
     approved = dict(review.approved)

@@ -24,6 +24,7 @@ from napari_unet_cells.layers.metadata import (
     OURS,
     RESULTS,
     STATE,
+    fitting_review,
     image_id,
     result_metadata,
 )
@@ -42,7 +43,6 @@ from napari_unet_cells.widgets.segment.live import (
     current,
     current_result,
     put,
-    review_of,
     shown_result,
 )
 
@@ -118,7 +118,7 @@ def _leave(layer: Labels, left: Left | None) -> None:
 
 def left_in(layer: Labels) -> Left | None:
     """Pack what is in a layer; None where it is no result."""
-    state, review = current(layer), review_of(layer)
+    state, review = current(layer), fitting_review(layer)
     if state is None or review is None:
         return None
     labels = PackedLabels.of(layer.data, state.left.grid, like=state.left)
@@ -250,7 +250,7 @@ class Choice:
             return cls()
         names, shown = [], -1
         for number, one in enumerate(reversed(results.items)):
-            review = review_of(results.layer) if one is mark and gone is None else None
+            review = fitting_review(results.layer) if one is mark and gone is None else None
             is_corrected = one.left.is_corrected if review is None else review.any_edited
             is_counted = gone is not None or one is not mark or not is_corrected
             names.append(one.describe(is_corrected, is_counted))

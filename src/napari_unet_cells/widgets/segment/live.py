@@ -27,6 +27,7 @@ from napari_unet_cells.layers.metadata import (
     RESULTS,
     REVIEW,
     STATE,
+    fitting_review,
     result_metadata,
 )
 from napari_unet_cells.segmentation.earlier import EarlierResult, EarlierResults, Left
@@ -65,13 +66,6 @@ def bare(layer: Any) -> Any:
     return getattr(layer, "__wrapped__", layer)
 
 
-def review_of(layer: Labels) -> Review | None:
-    """Review of a layer that is in line with its labels."""
-    review = layer.metadata.get(REVIEW)
-    is_usable = isinstance(review, Review) and isinstance(layer.data, np.ndarray)
-    return review if is_usable and review.fits(layer.data) else None
-
-
 def begin(layer: Labels, result: EarlierResult) -> None:
     """Keep with its layer what is known of a result that has just been made."""
     layer.metadata[STATE] = Mark(layer, result.left.state, result)
@@ -101,7 +95,7 @@ def adopt(layer: Labels) -> EarlierResult | None:
     if mark is not None:
         follow(layer)
         return mark.result
-    state, review = current(layer), review_of(layer)
+    state, review = current(layer), fitting_review(layer)
     if state is None or review is None:
         return None
     # Nobody counts the cells here: of a large image that would take a second.
@@ -118,7 +112,7 @@ def current(layer: Labels) -> ResultState | None:
     mark = _current_mark(layer)
     if mark is not None:
         return mark.state
-    review, ours = review_of(layer), layer.metadata.get(OURS, {})
+    review, ours = fitting_review(layer), layer.metadata.get(OURS, {})
     if review is None or ours.get("role") not in (CELLS, CLASSES):
         return None
     origin = Origin(None, ours.get("provenance", {}))
@@ -176,7 +170,7 @@ def _hold(layer: Labels, mark: Mark) -> None:
     role, image = ours.get("role", CELLS), ours.get("image", "")
     layer.metadata[STATE] = mark
     layer.metadata.update(result_metadata(role, image, state.origin.provenance, state.checksum))
-    review = review_of(layer)
+    review = fitting_review(layer)
     if review is not None:
         review.rebase(state.made, layer.data)
         if isinstance(before, Mark) and before.result is not mark.result:
@@ -190,7 +184,7 @@ def _hold(layer: Labels, mark: Mark) -> None:
 
 def is_for(change: Replacement, layer: Labels) -> bool:
     """Whether labels and approvals are still those that a replacement was made for."""
-    review = review_of(layer)
+    review = fitting_review(layer)
     approved = frozenset() if review is None else frozenset(review.approved)
     return approved == change.approved and digest(layer.data) == change.checksum
 

@@ -18,6 +18,7 @@ from napari_unet_cells.layers.metadata import (
     OURS,
     REVIEW,
     STATE,
+    fitting_review,
     image_id,
     result_metadata,
 )
@@ -42,7 +43,6 @@ from napari_unet_cells.widgets.segment.live import (
     current,
     is_for,
     put,
-    review_of,
 )
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class ResultLayers:
     def _replace(
         self, target: Labels, event: Finished, change: Replacement | None, left: Left | None
     ) -> None:
-        shown, state, review = adopt(target), current(target), review_of(target)
+        shown, state, review = adopt(target), current(target), fitting_review(target)
         assert shown is not None
         assert state is not None
         assert review is not None
@@ -368,7 +368,7 @@ def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
 
 def _is_free(layer: Labels) -> bool:
     """Whether nobody corrected or approved the classes of a layer."""
-    review = review_of(layer)
+    review = fitting_review(layer)
     if review is None:
         return True
     if review.approved or review.any_edited:
