@@ -120,7 +120,7 @@ class Film:
         for index, frame in enumerate(some):
             strip.paste(frame, (0, FILM[1] * index))
         # One palette: colours that differ from frame to frame would flicker, and cost much.
-        palette = strip.quantize(128, dither=Image.Dither.NONE)
+        palette = strip.quantize(80, dither=Image.Dither.NONE)
         frames = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in shown]
         path.parent.mkdir(parents=True, exist_ok=True)
         frames[0].save(

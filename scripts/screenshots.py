@@ -105,12 +105,13 @@ def pictures_of_the_loop(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
 
 def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     """Show the table of the cells. It stays open: it would be in the next pictures."""
-    dock.banner.later()  # it offers the corrections of the picture before
     viewer.open_sample("napari-unet-cells", "simulated_nuclei")
     dock.segment.button.click()
     wait(lambda: not dock.segment.worker.running)
     dock.export.table_button.click()
-    wait(lambda: False, timeout=8)  # the notification of the picture before is gone by then
+    wait(lambda: False, timeout=12)  # the notification of the picture before is gone by then
+    dock.banner.later()  # it offers the corrections of the picture before
+    wait(lambda: False, timeout=0.5)
     picture(viewer, "table")
 
 
