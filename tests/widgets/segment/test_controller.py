@@ -442,6 +442,33 @@ def test_one_slider_is_one_step_of_undo_and_back_again_is_none(viewer, controlle
     assert cells.data[0, 0] == 0
 
 
+def test_undo_goes_back_to_where_a_slider_began_to_move(viewer, controller):
+    """Its first steps may change no cell, and are no step of undo."""
+    cells = segmented(viewer, controller)
+    made = cells.data.copy()
+    for min_size in (13, 14):
+        controller.show_adjusted(adjusted(controller, min_size=min_size))
+        np.testing.assert_array_equal(cells.data, made)
+    controller.show_adjusted(adjusted(controller, min_size=900))
+    assert not cells.data.any()
+    cells.undo()
+    controller.look()
+    np.testing.assert_array_equal(cells.data, made)
+    assert controller.window.last("offer_adjustment")[0] == CARD.instances
+
+
+def test_undo_keeps_another_slider_where_it_was_put(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.show_adjusted(adjusted(controller, split=0.99))
+    controller.show_adjusted(adjusted(controller, split=0.99, min_size=13))
+    controller.show_adjusted(adjusted(controller, split=0.99, min_size=900))
+    assert not cells.data.any()
+    cells.undo()
+    controller.look()
+    options = controller.window.last("offer_adjustment")[0]
+    assert options == replace(CARD.instances, split=0.99)
+
+
 def test_the_controls_follow_undo_and_redo(viewer, controller):
     cells = segmented(viewer, controller)
     made = cells.metadata[OURS]

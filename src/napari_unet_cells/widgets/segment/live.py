@@ -42,7 +42,21 @@ class Mark:
 
     def __init__(self, layer: Labels, state: ResultState, result: EarlierResult) -> None:
         self.state, self.result = state, result
+        self._began = state
         self._layer = weakref.ref(bare(layer))
+
+    def take_thresholds(self, origin: Origin) -> None:
+        """Note thresholds that gave the same labels: there is no step of undo from the old ones."""
+        moved = _differing(self._began.origin.options, self.state.origin.options)
+        if not _differing(self.state.origin.options, origin.options) <= moved:
+            self._began = self.state  # another slider
+        self.state = replace(self.state, origin=origin)
+
+    def begin_step(self, origin: Origin) -> None:
+        """Go back to where a slider began to move, which has now changed the labels."""
+        moved = _differing(self._began.origin.options, self.state.origin.options)
+        if moved and _differing(self.state.origin.options, origin.options) <= moved:
+            self.state = self._began
 
     def is_of(self, layer: Labels) -> bool:
         """Whether it belongs to a layer, and not to one that this is a copy of."""
@@ -217,9 +231,10 @@ def put(layer: Labels, change: Replacement, result: EarlierResult | None = None)
     _write(layer, change)
     if not before.differing(change.after) and result is None:
         # No step: what was corrected before it is still to be found there.
-        mark.state = replace(mark.state, origin=change.new.origin)
+        mark.take_thresholds(change.new.origin)
         _hold(layer, mark)
     else:
+        mark.begin_step(change.new.origin)
         after = Mark(layer, change.new, result or mark.result)
         _hold(layer, after)
         _remember(layer, before, change.after, mark, after)
