@@ -15,10 +15,10 @@ from scipy import ndimage
 from skimage.morphology import local_maxima
 from skimage.segmentation import clear_border
 
+from napari_unet_cells.core.fragment_blocks import levels
 from napari_unet_cells.core.instances import (
     InstanceOptions,
     Oversegmentation,
-    _levels,
     label_cells,
     oversegment,
 )
@@ -458,7 +458,7 @@ def test_the_cells_are_those_of_the_reference(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
     fragments = oversegment(probabilities, options)
-    level = _levels(probabilities, options)[1:-1, 1:-1]
+    level = levels(probabilities, options)
     cells = fragments.cells(options)
     np.testing.assert_array_equal(cells, slow_cells(fragments, probabilities, level, options))
     np.testing.assert_array_equal(cells, fragments.lut(options)[fragments.base])
@@ -482,7 +482,7 @@ def test_doubted_parts_leave_what_the_reference_leaves(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
     fragments = oversegment(probabilities, options)
-    level = _levels(probabilities, options)[1:-1, 1:-1]
+    level = levels(probabilities, options)
     cells = fragments.cells(options)
     np.testing.assert_array_equal(cells, slow_cells(fragments, probabilities, level, options))
 
@@ -493,7 +493,7 @@ def test_every_part_is_one_region_that_falls_from_one_peak(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
     fragments = oversegment(probabilities, options)
-    level = _levels(probabilities, options)
+    level = np.pad(levels(probabilities, options), 1)
     base = np.pad(fragments.base, 1)
     peaks = ndimage.label(local_maxima(level, connectivity=1))[0]
     assert (base[level > 0] > 0).all()
@@ -524,7 +524,7 @@ def test_without_any_split_cells_are_what_touches(
     options = replace(
         options, split=0, min_size=0, min_probability=0, fill_holes=False, drop_border=False
     )
-    foreground = _levels(probabilities, options)[1:-1, 1:-1] > 0
+    foreground = levels(probabilities, options) > 0
     np.testing.assert_array_equal(label_cells(probabilities, options), ndimage.label(foreground)[0])
 
 

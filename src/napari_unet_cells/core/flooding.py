@@ -1,57 +1,111 @@
-"""Oversegment a plane: every pixel flows up to a peak (steepest ascent, no heap).
+"""Oversegment a piece of a plane: every pixel flows up to a peak (steepest ascent, no heap).
 
-All planes here have a margin of one pixel of background, so that every pixel of a cell has
-four neighbours, and all background that reaches the border of the plane is one region.
+All pieces here have a margin of one pixel of background, so that every pixel of a cell has four
+neighbours. Where the plane goes on beyond a side of the piece, what flows over that side ends at
+its outermost line, pixel by pixel: `fragment_blocks` asks the piece there for the rest of the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-_BACKGROUND = 5
+_BACKGROUND, _EDGE = 5, 6
 _CHUNK = 1 << 16
 
 
+class Sides(NamedTuple):
+    """The sides of a piece beyond which the plane goes on."""
+
+    top: bool = False
+    bottom: bool = False
+    left: bool = False
+    right: bool = False
+
+
 def _offsets(plane: NDArray[Any]) -> NDArray[np.intp]:
-    """Give what the steps 0 (none) to 4 add to a flat index; 1 and 2 are opposite, 3 and 4 too."""
+    """Give what the steps 0 (none) to 6 add to a flat index; 1 and 2 are opposite, 3 and 4 too."""
     width = plane.shape[1]
-    return np.array([0, width, -width, 1, -1])
+    return np.array([0, width, -width, 1, -1, 0, 0])
 
 
-def flood(
-    level: NDArray[np.uint8],
-) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
+class Flooded(NamedTuple):
+    """Fragments that a flood found.
+
+    Attributes
+    ----------
+    base : int32 array, the shape of the levels
+        0 is background, the fragments are 1 to n, in no certain order.
+    peaks : uint8 array, (n + 1,)
+        The level at which the ways of each fragment end.
+    is_flat : bool array, (n + 1,)
+        Plateaus without a way up that reach an open side: whether they have one, is not known.
+    is_peak : bool array, (n + 1,)
+        Plateaus with nothing but lower pixels around. The rest are pixels of the outermost line.
+    """
+
+    base: NDArray[np.int32]
+    peaks: NDArray[np.uint8]
+    is_flat: NDArray[np.bool_]
+    is_peak: NDArray[np.bool_]
+
+
+def flood(level: NDArray[np.uint8], open_sides: Sides) -> Flooded:
     """Give each pixel to the peak that the steepest way up from it ends at.
 
-    Returns
-    -------
-    base : int32 array, the shape of `level`
-        0 is background, the fragments are 1 to n.
-    peaks : uint8 array, (n + 1,)
-        The highest level of each fragment.
-    areas : int64 array, (n + 1,)
+    Parameters
+    ----------
+    level : uint8 array, (y + 2, x + 2)
+        0 is background, as is the margin.
+    open_sides : Sides
     """
-    pixels = np.flatnonzero(level)
-    step = _steps(level, pixels)
-    peak_of, n = ndimage.label(step == 0)
-    ends = _follow(step, pixels)
-    fragments = peak_of.ravel()[pixels][ends]
-    # Numbered by their topmost pixels; written backwards, the first of a fragment is what stays.
-    first = np.zeros(n + 1, np.intp)
-    first[fragments[::-1]] = pixels[::-1]
-    rank = np.zeros(n + 1, np.int32)
-    rank[np.argsort(first)] = np.arange(n + 1)
-    fragments = rank[fragments]
+    pixels = np.flatnonzero(level > 0)
+    step = _steps(level, pixels, open_sides)
+    steps = step.ravel()[pixels]
+    top, edge = np.flatnonzero(steps == 0), np.flatnonzero(steps == _EDGE)
+    plateaus, n = components(pixels[top], level.shape[1])
+    fragments = np.zeros(len(pixels), np.int32)
+    fragments[top] = plateaus + 1
+    fragments[edge] = _beside(pixels[edge], pixels[top], plateaus + 1, level)
+    is_flat = np.zeros(n + 1 + len(edge), bool)
+    is_flat[fragments[edge]] = True
+    is_flat[0] = False
+    alone = edge[fragments[edge] == 0]
+    fragments[alone] = np.arange(n + 1, n + 1 + len(alone))
+    is_flat = is_flat[: n + 1 + len(alone)]
+    peaks = np.zeros(len(is_flat), np.uint8)
+    for ends in (top, alone):
+        peaks[fragments[ends]] = level.ravel()[pixels[ends]]
     base = np.zeros(level.shape, np.int32)
-    base.ravel()[pixels] = fragments
-    peaks = np.zeros(n + 1, np.uint8)
-    peaks[fragments] = level.ravel()[pixels][ends]
-    return base, peaks, np.bincount(fragments, minlength=n + 1)
+    base.ravel()[pixels] = fragments[_follow(step, pixels)]
+    is_peak = ~is_flat
+    is_peak[0] = False
+    is_peak[n + 1 :] = False
+    return Flooded(base, peaks, is_flat, is_peak)
+
+
+def _beside(
+    edge: NDArray[np.intp],
+    top: NDArray[np.intp],
+    plateaus: NDArray[np.int32],
+    level: NDArray[np.uint8],
+) -> NDArray[np.int32]:
+    """Give each pixel of the outermost line the plateau that it belongs to, 0 where to none."""
+    found = np.zeros(len(edge), np.int32)
+    if not len(edge) or not len(top):
+        return found
+    levels = level.ravel()
+    for offset in _offsets(level)[1:5]:
+        there = edge + offset
+        at = np.minimum(np.searchsorted(top, there), len(top) - 1)
+        is_same = (top[at] == there) & (levels[there] == levels[edge])
+        np.copyto(found, plateaus[at], where=is_same & (found == 0))
+    return found
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -59,7 +113,9 @@ def _chunks(n: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
 
 
-def _steps(level: NDArray[np.uint8], pixels: NDArray[np.intp]) -> NDArray[np.uint8]:
+def _steps(
+    level: NDArray[np.uint8], pixels: NDArray[np.intp], open_sides: Sides
+) -> NDArray[np.uint8]:
     """Give each pixel its step to the highest of its neighbours, 0 where none is higher."""
     levels = level.ravel()
     step = np.full(level.shape, _BACKGROUND, np.uint8)
@@ -67,11 +123,15 @@ def _steps(level: NDArray[np.uint8], pixels: NDArray[np.intp]) -> NDArray[np.uin
         here = pixels[chunk]
         highest = levels[here]
         best = np.zeros(len(here), np.uint8)
-        for number, offset in enumerate(_offsets(level)[1:], 1):
+        for number, offset in enumerate(_offsets(level)[1:5], 1):
             there = levels[here + offset]
             np.copyto(best, np.uint8(number), where=there > highest)
             np.maximum(highest, there, out=highest)
         step.ravel()[here] = best
+    lines: tuple[tuple[Any, ...], ...] = ((1,), (-2,), (slice(None), 1), (slice(None), -2))
+    for line, is_open in zip(lines, open_sides, strict=True):
+        if is_open:
+            step[line][level[line] > 0] = _EDGE
     _cross_plateaus(step, level, pixels[step.ravel()[pixels] == 0])
     return step
 
@@ -104,14 +164,15 @@ def _cross_plateaus(
     steps, levels = step.ravel(), level.ravel()
     offsets = _offsets(level)
     leads = np.zeros(len(flat), np.uint8)
-    for number, offset in enumerate(offsets[1:], 1):
+    for number, offset in enumerate(offsets[1:5], 1):
         goal = flat + offset
-        leads[(leads == 0) & (steps[goal] > 0) & (levels[goal] == levels[flat])] = number
+        is_way = (steps[goal] > 0) & (steps[goal] != _EDGE)
+        leads[(leads == 0) & is_way & (levels[goal] == levels[flat])] = number
     steps[flat] = leads
     front = flat[leads > 0]
     while len(front):
         reached = []
-        for number, back in enumerate(offsets[1:], 1):
+        for number, back in enumerate(offsets[1:5], 1):
             goal = front - back
             goal = goal[(steps[goal] == 0) & (levels[goal] == levels[front])]
             steps[goal] = number
@@ -119,54 +180,79 @@ def _cross_plateaus(
         front = np.concatenate(reached)
 
 
-def number_holes(base: NDArray[np.int32], first: int) -> int:
-    """Give numbers to the background that does not reach the border of the plane, in place."""
-    voids, n = ndimage.label(base == 0)
-    holes = np.flatnonzero(voids > 1)  # 1 holds the corner
-    base.ravel()[holes] = voids.ravel()[holes] + (first - 2)
-    return int(n) - 1
+def components(flat: NDArray[np.intp], width: int) -> tuple[NDArray[np.int32], int]:
+    """Find which of some pixels hang together, by their four neighbours.
+
+    Parameters
+    ----------
+    flat : int array, (n,)
+        Flat indices, rising; none at the end of a row, so that rows do not touch.
+    width : int
+        Of a row.
+
+    Returns
+    -------
+    component : int32 array, (n,)
+        0, 1, ...; in no certain order.
+    n : int
+        How many there are.
+    """
+    breaks = np.flatnonzero(np.diff(flat) != 1) + 1
+    first, last = np.append(0, breaks)[: len(flat)], np.append(breaks, len(flat))[: len(flat)]
+    component, n = joined_runs(flat[first], flat[last - 1] + 1, width)
+    return np.repeat(component, last - first), n
+
+
+def joined_runs(
+    starts: NDArray[np.intp], stops: NDArray[np.intp], width: int
+) -> tuple[NDArray[np.int32], int]:
+    """Find which runs of pixels hang together: runs in neighbouring rows that overlap.
+
+    Parameters
+    ----------
+    starts, stops : int array, (n,)
+        Flat indices, rising.
+    width : int
+        Of a row.
+
+    Returns
+    -------
+    component : int32 array, (n,)
+    n : int
+    """
+    low = np.searchsorted(stops, starts + width, "right")
+    count = np.searchsorted(starts, stops + width, "left") - low
+    above = np.repeat(np.arange(len(starts)), count)
+    below = np.arange(len(above)) + np.repeat(low - (np.cumsum(count) - count), count)
+    graph = coo_array((np.ones(len(above), bool), (above, below)), shape=(len(starts),) * 2)
+    n, component = connected_components(graph, directed=False)
+    return component, int(n)
 
 
 def borders(base: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Find the pairs of neighbouring pixels of different fragments, as flat indices."""
+    """Find the pairs of neighbouring pixels of different fragments, as flat indices.
+
+    The end of a row and the start of the next are a pair, too.
+    """
     flat, width = base.ravel(), base.shape[1]
     right = np.flatnonzero(flat[1:] != flat[:-1])
     down = np.flatnonzero(flat[width:] != flat[:-width])
     return np.concatenate([right, down]), np.concatenate([right + 1, down + width])
 
 
-def saddles(
-    base: NDArray[np.int32],
-    level: NDArray[np.uint8],
-    borders: tuple[NDArray[np.intp], NDArray[np.intp]],
-    n: int,
+def highest_of_pairs(
+    one: NDArray[np.integer[Any]], other: NDArray[np.integer[Any]], saddle: NDArray[Any], n: int
 ) -> NDArray[np.int64]:
-    """Find the fragments (below n) that touch and the highest level at which they do.
+    """Give each pair of numbers once, the smaller first, with the highest of its saddles.
 
     Returns
     -------
     int64 array, (m, 3)
-        Fragment, fragment of a higher number, saddle.
+        By rising numbers; all of them are below `n`.
     """
-    here, there = borders
-    pairs = np.sort(base.ravel()[np.column_stack([here, there])], axis=1)
-    touch = (pairs[:, 0] > 0) & (pairs[:, 1] < n)
-    one, other = pairs[touch].T.astype(np.int64)
-    saddle = np.minimum(level.ravel()[here[touch]], level.ravel()[there[touch]])
+    low, high = np.minimum(one, other).astype(np.int64), np.maximum(one, other)
     # One number to sort by: the pair, then the level in the lowest eight bits.
-    key = np.sort((one * n + other) << 8 | saddle)
+    key = np.sort((low * n + high) << 8 | saddle)
     pair = key >> 8
     last = np.append(pair[1:] != pair[:-1], np.ones(min(1, len(pair)), bool))
     return np.column_stack([pair[last] // n, pair[last] % n, key[last] & 255])
-
-
-def rims(
-    base: NDArray[np.int32], borders: tuple[NDArray[np.intp], NDArray[np.intp]], n: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Find the pairs of holes (n and above) and fragments that touch, and the open fragments."""
-    here, there = base.ravel()[borders[0]], base.ravel()[borders[1]]
-    is_open = np.zeros(n, bool)
-    is_open[here[there == 0]] = True
-    is_open[there[here == 0]] = True
-    rims = [np.column_stack(pair)[pair[0] >= n] for pair in ((here, there), (there, here))]
-    return np.unique(np.concatenate(rims), axis=0), is_open

@@ -1,47 +1,27 @@
-r"""Instance segmentation: from class probabilities to one label per cell, in two steps.
+"""Instance segmentation: from class probabilities to one label per cell, in two steps.
 
 `oversegment` floods once per run: it cuts the foreground into fragments, one for every peak of the
 smoothed height: how deep the network says that a pixel lies in its cell, or, where it does not
-say so, the probability of "cell". `Oversegmentation.cells` decides which fragments make one cell;
-that reads a table of a few numbers per fragment, so it may follow a slider::
-
-    height        peak 0.9                 fragments   1 1 1 1 2 2 2 3 3 3 3
-                   _     0.7  peak 0.8
-                  / \_ __/\   _            1 | 2       depth 0.7 - 0.6 = 0.1: one cell
-                 /    v    \ / \           2 | 3       depth 0.8 - 0.3 = 0.5: two cells
-                    0.6     v   \
-                           0.3
-
-The depth of the valley between two fragments is the lower of the two peaks less the saddle, which
-is the highest point of their common border; a peak that was merged counts with the highest
-peak it was merged with. Cutting at a depth is the extinction by dynamics of Grimaud 1992, done
-on the maximum spanning tree of the saddles (Najman and Schmitt 1996), where it is the choice
-of a few links.
-
-References
-----------
-.. [1] Grimaud, "New measure of contrast: the dynamics", Proc. SPIE 1769, 1992.
-.. [2] Najman and Schmitt, "Geodesic saliency of watershed contours and hierarchical
-   segmentation", IEEE Transactions on Pattern Analysis and Machine Intelligence 18, 1996.
+say so, the probability of "cell". `Oversegmentation.cells` decides which fragments make one cell
+(`fragment_table`). A large plane is cut into blocks for the first step (`fragment_blocks`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from napari_unet_cells.core import flooding
+from napari_unet_cells.core.fragment_blocks import (
+    cut_blocks,
+    foreground,
+    joined,
+    separate_block,
+)
+from napari_unet_cells.core.fragment_table import MAX_UINT16 as MAX_UINT16
+from napari_unet_cells.core.fragment_table import FragmentTable, Labels
 from napari_unet_cells.core.instance_options import InstanceOptions as InstanceOptions
-from napari_unet_cells.core.smoothing import smooth
-
-#: napari redraws 32-bit labels twenty times slower, so 16 bits serve as long as they can.
-MAX_UINT16 = np.iinfo(np.uint16).max
-
-Labels = NDArray[np.uint16] | NDArray[np.uint32]
 
 
 def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | None = None) -> Labels:
@@ -76,36 +56,16 @@ def oversegment(probabilities: NDArray[np.uint8], options: InstanceOptions) -> O
     -------
     Oversegmentation
     """
-    level = _levels(probabilities, options)
-    base, peaks, areas = flooding.flood(level)
-    n_holes = flooding.number_holes(base, len(peaks))
-    borders = flooding.borders(base)
-    saddles = flooding.saddles(base, level, borders, len(peaks))
-    links, depths = _spanning_tree(saddles, peaks)
-    rims, is_open = flooding.rims(base, borders, len(peaks))
-    base = np.ascontiguousarray(base[1:-1, 1:-1])
-    sums = np.bincount(base.ravel(), _foreground(probabilities).ravel(), len(peaks))
-    at_border = np.zeros(len(peaks), bool)
-    for edge in (base[:1], base[-1:], base[:, :1], base[:, -1:]):
-        at_border[edge] = True
-    return Oversegmentation(
-        base=base,
-        areas=areas,
-        sums=sums[: len(peaks)].astype(float, copy=False),
-        links=links,
-        depths=depths,
-        contacts=saddles[:, :2].astype(np.int32),
-        n_holes=n_holes,
-        rims=rims,
-        is_open=is_open,
-        at_border=at_border,
-        cell_threshold=options.cell_threshold,
-        smoothing=options.smoothing,
-    )
+    (block,) = cut_blocks(probabilities.shape[1:])
+    numbers, piece = separate_block(probabilities, block, options)
+    # The numbers of a block that is the whole plane are those of the plane.
+    table, _ = joined([piece], options)
+    known = {field.name: getattr(table, field.name) for field in fields(table)}
+    return Oversegmentation(base=np.ascontiguousarray(numbers), **known)
 
 
-@dataclass(frozen=True, eq=False)
-class Oversegmentation:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Oversegmentation(FragmentTable):
     """Fragments of one plane, and the table from which cells are made of them.
 
     ::
@@ -119,48 +79,10 @@ class Oversegmentation:
     ----------
     base : int32 array, (y, x)
         0 is background that reaches the border of the plane; then come the fragments, 1 to n,
-        from top to bottom by their first pixels, each one 4-connected region; then the holes,
-        n + 1 to n + n_holes.
-    areas : int64 array, (n + 1,)
-        Pixels of each fragment.
-    sums : float64 array, (n + 1,)
-        Of the probability of "cell" or "boundary" over the pixels of each fragment, in 1/255.
-    links : int32 array, (m, 2)
-        Pairs of touching fragments, from the highest saddle to the lowest: the maximum spanning
-        forest of all saddles.
-    depths : uint8 array, (m,)
-        Of each link: the lower of the peaks of the two sides less the saddle, in 1/255 of
-        probability. A side is all that links of higher saddles join.
-    contacts : int32 array, (c, 2)
-        All pairs of touching fragments.
-    n_holes : int
-    rims : int32 array, (k, 2)
-        Pairs of a hole and a fragment that it touches.
-    is_open : bool array, (n + 1,)
-        Fragments that touch background 0 or the border of the plane.
-    at_border : bool array, (n + 1,)
-        Fragments that touch the border of the plane.
-    cell_threshold, smoothing : float
-        The options that the fragments were made with.
+        each one 4-connected region; then the holes, n + 1 to n + n_holes.
     """
 
     base: NDArray[np.int32]
-    areas: NDArray[np.int64]
-    sums: NDArray[np.float64]
-    links: NDArray[np.int32]
-    depths: NDArray[np.uint8]
-    contacts: NDArray[np.int32]
-    n_holes: int
-    rims: NDArray[np.int32]
-    is_open: NDArray[np.bool_]
-    at_border: NDArray[np.bool_]
-    cell_threshold: float
-    smoothing: float
-
-    @property
-    def n_fragments(self) -> int:
-        """Number of fragments, n."""
-        return len(self.areas) - 1
 
     def cells(self, options: InstanceOptions) -> Labels:
         """Make cells of the fragments: `lut` looked up in `base`.
@@ -183,150 +105,6 @@ class Oversegmentation:
         labels: Labels = self.lut(options)[self.base]
         return labels
 
-    def lut(self, options: InstanceOptions) -> Labels:
-        """Give the cell of every value of `base`, so that ``labels = lut[base]``.
-
-        Parameters
-        ----------
-        options : InstanceOptions
-            `cell_threshold` and `smoothing` must be those of the fragments.
-
-        Returns
-        -------
-        uint16 (uint32 beyond 65,535 cells) array, (n + n_holes + 1,)
-
-        Raises
-        ------
-        ValueError
-            Where the fragments were made with another `cell_threshold` or `smoothing`.
-        """
-        for name in ("cell_threshold", "smoothing"):
-            if getattr(options, name) != getattr(self, name):
-                raise ValueError(
-                    f"The fragments were made with {name} {getattr(self, name)}, not "
-                    f"{getattr(options, name)}: call oversegment() again."
-                )
-        group = self._join_small(self._merge(options.split), options.min_size)
-        areas = np.bincount(group, self.areas, minlength=len(group))
-        sums = np.bincount(group, self.sums, minlength=len(group))
-        kept = (areas >= max(1, options.min_size)) & (sums >= options.min_probability * 255 * areas)
-        kept = kept[group]
-        kept[0] = False
-        owner = np.zeros(len(group) + self.n_holes, np.intp)
-        owner[: len(group)][kept] = group[kept]
-        if options.fill_holes and (self.n_holes or not kept[1:].all()):
-            self._fill_holes(owner, group, kept)
-        if options.drop_border:
-            dropped = np.zeros(len(group), bool)
-            dropped[group[self.at_border]] = True
-            owner[dropped[owner]] = 0
-        return _consecutive(owner)
-
-    def _merge(self, split: float) -> NDArray[np.intp]:
-        """Give the group of each fragment: the smallest of its numbers. Background is group 0."""
-        shallow = self.links[self.depths <= round((1 - split) * 255)]
-        return _components(shallow, len(self.areas))
-
-    def _join_small(self, group: NDArray[np.intp], min_size: int) -> NDArray[np.intp]:
-        """Join every group that is too small to the one it shares its highest saddle with.
-
-        Walking down the links in their order does just that: at the first link that leads
-        out of a small group, this is its highest. What is small in the end has no neighbour.
-        """
-        pairs = group[self.links]
-        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        areas = np.bincount(group, self.areas, minlength=len(group))
-        # Only what hangs together with a small group can change; mostly that is very little.
-        patch = _components(pairs, len(group))
-        concerned = np.zeros(len(group), bool)
-        concerned[patch[group[areas[group] < min_size]]] = True
-        joined = _Groups(areas.tolist())
-        for one, other in pairs[concerned[patch[pairs[:, 0]]]].tolist():
-            a, b = joined.find(one), joined.find(other)
-            if joined.size[a] < min_size or joined.size[b] < min_size:
-                joined.join(min(a, b), max(a, b))
-        return joined.all()[group]
-
-    def _fill_holes(
-        self, owner: NDArray[np.intp], group: NDArray[np.intp], kept: NDArray[np.bool_]
-    ) -> None:
-        """Give background that touches one cell only, and not the border, to that cell.
-
-        A fragment that is dropped is background too and joins the holes and the dropped fragments
-        that it touches, so a ring with a speck in it becomes a disc.
-        """
-        node = np.arange(len(owner))
-        node[: len(group)] = group
-        is_void = np.ones(len(owner), bool)
-        is_void[: len(group)] = ~kept
-        touching = node[np.concatenate([self.rims, self.contacts, self.contacts[:, ::-1]])]
-        voids, others = touching[is_void[touching[:, 0]]].T
-        both = is_void[others]
-        outlets = group[self.is_open & ~kept]
-        joined = np.concatenate(
-            [np.append(voids[both], np.zeros_like(outlets)), np.append(others[both], outlets)]
-        )
-        void = _components(joined.reshape(2, -1).T, len(owner))
-        lowest = np.full(len(owner), len(owner), np.intp)
-        highest = np.zeros(len(owner), np.intp)
-        np.minimum.at(lowest, void[voids[~both]], others[~both])
-        np.maximum.at(highest, void[voids[~both]], others[~both])
-        enclosing = np.where(lowest == highest, highest, 0)
-        enclosing[0] = 0
-        background = owner == 0
-        owner[background] = enclosing[void[node[background]]]
-
-
-class _Groups:
-    """Disjoint sets of numbers with a size, as lists: a loop over arrays is ten times slower."""
-
-    def __init__(self, size: list[float]) -> None:
-        self.size = size
-        self.parent = list(range(len(size)))
-
-    def find(self, i: int) -> int:
-        parent = self.parent
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    def join(self, a: int, b: int) -> None:
-        """Put the set of the root `b` into that of the root `a`."""
-        if a != b:
-            self.parent[b] = a
-            self.size[a] += self.size[b]
-
-    def all(self) -> NDArray[np.intp]:
-        """Give the root of every number."""
-        roots = np.array(self.parent, np.intp)
-        while (roots != roots[roots]).any():
-            roots = roots[roots]
-        return roots
-
-
-def _components(pairs: NDArray[np.integer], n: int) -> NDArray[np.intp]:
-    """Give each of n numbers the smallest number that the pairs connect it with."""
-    ones = np.ones(len(pairs), bool)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    component = connected_components(graph, directed=False)[1]
-    first = np.zeros(n, np.intp)
-    first[component[::-1]] = np.arange(n)[::-1]  # of several, what is written last stays
-    smallest: NDArray[np.intp] = first[component]
-    return smallest
-
-
-def _consecutive(owner: NDArray[np.intp]) -> Labels:
-    """Give numbers, 1 to n, to all that own anything, in the smallest dtype that holds n."""
-    used = np.zeros(len(owner), bool)
-    used[owner] = True
-    used[0] = False
-    numbers = np.cumsum(used)
-    numbers[0] = 0
-    dtype = np.uint16 if numbers[-1] <= MAX_UINT16 else np.uint32
-    lut: Labels = numbers[owner].astype(dtype)  # type: ignore[assignment]
-    return lut
-
 
 def inside(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.int16]:
     """Probability of "cell" or "boundary" less `InstanceOptions.cell_threshold`.
@@ -345,40 +123,5 @@ def inside(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArra
         In units of 1/255.
     """
     level = round(options.cell_threshold * 255)
-    margin: NDArray[np.int16] = _foreground(probabilities).astype(np.int16) - np.int16(level)
+    margin: NDArray[np.int16] = foreground(probabilities).astype(np.int16) - np.int16(level)
     return margin
-
-
-def _foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Give the probability of "cell" or "boundary"; rounded, the two may make 256."""
-    foreground: NDArray[np.uint16] = np.add(probabilities[0], probabilities[1], dtype=np.uint16)
-    return foreground
-
-
-def _levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
-    """Give the smoothed height whose peaks are seeds, at least 1; 0 is background."""
-    cell, _, *distance = probabilities
-    foreground = inside(probabilities, options) >= 0
-    smoothed = np.maximum(smooth(distance[0] if distance else cell, options.smoothing), 1)
-    level = np.zeros((cell.shape[0] + 2, cell.shape[1] + 2), np.uint8)
-    np.multiply(smoothed, foreground, out=level[1:-1, 1:-1])
-    return level
-
-
-def _spanning_tree(
-    saddles: NDArray[np.int64], peaks: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Give links and depths of `Oversegmentation`: Kruskal's algorithm, from the highest saddle."""
-    top = peaks.tolist()
-    sides = _Groups([0.0] * len(top))
-    links, depths = [], []
-    for i, j, saddle in saddles[np.argsort(-saddles[:, 2], kind="stable")].tolist():
-        a, b = sides.find(i), sides.find(j)
-        if a == b:
-            continue
-        if top[a] < top[b]:
-            a, b = b, a
-        links.append((i, j))
-        depths.append(top[b] - saddle)
-        sides.join(a, b)
-    return np.array(links, np.int32).reshape(-1, 2), np.array(depths, np.uint8)

@@ -29,11 +29,23 @@ def smooth(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     """
     if image.size == 0 or sigma <= 0:
         return image
-    passes = math.ceil((sigma / _WIDEST) ** 2)
+    passes = _passes(sigma)
     weights = _gaussian(sigma / math.sqrt(passes))
     for _ in range(passes):
         image = _convolve(image, weights)
     return image
+
+
+def reach_of(sigma: float) -> int:
+    """Pixels around one that its smoothed value depends on."""
+    if sigma <= 0:
+        return 0
+    passes = _passes(sigma)
+    return passes * (len(_gaussian(sigma / math.sqrt(passes))) - 1)
+
+
+def _passes(sigma: float) -> int:
+    return math.ceil((sigma / _WIDEST) ** 2)
 
 
 def _gaussian(sigma: float) -> NDArray[np.uint16]:

@@ -1,0 +1,518 @@
+"""Fragments of a plane that is cut into blocks: the same, pixel by pixel, as of the whole.
+
+Each block is flooded by itself, in a window with a margin, and sees one line of the blocks to the
+right and below, its scope::
+
+            x.start        x.stop
+    y.start  +---------------+-+
+             | core          |.|     . scope beyond the core: two blocks give these
+             |               |.|       pixels numbers, and both mean the same fragment
+    y.stop   +---------------+.|
+             |.................|
+
+So `joined` finds which numbers are one fragment (or one hole), however many blocks it lies in:
+nothing is cut, whatever its size. The margin is there for the smoothing, and for plateaus, on which
+a pixel goes the shortest way: only one that is wider than the margin could be divided otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.flooding import (
+    Sides,
+    borders,
+    flood,
+    highest_of_pairs,
+    joined_runs,
+)
+from napari_unet_cells.core.fragment_table import (
+    FragmentTable,
+    Groups,
+    smallest_connected,
+    spanning_tree,
+)
+from napari_unet_cells.core.instance_options import InstanceOptions
+from napari_unet_cells.core.smoothing import reach_of, smooth
+
+#: Pixels around a block that are flooded with it, at least 2.
+MARGIN = 32
+
+_Value = TypeVar("_Value", np.int32, np.uint8, np.uint16)
+
+_END = -1  # stands at the end of each row, so that rows do not touch
+
+
+@dataclass(frozen=True)
+class Block:
+    """One rectangle of a plane that is cut into rows and columns of them.
+
+    Attributes
+    ----------
+    place : (int, int)
+        Row and column in the grid of blocks.
+    core : (slice, slice)
+        Its own pixels.
+    shape : (int, int)
+        Of the plane.
+    """
+
+    place: tuple[int, int]
+    core: tuple[slice, slice]
+    shape: tuple[int, int]
+
+    def around(self, before: int, after: int) -> tuple[slice, slice]:
+        """Give the core and as many pixels more of the plane on both sides of each axis."""
+        y, x = (
+            slice(max(0, part.start - before), min(size, part.stop + after))
+            for part, size in zip(self.core, self.shape, strict=True)
+        )
+        return y, x
+
+    @property
+    def scope(self) -> tuple[slice, slice]:
+        """The core, and the line of pixels after it along each axis."""
+        return self.around(0, 1)
+
+    def window(self, options: InstanceOptions) -> tuple[slice, slice]:
+        """Pixels of which the probabilities are needed."""
+        n = MARGIN + reach_of(options.smoothing)
+        return self.around(n, n)
+
+
+def cut_blocks(
+    shape: tuple[int, int], rows: Sequence[int] = (), columns: Sequence[int] = ()
+) -> Iterator[Block]:
+    """Cut a plane into blocks.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the plane, (y, x).
+    rows, columns : sequence of int
+        Where a block ends and the next begins, rising, within the plane.
+    """
+    for row, y in enumerate(pairwise((0, *rows, shape[0]))):
+        for column, x in enumerate(pairwise((0, *columns, shape[1]))):
+            yield Block((row, column), (slice(*y), slice(*x)), shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Fragments of one block, by numbers of its own: 1 to n; then n + 1 to n + v, the voids.
+
+    Voids are background. 0 is what reaches the border of the plane within the scope.
+
+    Attributes
+    ----------
+    block : Block
+    first : int64 array, (n + v,)
+        First pixel of each in the scope, as a flat index of the plane.
+    peaks, is_flat, is_peak : array, (n,)
+        See `flooding.Flooded`.
+    areas, sums : array, (n,)
+        As in a `FragmentTable`, of the core.
+    at_border : bool array, (n,)
+        Whether it touches the border of the plane.
+    saddles : int64 array, (m, 3)
+        Pairs of touching fragments, and the highest level at which they touch.
+    rims : int64 array, (k, 2)
+        Pairs of a void, or 0, and a fragment that touch.
+    lines : tuple of four int32 arrays
+        Numbers of the first row and the first column of the scope, and of the last ones.
+    """
+
+    block: Block
+    first: NDArray[np.int64]
+    peaks: NDArray[np.uint8]
+    is_flat: NDArray[np.bool_]
+    is_peak: NDArray[np.bool_]
+    areas: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    at_border: NDArray[np.bool_]
+    saddles: NDArray[np.int64]
+    rims: NDArray[np.int64]
+    lines: tuple[NDArray[np.int32], ...]
+
+    @property
+    def n(self) -> int:
+        """Number of fragments."""
+        return len(self.peaks)
+
+
+def foreground(probabilities: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Give the probability of "cell" or "boundary"; rounded, the two may make 256."""
+    both: NDArray[np.uint16] = np.add(probabilities[0], probabilities[1], dtype=np.uint16)
+    return both
+
+
+def levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.uint8]:
+    """Give the smoothed height whose peaks are seeds, at least 1; 0 is background.
+
+    Parameters
+    ----------
+    probabilities : uint8 array, (2 or 3, y, x)
+        As `instances.oversegment` takes them.
+    options : InstanceOptions
+    """
+    cell, boundary, *distance = probabilities
+    # That is cell + boundary >= threshold, in 8 bits.
+    missing = np.uint8(round(options.cell_threshold * 255))
+    lacking = missing - np.minimum(boundary, missing)
+    smoothed = np.maximum(smooth(distance[0] if distance else cell, options.smoothing), 1)
+    level: NDArray[np.uint8] = np.multiply(smoothed, cell >= lacking, out=lacking)
+    return level
+
+
+def separate_block(
+    probabilities: NDArray[np.uint8], block: Block, options: InstanceOptions
+) -> tuple[NDArray[np.int32], Piece]:
+    """Cut the foreground of a block into fragments.
+
+    Parameters
+    ----------
+    probabilities : uint8 array, (2 or 3, y, x)
+        Of `block.window`; see `instances.oversegment`.
+    block : Block
+    options : InstanceOptions
+
+    Returns
+    -------
+    numbers : int32 array, (y, x)
+        Of the pixels of `block.scope`, see `Piece`.
+    piece : Piece
+    """
+    window, flooded = block.window(options), block.around(MARGIN, MARGIN)
+    level = np.pad(levels(probabilities, options)[_within(flooded, window)], 1)
+    found = flood(level, _open_sides(flooded, block.shape))
+    scope = _within(block.scope, flooded)
+    numbers = _with_ends(found.base[1:-1, 1:-1][scope])
+    pixels, first, seen = _number(numbers, len(found.peaks))
+    sums = foreground(probabilities[(slice(None), *_within(block.scope, window))])
+    voids = _number_voids(numbers, len(seen), block)
+    piece = _piece(
+        block,
+        numbers,
+        _with_ends(level[1:-1, 1:-1][scope]),
+        (pixels, np.concatenate([first, voids])),
+        (found.peaks[seen], found.is_flat[seen], found.is_peak[seen]),
+        sums,
+    )
+    return numbers[:, :-1], piece
+
+
+def _within(part: tuple[slice, slice], whole: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Give the place of a part in an array of a larger one."""
+    y, x = (
+        slice(one.start - other.start, one.stop - other.start)
+        for one, other in zip(part, whole, strict=True)
+    )
+    return y, x
+
+
+def _open_sides(part: tuple[slice, slice], shape: tuple[int, int]) -> Sides:
+    y, x = part
+    return Sides(y.start > 0, y.stop < shape[0], x.start > 0, x.stop < shape[1])
+
+
+def _with_ends(plane: NDArray[_Value]) -> NDArray[_Value]:
+    """Copy a plane with one more pixel, 0, at the end of each row."""
+    longer = np.zeros((plane.shape[0], plane.shape[1] + 1), plane.dtype)
+    longer[:, :-1] = plane
+    return longer
+
+
+def _number(
+    numbers: NDArray[np.int32], n: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Renumber the fragments by their first pixels, in place.
+
+    Returns
+    -------
+    pixels : int array
+        Flat indices of all pixels of fragments.
+    first : int array, (m,)
+        The first pixel of each fragment.
+    seen : int array, (m,)
+        The old number, below `n`, of each.
+    """
+    flat = numbers.ravel()
+    pixels = np.flatnonzero(flat > 0)
+    old = flat[pixels]
+    first = np.full(n, -1, np.intp)
+    first[old[::-1]] = pixels[::-1]  # of several, what is written last stays
+    seen = np.flatnonzero(first >= 0)
+    seen = seen[np.argsort(first[seen])]
+    new = np.zeros(n, np.int32)
+    new[seen] = np.arange(1, len(seen) + 1)
+    flat[pixels] = new[old]
+    return pixels, first[seen], seen
+
+
+def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> NDArray[np.intp]:
+    """Give numbers above n to the background that may be a hole, in place; give first pixels."""
+    numbers[:, -1] = _END
+    flat, width = numbers.ravel(), numbers.shape[1]
+    empty = flat == 0
+    changes = np.flatnonzero(empty[1:] != empty[:-1]) + 1
+    if empty[:1].any():
+        changes = np.append(0, changes)
+    starts, stops = changes[::2], changes[1::2]
+    void, n_voids = joined_runs(starts, stops, width)
+    outside = np.zeros(n_voids, bool)
+    ends = (
+        starts < width,
+        starts >= len(flat) - width,
+        starts % width == 0,
+        stops % width == width - 1,
+    )
+    for end, is_open in zip(ends, _open_sides(block.scope, block.shape), strict=True):
+        if not is_open:
+            outside[void[end]] = True
+    first = np.zeros(n_voids, np.intp)
+    first[void[::-1]] = starts[::-1]
+    inner = np.flatnonzero(~outside)
+    inner = inner[np.argsort(first[inner])]
+    new = np.zeros(n_voids, np.int32)
+    new[inner] = np.arange(n + 1, n + 1 + len(inner))
+    _fill_runs(flat, starts, stops - starts, new[void])
+    return first[inner]
+
+
+def _fill_runs(
+    flat: NDArray[np.int32],
+    starts: NDArray[np.intp],
+    lengths: NDArray[np.intp],
+    values: NDArray[np.int32],
+) -> None:
+    """Write a value other than 0 into each run of pixels, in place."""
+    written = np.flatnonzero(values)
+    starts, lengths = starts[written], lengths[written]
+    before = np.cumsum(lengths) - lengths
+    at = np.repeat(starts - before, lengths)
+    at += np.arange(len(at))
+    flat[at] = np.repeat(values[written], lengths)
+
+
+def _piece(
+    block: Block,
+    numbers: NDArray[np.int32],
+    level: NDArray[np.uint8],
+    places: tuple[NDArray[np.intp], NDArray[np.intp]],
+    kinds: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]],
+    sums: NDArray[np.uint16],
+) -> Piece:
+    """Measure the fragments of a block."""
+    pixels, first = places
+    n = len(kinds[0])
+    areas, totals = _measured(numbers.ravel()[pixels], _with_ends(sums).ravel()[pixels], n)
+    y, x = (part.stop - part.start for part in block.core)
+    for part in ((slice(y, None), slice(None)), (slice(y), slice(x, None))):  # beyond the core
+        beyond = numbers[:, :-1][part]
+        chosen = (beyond > 0) & (beyond <= n)
+        more = _measured(beyond[chosen], sums[part][chosen], n)
+        areas, totals = areas - more[0], totals - more[1]
+    saddles, rims = _touching(numbers, level, n)
+    rows, columns = np.divmod(first, numbers.shape[1])
+    rows, columns = rows + block.core[0].start, columns + block.core[1].start
+    ends = numbers[:1, :-1], numbers[:, :1], numbers[-1:, :-1], numbers[:, -2:-1]
+    lines = tuple(line.flatten() for line in ends)
+    at_border = _at_border(lines, block, n)
+    first = rows * block.shape[1] + columns
+    return Piece(block, first, *kinds, areas, totals, at_border, saddles, rims, lines)
+
+
+def _touching(
+    numbers: NDArray[np.int32], level: NDArray[np.uint8], n: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give saddles and rims, see `Piece`."""
+    flat, heights = numbers.ravel(), level.ravel()
+    here, there = borders(numbers)
+    one, other = flat[here], flat[there]
+    is_one, is_other = ((a > 0) & (a <= n) for a in (one, other))
+    touch = is_one & is_other
+    saddle = np.minimum(heights[here[touch]], heights[there[touch]])
+    saddles = highest_of_pairs(one[touch], other[touch], saddle, n + 1)
+    keys = []
+    for a, b, is_b in ((one, other, is_other), (other, one, is_one)):
+        rim = is_b & ((a == 0) | (a > n))
+        keys.append(a[rim].astype(np.int64) * (n + 1) + b[rim])
+    return saddles, np.column_stack(np.divmod(_distinct(np.concatenate(keys)), n + 1))
+
+
+def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give each number once, rising; a table is faster than to sort where it is not too long."""
+    longest = int(keys.max(initial=0)) + 1
+    if longest > 16 * len(keys) + (1 << 16):
+        return np.unique(keys)
+    found = np.zeros(longest, bool)
+    found[keys] = True
+    return np.flatnonzero(found)
+
+
+def _measured(
+    numbers: NDArray[np.int32], weights: NDArray[np.uint16], n: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Count the pixels of 1 to n, and sum their weights."""
+    sums = np.bincount(numbers, weights, n + 1).astype(float, copy=False)
+    return np.bincount(numbers, minlength=n + 1)[1:], sums[1:]
+
+
+def _at_border(lines: Sequence[NDArray[np.int32]], block: Block, n: int) -> NDArray[np.bool_]:
+    """Find the fragments that touch the border of the plane."""
+    touching = np.zeros(n, bool)
+    sides = _open_sides(block.scope, block.shape)
+    for line, is_open in zip(
+        lines, (sides.top, sides.left, sides.bottom, sides.right), strict=True
+    ):
+        if not is_open:
+            touching[line[(line > 0) & (line <= n)] - 1] = True
+    return touching
+
+
+def joined(
+    pieces: Sequence[Piece], options: InstanceOptions
+) -> tuple[FragmentTable, list[NDArray[np.int32]]]:
+    """Join the fragments of all blocks of a plane to those of the plane.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        Of all blocks, in any order.
+    options : InstanceOptions
+        That the pieces were made with.
+
+    Returns
+    -------
+    table : FragmentTable
+    luts : list of int32 array, (n + v + 1,)
+        For each piece the number in the plane of each of its own numbers.
+    """
+    starts = np.cumsum([0] + [len(piece.first) for piece in pieces])
+    root, shared = _roots(pieces, starts)
+    is_fragment = np.zeros(len(root), bool)
+    first = np.full(len(root), np.iinfo(np.int64).max)
+    for start, piece in zip(starts, pieces, strict=False):
+        is_fragment[start + 1 : start + 1 + piece.n] = True
+        np.minimum.at(first, root[start + 1 : start + 1 + len(piece.first)], piece.first)
+    final = np.zeros(len(root), np.int32)
+    n = 0
+    roots = np.flatnonzero((root == np.arange(len(root))) & (root > 0))
+    for chosen in (roots[is_fragment[roots]], roots[~is_fragment[roots]]):
+        chosen = chosen[np.argsort(first[chosen])]
+        final[chosen] = np.arange(n + 1, n + 1 + len(chosen))
+        n += len(chosen)
+    n_fragments = int(np.count_nonzero(is_fragment[roots]))
+    luts = []
+    for start, piece in zip(starts, pieces, strict=False):
+        lut = final[root[start : start + 1 + len(piece.first)]]
+        lut[0] = 0
+        luts.append(lut)
+    shared[:, :2] = final[root[shared[:, :2]]]
+    return _table(pieces, luts, (n_fragments, n - n_fragments), shared, options), luts
+
+
+def _roots(
+    pieces: Sequence[Piece], starts: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Give every number, counted through all pieces, the smallest one that means the same.
+
+    Returns
+    -------
+    root : int array
+    saddles : int64 array, (m, 3)
+        Numbers of fragments that share a plateau, and its level.
+    """
+    pairs = _same(pieces, starts)
+    n = int(starts[-1]) + 1
+    is_flat, is_peak, peaks = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
+    for start, piece in zip(starts, pieces, strict=False):
+        own = slice(start + 1, start + 1 + piece.n)
+        is_flat[own], is_peak[own], peaks[own] = piece.is_flat, piece.is_peak, piece.peaks
+    unsure = is_flat[pairs[:, 0]] != is_flat[pairs[:, 1]]
+    root = smallest_connected(pairs[~unsure], n)
+    flat = np.where(is_flat[pairs[unsure, 0]], *pairs[unsure].T)
+    has_peak = np.zeros(n, bool)
+    has_peak[root[is_peak]] = True
+    groups = Groups(has_peak.tolist())
+    saddles = []
+    # A plateau wider than the margin may have ways up to several peaks, far from each other: they
+    # stay apart, and it is given to one of them.
+    shared = np.column_stack([root[pairs[unsure]], peaks[flat]])
+    for one, other, level in np.unique(shared, axis=0).tolist():
+        a, b = groups.find(one), groups.find(other)
+        if not (groups.size[a] and groups.size[b]):
+            groups.join(min(a, b), max(a, b))
+        elif a != b:
+            saddles.append((one, other, level))
+    return groups.all()[root], np.array(saddles, np.int64).reshape(-1, 3)
+
+
+def _same(pieces: Sequence[Piece], starts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give the pairs of numbers, each of a block and of the next, that one pixel has."""
+    at = {piece.block.place: number for number, piece in enumerate(pieces)}
+    pairs = [np.zeros((0, 2), np.intp)]
+    for number, piece in enumerate(pieces):
+        row, column = piece.block.place
+        _, _, last_row, last_column = piece.lines
+        places = (row, column + 1), (row + 1, column), (row + 1, column + 1)
+        y, x = (part.stop - part.start for part in piece.block.core)
+        for place, ours in zip(places, (last_column[:y], last_row[:x], last_row[-1:]), strict=True):
+            if place in at:
+                # The first column of the block to the right, the first row of those below.
+                theirs = pieces[at[place]].lines[1 if place[0] == row else 0][: len(ours)]
+                both = np.column_stack([ours, theirs]).astype(np.intp)
+                both[:, 0] += starts[number] * (both[:, 0] > 0)
+                both[:, 1] += starts[at[place]] * (both[:, 1] > 0)
+                pairs.append(np.unique(both, axis=0))
+    return np.concatenate(pairs)
+
+
+def _table(
+    pieces: Sequence[Piece],
+    luts: Sequence[NDArray[np.int32]],
+    counts: tuple[int, int],
+    shared: NDArray[np.int64],
+    options: InstanceOptions,
+) -> FragmentTable:
+    """Add up what the pieces know, by the numbers of the plane."""
+    n, n_holes = counts
+    areas, sums = np.zeros(n + 1, np.int64), np.zeros(n + 1)
+    peaks, at_border = np.zeros(n + 1, np.uint8), np.zeros(n + 1, bool)
+    pairs, rims = [shared], [np.zeros((0, 2), np.int64)]
+    for piece, lut in zip(pieces, luts, strict=True):
+        own = lut[1 : piece.n + 1]
+        np.add.at(areas, own, piece.areas)
+        np.add.at(sums, own, piece.sums)
+        np.maximum.at(peaks, own, piece.peaks)
+        np.logical_or.at(at_border, own, piece.at_border)
+        one, other, saddle = piece.saddles.T
+        pairs.append(np.column_stack([lut[one], lut[other], saddle]))
+        rims.append(lut[piece.rims].astype(np.int64))
+    one, other, saddle = np.concatenate(pairs).T
+    apart = one != other
+    saddles = highest_of_pairs(one[apart], other[apart], saddle[apart], n + 1)
+    void, fragment = np.concatenate(rims).T
+    is_open = at_border.copy()
+    is_open[fragment[void == 0]] = True
+    rim = np.unique(void[void > 0] * (n + 1) + fragment[void > 0])
+    links, depths = spanning_tree(saddles, peaks)
+    return FragmentTable(
+        areas=areas,
+        sums=sums,
+        links=links,
+        depths=depths,
+        contacts=saddles[:, :2].astype(np.int32),
+        n_holes=n_holes,
+        rims=np.column_stack(np.divmod(rim, n + 1)).astype(np.int32),
+        is_open=is_open,
+        at_border=at_border,
+        cell_threshold=options.cell_threshold,
+        smoothing=options.smoothing,
+    )
