@@ -33,14 +33,25 @@ def test_tiles_write_each_pixel_once_and_read_all_it_depends_on(
     grid = TileGrid.plan(shape, stride, halo, max_tile, first)
     limit = max(max_tile // stride * stride, 2 * max(halo, stride) + stride)
     written = np.zeros(shape, np.uint8)
-    for tile in grid:
+    for number, tile in enumerate(grid):
         assert tile.written > 0
-        written[tile.write] += 1
+        written[tile.write] += not tile.is_preview
+        if tile.is_preview:
+            assert number == 0
+            again = grid.tiles[1]
+            assert not again.is_preview
+            assert again.written > 2 * tile.written
+            assert (again.write[0].stop, again.write[1].stop) >= (
+                tile.write[0].stop,
+                tile.write[1].stop,
+            )
         for span, size in ((tile.y, shape[0]), (tile.x, shape[1])):
             assert_sound(span, size, stride, halo, limit)
         assert tile.shape == (tile.y.length, tile.x.length)
     assert written.min() == written.max() == 1
-    assert sum(tile.written for tile in grid) == shape[0] * shape[1]
+    assert sum(t.written for t in grid if not t.is_preview) == shape[0] * shape[1]
+    assert grid.done == 0
+    assert len({tile.shape for tile in grid if not tile.is_preview}) == 1
 
 
 def assert_sound(span: Span, size: int, stride: int, halo: int, limit: int) -> None:
@@ -86,10 +97,10 @@ def test_tiles_are_of_equal_size_rather_than_a_large_one_and_a_rest() -> None:
 def test_the_first_tile_is_small_so_that_something_is_seen_at_once() -> None:
     whole = TileGrid.plan((3000, 3000), 16, 96, 1024, first=0)
     cut = TileGrid.plan((3000, 3000), 16, 96, 1024, first=256)
-    assert len(cut) == len(whole) + 2
+    assert cut.tiles[0].is_preview
     assert cut.tiles[0].shape == (352, 352)
     assert cut.tiles[0].written == 256 * 256
-    assert cut.tiles[3:] == whole.tiles[1:]
+    assert cut.tiles[1:] == whole.tiles
 
 
 def test_a_small_plane_is_not_cut_for_a_first_tile() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.ahead import ahead
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.resample import NormalizedPlane, covered, resize_classes
@@ -177,7 +178,7 @@ class TileDone:
     tile : Tile
         In pixels that the network sees.
     pixels_done, pixels_total : int
-        Of these pixels, this tile included.
+        Of these pixels, this tile included; a preview counts until its pixels are written again.
     """
 
     tile: Tile
@@ -209,7 +210,7 @@ def predict_tiles(
     Parameters
     ----------
     plane : array, (y, x) or (y, x, c), any real dtype
-        Only a tile of it is read at a time; it may be lazy.
+        Only a tile of it is read at a time, in a thread; it may be lazy.
     network : Network
     limits : Limits
         Of the whole plane.
@@ -230,16 +231,36 @@ def predict_tiles(
     """
     source = NormalizedPlane(plane, limits, grid.shape)
     done = grid.done
-    outputs = network.predict(_batch(source, tile, network.channels) for tile in grid)
+    batches: Iterator[NDArray[np.float32]]
+    batches = (_batch(source, tile, network.channels) for tile in grid)
+    if len(grid) > 1:
+        batches = ahead(batches)
+    outputs = network.predict(batches)
     try:
         for tile, output in zip(grid, outputs, strict=True):
             _write(output[0], tile, grid.shape, out)
-            done += tile.written
-            yield TileDone(tile, done, grid.total)
+            if not tile.is_preview:
+                done += tile.written
+            yield TileDone(tile, done + tile.written * tile.is_preview, grid.total)
     finally:
-        # Where writing failed, the traceback keeps `outputs` alive: a child would go on.
-        if isinstance(outputs, Generator):
-            outputs.close()
+        # Where writing failed, the traceback keeps these alive: a child and a thread would go on.
+        for steps in (outputs, batches):
+            if isinstance(steps, Generator):
+                steps.close()
+
+
+def tiles_for(shape: tuple[int, int], network: Network, max_tile: int | None = None) -> TileGrid:
+    """Give the tiles in which a network computes a plane.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        At which the network sees it.
+    network : Network
+    max_tile : int, optional
+        See `predict_plane`.
+    """
+    return TileGrid.plan(shape, network.stride, network.halo, max_tile or network.max_tile)
 
 
 def predict_plane(
@@ -249,6 +270,7 @@ def predict_plane(
     out: Output,
     scaled: tuple[int, int] | None = None,
     max_tile: int | None = None,
+    grid: TileGrid | None = None,
 ) -> Iterator[TileDone | MemoryFull]:
     """Run a network over a plane, in the tiles that suit both; see `predict_tiles`.
 
@@ -263,10 +285,10 @@ def predict_plane(
         Size at which the network shall see the plane; its own by default.
     max_tile : int, optional
         Longest side of a tile, where the network's own was too much before.
+    grid : TileGrid, optional
+        Of `tiles_for` with the same values, where the caller needs it too.
     """
-    shape = scaled or (plane.shape[0], plane.shape[1])
-    longest = max_tile or network.max_tile
-    grid = TileGrid.plan(shape, network.stride, network.halo, longest)
+    grid = grid or tiles_for(scaled or (plane.shape[0], plane.shape[1]), network, max_tile)
     while True:
         written = 0
         try:

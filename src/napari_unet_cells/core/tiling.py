@@ -52,10 +52,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle that is read, and the smaller one inside it that is written."""
+    """A rectangle that is read, and the smaller one inside it that is written.
+
+    Attributes
+    ----------
+    y, x : Span
+    is_preview : bool
+        Another tile writes its pixels again, with the same values.
+    """
 
     y: Span
     x: Span
+    is_preview: bool = False
 
     @property
     def read(self) -> tuple[slice, slice]:
@@ -108,7 +116,8 @@ class TileGrid:
     shape : (int, int)
         Of the plane, (y, x).
     tiles : tuple of Tile
-        In the order in which they are computed.
+        In the order in which they are computed. The first may be a preview, which comes at once;
+        all others read as many pixels, so that a runtime prepares itself for one size.
     """
 
     shape: tuple[int, int]
@@ -122,7 +131,7 @@ class TileGrid:
     @property
     def done(self) -> int:
         """Pixels of the plane that no tile of this grid decides."""
-        return self.total - sum(tile.written for tile in self.tiles)
+        return self.total - sum(tile.written for tile in self.tiles if not tile.is_preview)
 
     @classmethod
     def plan(
@@ -146,8 +155,8 @@ class TileGrid:
             No tile reads more than this, rounded down to the stride, in either direction;
             raised where it would leave no room between two halos.
         first : int
-            Where there are several tiles, the first is cut so that one of about this size
-            comes at once; 0 leaves it whole.
+            Where there are several tiles, a preview that writes about this many pixels a side
+            comes before them; 0 for none.
 
         Raises
         ------
@@ -165,7 +174,7 @@ class TileGrid:
         columns = _spans(shape[1], stride, halo, max_tile)
         tiles = [Tile(y, x) for y in rows for x in columns]
         if first and len(tiles) > 1:
-            tiles[:1] = _cut(tiles[0], stride, halo, first)
+            tiles[:0] = _preview(tiles[0], stride, halo, first)
         return cls(shape, tuple(tiles))
 
     def rest(self, n: int, stride: int, halo: int, max_tile: int) -> TileGrid:
@@ -183,6 +192,7 @@ class TileGrid:
         tiles = [
             Tile(y, x)
             for tile in self.tiles[n:]
+            if not tile.is_preview
             for y in _parts(tile.y, self.shape[0], stride, halo, longest)
             for x in _parts(tile.x, self.shape[1], stride, halo, longest)
         ]
@@ -234,22 +244,17 @@ def _parts(span: Span, size: int, stride: int, halo: int, longest: int) -> list[
     return parts
 
 
-def _cut(tile: Tile, stride: int, halo: int, first: int) -> list[Tile]:
-    """Cut the tile at the plane's origin into a small square and what remains of it."""
-    top, bottom = _cut_span(tile.y, stride, halo, first)
-    left, right = _cut_span(tile.x, stride, halo, first)
-    pieces = [Tile(top, left)]
-    if right is not None:
-        pieces.append(Tile(top, right))
-    if bottom is not None:
-        pieces.append(Tile(bottom, tile.x))
-    return pieces
+def _preview(tile: Tile, stride: int, halo: int, first: int) -> list[Tile]:
+    """Give the small square at the origin of a plane, unless it would be most of the first tile."""
+    small = Tile(
+        _head(tile.y, stride, halo, first), _head(tile.x, stride, halo, first), is_preview=True
+    )
+    return [small] if 2 * small.written < tile.written else []
 
 
-def _cut_span(span: Span, stride: int, halo: int, first: int) -> tuple[Span, Span | None]:
+def _head(span: Span, stride: int, halo: int, first: int) -> Span:
+    """Shorten a span at the plane's origin."""
     cut = _up(first, stride)
-    if span.write_stop <= cut + halo:  # what remains would be mostly halo
-        return span, None
-    head = Span(0, cut + halo, 0, cut)  # ends inside the plane, see above
-    tail = Span(max(0, cut - halo), span.stop, cut, span.write_stop, span.pad)
-    return head, tail
+    if span.write_stop <= cut + halo:
+        return span
+    return Span(0, cut + halo, 0, cut)  # ends inside the plane, see above
