@@ -26,7 +26,6 @@ from napari_unet_cells.training.backends import (
     BACKENDS,
     CLIPNORM,
     WEIGHT_DECAY,
-    Backend,
     LossForm,
     Steps,
 )
@@ -139,7 +138,7 @@ def register() -> None:
     usual = ARCHITECTURES[USUAL]
     ARCHITECTURES["separable"] = replace(usual, build=_separable)
     ARCHITECTURES["full_resolution"] = replace(usual, build=_full_resolution)
-    BACKENDS["torch with dice"] = Backend(_dice_steps, BACKENDS["torch"].forward)
+    BACKENDS["torch with dice"] = replace(BACKENDS["torch"], steps=_dice_steps)
 
 
 def row_of(

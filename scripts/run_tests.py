@@ -1,11 +1,11 @@
 """Run all tests and sum them up as pytest does: ``python scripts/run_tests.py``.
 
-They run as two pytest processes, because TensorFlow and Mesa's OpenGL end in a segmentation
-fault when one process loads both. Both always run; the exit code is 0 if both succeed. They run
-side by side: a line of progress begins with its suite, and what a suite reports at its end
-(failures, skipped tests) is printed in one piece.
+They run as three pytest processes, because TensorFlow, PyTorch and Mesa's OpenGL end in a
+segmentation fault when one process loads two of them. All always run; the exit code is 0 if all
+succeed. They run side by side: a line of progress begins with its suite, and what a suite reports
+at its end (failures, skipped tests) is printed in one piece.
 
-``--one-by-one`` runs the second suite after the first, for a machine of one core or little
+``--one-by-one`` runs a suite after the other, for a machine of one core or little
 memory. ``--fast`` runs the quick tests only, in one process: none opens a window, loads
 TensorFlow or takes a second. Ctrl+C ends whatever runs.
 """
@@ -30,8 +30,8 @@ from xml.etree import ElementTree
 
 import psutil
 
-SUITES = ("not gui", "gui")
-FAST = ("not gui and not network and not slow",)
+SUITES = ("not gui and not torch", "gui", "torch")
+FAST = ("not gui and not network and not torch and not slow",)
 
 #: A screen of its own keeps the windows of the tests off the user's desktop.
 XVFB = ("xvfb-run", "-a", "-s", "-screen 0 1400x900x24")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from napari_unet_cells.models.runtimes.library import claim, installed
+
 _MAKE_MODEL = """
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -29,18 +31,29 @@ save_model(model, ModelCard(
 """
 
 
+#: Markers of the tests that need a process of their own.
+KINDS = ("gui", "network", "torch")
+
 _MIXED = (
-    "Tests that open a window (marker gui) and tests that load TensorFlow (marker network) end in "
-    "a segmentation fault in one process: run `make test` for all, or `pytest -m gui` and "
-    '`pytest -m "not gui"` for each kind.'
+    "Tests that open a window (marker gui), that load TensorFlow (marker network) and that load "
+    "PyTorch (marker torch) end in a segmentation fault in one process: run `make test` for all, "
+    'or `pytest -m gui`, `pytest -m torch` and `pytest -m "not gui and not torch"` for each kind.'
 )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse to run windows and TensorFlow in one process, once ``-m`` and ``-k`` have chosen."""
-    if all(any(item.get_closest_marker(name) for item in items) for name in ("gui", "network")):
+    """Refuse to run two kinds in one process, once ``-m`` and ``-k`` have chosen."""
+    if sum(any(item.get_closest_marker(kind) for item in items) for kind in KINDS) > 1:
         raise pytest.UsageError(_MIXED)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have Keras compute with PyTorch in the process of its tests; it is an extra."""
+    if item.get_closest_marker("torch"):
+        if not installed("torch"):
+            pytest.skip("the extra 'torch' is not installed")
+        claim("torch")
 
 
 @pytest.fixture(scope="session")

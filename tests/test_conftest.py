@@ -11,17 +11,25 @@ import pytest
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
-WAYS_OUT = ("`make test`", "`pytest -m gui`", '`pytest -m "not gui"`')
+WAYS_OUT = (
+    "`make test`",
+    "`pytest -m gui`",
+    "`pytest -m torch`",
+    '`pytest -m "not gui and not torch"`',
+)
 
 
 @pytest.fixture
 def folder(pytester: pytest.Pytester) -> pytest.Pytester:
-    """Make a folder of three test files under the `conftest.py` that the tests here have."""
+    """Make a folder of four test files under the `conftest.py` that the tests here have."""
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
-    pytester.makeini("[pytest]\nmarkers =\n    gui\n    network\naddopts = --strict-markers\n")
+    pytester.makeini(
+        "[pytest]\nmarkers =\n    gui\n    network\n    torch\naddopts = --strict-markers\n"
+    )
     pytester.makepyfile(
         test_window="import pytest\n@pytest.mark.gui\ndef test_a(): pass\ndef test_b(): pass\n",
         test_tensorflow="import pytest\npytestmark = pytest.mark.network\ndef test_c(): pass\n",
+        test_torch="import pytest\npytestmark = pytest.mark.torch\ndef test_e(): pass\n",
         test_plain="def test_d(): pass\n",
     )
     return pytester
@@ -29,9 +37,15 @@ def folder(pytester: pytest.Pytester) -> pytest.Pytester:
 
 @pytest.mark.parametrize(
     "chosen",
-    [("test_window.py", "test_tensorflow.py"), ("-m", "gui or network")],
+    [
+        ("test_window.py", "test_tensorflow.py"),
+        ("test_torch.py", "test_tensorflow.py"),
+        ("-m", "gui or network"),
+        ("-m", "gui or torch"),
+        ("-m", "not gui"),
+    ],
 )
-def test_windows_and_tensorflow_are_refused_in_one_process(
+def test_two_kinds_are_refused_in_one_process(
     folder: pytest.Pytester, chosen: tuple[str, ...]
 ) -> None:
     done = folder.runpytest_inprocess("-p", "no:pytest-qt", *chosen)
@@ -45,7 +59,8 @@ def test_windows_and_tensorflow_are_refused_in_one_process(
     ("chosen", "passed"),
     [
         (("-m", "gui"), 1),
-        (("-m", "not gui"), 3),
+        (("-m", "not gui and not torch"), 3),
+        (("test_tensorflow.py", "test_torch.py", "-m", "not torch"), 1),
         (("test_window.py",), 2),
         (("test_tensorflow.py", "test_plain.py"), 2),
         (("test_tensorflow.py", "test_window.py", "-k", "not test_a"), 2),

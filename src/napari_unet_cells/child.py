@@ -19,6 +19,7 @@ import numpy as np
 from napari_unet_cells.engine.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 
 #: The network takes all cores; the window goes first where both want one.
 NICENESS = 5
@@ -56,6 +57,8 @@ class _Server:
             except (OutOfMemory, MemoryError) as error:
                 full = error if isinstance(error, OutOfMemory) else OutOfMemory()
                 self._reply(header, "out of memory", message=str(full))
+            except SecondLibrary as error:
+                self._reply(header, "second library", message=str(error))
             except UserError as error:
                 self._reply(header, "failed", message=str(error))
             except Exception as error:  # whatever a runtime raises becomes a sentence

@@ -102,6 +102,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="of the images: 1 grey, 3 RGB or grey (default), or any number of others",
     )
     parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="budget in steps instead of minutes: as much is learned, however busy the computer is",
+    )
     parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
     parser.add_argument(
@@ -113,7 +118,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint; --minutes counts from the first start",
+        help="go on from the checkpoint; --minutes and --steps count from the first start",
     )
     parser.add_argument("--overwrite", action="store_true", help="start anew over an old model")
     parser.set_defaults(command=_train)
@@ -134,12 +139,13 @@ def _train(options: argparse.Namespace) -> int:
         options.resume,
         options.overwrite,
     )
-    layout = "{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total:g} min{postfix}"
-    with tqdm(total=options.minutes, bar_format=layout, disable=None) as bar:
+    counted = "{n:.0f}/{total:g} steps" if options.steps else "{n:.1f}/{total:g} min"
+    layout = f"{{desc}}{{percentage:3.0f}}%|{{bar}}| {counted}{{postfix}}"
+    with tqdm(total=options.steps or options.minutes, bar_format=layout, disable=None) as bar:
         try:
             for event in events:
                 if isinstance(event, StepDone):
-                    bar.n = min(event.minutes, options.minutes)
+                    bar.n = event.step if options.steps else min(event.minutes, options.minutes)
                     bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")
                 elif isinstance(event, BatchHalved):
                     said = f"The memory is full: from here on the batch is {event.batch}."
@@ -202,6 +208,8 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         raise UserError(
             "--minutes must be above 0, --batch at least 1, and --seed must not be negative."
         )
+    if options.steps is not None and options.steps < 1:
+        raise UserError("--steps must be at least 1.")
     if alpha is not None and not NARROWEST <= alpha < math.inf:
         raise UserError(f"--alpha must be at least {NARROWEST:g}: narrower is no network.")
     known = ARCHITECTURES[options.arch].options
@@ -228,6 +236,7 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         build=build,
         init=options.init,
         minutes=options.minutes,
+        steps=options.steps,
         batch=options.batch,
         seed=options.seed,
         augment=AugmentOptions(**{name: value for name, value in crops.items() if value}),

@@ -14,6 +14,7 @@ from napari_unet_cells.engine.network import ChildNetwork
 from napari_unet_cells.engine.process import POLL_SECONDS, Cancelled, Child
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.table import chosen_runtime
 
 
@@ -113,6 +114,10 @@ class Engine:
             try:
                 opened = child.open(self.next_job(), asked, stop)
                 break
+            except SecondLibrary:
+                if not served:
+                    raise
+                child.discard()  # a fresh one has room for the other library
             except UserError:
                 # That a child ended between two runs is no news, if a fresh one does it.
                 if child.alive or not served:

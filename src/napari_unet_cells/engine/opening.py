@@ -15,12 +15,16 @@ from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import CardNetwork, ModelCard
 from napari_unet_cells.models.runtimes import table
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.network import RuntimeNetwork
 from napari_unet_cells.models.runtimes.table import chosen_runtime
 
 
 def open_network(card: ModelCard, runtime: str = "") -> Network:
-    """Open a model here, or in the child where this process has, or may get, a window.
+    """Open a model here, or in the child where this process cannot hold it.
+
+    It cannot where it has, or may get, a window, or where the runtime needs one of TensorFlow and
+    PyTorch and the other one is here.
 
     Parameters
     ----------
@@ -34,7 +38,10 @@ def open_network(card: ModelCard, runtime: str = "") -> Network:
     """
     if any(name in sys.modules for name in ("napari", "qtpy", "PyQt6", "PySide6", "PyQt5")):
         return shared_engine().open(card, runtime=runtime)
-    return _open_here(card, runtime)
+    try:
+        return _open_here(card, runtime)
+    except SecondLibrary:
+        return shared_engine().open(card, runtime=runtime)
 
 
 #: The network that was opened last in this process, by the sha256 of its file and the runtime.
@@ -86,7 +93,10 @@ class _LocalNetwork(CardNetwork):
         if _refused.is_set() and not cpu:
             return self._in_the_child()
         if cpu and not self._network.on_cpu:  # as the child does: perhaps by another runtime
-            opened = table.open_network(self.card, self._runtime, cpu=True)
+            try:
+                opened = table.open_network(self.card, self._runtime, cpu=True)
+            except SecondLibrary:
+                return self._in_the_child()
             return _LocalNetwork(self.card, opened, self._runtime)
         return _LocalNetwork(self.card, self._network.recover(cpu), self._runtime)
 

@@ -7,7 +7,8 @@ child sees normalised pixels and gives 8-bit results; images, labels and decisio
 Requests:  open {model, device, runtime}, predict {model, device, runtime, shape}, forget, sync,
            prepare {base}, retrain {dataset, base, output, options}, finish
 Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
-           prepared, event {event, ...}, failed {message}, out of memory {message}
+           prepared, event {event, ...}, failed {message}, out of memory {message},
+           second library {message}
 
 The device that is asked for is "best" or "cpu", the one in the reply is for the user.
 
@@ -46,6 +47,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.engine.frames import NO_MEMORY_EXIT, read_frame, skip_to_hello, write_frame
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.runtimes.conversion import python_path
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 
 #: How long a cancelled child may take to finish its tile before it is replaced.
 GRACE_SECONDS = 5.0
@@ -72,6 +74,14 @@ _MEMORY_FULL_EXITS = frozenset(
     if sys.platform == "win32"
     else {NO_MEMORY_EXIT, -signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV}
 )
+
+
+#: What is raised on the replies that carry a message.
+_ERRORS = {
+    "failed": UserError,
+    "out of memory": OutOfMemory,
+    "second library": SecondLibrary,
+}
 
 
 class Cancelled(Exception):
@@ -163,8 +173,7 @@ class Child:
                 inbox.put(None)  # for whoever asks next
                 raise self._death()
             if "message" in reply.header:
-                full = reply.header["reply"] == "out of memory"
-                raise (OutOfMemory if full else UserError)(reply.header["message"])
+                raise _ERRORS[reply.header["reply"]](reply.header["message"])
             return reply
 
     def open(self, job: int, network: dict[str, Any], stop: threading.Event) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES
 from napari_unet_cells.models.encoders import ENCODERS, load_encoder_weights
+from napari_unet_cells.models.runtimes.library import claim_any
 
 if TYPE_CHECKING:
     import keras
@@ -79,6 +80,7 @@ def build(name: str, n_classes: int, channels: int = 3, **options: Any) -> keras
             f"A network has 2 to {MAX_CLASSES} classes and 1 to {MAX_CHANNELS} channels, not "
             f"{n_classes} and {channels}."
         )
+    claim_any()
     return ARCHITECTURES[name].build(n_classes, channels, options)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
+from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def load_model(card: ModelCard) -> keras.Model:
         raise UserError(
             f"The model {card.path.name} was replaced while it was opened. Choose it again."
         )
+    claim_any()
     import keras
 
     try:

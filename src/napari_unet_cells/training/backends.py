@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.runtimes.library import TITLES, claim, installed
+from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
+from napari_unet_cells.models.runtimes.torch import import_torch
 from napari_unet_cells.training.loss import make_loss
 
 if TYPE_CHECKING:
@@ -112,17 +116,41 @@ class Backend:
 
     Attributes
     ----------
+    library : str
+        One of `models.runtimes.library.TITLES`.
+    prepare : callable
+        Loads the library, to be called before Keras is imported.
     steps : callable (model, form) -> Steps
         Makes the model ready for training.
     forward : callable (model) -> callable (images) -> logits
         Makes a function of a network that is not trained, such as a teacher.
     """
 
+    library: str
+    prepare: Callable[[], object]
     steps: Callable[[keras.Model, LossForm], Steps]
     forward: Callable[[keras.Model], Callable[[Images], Images]]
 
+    def check(self) -> None:
+        """Make sure of the library before the time is spent that reading the images takes.
+
+        Raises
+        ------
+        UserError
+            Where it is not installed, or this process holds another one.
+        """
+        if not installed(self.library):
+            title = TITLES[self.library]
+            raise UserError(
+                f"{title} is not installed, and this training was to use it. Install it with 'pip "
+                f"install {self.library}', or choose another one by --backend."
+            )
+        claim(self.library)
+
 
 BACKENDS: dict[str, Backend] = {
-    "tensorflow": Backend(KerasSteps, lambda model: model.predict_on_batch),
-    "torch": Backend(_torch_steps, _torch_forward),
+    "tensorflow": Backend(
+        "tensorflow", prepare_gpus, KerasSteps, lambda model: model.predict_on_batch
+    ),
+    "torch": Backend("torch", import_torch, _torch_steps, _torch_forward),
 }

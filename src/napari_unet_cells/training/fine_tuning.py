@@ -22,7 +22,8 @@ from scipy import special
 
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.encoders import ENCODERS
-from napari_unet_cells.models.runtimes.tensorflow import is_out_of_memory, prepare_gpus
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
+from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
 from napari_unet_cells.training.backends import KerasSteps, LossForm
 from napari_unet_cells.training.loop import Batch, Weights
 

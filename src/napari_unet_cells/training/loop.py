@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.runtimes.tensorflow import is_out_of_memory
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 from napari_unet_cells.training.crops import Cropper
 from napari_unet_cells.training.events import BatchHalved, StepDone
 

@@ -25,13 +25,19 @@ from napari_unet_cells.files import make_folder, refuse_existing
 from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard, read_card
 from napari_unet_cells.models.catalogue import save_model
+from napari_unet_cells.models.runtimes.table import AUTO, RUNTIMES
 from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
+from napari_unet_cells.training.backends import BACKENDS
 from napari_unet_cells.training.calibrate import LARGEST, Example, fit_instances
 from napari_unet_cells.training.crops import Annotated, annotate, class_weights
 from napari_unet_cells.training.curve import write_curve
 from napari_unet_cells.training.evaluate import evaluate, summarize_by_modality
 from napari_unet_cells.training.events import BatchHalved, StepDone
 from napari_unet_cells.training.trainer import Trainer, TrainOptions
+
+#: The runtime that what is fitted and scored rests on. Where PyTorch trained, it computes in a
+#: process of its own.
+REFERENCE = "tensorflow"
 
 #: Training images on which the limits of the watershed are fitted; more take longer
 #: and hardly move them; with 60 `min_probability` was fitted to a few images.
@@ -151,6 +157,7 @@ def _is_complete(output: Path, scored: bool) -> bool:
 
 
 def _check_options(options: TrainOptions) -> None:
+    BACKENDS[options.backend].check()
     if options.architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
@@ -248,8 +255,8 @@ def _with_scores(
     card: ModelCard, planes: Sequence[AnnotatedImage], validation: Sequence[AnnotatedImage]
 ) -> ModelCard:
     """Fit the limits of the watershed on training images, score on the validation ones."""
-    # The reference: what is fitted must not depend on the processor that trained.
-    network = open_network(card, "tensorflow")
+    # What is fitted must not depend on the processor and the library that trained.
+    network = open_network(card, REFERENCE if RUNTIMES[REFERENCE].installed else AUTO)
     if card.makes_cells:
         chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
         window = card.diameter_window

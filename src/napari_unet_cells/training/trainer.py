@@ -22,7 +22,6 @@ from napari_unet_cells.core.labels import CELL_CLASSES
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models import architectures
 from napari_unet_cells.models.catalogue import find_model, load_model
-from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
 from napari_unet_cells.training.backends import BACKENDS, LossForm
 from napari_unet_cells.training.checkpoint import Checkpoint, Progress
 from napari_unet_cells.training.crops import Annotated, AugmentOptions, Cropper
@@ -140,9 +139,9 @@ class Trainer:
         checkpoint: str | Path,
         resume: bool = False,
     ) -> None:
+        BACKENDS[options.backend].prepare()
         import keras
 
-        prepare_gpus()
         keras.utils.set_random_seed(options.seed)
         self.options = options
         crops = replace(options.augment, distance=options.distance)

@@ -13,14 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import in_bytes
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import tensorflow as device
 from napari_unet_cells.models.runtimes.network import LONGEST_TILE, max_tile_of
 from napari_unet_cells.models.runtimes.tensorflow import (
     DeviceNetwork,
-    is_out_of_memory,
     open_network,
 )
 
@@ -39,54 +38,6 @@ def tensorflow_error(name: str, text: str) -> Exception:
 
     error: Exception = getattr(tf.errors, name)(None, None, text)
     return error
-
-
-def numpy_error() -> MemoryError:
-    with pytest.raises(MemoryError) as caught:
-        np.empty(1 << 62, np.uint8)
-    return caught.value
-
-
-def tensorflow_raises() -> Exception:
-    """Ask TensorFlow's CPU allocator for more than any machine has."""
-    import tensorflow as tf
-
-    with pytest.raises(tf.errors.ResourceExhaustedError) as caught:
-        tf.zeros((1 << 20, 1 << 20, 1 << 10)) + 1.0
-    return caught.value
-
-
-FULL: list[Callable[[], BaseException]] = [
-    MemoryError,
-    OutOfMemory,
-    numpy_error,
-    tensorflow_raises,
-    lambda: tensorflow_error("ResourceExhaustedError", "OOM when allocating tensor"),
-    lambda: tensorflow_error("InternalError", "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of it"),
-    lambda: tensorflow_error("InternalError", "Dst tensor is not initialized."),
-    lambda: tensorflow_error("InternalError", "cudaSetDevice() failed. Status: out of memory"),
-    lambda: tensorflow_error("UnknownError", "Failed to allocate scratch space"),
-    lambda: RuntimeError("implicit initialization on GPU:0 failed. Status: out of memory"),
-]
-
-NOT_FULL: list[Callable[[], BaseException]] = [
-    lambda: ValueError("out of memory"),
-    lambda: UserError("The file is called out of memory.tif."),
-    lambda: tensorflow_error("InternalError", "no kernel image is available"),
-    lambda: tensorflow_error("InvalidArgumentError", "Incompatible shapes"),
-    lambda: RuntimeError("Already in use"),
-    KeyboardInterrupt,
-]
-
-
-@pytest.mark.parametrize("make", FULL)
-def test_what_says_that_memory_is_full(make: Callable[[], BaseException]) -> None:
-    assert is_out_of_memory(make())
-
-
-@pytest.mark.parametrize("make", NOT_FULL)
-def test_what_says_something_else(make: Callable[[], BaseException]) -> None:
-    assert not is_out_of_memory(make())
 
 
 def raising(error: BaseException) -> Callable[[Any], Any]:

@@ -93,7 +93,7 @@ class OpenvinoNetwork(LocalNetwork):
         ------
         OutOfMemory
             Where the memory of the computer is full. The process may end instead, as with
-            TensorFlow: see `tensorflow.is_out_of_memory`.
+            TensorFlow: see `full_memory.is_out_of_memory`.
         """
         try:
             with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
+from napari_unet_cells.models.runtimes.library import claim
 from napari_unet_cells.models.runtimes.network import (
     GPU_FULL,
     LONGEST_TILE,
@@ -34,45 +35,6 @@ TITLE = "TensorFlow float32"
 
 _CPU = "/CPU:0"
 
-#: How errors that are not `ResourceExhaustedError` say that memory was missing. "Dst tensor"
-#: is what copying a batch to a full GPU ends in (issue 7025 of TensorFlow).
-_SAYS_FULL = (
-    "out of memory",
-    "out_of_memory",
-    "oom when allocating",
-    "failed to allocate",
-    "alloc_failed",
-    "bad_alloc",
-    "dst tensor is not initialized",
-    "defaultcpuallocator",  # PyTorch's
-    "exception:status: 1, ",  # oneDNN's, inside an AbortedError: dnnl_out_of_memory is 1
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of TensorFlow, NumPy or Python means that memory was missing.
-
-    Parameters
-    ----------
-    error : BaseException
-
-    Notes
-    -----
-    On the CPU no error may come at all. Measured with TensorFlow 2.21 under `ulimit -v`: a
-    tensor that is refused raises `ResourceExhaustedError`, but the scratch memory of oneDNN and
-    Eigen throws a `std::bad_alloc` that nobody catches, which aborts the process; and where
-    memory is promised and then missing, as Linux does by default, the system kills it. Only a
-    parent survives that: see `engine`.
-    """
-    if isinstance(error, (MemoryError, OutOfMemory)):
-        return True
-    tf = sys.modules.get("tensorflow")  # else the error is not one of its own
-    if tf is None or not isinstance(error, (tf.errors.OpError, RuntimeError)):
-        return False
-    text = str(error).lower()
-    full = isinstance(error, tf.errors.ResourceExhaustedError)
-    return full or any(words in text for words in _SAYS_FULL)
-
 
 @dataclass(frozen=True)
 class DeviceNetwork(LocalNetwork):
@@ -87,7 +49,7 @@ class DeviceNetwork(LocalNetwork):
         ------
         OutOfMemory
             Where the memory of the device is full. On the CPU the process may end instead:
-            see `is_out_of_memory`.
+            see `full_memory.is_out_of_memory`.
         """
         function = self._functions[batch.shape[-1]]
         try:
@@ -199,10 +161,14 @@ def _import_tensorflow() -> Any:
     """Import TensorFlow without its start-up messages, which tell a biologist nothing.
 
     Some are written straight to file descriptor 2 before any log level counts.
+
+    Raises
+    ------
+    SecondLibrary
+        Where this process holds PyTorch.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "keras" not in sys.modules:  # whatever else the user runs Keras with
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+    claim("tensorflow")
     with _no_stderr():
         import tensorflow as tf
     return tf

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.runtimes.library import claim
 
 if TYPE_CHECKING:
     import keras
@@ -40,15 +41,15 @@ def import_torch() -> Any:
     Raises
     ------
     UserError
-        Where it is not installed.
+        Where it is not installed, or this process holds TensorFlow.
     """
+    claim("torch")
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the latter where its own libraries are incomplete
         raise UserError(
-            "PyTorch is not installed, and this training was to use it. Install it with "
-            "'pip install torch', or leave out --backend torch: the same training then takes "
-            "longer."
+            f"PyTorch cannot be imported ({str(error).partition(chr(10))[0][:200]}). Install it "
+            "(python -m pip install torch), or choose another library."
         ) from error
     return torch
 

@@ -1,0 +1,112 @@
+"""TensorFlow or PyTorch: a process holds one of them, and refuses the other.
+
+Both in one process end in a segmentation fault (docs/architecture.md, 0), and Keras computes with
+the one that the variable ``KERAS_BACKEND`` names when it is imported. So whoever needs one of them
+claims it here first; what needs the other one goes to another process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from types import ModuleType
+
+from napari_unet_cells.errors import UserError
+
+#: The libraries that exclude each other, by the name under which they are imported, as Keras
+#: names its backends.
+TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+
+
+class SecondLibrary(UserError):
+    """The other one is loaded in this process: a process of its own can do what was asked for."""
+
+    @classmethod
+    def of(cls, asked: str, there: str) -> SecondLibrary:
+        """Say which was asked for, and which is there."""
+        return cls(
+            f"{_title(asked)} cannot be loaded into this process, which already holds "
+            f"{_title(there)}: both together would crash. Start another Python for one of them."
+        )
+
+
+def claim(library: str) -> None:
+    """Choose the library of this process, before it or Keras is imported.
+
+    Parameters
+    ----------
+    library : str
+        One of `TITLES`.
+
+    Raises
+    ------
+    SecondLibrary
+        Where the process holds another one, or Keras on another one.
+    """
+    for other in _others(library):
+        if other in sys.modules:
+            raise SecondLibrary.of(library, other)
+    keras = sys.modules.get("keras")
+    if keras is None:
+        os.environ["KERAS_BACKEND"] = library  # whatever else the user runs Keras with
+    elif keras.config.backend() != library:
+        raise SecondLibrary.of(library, keras.config.backend())
+    if library == "torch" and not any(isinstance(f, _Refusal) for f in sys.meta_path):
+        # Keras on PyTorch looks for TensorFlow when it saves a model, and would load it.
+        sys.meta_path.insert(0, _Refusal())
+
+
+def claim_any() -> str:
+    """Have Keras compute with the library that is there already, else with TensorFlow.
+
+    Returns
+    -------
+    str
+        Name of the library.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        return str(keras.config.backend())
+    there = [name for name in TITLES if name in sys.modules]
+    library = there[0] if there else next((n for n in TITLES if installed(n)), "tensorflow")
+    claim(library)
+    return library
+
+
+def installed(library: str) -> bool:
+    """Whether a library is there; it is not imported."""
+    if library in sys.modules:
+        return sys.modules[library] is not None
+    try:
+        spec = find_spec(library)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None
+
+
+def _others(library: str) -> list[str]:
+    return [name for name in TITLES if name != library]
+
+
+def _title(library: str) -> str:
+    return TITLES.get(library, f"Keras with {library}")
+
+
+class _Refusal(Loader):
+    """Finds TensorFlow, and does not load it: who looks for it goes on as if it were missing."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        there = name == "tensorflow" and PathFinder.find_spec(name, path) is not None
+        return ModuleSpec(name, self) if there else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        raise ImportError(str(SecondLibrary.of(spec.name, "torch")), name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise ImportError(name=module.__name__)  # never: there is no module

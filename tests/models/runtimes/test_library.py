@@ -1,0 +1,97 @@
+"""A process holds TensorFlow or PyTorch, and refuses the other with a sentence."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_unet_cells.models.runtimes import library
+from napari_unet_cells.models.runtimes.library import SecondLibrary, claim, claim_any, installed
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pretend that this process holds nothing yet, and that all is installed."""
+    for name in ("tensorflow", "torch", "keras"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not _refuses(f)])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+
+
+def _refuses(finder: object) -> bool:
+    return isinstance(finder, library._Refusal)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, name: str, backend: str = "") -> None:
+    module: Any = types.ModuleType(name)
+    module.config = types.SimpleNamespace(backend=lambda: backend)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "torch"])
+def test_keras_gets_the_library_that_was_claimed(name: str) -> None:
+    claim(name)
+    assert os.environ["KERAS_BACKEND"] == name
+    claim(name)  # again
+    assert sum(map(_refuses, sys.meta_path)) == (name == "torch")
+
+
+@pytest.mark.parametrize(("here", "asked"), [("tensorflow", "torch"), ("torch", "tensorflow")])
+def test_a_second_library_is_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, here: str, asked: str
+) -> None:
+    hold(monkeypatch, here)
+    titles = library.TITLES
+    with pytest.raises(
+        SecondLibrary, match=f"^{titles[asked]} cannot be .* holds {titles[here]}: .*another Python"
+    ):
+        claim(asked)
+    assert os.environ["KERAS_BACKEND"] == "jax"
+    assert claim_any() == here
+    assert os.environ["KERAS_BACKEND"] == here
+
+
+def test_keras_that_runs_on_something_else_already_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hold(monkeypatch, "keras", "jax")
+    with pytest.raises(SecondLibrary, match=r"^PyTorch cannot .* holds Keras with jax"):
+        claim("torch")
+    hold(monkeypatch, "keras", "torch")
+    claim("torch")
+    assert claim_any() == "torch"
+
+
+def test_nobody_loads_tensorflow_beside_pytorch_by_accident() -> None:
+    claim("torch")
+    with pytest.raises(ImportError, match=r"^TensorFlow cannot be loaded .* holds PyTorch"):
+        importlib.import_module("tensorflow")
+    assert "tensorflow" not in sys.modules  # Keras asks for it by this
+    assert find_spec("tensorflow") is not None  # PyTorch looks where it lies
+    assert installed("tensorflow")  # for another process
+
+
+def test_what_is_not_installed_is_not_found_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim("torch")
+    monkeypatch.setattr(sys, "path", [])
+    assert not installed("tensorflow")
+    assert not installed("torch")
+
+
+def test_without_a_claim_tensorflow_computes_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(library, "installed", lambda name: name == "torch")
+    assert claim_any() == "torch"
+    monkeypatch.setattr(library, "installed", lambda name: True)
+    assert claim_any() == "tensorflow"
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
