@@ -1,4 +1,4 @@
-"""Camera and canvas of the viewer of whichever napari is installed, and of the ones before."""
+"""What napari has no public name for, in whichever napari is installed, and in ones before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import add_hidden, camera_of, canvas_size
 
 
 @pytest.mark.gui
@@ -42,3 +42,46 @@ def test_the_names_of_other_versions() -> None:
     assert (camera_of(new), canvas_size(new)) == ("c", (1, 20))
     old = SimpleNamespace(camera="c", _canvas_size=(30, 0))
     assert (camera_of(old), canvas_size(old)) == ("c", (30, 1))
+
+
+@pytest.mark.gui
+def test_layers_that_are_added_hidden_get_the_tools_with_the_first_one(make_napari_viewer, qtbot):
+    from napari.layers import Labels
+
+    viewer = make_napari_viewer(show=True)
+    image = viewer.add_image(np.eye(20))
+    layer = Labels(np.zeros((20, 20), int), name="cells")
+    add_hidden(viewer, layer)
+    assert viewer.layers[-1] is layer
+    assert (layer.visible, viewer.layers.selection.active) == (False, image)
+    made = viewer.window._qt_viewer.canvas._layer_overlay_to_visual[layer]
+    polygon, stroke = layer._overlays["polygon"], layer._overlays.get("brush_stroke")
+    assert polygon not in made
+
+    layer.visible = True
+    viewer.layers.selection.active = layer
+    assert polygon not in made
+    layer.mode = "polygon"
+    qtbot.wait(20)
+
+    assert polygon in made
+    assert stroke is None or stroke in made
+    assert polygon.enabled
+    polygon.points = [(2, 2), (2, 9), (9, 9)]
+    polygon.add_polygon_to_labels(layer)
+    assert layer.data[3, 7] == layer.selected_label
+
+
+@pytest.mark.gui
+def test_the_next_layer_is_active_again_also_where_one_was_refused() -> None:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+    viewer = ViewerModel()
+    add_hidden(viewer, Labels(np.zeros((4, 4), int)))
+    assert viewer.layers.selection.active is None
+    refusing = SimpleNamespace(visible=True, events=None)
+    with pytest.raises(TypeError):
+        add_hidden(viewer, refusing)
+    image = viewer.add_image(np.eye(4))
+    assert viewer.layers.selection.active is image

@@ -664,6 +664,8 @@ def result_layers(viewer, classes=False):
     cells = None if classes else made.copy()
     result = Result(cells, (made > 0).astype(np.uint8), details, 2)
     layers.finish(Finished(result, digest(made), 400.0, review))
+    layers.show_cells()
+    layers.select()
     return layers, review
 
 

@@ -28,10 +28,17 @@ from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
+from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment import controller as controller_module
 from napari_unet_cells.widgets.segment.channels import shown_plane
-from napari_unet_cells.widgets.segment.controller import Answer, Ended, Runners, SegmentController
+from napari_unet_cells.widgets.segment.controller import (
+    Answer,
+    Ended,
+    Runners,
+    SegmentController,
+    Step,
+)
 from napari_unet_cells.widgets.segment.live import current, current_result
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
@@ -116,6 +123,11 @@ def finish(controller):
         controller.receive(answer)
 
 
+def end_of(answers):
+    """Give the end of a run among its answers."""
+    return next(answer.event for answer in answers if isinstance(answer.event, Ended))
+
+
 def values_of(image, **stack):
     return SegmentValues(image, StackValues(stack_axes(image), **stack), "cells", diameter=10)
 
@@ -167,6 +179,74 @@ def test_a_run_says_what_it_does_until_the_first_tile(viewer, controller):
     assert controller.window.last("say") == ("Reading the image.",)
     finish(controller)
     assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
+def receive_until(controller, kind):
+    """Let a run go on until an answer of a kind, such as `Ended` or a `Step`, was taken over."""
+    for answer in controller.runners.run.events:
+        controller.receive(answer)
+        if answer.event is kind or (isinstance(kind, type) and isinstance(answer.event, kind)):
+            return
+    raise AssertionError(f"no {kind}")
+
+
+def test_layers_come_hidden_then_are_shown_then_active(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    receive_until(controller, Progress)
+    classes = viewer.layers["nuclei classes"]
+    assert (classes.visible, viewer.layers.selection.active) == (False, image)
+    receive_until(controller, Step.TILES)
+    assert (classes.visible, viewer.layers.selection.active) == (True, image)
+    receive_until(controller, Ended)
+    cells = viewer.layers["nuclei cells"]
+    assert (classes.visible, cells.visible) == (True, False)
+    assert viewer.layers.selection.active is image
+    receive_until(controller, Step.SHOW)
+    assert (classes.visible, cells.visible) == (False, True)
+    assert viewer.layers.selection.active is image
+    receive_until(controller, Step.SELECT)
+    assert viewer.layers.selection.active is cells
+    assert cells.editable
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
+@pytest.mark.parametrize("last", [Ended, Step.SHOW])
+def test_a_run_that_is_cancelled_with_its_result_there_ends_with_it(viewer, controller, last):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    receive_until(controller, last)
+    controller.runners.run.events = None
+    controller.cancelled()
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert [layer.visible for layer in viewer.layers] == [True, False, True]
+    assert viewer.layers.selection.active is viewer.layers["nuclei cells"]
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+    assert controller.adjustable
+
+
+def test_tiles_of_a_run_that_is_cancelled_before_they_were_shown_are_shown(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    receive_until(controller, Progress)
+    controller.runners.run.events = None
+    controller.cancelled()
+    assert names(viewer) == ["nuclei", "nuclei classes (cancelled)"]
+    assert viewer.layers[1].visible
+    assert controller.window.last("say")[0].startswith("Cancelled. The classes of")
+
+
+def test_cells_that_are_removed_before_they_are_shown_stay_away(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    receive_until(controller, Ended)
+    cells = viewer.layers["nuclei cells"]
+    viewer.layers.remove(cells)
+    controller.layer_removed(cells)
+    finish(controller)
+    assert names(viewer) == ["nuclei", "nuclei classes"]
+    assert viewer.layers["nuclei classes"].visible
+    assert viewer.layers.selection.active is image
 
 
 def test_what_the_last_run_kept_is_given_for_its_cells_only(viewer, controller):
@@ -246,7 +326,7 @@ def test_what_is_shown_is_segmented(controller, axes):
     for at in np.ndindex(numbers.shape):
         for channel in range(LENGTHS["C"] if "C" in axes else 1):
             layer = press_at(controller, data, at, axis, channel)
-            found = controller.runners.run.end()[-1].event.event.result.n_cells
+            found = end_of(controller.runners.run.end()).event.result.n_cells
             wanted = tuple(channel if i == axis else index for i, index in enumerate(at))
             assert found == numbers[wanted]
             # The sliders still show this plane.
@@ -332,7 +412,7 @@ def test_answers_of_an_earlier_run_are_dropped(viewer, controller):
     image = viewer.add_image(two_squares(), name="nuclei")
     controller.start(values_of(image))
     late = controller.runners.run.end()
-    assert isinstance(late[-1].event, Ended)
+    assert end_of(late)
     controller.start(values_of(image))
 
     for answer in late:
@@ -1129,10 +1209,12 @@ def test_classes_whose_layer_was_removed_during_the_run_are_shown(viewer, tissue
         correct(viewer.layers["slide classes"], 2, 2, 1)
     tissue.start(values_of(image))
     answers = tissue.runners.run.end()
-    for answer in answers[:-1]:
+    at = next(i for i, answer in enumerate(answers) if isinstance(answer.event, Ended))
+    for answer in answers[:at]:
         tissue.receive(answer)
     viewer.layers.remove(viewer.layers[-1])
-    tissue.receive(answers[-1])
+    for answer in answers[at:]:
+        tissue.receive(answer)
     assert names(viewer) == ["slide", "slide classes"]
     classes = viewer.layers["slide classes"]
     assert classes.data[2, 2] == is_corrected

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -207,6 +208,14 @@ class Ended:
     left: Left | None = None
 
 
+class Step(Enum):
+    """Remaining step of the layers of a run, in a turn of the window of its own."""
+
+    TILES = "tiles"
+    SHOW = "show"
+    SELECT = "select"
+
+
 @dataclass(frozen=True)
 class Answer:
     """An event of a job, and the number of the run that it belongs to."""
@@ -248,6 +257,7 @@ class SegmentController:
         self._remark = ""
         self._estimates = True
         self._choice: Choice | None = None
+        self._ended: Ended | None = None
         self.packing: threading.Thread | None = None
 
     # ------------------------------------------------------------------- the network
@@ -332,9 +342,14 @@ class SegmentController:
                 levels = waiting.compute(split)
                 used = replace(planes, data=levels[0])
                 yield Answer(number, Projected(layer, levels))
+            is_first = True
             for event in run(engine, values.model, used, settings, source, stop):
                 ended = isinstance(event, Finished)
                 yield Answer(number, _ended(event, there) if ended else event)
+                if isinstance(event, Progress) and is_first:
+                    is_first = False
+                    yield Answer(number, Step.TILES)
+            yield from (Answer(number, step) for step in (Step.SHOW, Step.SELECT))
 
         return job
 
@@ -382,18 +397,38 @@ class SegmentController:
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
             results.finish(event.event, event.change, event.left)
-            self._offered_of = None  # what is said now is said of these cells
-            self.look()
-            result = event.event.result
-            if event.change is not None and result.cells is not None:
-                # what was corrected counts as it is
-                result = replace(result, n_cells=event.change.n_cells)
-            self._view.say(f"{describe_result(result)}\n{self._remark}".strip())
+            self._ended = event
+        elif isinstance(event, Step):
+            self._take_step(event, results)
+
+    def _take_step(self, step: Step, results: ResultLayers) -> None:
+        if step is Step.TILES:
+            results.refresh()
+        elif step is Step.SHOW:
+            results.show_cells()
+        else:
+            results.select()
+            self._say_result()
+
+    def _say_result(self) -> None:
+        assert self._ended is not None
+        event, change, self._ended = self._ended.event, self._ended.change, None
+        self._offered_of = None  # what is said now is said of these cells
+        self.look()
+        result = event.result
+        if change is not None and result.cells is not None:
+            # what was corrected counts as it is
+            result = replace(result, n_cells=change.n_cells)
+        self._view.say(f"{describe_result(result)}\n{self._remark}".strip())
 
     # ------------------------------------------------------------------ how it ends
 
     def cancelled(self) -> None:
-        """Say what is left of a run that was cancelled."""
+        """Say what is left of a run that was cancelled; one that has its result ends with it."""
+        if self._ended is not None and self.results is not None:
+            for step in (Step.SHOW, Step.SELECT):
+                self._take_step(step, self.results)
+            return
         kept = self.results is not None and self.results.shown
         self._end_early("cancelled")
         self._view.say(
@@ -675,8 +710,8 @@ def _left(change: Replacement, approved: Mapping[Place, str]) -> Left:
 
 
 def _warm_up(engine: Engine, name: str, stop: threading.Event) -> Generator[object, None, None]:
-    preload()
     yield from open_model(engine, name, stop)
+    preload()  # while the user looks at the image: the imports would hold up the child's start
 
 
 def _adjust(

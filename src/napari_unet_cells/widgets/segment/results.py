@@ -1,4 +1,13 @@
-"""Result layers of one run: their place, when they appear, which can be edited."""
+"""Result layers of one run: their place, when they appear, which can be edited.
+
+A layer comes in steps, each in a turn of the window of its own, since napari takes 50 to 100 ms for
+each::
+
+    refresh     classes are added, hidden --> are shown --> follow the tiles
+    finish      cells are added, hidden
+    show_cells                           --> are shown
+    select                                             --> are active
+"""
 
 from __future__ import annotations
 
@@ -35,6 +44,7 @@ from napari_unet_cells.segmentation.replacing import (
     replace_classes,
 )
 from napari_unet_cells.segmentation.run import Finished
+from napari_unet_cells.widgets.napari_versions import add_hidden
 from napari_unet_cells.widgets.segment.earlier_results import list_of, removed_list
 from napari_unet_cells.widgets.segment.live import (
     adopt,
@@ -64,7 +74,8 @@ class ResultLayers:
     """Puts the results of a run where the image was when it started.
 
     An image has one layer of cells and one of classes in a place: a run replaces there what was
-    not corrected, and all classes.
+    not corrected, and all classes. After `finish` come `show_cells` and `select`; what the user
+    removed meanwhile stays away.
 
     Parameters
     ----------
@@ -90,6 +101,10 @@ class ResultLayers:
         self._details: RunDetails
         self._array: NDArray[Any] | None = None
         self._classes: Any = None
+        #: Whether the classes were added, and not shown yet.
+        self._coming = False
+        #: What the run ended with, until it is active.
+        self._last: Any = None
         self.cells: Any = None
 
     def begin(self, event: Started) -> None:
@@ -101,9 +116,11 @@ class ResultLayers:
         return labels.reshape((1,) * self._single + labels.shape)
 
     def refresh(self) -> None:
-        """Show the tiles that were written since the last call."""
+        """Show the tiles that were written since the last call; the first call adds the layer."""
         if self._classes is None:
             self._show_classes()
+        elif self._coming:
+            self._coming, self._classes.visible = False, True
         elif self._classes in self._viewer.layers:
             self._classes.refresh(extent=False)
 
@@ -146,7 +163,7 @@ class ResultLayers:
     def finish(
         self, event: Finished, change: Replacement | None = None, left: Left | None = None
     ) -> None:
-        """Show the cells, editable and active; the classes stay below them, hidden.
+        """Add the cells, hidden, or replace those that are there.
 
         Parameters
         ----------
@@ -163,16 +180,30 @@ class ResultLayers:
         self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
             self._finish_classes(event, change, left)
+            self._last = self._classes
             return
-        self._classes.visible = False
         target = self.target(result.cells.shape)
         if target is None:
             self._add_cells(result.cells, event, left)
         else:
             self._replace(target, event, change, left)
             self.cells = target
-        self._hide_others()
-        self._viewer.layers.selection.active = self.cells
+        self._last = self.cells
+
+    def show_cells(self) -> None:
+        """Show the cells, and hide the classes below them; of a model without cells show these."""
+        if self._last is None or self._last not in self._viewer.layers:
+            return
+        self._classes.visible, self._coming = self._last is self._classes, False
+        if self._last is self.cells:
+            self.cells.visible = True
+            self._hide_others()
+
+    def select(self) -> None:
+        """Make active what the user corrects: the cells, of a model without these the classes."""
+        if self._last is not None and self._last in self._viewer.layers:
+            self._viewer.layers.selection.active = self._last
+        self._last = None
 
     def _hide_others(self) -> None:
         """Hide cells of the whole stack below those of a plane of it, and the other way round."""
@@ -197,8 +228,8 @@ class ResultLayers:
                 self._add_classes()
             self._begin_classes(event)
         for layer in held:
-            layer.visible = layer is self._classes
-        layers.selection.active = self._classes
+            if layer is not self._classes:
+                layer.visible = False
 
     def _begin_classes(self, event: Finished) -> None:
         live, baseline = bare(self._classes), event.review.baseline
@@ -237,16 +268,13 @@ class ResultLayers:
         if shown not in results.items:
             results.items.append(shown)  # it was restored from the disk
         results.add(result)
-        target.visible = True
 
     def _add_cells(self, cells: NDArray[Any], event: Finished, left: Left | None) -> None:
-        added = self._viewer.add_labels(
+        self.cells = self._added(
             self._placed(cells) if cells.ndim == 2 else cells,
             name=f"{self._name} cells",
             metadata=self._told | self._made(CELLS, event.cells_digest) | {REVIEW: event.review},
-            **self._place,
         )
-        self.cells = bare(added)
         state = ResultState.of(Origin.of(event), event.review.baseline, event.cells_digest)
         result = EarlierResult(Left(state.made, state, {}, event.result.n_cells))
         begin(self.cells, result)
@@ -255,6 +283,8 @@ class ResultLayers:
     def end_early(self, word: str) -> None:
         """Say in their name how the run of the classes ended, such as "cancelled"."""
         if self._classes is not None and self._classes in self._viewer.layers:
+            if self._coming:
+                self.refresh()
             self._classes.name = f"{self._name} classes ({word})"
 
     def _made(self, role: str, checksum: int | None = None) -> dict[str, Any]:
@@ -263,19 +293,14 @@ class ResultLayers:
     def _show_classes(self) -> None:
         """Show the classes in the layer of the run before, else in a new one."""
         assert self._array is not None
-        layers = self._viewer.layers
         before = layers_of(self._viewer, self._image, CLASSES)
         same = next((one for one in before if self._may_reuse(one)), None)
-        active = layers.selection.active
         if same is None:
             self._add_classes()
         else:
             self._reuse(same)
         # A fresh layer without history: nothing is lost by taking its tools away.
         self._classes.editable = False
-        # A run does not take the active layer from the user.
-        if active is not None and active in layers:
-            layers.selection.active = active
 
     def _may_reuse(self, layer: Labels) -> bool:
         """Whether nothing is lost where a run shows its classes in a layer.
@@ -305,13 +330,22 @@ class ResultLayers:
         self._classes = layer
 
     def _add_classes(self) -> None:
-        self._classes = self._viewer.add_labels(
-            self._array,
-            name=f"{self._name} classes",
-            metadata=self._told | self._made(CLASSES),
-            colormap=self._colormap(),
-            **self._place,
+        self._classes, self._coming = (
+            self._added(
+                self._array,
+                name=f"{self._name} classes",
+                metadata=self._told | self._made(CLASSES),
+                colormap=self._colormap(),
+            ),
+            True,
         )
+
+    def _added(self, labels: Any, **options: Any) -> Labels:
+        from napari.layers import Labels
+
+        layer = Labels(labels, **options, **self._place)
+        add_hidden(self._viewer, layer)
+        return layer
 
     def _colormap(self) -> Any:
         from napari.utils.colormaps import DirectLabelColormap
