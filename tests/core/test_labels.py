@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -38,6 +41,20 @@ def test_a_digest_tells_whether_somebody_painted() -> None:
     assert digest(labels[:, ::-1][:, ::-1]) == before
     labels[2, 3] = 1
     assert digest(labels) != before
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (), (5, 7), (2, 3, 400, 500)])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_a_digest_is_that_of_records_of_earlier_versions(monkeypatch, shape, dtype):
+    labels = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    known = zlib.crc32(labels.tobytes())
+    assert digest(labels) == known
+
+    def missing(pixels):
+        raise ImportError
+
+    monkeypatch.setattr(imagecodecs, "deflate_crc32", missing)
+    assert digest(labels) == known
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 7), (3, 2000, 900), (2, 2, 30, 40)])
