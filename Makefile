@@ -7,13 +7,14 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast check bench accuracy train-cells train-cells-fast ship screenshots recordings setup torch lint \
+.PHONY: help run test test-fast fuzz check bench accuracy train-cells train-cells-fast ship screenshots recordings setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
 	@echo 'make run          open napari with a sample image and the dock'
 	@echo 'make test         run all tests'
 	@echo 'make test-fast    run those without a window, a network and long waits'
+	@echo 'make fuzz         give the readers of files malformed ones for an hour'
 	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
@@ -33,6 +34,10 @@ test: setup
 
 test-fast: setup
 	@$(PYTHON_IN_VENV) scripts/run_tests.py --fast
+
+# An hour for all readers of files together; the counts stand at the end.
+fuzz: setup
+	@FUZZ_SECONDS=400 $(PYTHON_IN_VENV) -m pytest -q -s -m "not gui" tests/fuzz
 
 check: lint layout types contracts manifest workflows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import platformdirs
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
 #: What may be preferred: the best one there is, or one of `models.runtimes.table.RUNTIMES`.
 RUNTIME_NAMES = ("auto", "openvino", "tensorflow")
@@ -99,7 +100,6 @@ def remember(key: str, value: Any) -> None:
 
 def _last_used() -> dict[str, Any]:
     try:
-        values = json.loads((user_folder() / "choices.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return plain_mapping(read_json(user_folder() / "choices.json"))
+    except (OSError, Malformed):
         return {}
-    return values if isinstance(values, dict) else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,27 +195,6 @@ def test_a_part_out_of_range_is_refused(name: str, value: float) -> None:
 def test_a_smoothing_out_of_range_is_refused(smoothing: float) -> None:
     with pytest.raises(ValueError, match=f"between 0 and 20.0 pixels, not {smoothing}"):
         InstanceOptions(smoothing=smoothing)
-
-
-def test_the_options_of_an_old_card_are_read() -> None:
-    old = {
-        "seed_threshold": 0.6,
-        "cell_threshold": 0.7,
-        "smoothing": 1.5,
-        "smallest": 20,
-        "fill_holes": False,
-        "certainty": 0.4,
-    }
-    options = InstanceOptions.from_dict(old)
-    assert options == InstanceOptions(
-        cell_threshold=0.7, smoothing=1.5, min_size=20, fill_holes=False, min_probability=0.4
-    )
-    assert InstanceOptions.from_dict(asdict(options)) == options
-
-
-def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(TypeError, match="largest"):
-        InstanceOptions.from_dict({"largest": 3})
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 7.0])

@@ -137,9 +137,9 @@ def test_a_save_holds_only_what_changed_since_the_last() -> None:
     session.save(labels, review, description=DESCRIPTION)
 
     newest, first = saves_in(session.folder).values()
-    tables = [read_header(path)["table"] for path in (first, newest)]
+    tables = [read_header(path).file.table for path in (first, newest)]
 
-    assert [[entry[1] for entry in table] for table in tables] == [[0], [5]]
+    assert [[row.place[1] for row in table] for table in tables] == [[0], [5]]
     assert_is(restored(session), labels, review)
 
 
@@ -213,7 +213,7 @@ def test_old_files_are_deleted_and_two_bases_stay(monkeypatch: pytest.MonkeyPatc
 
 def _is_base(path: Path) -> bool:
     header = read_header(path)
-    return len(header["table"]) == len(header["state"])
+    return len(header.file.table) == len(header.state)
 
 
 # --- random work, and restarts in between ------------------------------------------------
@@ -492,7 +492,7 @@ def test_a_newer_format_is_said() -> None:
     (path,) = session.folder.glob("save-*.labels")
     file = read_file(path)
     path.unlink()
-    write_file(path, {**file.header, "format": FORMAT + 1}, file.regions)
+    write_file(path, {**file.header.document, "format": FORMAT + 1}, file.regions)
     session.release()
     (summary,) = sessions()
     assert "a newer version of the program made it" in summary.problem
@@ -926,7 +926,7 @@ def test_a_file_name_that_leads_elsewhere_is_not_followed() -> None:
     (path,) = session.folder.glob("save-*.labels")
     file = read_file(path)
     path.unlink()
-    write_file(path, {**file.header, "made": "../made.labels"}, file.regions)
+    write_file(path, {**file.header.document, "made": "../made.labels"}, file.regions)
     session.release()
     with pytest.raises(UserError, match="names a wrong file"):
         restore(session.folder)

@@ -103,10 +103,10 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, missing: str) -> 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", r"index\.json cannot be read as JSON"),
+        ("{", r"index\.json cannot be read: it is no JSON"),
         ('{"name": "a.png"}', "must be a list of records"),
-        ('[{"file": "a.png"}]', "each with the name"),
-        ("[1]", "must be a list of records"),
+        ('[{"file": "a.png"}]', "a record has no 'name'"),
+        ("[1]", "a record must be an object with names and values, not 1"),
         ("[]", "no image with a mask"),
     ],
 )
@@ -309,14 +309,17 @@ def test_ids_that_are_too_high_are_the_same_in_first_and_mask(tmp_path: Path) ->
 
 
 BAD_RECORDS: dict[str, tuple[dict[str, Any], str]] = {
-    "limits": ({"limits": ["low", "high"]}, "its limits is .* makes no sense"),
-    "falling": ({"limits": [4, 3]}, "its limits is"),
-    "inside": ({"inside": [1, 2, 3]}, "its inside is"),
-    "half": ({"inside": {"top": 1}}, "its inside is"),
-    "source": ({"source": "here"}, "its source is"),
-    "outside": ({"name": "../../secret.png"}, "which is no file of its folder"),
-    "absolute": ({"mask": "/etc/passwd"}, "which is no file of its folder"),
-    "drive": ({"image": "C:\\x.png"}, "which is no file of its folder"),
+    "limits": (
+        {"limits": ["low", "high"]},
+        r"of a\.png that its limits\[0\] must be a number",
+    ),
+    "falling": ({"limits": [4, 3]}, "its limits must rise"),
+    "inside": ({"inside": [1, 2, 3]}, "its inside must be an object"),
+    "half": ({"inside": {"top": 1}}, "its inside has no 'bottom'"),
+    "source": ({"source": "here"}, "its source must be an object"),
+    "outside": ({"name": "../../secret.png"}, "must name a file inside the folder"),
+    "absolute": ({"mask": "/etc/passwd"}, "must name a file inside the folder"),
+    "drive": ({"image": "C:\\x.png"}, "must name a file inside the folder"),
 }
 
 
@@ -413,7 +416,7 @@ def test_masks_without_a_cell_an_empty_list_and_a_broken_one(plate: Path) -> Non
     listed(plate)
     assert "holds no image with a mask" in findings(plate)[-1][1]
     (plate / "index.json").write_text("[")
-    assert "cannot be read as JSON" in findings(plate)[0][1]
+    assert "cannot be read: it is no JSON" in findings(plate)[0][1]
     assert "is not an annotated data set" in findings(plate / "images")[0][1]
 
 

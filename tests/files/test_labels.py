@@ -181,7 +181,7 @@ def test_labels_that_a_tiff_cannot_hold_are_refused(tmp_path: Path) -> None:
         write_labels(target, np.zeros((0, 5), np.uint8), provenance={})
     with pytest.raises(UserError, match=r"'second' is no unit of length .* micrometer"):
         write_labels(target, disks(2), pixel_size=(1, 1), unit="second", provenance={})
-    with pytest.raises(UserError, match=r"pixel size \(0, 1\) is not two positive"):
+    with pytest.raises(UserError, match=r"pixel size \(0, 1\) is not of two positive"):
         write_labels(target, disks(2), pixel_size=(0, 1), unit="um", provenance={})
     with pytest.raises(TypeError, match="float64"):
         write_labels(target, disks(2).astype(float), provenance={})

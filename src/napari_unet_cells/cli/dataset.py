@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from napari_unet_cells.untrusted.rules import printable
+
 DONE, BAD_INPUT = 0, 2
 
 
@@ -48,14 +50,14 @@ def _list(options: argparse.Namespace) -> int:
 
     summary, records = summarize(options.folder)
     for record in records:
-        facts = [record.get("split") or "undecided", str(record.get("kind", "unknown"))]
-        if record.get("version", 1) > 1:
-            facts.append(f"version {record['version']}")
-        if record.get("approved"):
-            facts.append(f"approved {str(record['approved'])[:10]}")
-        if record.get("edited"):
+        facts = [record.split or "undecided", printable(record.modality)]
+        if record.version > 1:
+            facts.append(f"version {record.version}")
+        if record.approved:
+            facts.append(f"approved {printable(record.approved[:10])}")
+        if record.edited:
             facts.append("corrected")
-        print(f"{record['name']}: {', '.join(facts)}")
+        print(f"{printable(record.name)}: {', '.join(facts)}")
     print(f"{summary}.")
     return DONE
 
@@ -65,7 +67,7 @@ def _split(options: argparse.Namespace) -> int:
 
     division = split(options.folder, options.fraction, options.seed)
     for name in division.val:
-        print(f"held out: {name}")
+        print(f"held out: {printable(name)}")
     print(
         f"{len(division.train)} for training, {len(division.val)} held out; "
         f"{division.decided} of them were assigned now."

@@ -6,9 +6,7 @@ scikit-image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
 
@@ -67,19 +65,3 @@ class InstanceOptions:
             raise ValueError(
                 f"smoothing must lie between 0 and {MAX_SMOOTHING} pixels, not {self.smoothing}"
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> InstanceOptions:
-        """Read options from a card or a record, under the names of any version.
-
-        Parameters
-        ----------
-        values : mapping
-            As `dataclasses.asdict` gives it, or with names of `OLD_NAMES`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            An unknown name, or a value out of range.
-        """
-        return cls(**{OLD_NAMES.get(k, k): v for k, v in {**values}.items() if k != DROPPED_NAME})

@@ -15,7 +15,7 @@ unedited again. Where the program replaces what was not corrected, the review ge
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
@@ -402,31 +402,27 @@ class Review:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], made: NDArray[Any]) -> Review:
-        """Make a review again of what `as_dict` gave.
+    def restored(
+        cls,
+        made: NDArray[Any],
+        grid: RegionGrid,
+        approved: Mapping[Place, str],
+        uncertainty: Sequence[float],
+    ) -> Review:
+        """Make a review again of what `as_dict` gave, once it has been checked.
 
         Parameters
         ----------
-        values : mapping
         made : integer array, (..., y, x)
             As the run made them.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            Where the values are not of these labels.
+        grid : RegionGrid
+        approved : mapping of Place to str
+        uncertainty : sequence of float
+            Means of all regions, plane by plane.
         """
-        rows, columns = values["counts"]
-        review = cls(made, None, RegionGrid((made.shape[-2], made.shape[-1]), (rows, columns)))
-        if len(values["uncertainty"]) != len(review):
-            raise ValueError("the review is of labels of another size")
-        known = set(review)
-        for record in values["approved"]:
-            place = (tuple(record["plane"]), int(record["region"]))
-            if place not in known:
-                raise ValueError(f"there is no region {place}")
-            review.approve(place, str(record["date"]))
-        review._means = dict(zip(review, map(float, values["uncertainty"]), strict=True))
+        review = cls(made, None, grid)
+        review.approved = dict(approved)
+        review._means = dict(zip(review, uncertainty, strict=True))
         review._order = review._by_uncertainty()
         return review
 

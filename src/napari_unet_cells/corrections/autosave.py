@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
+from operator import lt
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -64,7 +65,6 @@ from napari_unet_cells.corrections.session_files import (
     id_of,
     is_free,
     made_name,
-    made_of,
     moved,
     owned,
     plain,
@@ -84,6 +84,8 @@ from napari_unet_cells.layers.metadata import INPUT, OURS, file_of
 from napari_unet_cells.layers.protocols import ImageLayer, Layer, SavedLayer
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.layers.transforms import describe_transform
+from napari_unet_cells.untrusted.rules import Malformed, printable
+from napari_unet_cells.untrusted.session import SaveHeader
 
 #: Saves from one that holds all regions to the next.
 SAVES_A_BASE = 20
@@ -609,14 +611,14 @@ def _summary(folder: Path) -> Summary:
     for path in saves_in(folder).values():
         try:
             header = read_header(path)
-            description, image = header["facts"], header["facts"].get("image") or {}
-            name = image.get("path") or image.get("name") or description.get("name", "")
+            description, image = header.facts, header.facts.get("image") or {}
+            name = image.get("path") or image.get("name") or description.get("name") or ""
             return Summary(
                 folder,
-                datetime.fromisoformat(header["date"]),
-                Path(name).name,
-                len(header["state"]),
-                len(header["review"]["approved"]),
+                header.date,
+                printable(Path(name).name),
+                len(header.state),
+                len(header.review.approved),
                 size,
                 exported=_coverage(folder, header),
             )
@@ -625,12 +627,11 @@ def _summary(folder: Path) -> Summary:
     return Summary(folder, None, "", 0, 0, size, problem)
 
 
-def _coverage(folder: Path, header: Mapping[str, Any]) -> Coverage:
+def _coverage(folder: Path, header: SaveHeader) -> Coverage:
     """Compare a save to what was exported of its session."""
-    regions = {(tuple(plane), number): crc for plane, number, _, crc in header["state"]}
-    approved = [(tuple(one["plane"]), one["region"]) for one in header["review"]["approved"]]
+    regions = {row.place: row.crc for row in header.state}
     there = [written for written in read_exports(folder) if written.is_there]
-    return Coverage.of(there, regions, approved)
+    return Coverage.of(there, regions, header.review.approved)
 
 
 def discard_exported(summaries: Iterable[Summary]) -> None:
@@ -701,11 +702,11 @@ def restore(folder: Path) -> Restored:
         )
     try:
         return _restored(ours)
-    except (Damaged, KeyError, TypeError, ValueError, RuntimeError) as damage:
+    except (Damaged, Malformed, MemoryError) as damage:
         back = moved(ours, id_of(ours)) or ours
         raise UserError(
-            f"The corrections in {back} cannot be read ({damage}). The folder was left as it "
-            "is; a copy of it from a backup may still be whole."
+            f"The corrections in {back} cannot be read ({damage or 'the memory is full'}). The "
+            "folder was left as it is; a copy of it from a backup may still be whole."
         ) from damage
 
 
@@ -713,7 +714,7 @@ def restore(folder: Path) -> Restored:
 class _State:
     """One save with all regions that it names, as far as they are whole."""
 
-    header: Mapping[str, Any]
+    header: SaveHeader
     edited: Mapping[Place, Packed]
     where: Mapping[Place, int]
     n_damaged: int
@@ -724,55 +725,48 @@ def _restored(folder: Path) -> Restored:
     saves = saves_in(folder)
     state, n_newer = _newest(saves)
     header = state.header
-    name = made_of(header)
-    made, n_lost = _made(folder / name, state)
-    review = Review.from_dict(header["review"], made)
-    labels = made.astype(_integer(header["dtype"]))
+    made, n_lost = _made(folder / header.made, state)
+    review = Review.restored(
+        made, header.review.grid, header.review.approved, header.review.uncertainty
+    )
+    labels = made.astype(header.file.dtype.newbyteorder("="))
+    n_damaged = state.n_damaged
     for place, packed in state.edited.items():
         labels[_window(review.grid, place)] = packed.pixels(review.grid[place[1]].shape)
     review.look(labels, state.edited)
     session = Session()
     # where a file is damaged, the next save holds all regions anew
-    where = {} if n_newer or state.n_damaged else state.where
-    session.resume(folder, state.edited, where, review.baseline, name)
-    date = datetime.fromisoformat(header["date"])
-    problem = _problem(header, n_newer, state.n_damaged, n_lost)
-    return Restored(session, labels, review, header["facts"], date, problem)
+    where = {} if n_newer or n_damaged else state.where
+    session.resume(folder, state.edited, where, review.baseline, header.made)
+    problem = _problem(header, n_newer, n_damaged, n_lost)
+    return Restored(session, labels, review, header.facts, header.date, problem)
 
 
 def _made(path: Path, state: _State) -> tuple[NDArray[Any], int]:
     """Give what the run made, and how many regions are lost: neither there nor corrected."""
-    shape, counts = tuple(state.header["shape"]), state.header["review"]["counts"]
-    dtype = _integer(state.header["dtype"])
+    shape, grid = state.header.file.shape, state.header.review.grid
+    dtype = state.header.file.dtype
     regions: Mapping[Place, Packed] = {}
     with contextlib.suppress(Damaged):
         file = read_file(path)
-        dtype, regions = _integer(file.header["dtype"]), file.regions
-    made = np.zeros(shape, dtype)
-    grid = RegionGrid((shape[-2], shape[-1]), (counts[0], counts[1]))
+        dtype, regions = file.header.dtype, file.regions
+    made = np.zeros(shape, dtype.newbyteorder("="))
     n_lost = 0
     for place in product(np.ndindex(shape[:-2]), range(len(grid))):
-        if place in regions:
+        try:
             made[_window(grid, place)] = regions[place].pixels(grid[place[1]].shape)
-        else:
+        except (KeyError, Damaged):
             n_lost += place not in state.edited
     return made, n_lost
 
 
-def _integer(name: str) -> np.dtype[Any]:
-    dtype = np.dtype(name)
-    if dtype.kind not in "iu":
-        raise Damaged(f"{dtype} is no type of labels")
-    return dtype.newbyteorder("=")
-
-
-def _problem(header: Mapping[str, Any], n_newer: int, n_damaged: int, n_lost: int) -> str:
+def _problem(header: SaveHeader, n_newer: int, n_damaged: int, n_lost: int) -> str:
     """Describe what could not be restored."""
-    date = when(datetime.fromisoformat(header["date"]))
     problems = []
     if n_newer:
         problems.append(
-            f"The newest file of these corrections is damaged; restored is how they were {date}."
+            "The newest file of these corrections is damaged; restored is how they were "
+            f"{when(header.date)}."
         )
     if n_damaged:
         problems.append(
@@ -789,21 +783,26 @@ def _problem(header: Mapping[str, Any], n_newer: int, n_damaged: int, n_lost: in
 def _newest(saves: Mapping[int, Path]) -> tuple[_State, int]:
     """Give the newest whole state, else the newest one, and how many newer saves there are."""
     files: dict[int, File] = {}
+    why = "it is empty"
     for number, path in saves.items():
-        with contextlib.suppress(Damaged):
+        try:
             files[number] = read_file(path)
-    states = [_state(file.header, files) for file in files.values()]
+        except Damaged as damage:
+            why = str(damage)
+    states = [_state(file.save, files) for file in files.values() if file.save is not None]
     if not states:
-        raise Damaged("no save in it is whole")
+        raise Damaged(f"no save in it is whole: {why}")
     state = next((s for s in states if s.n_damaged == 0), states[0])
-    return state, sum(number > state.header["number"] for number in saves)
+    return state, sum(number > state.header.number for number in saves)
 
 
-def _state(header: Mapping[str, Any], files: Mapping[int, File]) -> _State:
+def _state(header: SaveHeader, files: Mapping[int, File]) -> _State:
     edited, where = {}, {}
-    for plane, number, save, crc in header["state"]:
-        place = (tuple(plane), number)
-        packed = files[save].regions.get(place) if save in files else None
-        if packed is not None and packed.crc == crc:
-            edited[place], where[place] = packed, save
-    return _State(header, edited, where, len(header["state"]) - len(edited))
+    grid, planes = header.review.grid, header.file.shape[:-2]
+    for row in header.state:
+        packed = files[row.save].regions.get(row.place) if row.save in files else None
+        plane, number = row.place
+        is_there = len(plane) == len(planes) and all(map(lt, plane, planes)) and number < len(grid)
+        if packed is not None and packed.crc == row.crc and is_there:
+            edited[row.place], where[row.place] = packed, row.save
+    return _State(header, edited, where, len(header.state) - len(edited))

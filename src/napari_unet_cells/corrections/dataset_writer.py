@@ -40,7 +40,6 @@ from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.corrections.file_names import bare_name, base_name
 from napari_unet_cells.datasets.annotated_images import source_key
 from napari_unet_cells.datasets.index import (
-    Record,
     current,
     first_path,
     image_path,
@@ -53,7 +52,11 @@ from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, read_image, write_labels
 from napari_unet_cells.files.pixels import write_pixels
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.pixel_size import PixelSize
+from napari_unet_cells.untrusted.dataset_record import DatasetRecord, parse_record
+from napari_unet_cells.untrusted.names import is_link
+from napari_unet_cells.untrusted.rules import Malformed
 
 #: Version of the records.
 FORMAT = 1
@@ -140,7 +143,7 @@ def add(
 
 def files_of(folder: Path, event: Added | Unchanged) -> tuple[Path, Path]:
     """Image and mask of a region that lies in a dataset."""
-    named = {"name": event.name}
+    named = DatasetRecord(event.name)
     return image_path(folder, named), mask_path(folder, named)
 
 
@@ -156,7 +159,7 @@ def _prepare(folder: Path, classes: tuple[str, ...]) -> None:
         with locked(folder):
             if read_index(folder) is None:
                 write_index(folder, _found(folder))
-    others = {tuple(r["classes"]) for r in current(read_index(folder) or ()) if r.get("classes")}
+    others = {record.classes for record in current(read_index(folder) or ()) if record.classes}
     for other in others - {classes} if classes else ():
         raise UserError(
             f"The dataset {folder} holds the classes {', '.join(other)}, and these regions "
@@ -164,7 +167,7 @@ def _prepare(folder: Path, classes: tuple[str, ...]) -> None:
         )
 
 
-def _found(folder: Path) -> list[Record]:
+def _found(folder: Path) -> list[DatasetRecord]:
     """List what was annotated by hand; nothing in an empty folder."""
     if all(path.name.startswith(".") for path in folder.iterdir()):
         return []
@@ -217,7 +220,7 @@ def _record(
     limits: Limits | None,
     size: PixelSize,
     date: str,
-) -> Record:
+) -> dict[str, Any]:
     """Describe a region for the index; name and version are filled in later."""
     provenance = approved.provenance
     return {
@@ -284,41 +287,57 @@ def _sha256(path: str, size: int, modified: int) -> str | None:
 
 
 def _store(
-    folder: Path, crop: _Crop, record: Record
+    folder: Path, crop: _Crop, described: Mapping[str, Any]
 ) -> tuple[type[Added] | type[Unchanged], str, int]:
     """Write a region, unless it is there already; the list comes last."""
     with locked(folder):
         records = read_index(folder) or []  # another program may have added some
-        same = [other for other in records if _key(other) == _key(record)]
+        region = _parsed({**described, "name": "region"})
+        same = [other for other in records if _key(other) == _key(region)]
         newest = next(iter(current(same)), None)
         if newest is not None and _is_same(folder, newest, crop):
-            return Unchanged, newest["name"], int(newest.get("version", 1))
-        base = base_name(records, record) if not same else bare_name(same[0])
-        version = max((int(other.get("version", 1)) for other in same), default=0) + 1
+            return Unchanged, newest.name, newest.version
+        base = base_name(records, region) if not same else bare_name(same[0])
+        version = max((other.version for other in same), default=0) + 1
         name = f"{base}.tif" if version == 1 else f"{base}-v{version}.tif"
-        record |= {"name": name, "version": version}
-        if newest is not None:
-            record["split"] = newest.get("split", "")
-            newest["replaced_by"] = name
+        split = "" if newest is None else newest.split
+        record = _parsed({**described, "name": name, "version": version, "split": split})
         _write_files(folder, crop, record)
-        write_index(folder, [*records, record])
+        before = [other.replaced(name) if other is newest else other for other in records]
+        write_index(folder, [*before, record])
     return Added, name, version
 
 
-def _write_files(folder: Path, crop: _Crop, record: Record) -> None:
+def _parsed(described: Mapping[str, Any]) -> DatasetRecord:
+    """Read what is about to be written: the next program has to."""
+    try:
+        return parse_record(jsonable(described))
+    except Malformed as error:
+        raise UserError(f"The region cannot be listed: its record {error}.") from error
+
+
+def _write_files(folder: Path, crop: _Crop, record: DatasetRecord) -> None:
     for path in (image_path, mask_path, first_path):
-        path(folder, record).parent.mkdir(exist_ok=True)
+        part = path(folder, record).parent
+        if is_link(part) and part != folder:
+            raise UserError(
+                f"{part} is a link to another place, and what is written there would not be in "
+                "the dataset. Choose another folder, or replace the link by a copy."
+            )
+        part.mkdir(exist_ok=True)
+    size = record.document["pixel_size"]
     place: dict[str, Any] = {
-        "pixel_size": tuple(record["pixel_size"]),
-        "unit": record["unit"],
+        "pixel_size": (size[0], size[1]),
+        "unit": record.document["unit"],
         "overwrite": True,  # what no record names is a leftover
     }
+    made = record.document
     write_pixels(image_path(folder, record), crop.pixels, axes=crop.axes, **place)
-    write_labels(mask_path(folder, record), crop.mask, provenance=record, **place)
-    write_labels(first_path(folder, record), crop.first, provenance=record, **place)
+    write_labels(mask_path(folder, record), crop.mask, provenance=made, **place)
+    write_labels(first_path(folder, record), crop.first, provenance=made, **place)
 
 
-def _is_same(folder: Path, record: Record, crop: _Crop) -> bool:
+def _is_same(folder: Path, record: DatasetRecord, crop: _Crop) -> bool:
     """Whether image and mask of a record hold the same pixels; damaged ones do not."""
     try:
         image = np.asarray(read_image(image_path(folder, record)).data)
@@ -331,12 +350,6 @@ def _is_same(folder: Path, record: Record, crop: _Crop) -> bool:
     return same and np.array_equal(mask, crop.mask)
 
 
-def _key(record: Record) -> tuple[Any, ...]:
+def _key(record: DatasetRecord) -> tuple[Any, ...]:
     """Key of a region: equal for its versions, different for all others."""
-    region = record.get("region") or {}
-    return (
-        source_key(record.get("source") or {}) or record["name"],
-        tuple(record.get("plane") or ()),
-        record.get("channel"),
-        tuple(sorted(region.items())),
-    )
+    return (source_key(record.source) or record.name, record.plane, record.channel, record.region)

@@ -12,7 +12,6 @@ that it had then: what was deleted, or replaced by the cells of another image, h
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,9 @@ from napari_unet_cells.corrections.session_files import Packed, plain
 from napari_unet_cells.corrections.times import since
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import write_json
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.session import parse_exports
 
 #: Name of the file in the folder of a session, and how many exports it remembers.
 EXPORTED, MOST = "exported.json", 20
@@ -140,19 +142,10 @@ def add(folder: Path, new: Iterable[Written]) -> None:
 def read(folder: Path) -> tuple[Written, ...]:
     """Read what was exported, the oldest first; nothing where that cannot be read."""
     try:
-        rows = json.loads((folder / EXPORTED).read_text(encoding="utf-8"))["exports"]
-        return tuple(
-            Written(
-                str(row["path"]),
-                datetime.fromisoformat(row["date"]),
-                {(tuple(plane), int(n)): int(crc) for plane, n, crc in row["regions"]},
-                frozenset((tuple(plane), int(n)) for plane, n in row["approved"]),
-                {str(name): (int(size), int(time)) for name, size, time in row["files"]},
-            )
-            for row in rows
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = parse_exports(read_json(folder / EXPORTED))
+    except (OSError, Malformed):
         return ()
+    return tuple(Written(r.path, r.date, r.regions, r.approved, r.files) for r in rows)
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,25 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import Place
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.settings import user_folder
+from napari_unet_cells.untrusted.regular import open_regular
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping, whole
+from napari_unet_cells.untrusted.session import (
+    FIRST_MADE,
+    FileHeader,
+    SaveHeader,
+    parse_file_header,
+    parse_save_header,
+    unpack_header,
+)
 
 #: Newest format that is read; the first one is written where it is enough.
 FORMAT = 2
 
 #: What the run made.
-MADE = "made.labels"
+MADE = FIRST_MADE
 
 #: Start of the name of a folder that is being deleted.
 DELETED = ".deleted-"
@@ -78,19 +89,37 @@ class Packed:
         return cls(data, little.dtype.str, zlib.crc32(data))
 
     def pixels(self, shape: tuple[int, int]) -> NDArray[Any]:
-        """Labels (y, x) as they were packed, in their data type."""
+        """Labels (y, x) as they were packed, in their data type.
+
+        Raises
+        ------
+        Damaged
+            Where there are not as many pixels.
+        """
         dtype = np.dtype(self.dtype)
         size = shape[0] * shape[1] * dtype.itemsize
-        pixels = imagecodecs.zstd_decode(self.data, out=size)
-        labels: NDArray[Any] = np.frombuffer(pixels, dtype).reshape(shape)
+        try:
+            pixels = imagecodecs.zstd_decode(self.data, out=size)
+            labels: NDArray[Any] = np.frombuffer(pixels, dtype).reshape(shape)
+        except (ValueError, RuntimeError) as error:
+            raise Damaged(f"a region is damaged ({error})") from error
         return labels
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it was read: its header, and those of its regions that are whole."""
+    """A file as it was read: its header, and those of its regions that are whole.
 
-    header: Mapping[str, Any]
+    Attributes
+    ----------
+    header : FileHeader
+    save : SaveHeader or None
+        None for a file of what the program made.
+    regions : mapping of Place to Packed
+    """
+
+    header: FileHeader
+    save: SaveHeader | None
     regions: Mapping[Place, Packed]
 
 
@@ -111,7 +140,7 @@ def write_file(path: Path, header: Mapping[str, Any], regions: Mapping[Place, Pa
             file.write(region.data)
 
 
-def _read_header(file: Any) -> dict[str, Any]:
+def _read_document(file: Any) -> Mapping[str, Any]:
     start = file.read(len(_MAGIC) + _LENGTHS.size)
     if len(start) < len(_MAGIC) + _LENGTHS.size or not start.startswith(_MAGIC):
         raise Damaged("it is no file of a session")
@@ -120,14 +149,14 @@ def _read_header(file: Any) -> dict[str, Any]:
     packed = file.read(min(length, os.fstat(file.fileno()).st_size))
     if len(packed) != length or zlib.crc32(packed) != crc:
         raise Damaged("its header is damaged")
-    header: dict[str, Any] = json.loads(zlib.decompress(packed))
-    if header["format"] > FORMAT:
+    document = plain_mapping(unpack_header(packed))
+    if whole(0, 10**6)(document.get("format")) > FORMAT:
         raise Damaged("a newer version of the program made it")
-    return header
+    return document
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Read the header of a file and nothing else.
+def read_header(path: Path) -> SaveHeader:
+    """Read the header of a save and nothing else.
 
     Raises
     ------
@@ -135,9 +164,9 @@ def read_header(path: Path) -> dict[str, Any]:
         Where it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return _read_header(file)
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
+        with open_regular(path) as file:
+            return parse_save_header(_read_document(file))
+    except (OSError, UserError, Malformed) as error:
         raise Damaged(str(error)) from error
 
 
@@ -145,15 +174,17 @@ def read_file(path: Path) -> File:
     """Read a file; regions that are damaged are left out."""
     regions: dict[Place, Packed] = {}
     try:
-        with open(path, "rb") as file:
-            header = _read_header(file)
-            for plane, number, dtype, size, crc in header["table"]:
-                data = file.read(size)
-                if len(data) == size and zlib.crc32(data) == crc:
-                    regions[tuple(plane), number] = Packed(data, dtype, crc)
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
+        with open_regular(path) as file:
+            document = _read_document(file)
+            header, left = parse_file_header(document), os.fstat(file.fileno()).st_size
+            for row in header.table:
+                data = file.read(min(row.size, left))
+                if len(data) == row.size and zlib.crc32(data) == row.crc:
+                    regions[row.place] = Packed(data, row.dtype.str, row.crc)
+            save = parse_save_header(document) if "state" in document else None
+    except (OSError, UserError, Malformed) as error:
         raise Damaged(str(error)) from error
-    return File(header, regions)
+    return File(header, save, regions)
 
 
 def plain(place: Place) -> list[Any]:
@@ -177,24 +208,10 @@ def made_name(number: int) -> str:
     return f"made-{number:06d}.labels"
 
 
-def made_of(header: Mapping[str, Any]) -> str:
-    """Name of the file that holds what the program had made when a save was written.
-
-    Raises
-    ------
-    Damaged
-        Where it is no such name.
-    """
-    name = header.get("made", MADE)
-    if not isinstance(name, str) or _MADE.fullmatch(name) is None:
-        raise Damaged(f"it names a wrong file of what was made: {name}")
-    return name
-
-
 def unlink_unused(folder: Path) -> None:
     """Delete files of what the program made that no save names any more."""
     with contextlib.suppress(Damaged, OSError):
-        used = {made_of(read_header(path)) for path in saves_in(folder).values()}
+        used = {read_header(path).made for path in saves_in(folder).values()}
         found = [name for name in os.listdir(folder) if _MADE.fullmatch(name)]
         unlink(folder / name for name in found if name not in used)
 

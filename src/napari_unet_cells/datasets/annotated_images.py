@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from napari_unet_cells.datasets.index import (
 from napari_unet_cells.datasets.layouts import find_pairs
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image
+from napari_unet_cells.untrusted.dataset_record import DatasetRecord
 
 #: Ids are counted in arrays as long as the highest of them; higher ones are renumbered.
 _HIGHEST_ID = 2**20
@@ -300,29 +300,21 @@ def _folder_images(folder: Path) -> list[AnnotatedImage]:
     ]
 
 
-def annotated_image_of(folder: Path, record: Mapping[str, Any]) -> AnnotatedImage:
-    """Make an annotated image of a record.
-
-    Raises
-    ------
-    UserError
-        Where a value of the record is not what it should be.
-    """
+def annotated_image_of(folder: Path, record: DatasetRecord) -> AnnotatedImage:
+    """Make an annotated image of a record."""
     first = first_path(folder, record)
-    part = partial(_value, folder / INDEX, record)
-    version = int(part("version", int, 1))
     return AnnotatedImage(
         image=image_path(folder, record),
         mask=mask_path(folder, record),
-        modality=str(record.get("kind", "unknown")),
-        split=str(record.get("split") or "train"),
-        limits=part("limits", lambda ends: Limits(*map(float, ends)), None),
-        inside=part("inside", lambda sides: Region(**{k: int(v) for k, v in sides.items()}), None),
+        modality=record.modality,
+        split=record.split or "train",
+        limits=record.limits,
+        inside=record.inside,
         first=first if first.is_file() else None,
-        classes=part("classes", lambda names: tuple(map(str, names)), ()),
-        colors=part("colors", lambda names: tuple(map(str, names)), ()),
-        source=part("source", source_key, "") or _file_key(folder, image_path(folder, record)),
-        region=Path(record["name"]).stem.removesuffix(f"-v{version}"),
+        classes=record.classes,
+        colors=record.colors,
+        source=source_key(record.source) or _file_key(folder, image_path(folder, record)),
+        region=Path(record.name).stem.removesuffix(f"-v{record.version}"),
         folder=folder.absolute().name,
     )
 
@@ -336,16 +328,3 @@ def source_key(source: Mapping[str, Any]) -> str:
 def _file_key(folder: Path, image: Path) -> str:
     """Name a source that is known by its file in the data set only, wherever that lies."""
     return f"{folder.absolute().name}/{image.relative_to(folder).as_posix()}"
-
-
-def _value(index: Path, record: Mapping[str, Any], key: str, make: Any, default: Any) -> Any:
-    value = record.get(key)
-    if value is None:
-        return default
-    try:
-        return make(value)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{index} says of {record['name']} that its {key} is {value!r}, which makes no sense. "
-            "Export the region again."
-        ) from error

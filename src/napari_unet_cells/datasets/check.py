@@ -13,7 +13,6 @@ from napari_unet_cells.core.labels import UNKNOWN, holds_cells
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, annotated_image_of
 from napari_unet_cells.datasets.index import (
     INDEX,
-    Record,
     current,
     first_path,
     image_path,
@@ -23,6 +22,7 @@ from napari_unet_cells.datasets.index import (
 from napari_unet_cells.datasets.layouts import Finding, find_pairs
 from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.untrusted.dataset_record import DatasetRecord
 
 
 def check(folder: str | Path) -> list[Finding]:
@@ -96,7 +96,7 @@ def _holds_something(item: AnnotatedImage) -> bool:
     return bool((values > 0).any() if cells else (values != UNKNOWN).any())
 
 
-def _unlisted(folder: Path, records: Sequence[Record]) -> Iterator[Finding]:
+def _unlisted(folder: Path, records: Sequence[DatasetRecord]) -> Iterator[Finding]:
     """Files that the list does not know: leftovers of an export that was killed, mostly."""
     known = {path for r in records for path in (image_path(folder, r), mask_path(folder, r))}
     known |= {first_path(folder, record) for record in records}
@@ -144,7 +144,7 @@ class Summary:
         return f"{regions} of {images} ({sides}){older}"
 
 
-def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
+def summarize(folder: str | Path) -> tuple[Summary, list[DatasetRecord]]:
     """Count what a dataset holds; no image is read.
 
     Parameters
@@ -154,7 +154,7 @@ def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
     Returns
     -------
     summary : Summary
-    records : list of dict
+    records : list of DatasetRecord
         Without those that newer versions replaced.
 
     Raises
@@ -171,7 +171,7 @@ def summarize(folder: str | Path) -> tuple[Summary, list[Record]]:
             len(newest),
             len(records) - len(newest),
             len({item.source for item in items}),
-            dict(sorted(Counter(r.get("split") or "undecided" for r in newest).items())),
+            dict(sorted(Counter(r.split or "undecided" for r in newest).items())),
             dict(sorted(Counter(item.modality for item in items).items())),
             next((item.classes for item in items if item.classes), ()),
         ),

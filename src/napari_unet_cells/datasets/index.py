@@ -17,12 +17,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.untrusted.dataset_record import MOST_RECORDS, DatasetRecord, parse_record
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.names import is_link
+from napari_unet_cells.untrusted.rules import Malformed
 
 INDEX = "index.json"
 LOCK = ".index.lock"
@@ -30,10 +34,8 @@ LOCK = ".index.lock"
 #: Seconds; another program holds the lock for as long as it writes one region.
 PATIENCE = 30.0
 
-Record: TypeAlias = dict[str, Any]
 
-
-def read_index(folder: Path) -> list[Record] | None:
+def read_index(folder: Path) -> list[DatasetRecord] | None:
     """Read the records of a dataset, older versions among them.
 
     Parameters
@@ -42,75 +44,89 @@ def read_index(folder: Path) -> list[Record] | None:
 
     Returns
     -------
-    list of dict, or None
+    list of DatasetRecord, or None
         None where there is no index.
 
     Raises
     ------
     UserError
-        Where the index cannot be read, or names no files of its folder.
+        Where the index cannot be read, or a record makes no sense, such as a name that leads out
+        of the folder.
     """
     index = folder / INDEX
-    if not index.is_file():
+    if not index.exists():
         return None
     try:
-        records = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{index} cannot be read as JSON: {error}.") from error
-    if not isinstance(records, list) or not all(
-        isinstance(record, dict) and isinstance(record.get("name"), str) for record in records
-    ):
-        raise UserError(f"{index} must be a list of records, each with the name of its image.")
+        document = read_json(index)
+    except (OSError, Malformed) as error:
+        raise UserError(f"{index} cannot be read: {error}.") from error
+    if not isinstance(document, list) or len(document) > MOST_RECORDS:
+        raise UserError(
+            f"{index} must be a list of records, each with the name of its image, at most "
+            f"{MOST_RECORDS}."
+        )
+    records = [_record(index, one) for one in document]
     seen: set[str] = set()
     for record in records:
-        for key in ("name", "image", "mask"):
-            _check_inside(index, record.get(key))
         # Files of one name in two cases are one file under Windows and macOS.
-        name = record["name"].casefold()
+        name = record.name.casefold()
         if name in seen:
-            raise UserError(f"{index} names {record['name']} twice. Leave one of the two out.")
+            raise UserError(f"{index} names {record.name} twice. Leave one of the two out.")
         seen.add(name)
     return records
 
 
-def _check_inside(index: Path, name: Any) -> None:
-    """Refuse a name that leads out of the folder, as one from a stranger's index may."""
-    path = PurePosixPath(str(name or "x").replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise UserError(f"{index} names {name}, which is no file of its folder.")
+def _record(index: Path, document: object) -> DatasetRecord:
+    try:
+        return parse_record(document)
+    except Malformed as error:
+        raise UserError(
+            f"{index} cannot be used: a record {error}. Correct it there, or export the region "
+            "again."
+        ) from error
 
 
-def current(records: Sequence[Record]) -> list[Record]:
+def current(records: Sequence[DatasetRecord]) -> list[DatasetRecord]:
     """Leave out what a newer version replaced."""
-    return [record for record in records if not record.get("replaced_by")]
+    return [record for record in records if not record.replaced_by]
 
 
-def image_path(folder: Path, record: Mapping[str, Any]) -> Path:
+def image_path(folder: Path, record: DatasetRecord) -> Path:
     """Image of a record: as it says, else in ``images/``."""
-    return folder / str(record.get("image") or f"images/{record['name']}")
+    return folder / (record.image or f"images/{record.name}")
 
 
-def mask_path(folder: Path, record: Mapping[str, Any]) -> Path:
+def mask_path(folder: Path, record: DatasetRecord) -> Path:
     """Mask of a record: as it says, else of the image's name in ``masks/``."""
-    return folder / str(record.get("mask") or f"masks/{record['name']}")
+    return folder / (record.mask or f"masks/{record.name}")
 
 
-def first_path(folder: Path, record: Mapping[str, Any]) -> Path:
+def first_path(folder: Path, record: DatasetRecord) -> Path:
     """Labels of a record as the run made them; they may not be there."""
-    return folder / "first" / str(record["name"])
+    return folder / "first" / record.name
 
 
-def write_index(folder: Path, records: Sequence[Record]) -> None:
+def write_index(folder: Path, records: Sequence[DatasetRecord | Mapping[str, Any]]) -> None:
     """Replace the list; the old one stays whole until the new one is.
 
     Raises
     ------
     UserError
-        Where the disk refuses.
+        Where the disk refuses, or the list is a link: it would be written elsewhere.
     """
-    text = json.dumps(jsonable(records), indent=1, ensure_ascii=False, allow_nan=False)
+    _refuse_link(folder / INDEX)
+    documents = [one.document if isinstance(one, DatasetRecord) else one for one in records]
+    text = json.dumps(jsonable(documents), indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(folder / INDEX, overwrite=True) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _refuse_link(path: Path) -> None:
+    if is_link(path):
+        raise UserError(
+            f"{path} is a link to another place, and what is written there would not be in the "
+            "dataset. Replace it by a copy."
+        )
 
 
 @contextlib.contextmanager
@@ -125,8 +141,9 @@ def locked(folder: Path) -> Iterator[None]:
     UserError
         Where another program keeps it for longer than `PATIENCE`.
     """
+    _refuse_link(folder / LOCK)
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
     except OSError as error:
         raise UserError(
             f"Nothing can be written to the dataset {folder} ({error.strerror or error}). "
@@ -145,6 +162,9 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         os.close(descriptor)
 
+
+#: A link that was put there meanwhile is not followed, and a pipe not waited for.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 #: What the system says of a lock that another program holds; all else is a disk without locks.
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_unet_cells.datasets.annotated_images import annotated_image_of, member_of
 from napari_unet_cells.datasets.holdout import FEWEST, FRACTION, decide, enough
-from napari_unet_cells.datasets.index import Record, current, locked, read_index, write_index
+from napari_unet_cells.datasets.index import current, locked, read_index, write_index
 from napari_unet_cells.datasets.layouts import Pair, find_pairs
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.untrusted.dataset_record import DatasetRecord, parse_record
+from napari_unet_cells.untrusted.rules import Malformed
 
 
 @dataclass(frozen=True)
@@ -55,39 +57,36 @@ def split(folder: str | Path, fraction: float = FRACTION, seed: int = 0) -> Divi
     with locked(folder):
         records = records_of(folder)
         newest = current(records)
-        members = [
-            member_of(annotated_image_of(folder, record), str(record.get("split") or ""))
-            for record in newest
-        ]
+        members = [member_of(annotated_image_of(folder, record), record.split) for record in newest]
         if not enough(members):
             raise UserError(
                 f"{folder} has {len(members)} images or regions, and validation needs at least "
                 f"{FEWEST}. Approve and export more of them."
             )
         splits = decide(members, fraction, seed)
-        for record, chosen in zip(newest, splits, strict=True):
-            record["split"] = chosen
-        _follow(records)
-        write_index(folder, records)
+        decided = {record.name: side for record, side in zip(newest, splits, strict=True)}
+        write_index(folder, _follow(records, decided))
     sides = {
-        side: tuple(r["name"] for r, chosen in zip(newest, splits, strict=True) if chosen == side)
+        side: tuple(r.name for r, chosen in zip(newest, splits, strict=True) if chosen == side)
         for side in ("train", "val")
     }
     return Division(sides["train"], sides["val"], sum(not member.split for member in members))
 
 
-def _follow(records: list[Record]) -> None:
-    """Give older versions of a region the split of its newest."""
-    by_name: Mapping[str, Record] = {record["name"]: record for record in records}
+def _follow(records: Sequence[DatasetRecord], decided: Mapping[str, str]) -> list[DatasetRecord]:
+    """Give the newest versions the split that was decided, and older ones that of their newest."""
+    by_name = {record.name: record for record in records}
+    followed = []
     for record in records:
         newest, seen = record, set[str]()
-        while newest.get("replaced_by") in by_name and newest["name"] not in seen:
-            seen.add(newest["name"])
-            newest = by_name[newest["replaced_by"]]
-        record["split"] = newest.get("split", "")
+        while newest.replaced_by in by_name and newest.name not in seen:
+            seen.add(newest.name)
+            newest = by_name[newest.replaced_by]
+        followed.append(record.in_split(decided.get(newest.name, newest.split)))
+    return followed
 
 
-def records_of(folder: Path) -> list[Record]:
+def records_of(folder: Path) -> list[DatasetRecord]:
     """Read the list of a folder, or make one of what lies in it.
 
     Raises
@@ -105,9 +104,14 @@ def records_of(folder: Path) -> list[Record]:
     return [_record_of(folder, pair) for pair in found.pairs]
 
 
-def _record_of(folder: Path, pair: Pair) -> Record:
+def _record_of(folder: Path, pair: Pair) -> DatasetRecord:
     image, mask = (path.relative_to(folder).as_posix() for path in (pair.image, pair.mask))
-    record: Record = {"name": pair.image.name, "kind": "unknown", "split": pair.split}
+    record = {"name": pair.image.name, "kind": "unknown", "split": pair.split}
     if (image, mask) != (f"images/{pair.image.name}", f"masks/{pair.image.name}"):
         record |= {"name": image, "image": image, "mask": mask}
-    return record
+    try:
+        return parse_record(record)
+    except Malformed as error:
+        raise UserError(
+            f"{pair.image.parent} holds a file that no list can name ({error}). Rename it."
+        ) from error

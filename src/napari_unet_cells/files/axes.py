@@ -6,13 +6,14 @@ import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import tifffile
 
 from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.quiet import quiet_tifffile
 from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_image
+from napari_unet_cells.untrusted.ome_xml import parse_ome
+from napari_unet_cells.untrusted.rules import Malformed, printable
 
 #: What Fiji writes before the label of a page of a hyperstack.
 _POSITION = re.compile(r"^(?:[czt]:\d+/\d+ ?)+(?:- )?")
@@ -71,10 +72,8 @@ def tiff_channel_names(
         return ()
     names: list[str] = []
     if tif.ome_metadata:
-        with contextlib.suppress(ElementTree.ParseError):
-            pixels = ElementTree.fromstring(tif.ome_metadata).find(".//{*}Pixels")
-            found = () if pixels is None else pixels.findall("{*}Channel")
-            names = [channel.get("Name", "") for channel in found]
+        with contextlib.suppress(Malformed):
+            names = list(parse_ome(tif.ome_metadata).channels)
     elif tif.imagej_metadata:
         labels = tif.imagej_metadata.get("Labels", ())
         names = _page_names([labels] if isinstance(labels, str) else labels, shape[at])
@@ -83,7 +82,7 @@ def tiff_channel_names(
 
 def _page_names(labels: list[str], n: int) -> list[str]:
     """Names of channels from the labels of pages, channel after channel in each plane."""
-    plain = [_POSITION.sub("", str(label)).strip() for label in labels]
+    plain = [printable(_POSITION.sub("", str(label))) for label in labels]
     of_channel = [set(plain[channel::n]) for channel in range(n)]
     # Labels of single planes, such as file names, are no names of channels.
     return [names.pop() if len(names) == 1 else "" for names in of_channel]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -19,16 +17,24 @@ from napari_unet_cells.files.atomic import PathLike, atomic_write, with_ending
 from napari_unet_cells.files.failures import damaged, read_failure
 from napari_unet_cells.files.pixel_size import (
     IMAGEJ_UNITS,
+    LARGEST_PIXEL,
     MICROMETERS,
     NO_SCALE,
     OME_UNITS,
+    SMALLEST_PIXEL,
     UNIT_ALIASES,
     Scale,
+    is_believable,
 )
 from napari_unet_cells.files.quiet import quiet_tifffile
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES
-from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_attributes
+from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_record
+from napari_unet_cells.untrusted.json_text import parse_json
+from napari_unet_cells.untrusted.ome_xml import parse_ome
+from napari_unet_cells.untrusted.regular import open_regular
+from napari_unet_cells.untrusted.result_record import ResultRecord, parse_record
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
 PROVENANCE_KEY = "napari_unet_cells"
 
@@ -136,12 +142,16 @@ def scale_to_write(
         )
     name, factor = UNIT_ALIASES[unit.strip().lower()]
     sizes = [float(size) * factor for size in pixel_size]
-    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
+    step = None if z_step is None else float(z_step) * factor
+    lengths = sizes if step is None else [*sizes, abs(step)]
+    if len(sizes) != 2 or not all(is_believable(size * MICROMETERS[name]) for size in lengths):
+        said = tuple(pixel_size) if step is None else (*pixel_size, z_step)
         raise UserError(
-            f"{target.name} was not written: its pixel size {tuple(pixel_size)} is not two "
-            "positive numbers. Correct the layer's scale."
+            f"{target.name} was not written: its pixel size {said} is not of two positive numbers "
+            f"between {SMALLEST_PIXEL:g} and {LARGEST_PIXEL:g} micrometers. Correct the layer's "
+            "scale."
         )
-    return Scale((sizes[0], sizes[1]), name, None if z_step is None else float(z_step) * factor)
+    return Scale((sizes[0], sizes[1]), name, step)
 
 
 def _imagej_options(scale: Scale, record: Any) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def read_provenance(path: PathLike) -> dict[str, Any]:
     Returns
     -------
     dict
-        The provenance; empty for a file that is not ours.
+        The provenance; empty for a file that is not ours, or of which it is damaged.
 
     Raises
     ------
@@ -196,27 +206,37 @@ def read_provenance(path: PathLike) -> dict[str, Any]:
         If the file is missing or no TIFF.
     """
     path = Path(path)
-    if is_zarr(path):
-        made = zarr_attributes(path).get(PROVENANCE_KEY)
-        return made if isinstance(made, dict) else {}
+    with contextlib.suppress(Malformed):
+        if is_zarr(path):
+            return plain_mapping(zarr_record(path))
+        for line in _description_of(path).splitlines():
+            key, _, value = line.partition("=")
+            if key == PROVENANCE_KEY:
+                return plain_mapping(parse_json(value))
+    return {}
+
+
+def read_record(path: PathLike) -> ResultRecord:
+    """Read the same with what the program uses of it checked; an empty one where there is none.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no TIFF.
+    """
+    return parse_record(read_provenance(path))
+
+
+def _description_of(path: Path) -> str:
+    """Free text of a TIFF: ImageJ's description, or that of OME's first image."""
     try:
-        with quiet_tifffile(), tifffile.TiffFile(path) as tif:
-            text = _description_of(tif)
+        with open_regular(path) as file, quiet_tifffile(), tifffile.TiffFile(file) as tif:
+            if not tif.ome_metadata:
+                return tif.pages.first.description
+            return parse_ome(tif.ome_metadata).description
+    except (UserError, Malformed):
+        raise
     except OSError as error:
         raise read_failure(path, error) from error
     except Exception as error:
         raise damaged(path, "TIFF", error) from error
-    for line in text.splitlines():
-        key, _, value = line.partition("=")
-        if key == PROVENANCE_KEY:
-            with contextlib.suppress(ValueError):
-                return dict(json.loads(value))
-    return {}
-
-
-def _description_of(tif: tifffile.TiffFile) -> str:
-    """Free text of a TIFF: ImageJ's description, or that of OME's first image."""
-    if not tif.ome_metadata:
-        return tif.pages.first.description
-    text = ElementTree.fromstring(tif.ome_metadata).findtext(".//{*}Image/{*}Description")
-    return text or ""

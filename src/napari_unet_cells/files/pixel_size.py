@@ -7,13 +7,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import tifffile
 
 from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.quiet import quiet_tifffile
 from napari_unet_cells.files.zarr_metadata import is_zarr, zarr_image
+from napari_unet_cells.untrusted.ome_xml import parse_ome
+from napari_unet_cells.untrusted.rules import Malformed
 
 
 class Scale(NamedTuple):
@@ -33,6 +34,10 @@ MICROMETERS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3}
 SYMBOLS = {"micrometer": "\N{MICRO SIGN}m", "nanometer": "nm", "millimeter": "mm", "pixel": "px"}
 IMAGEJ_UNITS = {"nanometer": "nm", "micrometer": "um", "millimeter": "mm"}
 OME_UNITS = IMAGEJ_UNITS | {"micrometer": "\N{MICRO SIGN}m"}
+
+#: Micrometers. A pixel is no smaller than a tenth of an atom and no larger than a metre; beyond
+#: that a file is damaged, and areas and volumes leave what a number can hold.
+SMALLEST_PIXEL, LARGEST_PIXEL = 1e-5, 1e6
 
 # what files and napari write, in lower case -> (our name, factor)
 UNIT_ALIASES: dict[str, tuple[str, float]] = {
@@ -73,21 +78,14 @@ def zarr_scale(lengths: Mapping[str, tuple[float, str]]) -> Scale:
     return _scale_from(stated) or NO_SCALE
 
 
+_NOTHING_STATED: dict[str, tuple[Any, str]] = {"y": (None, ""), "x": (None, "")}
+
+
 def _ome_scale(tif: tifffile.TiffFile) -> Scale | None:
     if not tif.ome_metadata:
         return None
-    with contextlib.suppress(ElementTree.ParseError):
-        pixels = ElementTree.fromstring(tif.ome_metadata).find(".//{*}Pixels")
-        if pixels is not None:
-            # the OME schema's default unit is the micrometer
-            stated = {
-                axis: (
-                    pixels.get(f"PhysicalSize{axis.upper()}"),
-                    pixels.get(f"PhysicalSize{axis.upper()}Unit", "um"),
-                )
-                for axis in "yxz"
-            }
-            return _scale_from(stated)
+    with contextlib.suppress(Malformed):
+        return _scale_from({**_NOTHING_STATED, **parse_ome(tif.ome_metadata).sizes})
     return None
 
 
@@ -115,8 +113,12 @@ def _resolution_scale(tif: tifffile.TiffFile) -> Scale | None:
 
 def _resolution(tif: tifffile.TiffFile, tag: int) -> float | None:
     """Invert a tag that holds pixels per unit length."""
-    pixels, length = tif.pages.first.tags.valueof(tag, default=(0, 0))
-    return length / pixels if pixels else None
+    value = tif.pages.first.tags.valueof(tag, default=(0, 0))
+    try:
+        pixels, length = value
+        return float(length / pixels) if pixels else None
+    except (TypeError, ValueError, OverflowError):  # a tag of another type, or of more values
+        return None
 
 
 def _scale_from(stated: Mapping[str, tuple[Any, str]]) -> Scale | None:
@@ -140,14 +142,21 @@ def _length(size: Any, unit: str) -> tuple[float, str] | None:
     unit = unit.strip().lower()
     try:
         value = float(size)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if unit not in UNIT_ALIASES or not (0 < value < math.inf):
         return None
     name, factor = UNIT_ALIASES[unit]
+    if not is_believable(value * factor * MICROMETERS[name]):
+        return None
     if unit in _PRINT_UNITS and _is_print_resolution(value * factor):
         return None
     return value * factor, name
+
+
+def is_believable(micrometers: float) -> bool:
+    """Whether a length can be that of a pixel, or from one plane to the next."""
+    return SMALLEST_PIXEL <= micrometers <= LARGEST_PIXEL
 
 
 def _is_print_resolution(micrometers: float) -> bool:

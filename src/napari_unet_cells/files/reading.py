@@ -15,6 +15,7 @@ from napari_unet_cells.files.ome_zarr import read_zarr
 from napari_unet_cells.files.pictures import PICTURE_SUFFIXES, read_picture
 from napari_unet_cells.files.tiff import TIFF_SUFFIXES, read_tiff
 from napari_unet_cells.files.zarr_metadata import is_zarr
+from napari_unet_cells.untrusted.regular import open_regular
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES | PICTURE_SUFFIXES
 """Endings, in lower case, of the files that `read_image` reads."""
@@ -75,7 +76,7 @@ def _header_of(path: Path) -> bytes:
     """First bytes of a file that exists, is no folder, and has an ending that we read."""
     if os.path.isdir(path):
         raise UserError(f"{path} is a folder, not an image. Name a file in it.")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         header = file.read(32)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(

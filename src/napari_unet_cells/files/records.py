@@ -55,7 +55,7 @@ def json_path(path: PathLike) -> Path:
 def jsonable(value: Any) -> Any:
     """Return the same value in JSON's own types."""
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {jsonable(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return jsonable(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
@@ -64,4 +64,7 @@ def jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, date):
         return value.isoformat()
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    # a name of a file that is no UTF-8 holds halves of characters, which no file can
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

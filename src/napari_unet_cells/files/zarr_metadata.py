@@ -11,15 +11,21 @@ axes with units, and the resolution levels with their scales, the finest first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
-from typing import Any
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged, read_failure
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.zarr_nodes import (
+    Axis,
+    Multiscale,
+    Node,
+    finest_scale,
+    only,
+    read_node,
+)
 
 ZARR_SUFFIX = ".zarr"
 KIND = "zarr image"
@@ -87,64 +93,21 @@ def zarr_image(path: Path) -> ZarrImage:
         raise
     except OSError as error:
         raise read_failure(path, error) from error
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        # the JSON is none, or not what the specification says
+    except (Malformed, RecursionError) as error:
         raise damaged(path, KIND, error) from error
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A group or an array.
-
-    Attributes
-    ----------
-    shape : tuple of int, or None
-        None for a group.
-    ome : mapping
-        Attributes of OME-Zarr.
-    names : sequence of str or None
-        Names of the axes of an array.
-    """
-
-    shape: tuple[int, ...] | None
-    ome: Mapping[str, Any]
-    names: Sequence[str | None]
-
-
-def _node_of(folder: Path) -> _Node | None:
-    """Read the metadata of one folder; None where zarr wrote none there."""
-    if (folder / "zarr.json").is_file():
-        document = _json(folder / "zarr.json")
-        attributes = document.get("attributes", {})
-        shape = document.get("shape") if document["node_type"] == "array" else None
-        names = document.get("dimension_names") or ()
-    elif any((folder / name).is_file() for name in (".zarray", ".zgroup", ".zattrs")):
-        is_array = (folder / ".zarray").is_file()
-        shape = _json(folder / ".zarray")["shape"] if is_array else None
-        attributes = _json(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
-        names = attributes.get("_ARRAY_DIMENSIONS", ())  # as xarray writes it
-    else:
-        return None
-    shape = None if shape is None else tuple(int(n) for n in shape)
-    return _Node(shape, {**attributes, **attributes.get("ome", {})}, names)
-
-
-def zarr_attributes(folder: Path) -> dict[str, Any]:
-    """Give the attributes of a folder; empty where there are none or they are damaged."""
+def zarr_record(folder: Path) -> object:
+    """Give the record of a result among the attributes of a folder, unchecked; None without one."""
     try:
-        node = _node_of(folder)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
-        return {}
-    return {} if node is None else dict(node.ome)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
+        node = read_node(folder)
+    except (OSError, Malformed):
+        return None
+    return None if node is None else node.record
 
 
 def _image_of(path: Path) -> ZarrImage:
-    node = _node_of(path)
+    node = read_node(path)
     if node is None:
         raise UserError(
             f"{path.name} holds no zarr metadata (zarr.json, .zgroup or .zarray): it is "
@@ -152,107 +115,93 @@ def _image_of(path: Path) -> ZarrImage:
         )
     if node.shape is not None:
         return _array_image(path, node)
-    if node.ome.get("multiscales"):
-        return _multiscale_image(path, node.ome)
-    inside = _images_inside(path, node.ome)
+    if node.images:
+        return _multiscale_image(path, node, node.images[0])
+    inside = _images_inside(path, node)
     if not inside:
         raise _nothing_inside(path)
-    if "plate" in node.ome or "well" in node.ome:
-        kind, parts = ("plate", "wells") if "plate" in node.ome else ("well", "fields")
-        n = len(node.ome[kind]["wells" if kind == "plate" else "images"])
+    parts = node.well_images if node.plate_wells is None else node.plate_wells
+    if parts is not None:
+        kind = "well of {} fields" if node.plate_wells is None else "plate of {} wells"
         raise UserError(
-            f"{path.name} is a {kind} of {n} {parts}. Name one image in it, such as "
+            f"{path.name} is a {kind.format(len(parts))}. Name one image in it, such as "
             f"{path / inside[0]}."
         )
     return replace(_image_of(path / inside[0]), n_images=len(inside))
 
 
-def _images_inside(path: Path, ome: Mapping[str, Any]) -> list[str]:
+def _images_inside(path: Path, node: Node) -> Sequence[str]:
     """List the images of a group that is none itself, by their paths in it."""
-    if "well" in ome:
-        return [str(image["path"]) for image in ome["well"]["images"]]
-    if "plate" in ome:
-        for well in (str(well["path"]) for well in ome["plate"]["wells"]):
-            node = _node_of(path / well)
-            if node is not None and "well" in node.ome:
-                return [f"{well}/{inside}" for inside in _images_inside(path / well, node.ome)]
+    if node.well_images is not None:
+        return node.well_images
+    if node.plate_wells is not None:
+        for well in node.plate_wells:
+            found = read_node(path / well)
+            if found is not None and found.well_images:
+                return [f"{well}/{inside}" for inside in found.well_images]
         return []
     # bioformats2raw numbers them; its folder OME holds none
-    numbered = sorted((p for p in path.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    nodes = [(p.name, _node_of(p)) for p in numbered]
-    return [name for name, node in nodes if node is not None and node.ome.get("multiscales")]
+    numbered = [p for p in path.iterdir() if p.name.isdecimal() and p.name.isascii()]
+    nodes = [(p.name, read_node(p)) for p in sorted(numbered, key=lambda p: (len(p.name), p.name))]
+    return [name for name, node in nodes if node is not None and node.images]
 
 
 def _nothing_inside(path: Path) -> UserError:
-    arrays = sorted(p for p in path.iterdir() if p.is_dir() and _node_of(p) is not None)
+    arrays = sorted(p for p in path.iterdir() if p.is_dir() and read_node(p) is not None)
     way_out = (
         f"Name an array in it, such as {arrays[0]}" if arrays else "Copy the whole folder again"
     )
     return UserError(f"{path.name} is a zarr group without an OME-Zarr image. {way_out}.")
 
 
-def _multiscale_image(path: Path, ome: Mapping[str, Any]) -> ZarrImage:
-    image = ome["multiscales"][0]
-    levels = tuple(path / str(level["path"]) for level in image["datasets"])
-    node = _node_of(levels[0])
+def _multiscale_image(path: Path, group: Node, image: Multiscale) -> ZarrImage:
+    levels = tuple(path / level.path for level in image.levels)
+    node = read_node(levels[0])
     if node is None or node.shape is None:
         raise UserError(
             f"{path.name} is incomplete: its full resolution, {levels[0].relative_to(path)}, is "
             "missing. Copy the whole folder again."
         )
     n_axes = len(node.shape)
-    names, units = _axes_of(image.get("axes"), n_axes)
-    if len(names) != n_axes:
-        raise ValueError(f"{len(names)} axes are described, and the array has {n_axes}")
-    scale = _scale_of(image, n_axes)
+    names, units = _axes_of(image.axes, n_axes)
+    scale = finest_scale(image) or (0.0,) * n_axes
+    if len(names) != n_axes or len(scale) != n_axes:
+        n = len(names) if len(names) != n_axes else len(scale)
+        raise Malformed(f"{n} axes are described, and the array has {n_axes}")
     lengths = {
         name.lower(): (size, unit)
         for name, size, unit in zip(names, scale, units, strict=True)
         if name in "YXZ" and unit
     }
-    channels = ome.get("omero", {}).get("channels", ())
-    labels = tuple(str(channel.get("label", "")) for channel in channels)
+    labels = group.channel_names
     channel_names = labels if any(labels) and "C" in names else ()
-    n_images, is_labels = len(ome["multiscales"]), "image-label" in ome
-    return ZarrImage(levels, names, lengths, channel_names, n_images, is_labels)
+    return ZarrImage(levels, names, lengths, channel_names, len(group.images), group.is_labels)
 
 
-def _axes_of(axes: Sequence[Any] | None, n: int) -> tuple[str, list[str]]:
+def _axes_of(axes: Sequence[Axis] | None, n: int) -> tuple[str, list[str]]:
     """Letters and units of the axes; before version 0.3 they have no names, before 0.4 no unit."""
     if axes is None:
         return "TCZYX"[-n:] if n <= 5 else "", [""] * n
-    described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
-    letters = [_LETTERS.get(a.get("type", ""), str(a["name"])[:1].upper()) for a in described]
-    return "".join(letters), [str(a.get("unit") or "") for a in described]
+    letters = [_LETTERS.get(axis.kind, axis.name[:1].upper()) for axis in axes]
+    return "".join(letters), [axis.unit for axis in axes]
 
 
-def _scale_of(image: Mapping[str, Any], n: int) -> list[float]:
-    """Scale of the finest level: its own, times that of all levels."""
-    transforms = [
-        *image["datasets"][0].get("coordinateTransformations", ()),
-        *image.get("coordinateTransformations", ()),
-    ]
-    scales = [[float(s) for s in t["scale"]] for t in transforms if t.get("type") == "scale"]
-    return [prod(of_axis) for of_axis in zip(*scales, strict=True)] if scales else [0.0] * n
-
-
-def _array_image(path: Path, node: _Node) -> ZarrImage:
+def _array_image(path: Path, node: Node) -> ZarrImage:
     """One array: a level of the image around it, or an array without such an image."""
     for group in path.parents[:3]:
-        around = _node_of(group)
+        around = read_node(group)
         if around is None:
             break
-        for image in around.ome.get("multiscales", ()):
-            for level in image["datasets"]:
-                if group / str(level["path"]) == path:
+        for image in around.images:
+            for level in image.levels:
+                if group / level.path == path:
                     # the level alone, with its own scale
-                    alone = {**image, "datasets": [level]}
-                    return _multiscale_image(group, {**around.ome, "multiscales": [alone]})
+                    return _multiscale_image(group, around, only(image, level))
     assert node.shape is not None
-    return ZarrImage((path,), _guessed_axes(path, node.shape, node.names))
+    return ZarrImage((path,), _guessed_axes(path, node.shape, node.axis_names))
 
 
-def _guessed_axes(path: Path, shape: tuple[int, ...], names: Sequence[str | None]) -> str:
+def _guessed_axes(path: Path, shape: tuple[int, ...], names: Sequence[str]) -> str:
     """Letters of an array that no image describes: as its axes are named, else by their number."""
     letters = "".join((name or "?")[0].upper() for name in names)
     if len(letters) == len(shape) == len(set(letters)) and letters.endswith("YX"):

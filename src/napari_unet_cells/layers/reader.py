@@ -13,7 +13,6 @@ No other names are claimed: napari asks at every file that two readers claim.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,11 +22,15 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.files import Image, read_image, read_provenance
+from napari_unet_cells.files import Image, read_image
+from napari_unet_cells.files.labels import read_record
 from napari_unet_cells.files.results import OF_ONE_FILE
 from napari_unet_cells.layers.image_planes import axis_letters
 from napari_unet_cells.layers.metadata import CELLS, CLASSES, INPUT, result_metadata
 from napari_unet_cells.sample_data import LayerData
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.result_record import ResultRecord, Transform, parse_record
+from napari_unet_cells.untrusted.rules import Malformed
 
 PathLike: TypeAlias = str | Path
 
@@ -74,16 +77,16 @@ def open_result(path: PathLike) -> list[LayerData]:
     record = _record_of(path)
     role = _role_of(path, record)
     labels = _labels_in(image, np.uint8 if role == CLASSES else np.uint16)
-    labels, place = _placed(labels, image, _usable(record.get("transform")))
+    labels, place = _placed(labels, image, record.transform)
     attributes: dict[str, Any] = {"name": path.stem, "metadata": {}, **place}
-    if record:
+    if record.document:
         attributes["metadata"] |= _metadata(labels, role, record)
     if image.pixel_size is not None and set(place["units"][-2:]) == {"pixel"}:
         # The layer lay in pixels over an image without a scale; its size is not lost by that.
         attributes["metadata"][INPUT] = {"pixel_size": (*image.pixel_size, image.unit)}
     if role == CLASSES and labels.dtype == np.uint8:
-        n_named, n_drawn = len(record.get("classes") or ()), int(labels.max()) + 1
-        attributes["colormap"] = class_colors(max(n_named, n_drawn), record.get("colors", ()))
+        n_named, n_drawn = len(record.classes), int(labels.max()) + 1
+        attributes["colormap"] = class_colors(max(n_named, n_drawn), record.colors)
     return [(labels, attributes, "labels")]
 
 
@@ -120,30 +123,31 @@ def prefer_reader(chosen: Mapping[str, str], plugin: str) -> dict[str, str]:
     return {**{name: plugin for name in PATTERNS if name not in chosen}, **chosen}
 
 
-def _record_of(path: Path) -> dict[str, Any]:
-    """Provenance of a label image; empty where we did not make it.
+def _record_of(path: Path) -> ResultRecord:
+    """Record of a label image; an empty one where we did not make it, or it is damaged.
 
     The one inside the file belongs to its pixels for certain, so it comes first; the one
     beside it is left where another program wrote the file anew.
     """
-    record: dict[str, Any] = {}
+    record = ResultRecord({})
     with contextlib.suppress(UserError):  # no TIFF in spite of its name
-        record = read_provenance(path)
-    if "transform" in record:
+        record = read_record(path)
+    if record.transform is not None:
         return record
     try:
-        beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        beside = parse_record(read_json(path.with_suffix(".json")))
+        if beside.transform is None:
+            return record
+        return parse_record({**beside.document, **record.document})
+    except (OSError, Malformed):
         return record
-    is_record = isinstance(beside, dict) and "transform" in beside
-    return {**beside, **record} if is_record else record
 
 
-def _role_of(path: Path, record: Mapping[str, Any]) -> str:
+def _role_of(path: Path, record: ResultRecord) -> str:
     """Cells or classes: as recorded, else as the file or the exported layer is named."""
-    if record.get("role") in (CELLS, CLASSES):
-        return str(record["role"])
-    names = (path.stem.lower(), str(record.get("layer", "")).lower())
+    if record.role in (CELLS, CLASSES):
+        return record.role
+    names = (path.stem.lower(), record.layer.lower())
     return next((r for name in names for r in (CELLS, CLASSES) if name.endswith(r)), CELLS)
 
 
@@ -170,17 +174,23 @@ def _labels_in(image: Image, smallest: type[np.unsignedinteger[Any]]) -> NDArray
 
 
 def _placed(
-    labels: NDArray[Any], image: Image, transform: Mapping[str, Any] | None
+    labels: NDArray[Any], image: Image, transform: Transform | None
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Give labels the axes that they had as a layer, and what places such a layer."""
-    if transform is not None:
-        n = len(transform["scale"])
-        letters = axis_letters(transform["axis_labels"])
+    if transform is not None and len(transform.scale) <= _MOST_AXES:
+        n = len(transform.scale)
+        letters = axis_letters(transform.axis_labels)
         single = [axis for axis, letter in enumerate(letters) if letter not in image.axes]
-        layer = labels if labels.ndim == n else np.expand_dims(labels, single)
+        layer = labels
+        if labels.ndim + len(single) == n:
+            layer = np.expand_dims(labels, single)
         if layer.ndim == n:
-            return layer, dict(transform)
+            return layer, transform.as_lists()
     return labels, _place_in_file(image)
+
+
+#: Of a layer of labels that napari shows.
+_MOST_AXES = 4
 
 
 def _place_in_file(image: Image) -> dict[str, Any]:
@@ -196,36 +206,10 @@ def _place_in_file(image: Image) -> dict[str, Any]:
     }
 
 
-def _usable(transform: Any) -> dict[str, Any] | None:
-    """Return a transform that napari takes, else None: the JSON may have been edited."""
-    try:
-        n = len(transform["scale"])
-        numbers = {name: np.array(transform[name], dtype=float) for name in _SHAPES}
-        names = {name: [str(item) for item in transform[name]] for name in ("units", "axis_labels")}
-    except (KeyError, TypeError, ValueError):
-        return None
-    is_whole = 2 <= n <= 4 and all(len(items) == n for items in names.values())
-    is_whole &= all(numbers[name].shape == shape(n) for name, shape in _SHAPES.items() if shape)
-    is_whole &= all(np.isfinite(array).all() for array in numbers.values())
-    if not is_whole or not numbers["scale"].all():
-        return None
-    return {**{name: array.tolist() for name, array in numbers.items()}, **names}
-
-
-#: Shape of each part of a transform of n axes; a shear has several forms.
-_SHAPES: dict[str, Callable[[int], tuple[int, ...]] | None] = {
-    "scale": lambda n: (n,),
-    "translate": lambda n: (n,),
-    "rotate": lambda n: (n, n),
-    "shear": None,
-    "affine": lambda n: (n + 1, n + 1),
-}
-
-
-def _metadata(labels: NDArray[Any], role: str, record: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(labels: NDArray[Any], role: str, record: ResultRecord) -> dict[str, Any]:
     """Metadata of a result whose image is not known."""
-    provenance = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
+    provenance = {key: value for key, value in record.document.items() if key not in OF_ONE_FILE}
     if role == CLASSES:
         return result_metadata(role, "", provenance)
-    checksum = _CORRECTED if record.get("corrected_by_hand") else digest(labels)
+    checksum = _CORRECTED if record.corrected_by_hand else digest(labels)
     return result_metadata(role, "", provenance, checksum)

@@ -11,7 +11,6 @@ A script looks like a dialog: a file that it names with its extension is replace
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from itertools import chain, count
 from pathlib import Path
@@ -33,6 +32,8 @@ from napari_unet_cells.layers.export_source import (
 )
 from napari_unet_cells.layers.pixel_size import PixelSize
 from napari_unet_cells.layers.protocols import SavedLayer
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
 
 #: Called with path, labels and metadata before labels are saved; the answer is called after that.
 observers: list[Callable[[Path, ImageArray, Mapping[str, Any]], Callable[[], None]]] = []
@@ -128,9 +129,9 @@ def _is_free(mask: Path) -> bool:
 def _may_replace(beside: Path) -> bool:
     """Whether a JSON beside a mask is its record, which goes with it, or not there."""
     try:
-        record = json.loads(beside.read_text(encoding="utf-8"))
+        record = read_json(beside)
     except FileNotFoundError:
         return True
-    except (OSError, ValueError):
+    except (OSError, Malformed):
         return False
     return isinstance(record, dict) and {"transform", "pixel_size"} <= record.keys()

@@ -19,6 +19,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES
 from napari_unet_cells.models.encoders import ENCODERS, load_encoder_weights
 from napari_unet_cells.models.runtimes.library import claim_any
+from napari_unet_cells.untrusted.rules import Fields, Malformed, items, number, whole
 
 if TYPE_CHECKING:
     import keras
@@ -80,8 +81,19 @@ def build(name: str, n_classes: int, channels: int = 3, **options: Any) -> keras
             f"A network has 2 to {MAX_CLASSES} classes and 1 to {MAX_CHANNELS} channels, not "
             f"{n_classes} and {channels}."
         )
+    _check_options(name, options)
     claim_any()
     return ARCHITECTURES[name].build(n_classes, channels, options)
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that no network can have, as a stranger's card may state them."""
+    values = Fields(options)
+    try:
+        values.optional("alpha", number(1 / 32, 4))
+        values.optional("decoder", items(whole(1, 4096), 3, 3))
+    except Malformed as error:
+        raise UserError(f"There is no such {name}: its {error}.") from error
 
 
 def load_pretrained(

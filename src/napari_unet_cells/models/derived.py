@@ -26,6 +26,8 @@ from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.models import catalogue
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.settings import user_folder
+from napari_unet_cells.untrusted.json_text import parse_json
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
 #: Raised where a graph of before would give something else.
 FORMAT = 1
@@ -181,9 +183,9 @@ def _parts(text: bytes) -> tuple[bytes, dict[str, Any], bytes]:
     """Divide a file: what stands before the comment, what that says, and what follows."""
     before, opening, rest = text.partition(_OPENING)
     said, closing, after = rest.partition(_CLOSING)
-    values = json.loads(said) if opening and closing else None
-    if not isinstance(values, dict):
-        raise ValueError("it does not say of which model it was made")
+    if not (opening and closing):
+        raise Malformed("it does not say of which model it was made")
+    values = plain_mapping(parse_json(said))
     return before, values, after
 
 

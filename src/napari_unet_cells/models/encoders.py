@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import load_model
+from napari_unet_cells.untrusted.arrays import read_arrays
+from napari_unet_cells.untrusted.rules import Malformed
 
 if TYPE_CHECKING:
     import keras
@@ -222,8 +223,8 @@ def _read_weights(
             )
         return _by_name(_pretrained(encoder, source, options))
     try:
-        return dict(np.load(source, allow_pickle=False))
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return read_arrays(Path(source))
+    except (OSError, Malformed) as error:
         raise UserError(
             f"{source} cannot be read as pretrained weights (.npz): {error}."
         ) from error

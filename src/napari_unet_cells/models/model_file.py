@@ -16,13 +16,14 @@ and soft links, external and virtual data sets.
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.untrusted.json_text import parse_json
+from napari_unet_cells.untrusted.rules import printable
 
 #: Modules and the classes of them that our architectures are made of.
 ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
@@ -58,8 +59,13 @@ MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 MAX_CONFIG_BYTES = 10_000_000
 
 
-def check_model_file(path: Path) -> None:
+def check_model_file(path: Path) -> Any:
     """Refuse everything but a `.keras` file made of the layers our architectures use.
+
+    Returns
+    -------
+    JSON
+        Configuration of the network.
 
     Raises
     ------
@@ -75,10 +81,9 @@ def check_model_file(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             foreign = _foreign_members(archive)
             if not foreign:
-                config = json.loads(archive.read("config.json"))
+                config = parse_json(archive.read("config.json"), lenient=True)
                 damaged = archive.testzip()
-    # NotImplementedError and RuntimeError: an unknown compression, an encrypted member;
-    # RecursionError: JSON nested a thousandfold
+    # NotImplementedError and RuntimeError: an unknown compression, an encrypted member
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise UserError(
             f"The model {path.name} is damaged and cannot be opened. Copy it again from where "
@@ -90,10 +95,17 @@ def check_model_file(path: Path) -> None:
         foreign = sorted(set(_foreign_objects(config)))
     if foreign:
         raise UserError(
-            f"The model {path.name} was not opened: it contains {', '.join(foreign)}, which our "
+            f"The model {path.name} was not opened: it contains {_named(foreign)}, which our "
             "networks do not use and which could run code on this computer. Use models made by "
             "this program only."
         )
+    return config
+
+
+def _named(foreign: Sequence[str]) -> str:
+    """Name the first of them; a file may hold a million, and signs that are none."""
+    more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+    return ", ".join(printable(name, 60) for name in foreign[:5]) + more
 
 
 def _foreign_members(archive: zipfile.ZipFile) -> list[str]:

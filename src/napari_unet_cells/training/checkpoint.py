@@ -17,9 +17,10 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.training.backends import Steps
 from napari_unet_cells.training.loop import Weights
-
-#: Folders that a checkpoint is written to in turn.
-_SLOTS = ("a", "b")
+from napari_unet_cells.untrusted.arrays import numbered_arrays
+from napari_unet_cells.untrusted.checkpoint import SLOTS, CheckpointState, parse_state
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
 
 #: Options that a training must share with the one that it goes on with.
 _MUST_FIT = ("architecture", "build", "classes", "channels", "distance", "backend")
@@ -79,7 +80,7 @@ class Checkpoint:
 
     def _write(self, steps: Steps, average: Weights, progress: Progress) -> None:
         folder = self._folder
-        slot = _SLOTS[1] if self._slot == _SLOTS[0] else _SLOTS[0]
+        slot = SLOTS[1] if self._slot == SLOTS[0] else SLOTS[0]
         (folder / slot).mkdir(parents=True, exist_ok=True)
         steps.save(folder / slot)
         np.savez(folder / slot / "average.npz", *average)
@@ -87,7 +88,7 @@ class Checkpoint:
         with atomic_write(folder / "state.json", overwrite=True) as temporary:
             temporary.write_text(json.dumps(state))
         self._slot = slot
-        for other in set(_SLOTS) - {slot}:
+        for other in set(SLOTS) - {slot}:
             shutil.rmtree(folder / other, ignore_errors=True)
         for name in ("model.weights.h5", "average.npz"):  # where version 0.1.0 wrote them
             (folder / name).unlink(missing_ok=True)
@@ -108,24 +109,22 @@ class Checkpoint:
         """
         state = self._read_state()
         try:
-            self._slot = state.get("slot")
-            files = self._folder / (self._slot or "")
+            self._slot = state.slot or None
+            files = self._folder / state.slot
             steps.load(files)
-            with np.load(files / "average.npz") as arrays:
-                average = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-            rows = [tuple(row) for row in state["curve"]]
-            return Progress(state["step"], state["seconds"], rows), average
+            average = numbered_arrays(files / "average.npz")
+            return Progress(state.step, state.seconds, list(state.curve)), average
         except Exception as error:  # whatever is raised on a damaged file
             raise self._damaged(error) from error
 
-    def _read_state(self) -> dict[str, Any]:
+    def _read_state(self) -> CheckpointState:
         folder = self._folder
         try:
-            state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-            theirs = _named_as_now(state["options"])
+            state = parse_state(read_json(folder / "state.json", lenient=True))
+            theirs = _named_as_now(state.options)
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, Malformed) as error:
             raise self._damaged(error) from error
         differ = [key for key in _MUST_FIT if theirs.get(key) != self._options[key]]
         if differ:

@@ -69,6 +69,7 @@ from napari_unet_cells.training.events import (
 from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
+from napari_unet_cells.untrusted.rules import shown
 
 #: Side of the crops in pixels.
 CROP = 256
@@ -276,7 +277,12 @@ def _classes_of(
 
 
 def _make_tuner(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
-    architecture = ARCHITECTURES[base.architecture]
+    architecture = ARCHITECTURES.get(base.architecture)
+    if architecture is None:
+        raise UserError(
+            f"The model {base.name} is of an architecture that this version does not know "
+            f"({shown(base.architecture)}), and cannot be retrained. Choose another model."
+        )
     model = load_model(base)
     distance = _learns_distance(base, classes, options)
     if options.start != "model":

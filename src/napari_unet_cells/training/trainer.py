@@ -8,7 +8,6 @@ the steps, where networks are compared.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import CELL_CLASSES
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models import architectures
 from napari_unet_cells.models.catalogue import find_model, load_model
 from napari_unet_cells.training.backends import BACKENDS, LossForm
@@ -324,7 +324,5 @@ def _load_teacher(options: TrainOptions) -> keras.Model | None:
 
 
 def _json_options(options: TrainOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(
-        json.dumps({**asdict(options), "distance": options.distance})
-    )
+    plain: dict[str, Any] = jsonable({**asdict(options), "distance": options.distance})
     return plain

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.runtimes.library import claim
+from napari_unet_cells.untrusted.arrays import numbered_arrays
 
 if TYPE_CHECKING:
     import keras
@@ -217,8 +218,7 @@ class TorchSteps:
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; whatever numpy and PyTorch raise on damaged files."""
-        with np.load(folder / "weights.npz") as arrays:
-            self.set_weights([arrays[f"arr_{i}"] for i in range(len(arrays.files))])
+        self.set_weights(numbered_arrays(folder / "weights.npz"))
         # Tensors and numbers only, so no program hides in the file.
         state = self._torch.load(folder / "optimizer.pt", weights_only=True)
         self._optimizer.load_state_dict(state)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
-from napari_unet_cells.datasets.index import Record, write_index
+from napari_unet_cells.datasets.index import write_index
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, make_folder
 from napari_unet_cells.training.synthetic.fields import edges_of
@@ -100,7 +100,7 @@ def _written(
 ) -> Generator[Simulated, None, None]:
     for part in (folder, folder / "images", folder / "masks"):
         make_folder(part)
-    records: list[Record] = []
+    records: list[dict[str, Any]] = []
     tiles: list[NDArray[np.uint8]] = []
     try:
         for i in range(n):
@@ -138,7 +138,7 @@ def _check(folder: Path, n: int, seed: int, size: int) -> None:
         )
 
 
-def _record(name: str, i: int, seed: int, cells: int, world: World) -> Record:
+def _record(name: str, i: int, seed: int, cells: int, world: World) -> dict[str, Any]:
     return {
         "name": name,
         "height": world.size,

@@ -1,0 +1,261 @@
+"""Metadata of zarr folders and OME-Zarr images: shapes, paths, axes, scales and names.
+
+Other programs write these files, with much that is not read here; what is not read is not checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.names import path_inside
+from napari_unet_cells.untrusted.rules import (
+    NAME,
+    Fields,
+    Malformed,
+    either,
+    fields,
+    items,
+    number,
+    plain_mapping,
+    printable,
+    text,
+    whole,
+)
+
+#: Axes of an array, and its pixels: a hundred thousand slides.
+_MOST_AXES, _MOST_PIXELS = 32, 2**53
+
+#: Images of a plate, levels of an image, transformations of a level.
+_MOST_IMAGES, _MOST_LEVELS = 100_000, 100
+
+#: Key of our record of a result among the attributes.
+RECORD = "napari_unet_cells"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of an OME-Zarr image; `kind` and `unit` are empty where they are not stated."""
+
+    name: str
+    kind: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of an image: where its array lies, and its scale, if it is stated."""
+
+    path: str
+    scale: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """An image of OME-Zarr.
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        The finest first, at least one.
+    axes : tuple of Axis, or None
+        None in versions before 0.3.
+    scale : tuple of float
+        Of all levels, times their own; empty where none is stated.
+    """
+
+    levels: tuple[Level, ...]
+    axes: tuple[Axis, ...] | None = None
+    scale: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A group or an array of zarr.
+
+    Attributes
+    ----------
+    shape : tuple of int, or None
+        None for a group.
+    chunks : tuple of int, or None
+        Of the files of an array: a shard where it has shards.
+    axis_names : tuple of str
+        Of an array; empty where it has none.
+    images : tuple of Multiscale
+    channel_names : tuple of str
+    well_images, plate_wells : tuple of str, or None
+        Paths; None where the group is no well, or no plate.
+    is_labels : bool
+    key_form : (str, str)
+        Of the files of an array: what their names begin with, and what stands between numbers.
+    record : object
+        Of a result of ours, not looked at; see `result_record.parse_record`.
+    """
+
+    shape: tuple[int, ...] | None
+    chunks: tuple[int, ...] | None = None
+    axis_names: tuple[str, ...] = ()
+    images: tuple[Multiscale, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    well_images: tuple[str, ...] | None = None
+    plate_wells: tuple[str, ...] | None = None
+    is_labels: bool = False
+    key_form: tuple[str, str] = ("", ".")
+    record: object = field(default=None, repr=False)
+
+
+def read_node(folder: Path) -> Node | None:
+    """Read the metadata of one folder; None where zarr wrote none there.
+
+    Raises
+    ------
+    Malformed
+    OSError
+        Where the disk refuses.
+    """
+    if (folder / "zarr.json").is_file():
+        document = Fields(read_json(folder / "zarr.json", lenient=True))
+        attributes = document.take_or("attributes", plain_mapping, {})
+        is_array = document.take("node_type", text(NAME)) == "array"
+        array = _array_3(document) if is_array else {"shape": None}
+        names = document.take_or("dimension_names", _AXIS_NAMES, ())
+    elif any((folder / name).is_file() for name in (".zarray", ".zgroup", ".zattrs")):
+        array = {"shape": None}
+        if (folder / ".zarray").is_file():
+            array = _array_2(Fields(read_json(folder / ".zarray", lenient=True)))
+        attributes = {}
+        if (folder / ".zattrs").is_file():
+            attributes = plain_mapping(read_json(folder / ".zattrs", lenient=True))
+        # as xarray writes it
+        names = Fields(attributes).take_or("_ARRAY_DIMENSIONS", _AXIS_NAMES, ())
+    else:
+        return None
+    ome = Fields(attributes).take_or("ome", plain_mapping, {})
+    return Node(**array, axis_names=names, **_ome_values(Fields({**attributes, **ome})))
+
+
+def _name_or_nothing(value: object) -> str:
+    return "" if value is None else text(NAME)(value)
+
+
+_AXIS_NAMES = items(_name_or_nothing, most=_MOST_AXES)
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    shape = items(whole(0, _MOST_PIXELS), 0, _MOST_AXES)(value)
+    if prod(shape) > _MOST_PIXELS:
+        raise Malformed(f"must have at most {_MOST_PIXELS} pixels, not {prod(shape):.3g}")
+    return shape
+
+
+def _chunks(n: int) -> Any:
+    return items(whole(1, _MOST_PIXELS), n, n)
+
+
+def _array_2(array: Fields) -> dict[str, Any]:
+    shape = array.take("shape", _shape)
+    separator = array.take_or("dimension_separator", text(1, 1), ".")
+    return {
+        "shape": shape,
+        "chunks": array.take("chunks", _chunks(len(shape))),
+        "key_form": ("", separator),
+    }
+
+
+def _array_3(array: Fields) -> dict[str, Any]:
+    shape = array.take("shape", _shape)
+    grid = array.take("chunk_grid", fields(lambda grid: grid.take("configuration", fields(_same))))
+    keys = array.take_or("chunk_key_encoding", fields(_same), Fields({}))
+    is_old = keys.take_or("name", text(NAME), "default") == "v2"
+    between = keys.take_or("configuration", fields(_same), Fields({})).take_or(
+        "separator", text(1, 1), "." if is_old else "/"
+    )
+    return {
+        "shape": shape,
+        "chunks": grid.take("chunk_shape", _chunks(len(shape))),
+        "key_form": ("" if is_old else f"c{between}", between),
+    }
+
+
+def _same(values: Fields) -> Fields:
+    return values
+
+
+def _ome_values(ome: Fields) -> dict[str, Any]:
+    omero = ome.take_or("omero", fields(_channel_names), ())
+    return {
+        "images": ome.take_or("multiscales", items(fields(_multiscale), most=_MOST_IMAGES), ()),
+        "channel_names": omero,
+        "well_images": ome.optional("well", fields(lambda well: _paths(well, "images"))),
+        "plate_wells": ome.optional("plate", fields(lambda plate: _paths(plate, "wells"))),
+        "is_labels": "image-label" in ome,
+        "record": ome.as_they_are().get(RECORD),
+    }
+
+
+def _channel_names(omero: Fields) -> tuple[str, ...]:
+    label = fields(lambda channel: printable(channel.take_or("label", text(10_000), "")))
+    return omero.take_or("channels", items(label), ())
+
+
+def _paths(group: Fields, key: str) -> tuple[str, ...]:
+    inside = fields(lambda one: one.take("path", _level_path))
+    return group.take(key, items(inside, most=_MOST_IMAGES))
+
+
+_level_path = either(lambda value: str(whole(0, 10**9)(value)), path_inside)
+
+
+def _multiscale(image: Fields) -> Multiscale:
+    axes = image.optional("axes", items(_axis, most=_MOST_AXES))
+    levels = image.take("datasets", items(fields(_level), 1, _MOST_LEVELS))
+    return Multiscale(levels, axes, _scale(image))
+
+
+def _axis(value: object) -> Axis:
+    if isinstance(value, str):
+        return Axis(text(NAME, 1)(value))
+    axis = Fields(value)
+    kind, unit = (axis.take_or(key, text(NAME), "") for key in ("type", "unit"))
+    return Axis(axis.take("name", text(NAME, 1)), kind, unit)
+
+
+def _level(level: Fields) -> Level:
+    return Level(level.take("path", _level_path), _scale(level))
+
+
+def _scale(described: Fields) -> tuple[float, ...]:
+    """Product of the scales among the transformations; empty where there is none."""
+    found = described.take_or(
+        "coordinateTransformations", items(fields(_factors), most=_MOST_LEVELS), ()
+    )
+    scales = [factors for factors in found if factors]
+    if len({len(factors) for factors in scales}) > 1:
+        raise Malformed("has scales of different lengths")
+    return tuple(prod(of_axis) for of_axis in zip(*scales, strict=True))
+
+
+def _factors(transformation: Fields) -> tuple[float, ...]:
+    if transformation.take_or("type", text(NAME), "") != "scale":
+        return ()
+    if "scale" not in transformation:  # it lies in a file of its own
+        return ()
+    return transformation.take("scale", items(number(-1e30, 1e30), 0, _MOST_AXES))
+
+
+def finest_scale(image: Multiscale) -> tuple[float, ...]:
+    """Scale of the finest level: its own, times that of all levels; empty where none is stated."""
+    own, of_all = image.levels[0].scale, image.scale
+    if own and of_all and len(own) != len(of_all):
+        raise Malformed("has scales of different lengths")
+    if not own or not of_all:
+        return own or of_all
+    return tuple(a * b for a, b in zip(own, of_all, strict=True))
+
+
+def only(image: Multiscale, level: Level) -> Multiscale:
+    """Give an image of one of its levels."""
+    return Multiscale((level,), image.axes, image.scale)

@@ -1,0 +1,372 @@
+"""Malformed files: each is read, or refused in a sentence; nothing else is raised.
+
+``FUZZ_SECONDS`` says for how long each reader is tried, 4 s by default; `make fuzz` takes an hour
+for all. What was once not held lies in ``corpus/READER/`` and is tried first.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_unet_cells.corrections import exported
+from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.corrections.session_files import Damaged
+from napari_unet_cells.datasets.annotated_images import read_annotated_images
+from napari_unet_cells.datasets.check import check, summarize
+from napari_unet_cells.datasets.split import split
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import file_axes, pixel_size_of, read_image
+from napari_unet_cells.layers.reader import open_result
+from napari_unet_cells.models.card import file_sha256, read_card
+from napari_unet_cells.models.description import about, about_text
+from napari_unet_cells.untrusted.arrays import read_arrays
+from napari_unet_cells.untrusted.checkpoint import parse_state
+from napari_unet_cells.untrusted.json_text import parse_json
+from napari_unet_cells.untrusted.rules import Malformed
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
+
+#: Seconds; no single input may take longer.
+LONGEST = 20.0
+
+CORPUS = Path(__file__).parent / "corpus"
+OLD = Path(__file__).parents[1] / "data" / "0.1.0"
+
+# --- readers ------------------------------------------------------------------------------
+
+
+def read_a_card(content: bytes, folder: Path) -> None:
+    with zipfile.ZipFile(folder / "m.keras", "w") as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    sha256 = file_sha256(folder / "m.keras").encode()
+    (folder / "m.json").write_bytes(content.replace(b"SHA256", sha256))
+    card = read_card(folder / "m.keras")
+    about(card)
+    about_text(card)
+
+
+def read_an_index(content: bytes, folder: Path) -> None:
+    for part in ("images", "masks", "first"):
+        (folder / part).mkdir(exist_ok=True)
+        for name in "abcde":
+            tifffile.imwrite(folder / part / f"{name}.tif", np.eye(8, dtype=np.uint8))
+    (folder / "index.json").write_bytes(content)
+    check(folder)
+    for item in read_annotated_images([folder]):
+        item.read()
+    summarize(folder)
+    split(folder)
+    summarize(folder)
+    assert not list(folder.parent.glob("*.json"))
+
+
+def read_a_result(content: bytes, folder: Path) -> None:
+    text = content.decode("latin1").replace("\n", " ").encode("ascii", "replace").decode()
+    path = folder / "a_cells.tif"
+    tifffile.imwrite(path, np.eye(8, dtype=np.uint8), description=f"napari_unet_cells={text}")
+    open_result(path)
+    tifffile.imwrite(path, np.eye(8, dtype=np.uint8))
+    path.with_suffix(".json").write_bytes(content)
+    ((_, attributes, _),) = open_result(path)
+    assert np.isfinite(np.asarray(attributes["scale"])).all()
+
+
+def read_a_session(content: bytes, folder: Path) -> None:
+    session = folder / "20261129-075603-a1b2c3"
+    shutil.rmtree(session, ignore_errors=True)
+    shutil.copytree(OLD / "session", session)
+    packed = zlib.compress(content)
+    start = b"UNCELLS\n" + struct.pack("<QI", len(packed), zlib.crc32(packed))
+    old = (OLD / "session" / "save-000001.labels").read_bytes()
+    (length,) = struct.unpack("<Q", old[8:16])
+    (session / "save-000001.labels").write_bytes(start + packed + old[20 + length :])
+    (session / "save-000002.labels").unlink()
+    try:
+        restore(session)
+    finally:
+        for other in folder.glob("2026*"):
+            shutil.rmtree(other)
+
+
+def read_exports(content: bytes, folder: Path) -> None:
+    (folder / exported.EXPORTED).write_bytes(content)
+    for written in exported.read(folder):
+        assert not written.is_there
+
+
+def read_a_zarr(content: bytes, folder: Path) -> None:
+    path = folder / "a.zarr"
+    (path / "0").mkdir(parents=True, exist_ok=True)
+    head, _, tail = content.partition(b"\n")
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    (path / ".zattrs").write_bytes(head)
+    (path / "0" / ".zarray").write_bytes(tail)
+    (path / "0" / "0.0").write_bytes(np.ones((8, 8), np.uint8).tobytes())
+    pixel_size_of(path)
+    file_axes(path)
+    image = read_image(path)
+    assert all(0 < length < 2**60 for length in image.data.shape)
+
+
+def read_a_picture(content: bytes, folder: Path) -> None:
+    (folder / "a.tif").write_bytes(content)
+    pixel_size_of(folder / "a.tif")
+    file_axes(folder / "a.tif")
+    image = read_image(folder / "a.tif")
+    assert image.pixel_size is None or all(1e-12 < size < 1e12 for size in image.pixel_size)
+
+
+def read_an_npz(content: bytes, folder: Path) -> None:
+    (folder / "a.npz").write_bytes(content)
+    read_arrays(folder / "a.npz")
+
+
+def read_a_state(content: bytes, folder: Path) -> None:
+    parse_state(parse_json(content, lenient=True))
+
+
+# --- what they are given ------------------------------------------------------------------
+
+NASTY: list[Any] = [
+    *(None, True, False, 0, -1, 1, 3, 10**12, 2**63, 10**400, 1e30, 1e308, 1e-308, 0.5),
+    *(float("nan"), float("inf"), float("-inf")),
+    *("", ".", "./", "..", "../../x", "/etc/passwd", "C:\\x", "a\0b", "\udcff", "x" * 5000),
+    *("\x1b[2J", "1", "NaN", "a.tif", "\u202e", "train"),
+    *([], {}, [[]], [None], {"a": {}}, [1, 2], [[1, 2], [3]], ["a"], [1e308] * 3),
+    json.loads("[" * 60 + "]" * 60),
+]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, document: Any) -> Any:
+    """Change a document at one to three places."""
+    root = [deepcopy(document)]
+    for _ in range(draw(st.integers(1, 3))):
+        container, key = root, 0
+        while isinstance(container[key], dict | list) and container[key]:
+            if draw(st.integers(0, 4)) == 0:
+                break
+            container = container[key]
+            keys = list(container) if isinstance(container, dict) else range(len(container))
+            key = draw(st.sampled_from(list(keys)))
+        if container is not root and draw(st.integers(0, 5)) == 0:
+            del container[key]
+        else:
+            container[key] = deepcopy(draw(st.sampled_from(NASTY)))
+    return root[0]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Change bytes, cut the end off, or leave all as it is."""
+    kind = draw(st.sampled_from(["bytes", "bytes", "bytes", "cut", "twice", "whole"]))
+    changed = bytearray(content)
+    if kind == "bytes":
+        for _ in range(draw(st.integers(1, 6))):
+            changed[draw(st.integers(0, len(changed) - 1))] = draw(st.integers(0, 255))
+    elif kind == "cut":
+        del changed[draw(st.integers(0, len(changed))) :]
+    elif kind == "twice":
+        changed += content[draw(st.integers(0, len(content))) :]
+    return bytes(changed)
+
+
+def texts(*documents: Any) -> st.SearchStrategy[bytes]:
+    """JSON of changed documents, a line each, and sometimes changed bytes of it."""
+    made = st.tuples(*map(mutated, documents)).map(
+        lambda found: b"\n".join(json.dumps(one).encode() for one in found)
+    )
+    return made | made.flatmap(damaged)
+
+
+def _saved(write: Callable[[Any], Any]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
+
+
+def _session_header() -> Any:
+    old = (OLD / "session" / "save-000001.labels").read_bytes()
+    (length,) = struct.unpack("<Q", old[8:16])
+    return json.loads(zlib.decompress(old[20 : 20 + length]))
+
+
+_EYE = np.eye(16, dtype=np.uint16)
+_OLD_CARD = json.loads((OLD / "model" / "old.json").read_text())
+_RECORD = json.loads((OLD / "dataset" / "index.json").read_text())[0]
+_RECORD |= {"inside": {"top": 0, "bottom": 8, "left": 0, "right": 8}}
+_TRANSFORM = {
+    "scale": [0.5, 0.25],
+    "translate": [0, 1],
+    "rotate": [[1, 0], [0, 1]],
+    "shear": [0],
+    "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "units": ["um", "um"],
+    "axis_labels": ["y", "x"],
+}
+_RESULT = {
+    "role": "cells",
+    "layer": "a",
+    "classes": ["background", "cell"],
+    "colors": ["#ff8800"],
+    "parameters": {"scale": {"diameter": 9.0}, "instances": {"min_size": 3}},
+    "source": {"path": "/a.tif", "shape": [8, 8], "plane": []},
+    "transform": _TRANSFORM,
+}
+_OME_ZARR = {
+    "multiscales": [
+        {
+            "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"],
+            "datasets": [
+                {
+                    "path": "0",
+                    "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.25]}],
+                }
+            ],
+        }
+    ],
+    "omero": {"channels": [{"label": "DAPI"}]},
+}
+_ZARRAY = {
+    "zarr_format": 2,
+    "shape": [8, 8],
+    "chunks": [8, 8],
+    "dtype": "|u1",
+    "compressor": None,
+    "fill_value": 0,
+    "order": "C",
+    "filters": None,
+}
+_EXPORTS = {
+    "exports": [
+        {
+            "path": "/nowhere/a.tif",
+            "date": "2026-11-29T07:56:03+00:00",
+            "regions": [[[], 3, 77]],
+            "approved": [[[], 3]],
+            "files": [["a.tif", 100, 1793727120]],
+        }
+    ]
+}
+
+
+_CARD = _OLD_CARD | {"sha256": "SHA256"}
+_INDEX = [_RECORD | {"name": f"{name}.tif"} for name in "abcde"]
+_HEADER = _session_header()
+_STATE = {"slot": "a", "options": {}, "step": 1, "seconds": 1.0, "curve": [[1, 1, 1, 1]]}
+_TIFFS = (
+    _saved(lambda file: tifffile.imwrite(file, _EYE, compression="zlib")),
+    _saved(lambda file: tifffile.imwrite(file, _EYE, imagej=True, resolution=(2, 4))),
+    _saved(lambda file: tifffile.imwrite(file, _EYE, ome=True, tile=(16, 16))),
+    _saved(lambda file: tifffile.imwrite(file, _EYE, bigtiff=True, byteorder=">")),
+)
+_NPZ = _saved(lambda file: np.savez(file, _EYE, np.ones(3)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, what it can read, and what it is given."""
+
+    read: Callable[[bytes, Path], None]
+    right: tuple[bytes, ...]
+    inputs: st.SearchStrategy[bytes]
+
+    @classmethod
+    def of_json(cls, read: Callable[[bytes, Path], None], *documents: Any) -> Target:
+        right = b"\n".join(json.dumps(one).encode() for one in documents)
+        return cls(read, (right,), texts(*documents))
+
+    @classmethod
+    def of_bytes(cls, read: Callable[[bytes, Path], None], *right: bytes) -> Target:
+        return cls(read, right, st.one_of(*map(damaged, right)))
+
+
+TARGETS: dict[str, Target] = {
+    "card": Target.of_json(read_a_card, _CARD),
+    "index": Target.of_json(read_an_index, _INDEX),
+    "result": Target.of_json(read_a_result, _RESULT),
+    "session": Target.of_json(read_a_session, _HEADER),
+    "exports": Target.of_json(read_exports, _EXPORTS),
+    "zarr": Target.of_json(read_a_zarr, _OME_ZARR, _ZARRAY),
+    "tiff": Target.of_bytes(read_a_picture, *_TIFFS),
+    "npz": Target.of_bytes(read_an_npz, _NPZ),
+    "checkpoint": Target.of_json(read_a_state, _STATE),
+}
+
+# --- the tests ----------------------------------------------------------------------------
+
+
+def is_held(target: Target, content: bytes, folder: Path) -> bool:
+    """Read a file; whether that went well. Anything else than a refusal is an error of ours."""
+    folder.mkdir(exist_ok=True)
+    start = time.monotonic()
+    try:
+        target.read(content, folder)
+    except (UserError, Malformed, Damaged) as error:
+        said = str(error)
+        assert said
+        assert said.isprintable() or "\n" in said
+        return False
+    finally:
+        shutil.rmtree(folder)
+        assert time.monotonic() - start < LONGEST
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.timeout(max(300, 3 * SECONDS))
+def test_whatever_comes_in_is_read_or_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Counter[tuple[str, str]]
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    target, end = TARGETS[name], time.monotonic() + SECONDS
+
+    @settings(
+        max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(target.inputs)
+    def round_of_inputs(content: bytes) -> None:
+        held = is_held(target, content, tmp_path / "in")
+        tried[name, "read" if held else "refused"] += 1
+
+    while time.monotonic() < end:
+        round_of_inputs()
+    assert tried[name, "read"] + tried[name, "refused"] >= 50
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_right_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    for content in TARGETS[name].right:
+        assert is_held(TARGETS[name], content, tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_what_was_once_not_held_is_held(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    is_held(TARGETS[path.parent.name], path.read_bytes(), tmp_path / "in")
