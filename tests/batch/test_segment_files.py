@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import pipeline
+from napari_unet_cells.segmentation.cell_diameter import Estimate
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.segment import Segmenter
 
@@ -437,3 +441,27 @@ def test_a_disk_that_gets_full_leaves_no_half_of_the_results(
 
 def refuse_with_sentence(*_: object, **__: object) -> None:
     raise UserError("The disk is full.")
+
+
+def test_a_file_begins_with_the_cell_size_of_the_one_before(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    likely: list[float] = []
+    estimates = [Estimate(31.0), Estimate(7.0, unsure=True, other=40.0), Estimate(29.0)]
+
+    def estimate(*arguments: Any) -> Estimate:
+        likely.append(arguments[-1])
+        return estimates[len(likely) - 1]
+
+    monkeypatch.setattr(pipeline, "estimate_diameter", estimate)
+    sized = replace(CARD, diameter_window=(18.0, 36.0))
+    monkeypatch.setattr(batch, "find_model", lambda name: sized)
+    paths = [nuclei]
+    for name in ("second.tif", "third.tif"):
+        paths.append(nuclei.with_name(name))
+        shutil.copy(nuclei, paths[-1])
+    first, second, third = run(paths, tmp_path / "out")
+    # What is a guess is not handed on, and is said.
+    assert likely == [0.0, 31.0, 0.0]
+    assert "guess" not in first.summary + third.summary
+    assert "7 px is a guess; it may be 40 px, --diameter sets it" in second.summary

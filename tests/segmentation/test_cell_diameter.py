@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -16,10 +19,12 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import (
     LARGEST_ZOOM,
+    Estimate,
     diameters_of,
     estimate_diameter,
     zoom_for,
 )
+from napari_unet_cells.segmentation.views import SIDE
 
 
 @pytest.mark.parametrize(
@@ -54,12 +59,30 @@ def knows_thirty(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.stack([inside.astype(np.uint8), cell, np.zeros_like(cell)], axis=-1)[None]
 
 
-def estimate(image: Any) -> float:
+Function = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+
+
+def estimated(image: Any, function: Function = knows_thirty, **known: Any) -> Estimate:
     plane = planes_of(image).plane(())
     limits = percentile_limits(plane)
     assert limits is not None
-    network = FunctionNetwork(knows_thirty, stride=4, halo=16)
-    return estimate_diameter(plane, network, limits, InstanceOptions())
+    network = FunctionNetwork(function, stride=4, halo=16)
+    return estimate_diameter(plane, network, limits, InstanceOptions(), **known)
+
+
+def estimate(image: Any) -> float:
+    return estimated(image).diameter
+
+
+class Counted:
+    """Counts the pixels that are shown to `knows_thirty`."""
+
+    def __init__(self) -> None:
+        self.pixels = 0
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        self.pixels += batch.size
+        return knows_thirty(batch)
 
 
 @pytest.mark.parametrize("diameter", [6, 12, 30, 80, 150])
@@ -90,11 +113,7 @@ def test_a_small_image_full_of_cells_is_not_one_cell_seen_from_afar() -> None:
         classes[..., 1] = 255
         return classes
 
-    plane = planes_of(image).plane(())
-    limits = percentile_limits(plane)
-    assert limits is not None
-    network = FunctionNetwork(takes_it_for_one, stride=4, halo=16)
-    diameter = estimate_diameter(plane, network, limits, InstanceOptions())
+    diameter = estimated(image, takes_it_for_one).diameter
     assert diameter == pytest.approx(12, rel=0.35)
 
 
@@ -104,18 +123,142 @@ def test_without_cells_there_is_no_estimate() -> None:
     assert estimate(image) == 0
 
 
-def test_it_stops_looking_when_what_comes_is_worse() -> None:
-    looks = []
-
-    def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
-        looks.append(batch.shape)
-        return knows_thirty(batch)
-
-    image, truth = simulate_nuclei((512, 512), diameter=80.0, seed=1)
-    plane = planes_of(image).plane(())
-    limits = percentile_limits(plane)
-    assert limits is not None
-    network = FunctionNetwork(counted, stride=4, halo=16, max_tile=2048)
-    diameter = estimate_diameter(plane, network, limits, InstanceOptions())
+def test_few_pixels_are_looked_at() -> None:
+    image, truth = simulate_nuclei((2048, 2048), diameter=24.0, seed=1)
+    counted = Counted()
+    diameter = estimated(image, counted).diameter
     assert diameter == pytest.approx(np.median(diameters_of(truth)), rel=0.3)
-    assert len(looks) < 6  # not at all six zooms
+    assert counted.pixels < 0.15 * image.size
+
+
+def test_a_model_that_knows_larger_cells_looks_at_other_zooms() -> None:
+    image, truth = simulate_nuclei((800, 800), diameter=60, blur=0.5, noise=0.03, seed=2)
+
+    def knows_sixty(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        half = batch.reshape(1, SIDE // 2, 2, SIDE // 2, 2, -1).mean(axis=(2, 4))
+        return knows_thirty(half).repeat(2, axis=1).repeat(2, axis=2)
+
+    diameter = estimated(image, knows_sixty, window=(36.0, 72.0)).diameter
+    assert diameter == pytest.approx(np.median(diameters_of(truth)), rel=0.35)
+
+
+# ------------------------------------------------------------------------------ a similar image
+
+
+@pytest.fixture(scope="module")
+def nuclei() -> tuple[NDArray[Any], float]:
+    image, truth = simulate_nuclei((700, 700), diameter=40, blur=0.5, noise=0.03, seed=2)
+    return image, float(np.median(diameters_of(truth)))
+
+
+def test_that_of_a_similar_image_is_only_confirmed(nuclei: tuple[NDArray[Any], float]) -> None:
+    image, _ = nuclei
+    anew, again = Counted(), Counted()
+    measured = estimated(image, anew).diameter
+    diameter = estimated(image, again, likely=1.1 * measured).diameter
+    # Measured again, and not taken over.
+    assert diameter == pytest.approx(measured, rel=0.05)
+    assert again.pixels < 0.7 * anew.pixels
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.35, 0.6, 1.7, 3, 10])
+def test_that_of_an_image_of_other_cells_changes_nothing(
+    nuclei: tuple[NDArray[Any], float], factor: float
+) -> None:
+    image, true = nuclei
+    assert estimated(image, likely=factor * true) == estimated(image)
+
+
+# ------------------------------------------------------------------------------------- in doubt
+
+
+def test_two_sizes_are_both_named() -> None:
+    small = simulate_nuclei((400, 400), diameter=12, blur=0.5, noise=0.03, seed=2)[0]
+    large = simulate_nuclei((400, 400), diameter=60, blur=0.5, noise=0.03, seed=2)[0]
+    found = estimated(np.concatenate([small, large], axis=1))
+    assert found.unsure
+    low, high = sorted((found.diameter, found.other))
+    assert low == pytest.approx(12, rel=0.4)
+    assert high == pytest.approx(60, rel=0.4)
+
+
+def test_one_size_is_sure(nuclei: tuple[NDArray[Any], float]) -> None:
+    found = estimated(nuclei[0])
+    assert not found.unsure
+    assert found.other == 0
+
+
+def test_what_the_network_hardly_sees_is_unsure(nuclei: tuple[NDArray[Any], float]) -> None:
+    def doubts(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        output = knows_thirty(batch)
+        output[..., 1] = np.minimum(output[..., 1], 130)
+        return output
+
+    found = estimated(nuclei[0], doubts)
+    assert found.diameter > 0
+    assert found.unsure
+
+
+# ------------------------------------------------------------------------------------ bad input
+
+
+def one_cell() -> NDArray[Any]:
+    y, x = np.ogrid[:300, :300]
+    return (200 * (np.hypot(y - 90, x - 210) < 20)).astype(np.uint8)
+
+
+def noise(shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(3).random(shape, np.float32)
+
+
+def with_nan(image: NDArray[Any]) -> NDArray[np.float32]:
+    holes = image.astype(np.float32)
+    holes[:, : holes.shape[1] // 3] = np.nan
+    return holes
+
+
+def test_one_cell_alone_is_measured() -> None:
+    assert estimate(one_cell()) == pytest.approx(40, rel=0.15)
+
+
+def test_what_no_tile_covered_is_background(nuclei: tuple[NDArray[Any], float]) -> None:
+    image, true = nuclei
+    assert estimate(with_nan(image)) == pytest.approx(true, rel=0.3)
+
+
+def test_noise_alone_ends_in_a_number() -> None:
+    found = estimated(noise((300, 300)))
+    assert 0 <= found.diameter < 300
+
+
+@pytest.mark.parametrize("shape", [(1, 1000), (1000, 1), (1, 2), (20, 20)])
+def test_a_plane_without_room_for_cells_has_none(shape: tuple[int, int]) -> None:
+    assert estimated(noise(shape)) == Estimate()
+
+
+def test_a_long_strip_is_measured() -> None:
+    image, truth = simulate_nuclei((80, 3000), diameter=20, blur=0.5, noise=0.03, seed=2)
+    true = float(np.median(diameters_of(truth)))
+    assert estimate(image) == pytest.approx(true, rel=0.35)
+    assert estimate(image.T) == pytest.approx(true, rel=0.35)
+
+
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    diameter=st.floats(3, 60),
+    likely=st.floats(0, 1000),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=12)
+def test_every_plane_ends_in_a_number(
+    height: int, width: int, diameter: float, likely: float, seed: int
+) -> None:
+    image = simulate_nuclei((max(height, 8), max(width, 8)), diameter=diameter, seed=seed)[0]
+    image = image[:height, :width]
+    assume(image.min() < image.max())
+    found = estimated(image, likely=likely)
+    assert np.isfinite(found.diameter)
+    assert found.diameter >= 0
+    assert found.other >= 0
+    assert found.unsure or not found.other

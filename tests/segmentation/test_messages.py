@@ -63,6 +63,18 @@ def test_result(cells, words):
     assert describe_result(made(cells)).startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("other", "rival"), [(0.0, "is a guess."), (61.4, "is a guess; it may be 61 px.")]
+)
+def test_a_guess_of_the_cell_size_is_said_with_the_way_out(other, rival):
+    sure = made(np.array([[0, 3]], np.uint16))
+    details = replace(sure.details, diameter=12.3, diameter_unsure=True, other_diameter=other)
+    said = describe_result(replace(sure, details=details))
+    assert "guess" not in describe_result(sure)
+    assert f"2 threads. The cell size of 12 px {rival} If the outlines are wrong, type" in said
+    assert said.endswith("segment again.")
+
+
 def test_full_memory():
     network = FunctionNetwork(lambda batch: batch.astype(np.uint8))
     said = describe_memory(MemoryFull(256, network))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -32,6 +32,7 @@ from napari_unet_cells.files.results import result_record
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.segmentation.messages import describe_doubt
 from napari_unet_cells.segmentation.pipeline import Progress, Settings
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Segmenter, link_axis
@@ -140,10 +141,13 @@ def segment_files(
     )
     make_folder(output)
     segmenter = Segmenter.of(card, open_network(card, (request or Request()).runtime))
+    asked = request or Request()
     for path in paths:
-        file = _File(path, output / stems[path], card, request or Request())
+        file = _File(path, output / stems[path], card, asked)
         try:
-            yield from file.segment(segmenter)
+            # Files of one folder are mostly alike.
+            diameter = yield from file.segment(segmenter)
+            asked = _expecting(asked, diameter)
         except FileExists as error:
             yield FileDone(
                 path, problem=f"{error.path} exists and was kept; --overwrite replaces it."
@@ -192,7 +196,8 @@ class _File:
     card: ModelCard
     request: Request
 
-    def segment(self, segmenter: Segmenter) -> Iterator[PixelsDone | FileDone]:
+    def segment(self, segmenter: Segmenter) -> Generator[PixelsDone | FileDone, None, float]:
+        """Segment it; return the diameter that similar images begin with, see `Settings`."""
         # Before the network runs in vain.
         refuse_existing(_result_paths(self.target, self.card), self.request.overwrite)
         image = read_image(self.path)
@@ -211,6 +216,7 @@ class _File:
         link = link_axis(planes, image.axes, self.request.link)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
+        diameter = 0.0
         for event in segmenter.events(planes, settings, source):
             if isinstance(event, Progress):
                 yield PixelsDone(self.path, event.done / event.total)
@@ -219,6 +225,8 @@ class _File:
             elif isinstance(event, Result):
                 written = self._write(event, image, planes, axes)
                 yield FileDone(self.path, written, _summary(event, notes))
+                diameter = 0.0 if event.details.diameter_unsure else event.diameter
+        return diameter
 
     def _planes(self, image: Image) -> tuple[Planes, str]:
         """Planes of a file, and the axes of their labels."""
@@ -326,12 +334,19 @@ def _channels(planes: Planes, image: Image) -> ImageArray | dict[str, ImageArray
     return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(colors)}
 
 
+def _expecting(request: Request, diameter: float) -> Request:
+    """Give the request for a file that comes after one with cells of a diameter, in pixels."""
+    return replace(request, settings=replace(request.settings, likely_diameter=diameter))
+
+
 def _summary(result: Result, notes: Sequence[str]) -> str:
     made = "classes" if result.cells is None else f"{result.n_cells} cells"
     n_planes = prod(result.classes.shape[:-2])
     if n_planes > 1:
         made += f" in {n_planes} planes"
     made += f" in {result.seconds:.1f} s"
+    if result.details.diameter_unsure:
+        notes = [*notes, f"{describe_doubt(result)[:-1]}, --diameter sets it"]
     return f"{made} ({'; '.join(notes)})" if notes else made
 
 

@@ -1,63 +1,111 @@
 """Estimate the cell diameter of an image, and the zoom at which a network should see it.
 
-The network predicts windows of the image at several zooms. At the right zoom it finds many cells
-of a familiar size with high confidence; zoomed in too far it finds pieces of cells with low
-confidence, and zoomed out too far nothing::
+The network judges small views of the image at several zooms. What it takes for cells votes for a
+diameter, in pixels of the image. At a right zoom many cells of a familiar size vote for one
+diameter, and so do they at the zooms beside it; pieces of cells and clumps of them vote for another
+one at each zoom, and with less confidence::
 
-    score(z) = trust(z) * good^2 / (good + bad)
+    vote = trust * area * max(0, confidence - 0.45)^2 * familiar * good / all * n / (n + 8)
 
-    good, bad   sum over the cells of  area / window * max(0, confidence - 0.5)^3
-                good: cells of 16 to 50 pixels across at this zoom that do not reach
-                from one side of the window to the other;  bad: all others
-    confidence  mean over a cell of the largest class probability
+    confidence  mean over the cell of the largest class probability
+    familiar    1 where the cell, as it is seen, is about as wide as those that the network learned
+                from, falling to 0 where it is much smaller or larger; 0 where it reaches from one
+                side of the view to the other
+    good, all   sums of  area * max(0, ...)^2  over the cells of the view, with `familiar` and
+                without
+    n           how many cells share the votes of the view: one alone is often a clump or dirt
     trust       prior of a zoom: lower for extreme ones, which are rarely needed
 
-The estimate is the median diameter of the cells at the zoom with the highest score. Powers and
-limits were chosen on training images at a quarter of to four times their size.
+The votes are smoothed along the logarithm of the diameter. The estimate is the median over the
+cells that are seen about there, at the two zooms that are nearest to the one for that diameter;
+where the image is larger than one view, at a second place too. Powers and limits were chosen on
+training images at half of, once and twice their size, and on simulated ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.normalize import Limits
-from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
-from napari_unet_cells.core.resample import NormalizedPlane, scaled_shape
+from napari_unet_cells.core.predict import Network
+from napari_unet_cells.segmentation.views import BusyMap, View, see
 
-#: Zooms and their trust, from far to near: each finds the centre of the next window.
-ZOOMS = {0.125: 0.5, 0.25: 0.8, 0.5: 1.0, 1.0: 1.0, 2.0: 0.7, 4.0: 0.25}
+#: Zooms and their trust, for a network that learned from cells of `USUAL_WINDOW`; one that is not
+#: looked at unless it is needed has none.
+ZOOMS = {0.125: 0.5, 0.25: 0.8, 0.5: 1.0, 1.0: 1.0, 2.0: 0.7, 4.0: 0.0}
 
-#: Past its maximum the score only falls. Where the best score is above this and the score has
-#: halved since, the remaining zooms are skipped, which saves a quarter of all pixels. On the
-#: validation images at half, once and twice their size no estimate changed.
-SURE = 0.002
+#: Pixels wide; of `ModelCard.diameter_window`, where the model says nothing else.
+USUAL_WINDOW = (18.0, 36.0)
 
-#: Side of the window, in pixels that the network sees.
-WINDOW = 512
+#: A view with a shorter side is skipped: it holds too few cells.
+SMALLEST_VIEW = 24
 
-#: If the centre is emptier than this fraction of the densest part, the next window moves there. Not
-#: always: the densest part is often an artefact.
-LEAST_BUSY = 0.3
+#: Views of each of the two zooms that the median is taken at.
+LAST_VIEWS = 2
 
-#: A window with a shorter side is skipped: it holds too few cells.
-SMALLEST_WINDOW = 24
+LEAST_CONFIDENCE = 0.45
 
-GOOD_DIAMETERS = (16.0, 50.0)
+#: Cells are familiar from the window's lower limit divided by the first to its upper one times the
+#: second; half an octave outside they are strange.
+STRANGE = (1.5, 1.4)
 
-LEAST_CONFIDENCE = 0.5
+#: Cells of a view that halve the part of the votes it loses for having few.
+FEW = 8.0
+
+#: The zoom for a diameter makes it at least this many times the lower limit of the window.
+ABOVE = 1.2
+
+#: Octaves: step along the diameters, width of the smoothing, and those on both sides of the highest
+#: votes within which cells count in the median.
+STEP, WIDTH, NEAR = 0.125, 0.45, 2.0
+
+#: Diameters in pixels of the image that can be voted for.
+SMALLEST, LARGEST = 1.0, 8192.0
+
+#: Weight in the median of a cell that the border of a view cuts.
+CUT = 0.8
+
+#: Two diameters further apart than this factor are not the same cells; where the lesser one has
+#: this part of the votes of the other, nobody knows which it is. Fewer votes than the last number
+#: are next to none: of simulated images with so few every sixth is wrong by more than that factor;
+#: of real ones one in thirty has so few, and none was wrong.
+APART, ALIKE, SCANT = 2.5, 0.3, 3e-4
+
+#: An image is like the last one where its cells are as wide to within this factor, most of what is
+#: found there is familiar, and there are so many.
+LIKE, MOSTLY, ENOUGH = 1.2, 0.7, 8
 
 #: Maximum zoom; it makes 20 pixels of 5.
 LARGEST_ZOOM = 4.0
 
 
-def diameters_of(labels: NDArray[Any]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Estimate:
+    """Width of the cells of an image, and whether it is a guess.
+
+    Attributes
+    ----------
+    diameter : float
+        Median in pixels of the image; 0 where no cell was found.
+    unsure : bool
+        There is little to go by, or another diameter is nearly as likely.
+    other : float
+        That other one, in pixels; 0 where there is none.
+    """
+
+    diameter: float = 0.0
+    unsure: bool = False
+    other: float = 0.0
+
+
+def diameters_of(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Diameter in pixels of a disc of the same area, for every cell of a label image."""
     areas = np.bincount(labels.ravel())[1:]
     diameters: NDArray[np.float64] = np.sqrt(areas[areas > 0] * (4 / np.pi))
@@ -86,125 +134,227 @@ def zoom_for(diameter: float, window: tuple[float, float]) -> float:
 
 
 def estimate_diameter(
-    plane: ImageArray, network: Network, limits: Limits, options: InstanceOptions
-) -> float:
+    plane: ImageArray,
+    network: Network,
+    limits: Limits,
+    options: InstanceOptions,
+    window: tuple[float, float] = USUAL_WINDOW,
+    likely: float = 0.0,
+) -> Estimate:
     """Estimate the median diameter of the cells of a plane.
 
     Parameters
     ----------
     plane : array, (y, x) or (y, x, c)
-        Only windows of it are read; it may be lazy.
+        Only views of it are read, and a point here and there; it may be lazy.
     network : Network
         With the classes cell and boundary.
     limits : Limits
         Of the whole plane.
     options : InstanceOptions
         Of the network.
+    window : (float, float)
+        Of `ModelCard.diameter_window`.
+    likely : float
+        Pixels; of a similar image. Where the cells of this one are about as wide nothing
+        else is looked at. 0 where nothing is known.
 
     Returns
     -------
-    float
-        Pixels of the plane; 0 where no cell was found.
+    Estimate
     """
-    best, diameter = 0.0, 0.0
-    centre: tuple[float, float] = (plane.shape[0] / 2, plane.shape[1] / 2)
-    for zoom, trust in ZOOMS.items():
-        window = _Window.around(centre, (plane.shape[0], plane.shape[1]), zoom)
-        if min(window.scaled) < SMALLEST_WINDOW:
-            continue
-        pixels = np.asarray(plane[window.part])
-        probabilities, network = _probabilities(pixels, network, limits, window.scaled)
-        score, median = _judge(probabilities, options)
-        if score * trust > best:
-            best, diameter = score * trust, median / zoom
-        elif best > SURE and score * trust < best / 2:
-            break
-        # Zoomed out, small cells are visible as contrast only.
-        seen = probabilities[0] if score > 0 else _contrast(pixels, limits, window.scaled)
-        centre = window.next_centre(seen)
-    return diameter
+    look = _Looking.at(plane, network, limits, options, window)
+    if likely > 0:
+        found = look.closely(np.log2(likely), [])
+        if _confirms(found, likely):
+            return Estimate(_median(found, np.log2(likely)))
+    seen = list(look.at_zooms(zoom for zoom, trust in look.trust.items() if trust))
+    votes = _votes((cells, look.trust[cells.zoom]) for cells in seen)
+    if not votes.any():
+        return Estimate()
+    best = _DIAMETERS[votes.argmax()]
+    diameter = _median(look.closely(best, seen), best) or float(2**best)
+    other = _other(votes)
+    return Estimate(diameter, other > 0 or bool(votes.max() < SCANT), other)
+
+
+#: Logarithms to base 2 of the diameters that are voted for.
+_DIAMETERS = np.arange(np.log2(SMALLEST), np.log2(LARGEST), STEP)
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A part of the plane, and the size at which the network sees it."""
+class _Cells:
+    """What was found in one view; arrays with an entry for each cell.
 
-    part: tuple[slice, slice]
-    scaled: tuple[int, int]
+    Attributes
+    ----------
+    diameters : float array
+        Logarithms to base 2 of pixels of the plane.
+    weights : float array
+        Part of the view times confidence.
+    familiar : float array
+        0 to 1, see above.
+    cut : bool array
+        The border of the view cuts the cell.
+    zoom : float
+    """
+
+    diameters: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    familiar: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+    zoom: float
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """One network and one plane, of which it sees views."""
+
+    plane: ImageArray
+    network: Network
+    limits: Limits
+    options: InstanceOptions
+    window: tuple[float, float]
+    busy: BusyMap
+    trust: dict[float, float]
 
     @classmethod
-    def around(cls, centre: tuple[float, float], shape: tuple[int, int], zoom: float) -> _Window:
-        side = int(WINDOW / zoom)
-        part = []
-        for middle, size in zip(centre, shape, strict=True):
-            length = min(side, size)
-            start = int(min(max(0.0, middle - length / 2), size - length))
-            part.append(slice(start, start + length))
-        y, x = part
-        return cls((y, x), scaled_shape((y.stop - y.start, x.stop - x.start), zoom))
+    def at(
+        cls,
+        plane: ImageArray,
+        network: Network,
+        limits: Limits,
+        options: InstanceOptions,
+        window: tuple[float, float],
+    ) -> _Looking:
+        if not 0 < window[0] <= window[1]:
+            window = USUAL_WINDOW
+        unit = float(np.sqrt(np.prod(window) / np.prod(USUAL_WINDOW)))
+        trust = {zoom * unit: part for zoom, part in ZOOMS.items()}
+        return cls(plane, network, limits, options, window, BusyMap.of(plane, limits), trust)
 
-    def next_centre(self, seen: NDArray[Any]) -> tuple[float, float]:
-        """Centre of the window of the next zoom, in pixels of the plane.
+    def at_zooms(self, zooms: Iterable[float], first: int = 0, last: int = 1) -> Iterator[_Cells]:
+        """Look at the views of some zooms, from the first to before the last of each."""
+        views = [
+            view
+            for zoom in zooms
+            for view in islice(self.busy.views(zoom, last), first, None)
+            if min(view.scaled) >= SMALLEST_VIEW
+        ]
+        for view, probabilities in see(self.plane, self.limits, self.network, views):
+            yield self._found(view, probabilities)
 
-        The same centre; or, where it is empty, that of the half-sized window with the largest sum.
+    def closely(self, diameter: float, seen: Sequence[_Cells]) -> list[tuple[_Cells, float]]:
+        """Look at the two zooms that suit a diameter best; give cells with their weight.
+
+        Parameters
+        ----------
+        diameter : float
+            Logarithm to base 2 of pixels.
+        seen : sequence of _Cells
+            Of the first views of some zooms; these are not looked at again.
         """
-        height, width = self.scaled
-        share = ndimage.uniform_filter(
-            seen.astype(np.float32), (height // 2, width // 2), mode="constant"
+        low, high = np.log2(self.window[0] * ABOVE), np.log2(self.window[1])
+        best = np.clip(diameter, min(low, high), high) - diameter
+        away = {zoom: abs(float(np.log2(zoom) - best)) for zoom in self.trust}
+        zooms = sorted(away, key=away.__getitem__)[:2]
+        known = {cells.zoom for cells in seen}
+        found = [cells for cells in seen if cells.zoom in zooms]
+        found += self.at_zooms([zoom for zoom in zooms if zoom not in known], 0, LAST_VIEWS)
+        found += self.at_zooms([zoom for zoom in zooms if zoom in known], 1, LAST_VIEWS)
+        # Beyond the extreme zooms the nearest one has all the weight.
+        return [(cells, max(1 - away[cells.zoom], 0.01)) for cells in found]
+
+    def _found(self, view: View, probabilities: NDArray[np.uint8]) -> _Cells:
+        labels = label_cells(probabilities, self.options)
+        n = int(labels.max())
+        cell, boundary = probabilities[:2].astype(np.int16)
+        sureness = np.maximum(np.maximum(cell, boundary), 255 - cell - boundary)
+        areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+        sums = np.bincount(labels.ravel(), sureness.ravel(), minlength=n + 1)[1:]
+        confidence = np.maximum(sums / np.maximum(areas, 1) / 255 - LEAST_CONFIDENCE, 0)
+        diameters = np.log2(np.maximum(areas, 1) * (4 / np.pi)) / 2
+        cut, spanning = _at_border(labels, n)
+        return _Cells(
+            diameters - np.log2(view.zoom),
+            confidence**2 * areas / labels.size,
+            self._familiar(diameters) * ~spanning,
+            cut,
+            view.zoom,
         )
-        y, x = height // 2, width // 2
-        if share[y, x] < LEAST_BUSY * share.max():
-            y, x = np.unravel_index(share.argmax(), share.shape)
-        rows, columns = self.part
-        return (
-            rows.start + (y + 0.5) * (rows.stop - rows.start) / height,
-            columns.start + (x + 0.5) * (columns.stop - columns.start) / width,
+
+    def _familiar(self, diameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """1 within the sizes that the network knows, 0 half an octave outside of them."""
+        low, high = (
+            np.log2(self.window[0] / STRANGE[0]),
+            np.log2(self.window[1] * STRANGE[1]),
         )
+        outside = np.maximum(np.maximum(low - diameters, diameters - high), 0)
+        familiar: NDArray[np.float64] = np.clip(1 - 2 * outside, 0, 1)
+        return familiar
 
 
-def _contrast(pixels: NDArray[Any], limits: Limits, scaled: tuple[int, int]) -> NDArray[np.float32]:
-    """Local contrast of a window: difference of each pixel from the mean around it."""
-    whole = (slice(0, scaled[0]), slice(0, scaled[1]))
-    image = NormalizedPlane(pixels, limits, scaled).read(whole).mean(axis=2)
-    contrast: NDArray[np.float32] = np.abs(image - ndimage.uniform_filter(image, 9))
-    return contrast
+def _votes(seen: Iterable[tuple[_Cells, float]]) -> NDArray[np.float64]:
+    """Votes for each of `_DIAMETERS`, smoothed."""
+    votes = np.zeros(len(_DIAMETERS))
+    for cells, trust in seen:
+        good = cells.weights * cells.familiar
+        if not good.any():
+            continue
+        n = good.sum() ** 2 / (good**2).sum()
+        share = good.sum() / cells.weights.sum() * n / (n + FEW)
+        at = np.rint((cells.diameters - _DIAMETERS[0]) / STEP).astype(int)
+        np.add.at(votes, np.clip(at, 0, len(votes) - 1), trust * share * good)
+    away = np.arange(-3 * WIDTH, 3 * WIDTH + STEP / 2, STEP)
+    smoothed: NDArray[np.float64] = np.convolve(votes, np.exp(-((away / WIDTH) ** 2) / 2), "same")
+    return smoothed
 
 
-def _probabilities(
-    pixels: NDArray[Any], network: Network, limits: Limits, scaled: tuple[int, int]
-) -> tuple[NDArray[np.uint8], Network]:
-    """Probabilities of a window, and the network to go on with: another one after full memory."""
-    out = Output.empty((pixels.shape[0], pixels.shape[1]), network.probabilities, scaled)
-    for event in predict_plane(pixels, network, limits, out, scaled):
-        if isinstance(event, MemoryFull):
-            network = event.network
-    return out.probabilities, network
+def _other(votes: NDArray[np.float64]) -> float:
+    """Diameter far from that of the highest votes that has nearly as many; else 0."""
+    best = int(votes.argmax())
+    far = abs(_DIAMETERS - _DIAMETERS[best]) > np.log2(APART)
+    peak = np.zeros(len(votes), bool)
+    peak[1:-1] = (votes[1:-1] >= votes[:-2]) & (votes[1:-1] >= votes[2:])
+    rivals = np.where(far & peak, votes, 0)
+    if rivals.max() < ALIKE * votes[best]:
+        return 0.0
+    return float(2 ** _DIAMETERS[rivals.argmax()])
 
 
-def _judge(probabilities: NDArray[np.uint8], options: InstanceOptions) -> tuple[float, float]:
-    """Score of a window (formula above) and median cell diameter in its pixels."""
-    labels = label_cells(probabilities, options)
-    n = int(labels.max())
-    if n == 0:
-        return 0.0, 0.0
-    cell, boundary = probabilities[:2].astype(np.int16)
-    sureness = np.maximum(np.maximum(cell, boundary), 255 - cell - boundary)
-    areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    sums = np.bincount(labels.ravel(), sureness.ravel(), minlength=n + 1)[1:]
-    weights = np.maximum(sums / areas / 255 - LEAST_CONFIDENCE, 0) ** 3 * areas / labels.size
-    diameters = np.sqrt(areas * (4 / np.pi))
-    known = (diameters >= GOOD_DIAMETERS[0]) & (diameters <= GOOD_DIAMETERS[1])
-    known &= ~_spanning(labels, n)
-    good, every = float(weights[known].sum()), float(weights.sum())
-    return (good**2 / every if every > 0 else 0.0), float(np.median(diameters))
+def _median(found: Iterable[tuple[_Cells, float]], middle: float) -> float:
+    """Median diameter of the cells about as wide as `2 ** middle`; 0 where there is none."""
+    parts = [
+        np.stack([cells.diameters, part * np.where(cells.cut, CUT, 1.0)]) for cells, part in found
+    ]
+    diameters, weights = np.concatenate([np.zeros((2, 0)), *parts], axis=1)
+    near = abs(diameters - middle) < NEAR
+    if not near.any():
+        return 0.0
+    diameters, weights = diameters[near], weights[near]
+    order = diameters.argsort()
+    below = weights[order].cumsum()
+    return float(2 ** diameters[order][np.searchsorted(below, below[-1] / 2)])
 
 
-def _spanning(labels: NDArray[Any], n: int) -> NDArray[np.bool_]:
-    """Find the cells (1 to n) that reach across the window, whose width is therefore not known.
+def _confirms(found: Sequence[tuple[_Cells, float]], likely: float) -> bool:
+    """Whether cells are seen to be about as wide as those of a similar image."""
+    if sum(cells.weights.size for cells, _ in found) < ENOUGH:
+        return False
+    good = sum(part * float((cells.weights * cells.familiar).sum()) for cells, part in found)
+    if good < MOSTLY * sum(part * float(cells.weights.sum()) for cells, part in found):
+        return False
+    return 1 / LIKE < _median(found, np.log2(likely)) / likely < LIKE
 
-    Zoomed out, a small image full of cells looks like one bright square.
+
+def _at_border(labels: NDArray[np.integer], n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the cells (1 to n) that the border cuts, and those that reach across the view.
+
+    The width of the latter is not known: zoomed out, a small image full of cells looks like one
+    bright square.
     """
-    spanning = np.zeros(n + 1, bool)
+    cut, spanning = np.zeros(n + 1, bool), np.zeros(n + 1, bool)
     for lines in (labels, labels.T):
+        cut[lines[0]] = cut[lines[-1]] = True
         spanning[np.intersect1d(lines[0], lines[-1])] = True
-    return spanning[1:]
+    return cut[1:], spanning[1:]

@@ -32,6 +32,10 @@ class RunDetails:
         Median cell diameter in pixels of the image; 0 where it is not known.
     diameter_given : bool
         The user stated the diameter.
+    diameter_unsure : bool
+        The estimate had little to go by, or another diameter was nearly as likely.
+    other_diameter : float
+        That other one, in pixels of the image; 0 where there is none.
     zoom : float
         Size that the network saw divided by the size of the image.
     test_time_augmentation : bool
@@ -57,6 +61,8 @@ class RunDetails:
     options: InstanceOptions | None
     diameter: float = 0.0
     diameter_given: bool = False
+    diameter_unsure: bool = False
+    other_diameter: float = 0.0
     zoom: float = 1.0
     test_time_augmentation: bool = False
     limits: Limits | None = None

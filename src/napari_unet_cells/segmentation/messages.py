@@ -54,9 +54,22 @@ def describe_result(result: Result) -> str:
     made = f"{_made(result)}{planes} in {_duration(result.seconds, digits=1)} on {result.device}"
     if result.cells is not None and result.n_cells == 0:
         return f"{made}. Is the right channel chosen, and are cells visible in it?"
+    notes = []
     if result.cells is not None and result.cells.dtype == np.uint32:
-        return f"{made}. So many ids need 32 bits, which napari redraws more slowly."
-    return made
+        notes.append("So many ids need 32 bits, which napari redraws more slowly.")
+    if result.details.diameter_unsure:
+        notes.append(
+            f"{describe_doubt(result)} If the outlines are wrong, type the cell size, or draw the "
+            "circle beside it onto a cell, and segment again."
+        )
+    return ". ".join([made, *([" ".join(notes)] if notes else [])])
+
+
+def describe_doubt(result: Result) -> str:
+    """Say that the cell diameter is a guess, such as "The cell size of 12 px is a guess."."""
+    other = result.details.other_diameter
+    rival = f"; it may be {other:.0f} px" if other else ""
+    return f"The cell size of {result.diameter:.0f} px is a guess{rival}."
 
 
 def describe_difference(before: NDArray[Any], after: NDArray[Any], model: str) -> str:

@@ -23,7 +23,7 @@ from napari_unet_cells.core.planes import (
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, TileDone, predict_plane
 from napari_unet_cells.core.resample import scaled_shape
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.segmentation.cell_diameter import estimate_diameter, zoom_for
+from napari_unet_cells.segmentation.cell_diameter import Estimate, estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
@@ -37,6 +37,8 @@ class Settings:
     ----------
     diameter : float or None
         Typical cell diameter in pixels; None estimates it.
+    likely_diameter : float
+        That of a similar image, in pixels, which an estimate begins with; 0 where there is none.
     link : int or None
         Axis of the labels along which cells are linked: they keep their id from plane to plane.
         None numbers every plane on its own.
@@ -51,6 +53,7 @@ class Settings:
     """
 
     diameter: float | None = None
+    likely_diameter: float = 0.0
     link: int | None = None
     min_size: int | None = None
     split: float | None = None
@@ -175,7 +178,7 @@ class _Run:
         self._classes = np.zeros(planes.shape, np.uint8)
         self._limits: Limits | None = None
         self._max_tile: int | None = None
-        self._diameter, self._zoom = 0.0, 1.0
+        self._estimate, self._zoom = Estimate(), 1.0
         self._fragments: list[Fragments] = []
 
     def predict(self) -> Iterator[Event]:
@@ -205,17 +208,18 @@ class _Run:
     def _choose_scale(self) -> None:
         given, window = self._settings.diameter, self._card.diameter_window
         if given is not None:
-            self._diameter = given
+            self._estimate = Estimate(given)
         elif self._card.typical_diameter > 0:
-            self._diameter = self._card.typical_diameter
+            self._estimate = Estimate(self._card.typical_diameter)
         elif self._card.makes_cells and window[1] > 0:
             plane = typical_plane(self._planes)
             limits = limits_of(plane)
             if limits is not None:
-                self._diameter = estimate_diameter(
-                    plane, self._network, limits, self._card.instances
+                likely = self._settings.likely_diameter
+                self._estimate = estimate_diameter(
+                    plane, self._network, limits, self._card.instances, window, likely
                 )
-        self._zoom = zoom_for(self._diameter, window)
+        self._zoom = zoom_for(self._estimate.diameter, window)
         self._options = self._settings.instances(self._card, self._zoom)
 
     def _predict_plane(self, plane: Plane, out: Output) -> Iterator[TileDone | MemoryFull]:
@@ -241,7 +245,9 @@ class _Run:
         return RunDetails(
             card=self._card,
             options=self._options if self._card.makes_cells else None,
-            diameter=self._diameter,
+            diameter=self._estimate.diameter,
+            diameter_unsure=self._estimate.unsure,
+            other_diameter=self._estimate.other,
             diameter_given=self._settings.diameter is not None,
             zoom=self._zoom,
             test_time_augmentation=self._augments,

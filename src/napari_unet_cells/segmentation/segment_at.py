@@ -119,7 +119,8 @@ def typical_diameter(
     limits = percentile_limits(plane)
     if limits is None:
         return USUAL_DIAMETER
-    return estimate_diameter(plane, network, limits, card.instances) or USUAL_DIAMETER
+    estimate = estimate_diameter(plane, network, limits, card.instances, card.diameter_window)
+    return estimate.diameter or USUAL_DIAMETER
 
 
 def _diameter(
