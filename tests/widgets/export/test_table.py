@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from napari_unet_cells.widgets import opening
 from napari_unet_cells.widgets.export import removing
 from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.export.table import open_table
-from napari_unet_cells.widgets.export.table_model import heading
+from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.segment.live import begin, current
 
@@ -179,6 +180,22 @@ def test_the_camera_comes_near_or_goes_far_enough(qtbot, viewer, table, zoom):
     click(qtbot, table, 10)
     part = 17 * 0.5 * camera_of(viewer).zoom / min(canvas_size(viewer))
     assert 0.049 < part < 0.81
+
+
+def test_choosing_all_rows_asks_for_no_row_in_each_column(qtbot, viewer, table, monkeypatch):
+    n = 3000
+    columns = {name: np.resize(column, n) for name, column in table.model.table.columns.items()}
+    table.model.set_table(replace(table.model.table, columns=columns))
+    qtbot.wait(50)
+    asked = []
+    count = TableModel.rowCount
+    monkeypatch.setattr(
+        TableModel, "rowCount", lambda self, parent=None: asked.append(1) or count(self, parent)
+    )
+    table.view.selectAll()
+    assert len(table.chosen_rows()) == n
+    table.view.horizontalHeader().grab()
+    assert len(asked) < n / 2  # else each column asks for each of the rows
 
 
 def test_the_selected_label_selects_its_row(viewer, table):

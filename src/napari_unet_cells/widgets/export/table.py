@@ -219,6 +219,10 @@ class TableView(Wired, QWidget):
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
         self.view.horizontalHeader().setHighlightSections(False)
+        # An empty selection of its own: else each column asks each of the chosen rows, and the
+        # window stands still where 15,000 are chosen.
+        nothing = QItemSelectionModel(self.model, self.view)
+        self.view.horizontalHeader().setSelectionModel(nothing)
         self.view.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.view.setSortingEnabled(True)
 
