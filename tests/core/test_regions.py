@@ -310,7 +310,8 @@ def test_packed_labels_are_unpacked_as_they_were() -> None:
     assert PackedLabels.of(labels.astype(np.uint32), grid).differing(packed) == [((1,), 5)]
 
 
-def test_a_new_baseline_keeps_approvals_and_corrections() -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_new_baseline_keeps_approvals_and_corrections(packed: bool) -> None:
     labels = np.zeros((20, 40), np.uint16)
     labels[2:5, 2:5] = 1
     review = Review(labels, None, RegionGrid((20, 40), (1, 4)))
@@ -322,7 +323,8 @@ def test_a_new_baseline_keeps_approvals_and_corrections() -> None:
     review.look(labels, review)
     assert review.state(((), 2)) is State.EDITED
 
-    review.rebase(PackedLabels.of(made, review.grid), labels)
+    now = PackedLabels.of(labels, review.grid) if packed else labels
+    review.rebase(PackedLabels.of(made, review.grid), now)
 
     states = [review.state(place).value for place in review]
     assert states == ["edited", "unseen", "unseen", "approved"]

@@ -287,19 +287,22 @@ class Review:
         """Labels of a region as the run made them, in their own data type."""
         return self.baseline[place]
 
-    def rebase(self, baseline: PackedLabels, labels: NDArray[Any]) -> None:
+    def rebase(self, baseline: PackedLabels, labels: NDArray[Any] | PackedLabels) -> None:
         """Compare with other labels of the program from now on; approvals stay.
 
         Parameters
         ----------
         baseline : PackedLabels
             Of the same planes and regions.
-        labels : integer array, (..., y, x)
-            As they are now.
+        labels : integer array (..., y, x), or PackedLabels
+            As they are now; what is packed is compared without the pixels, in no time.
         """
         changed = baseline.differing(self.baseline)
         self.baseline = baseline
-        self.look(labels, changed)
+        if isinstance(labels, PackedLabels):
+            self._edited = set(labels.differing(baseline))
+        else:
+            self.look(labels, changed)
 
     def look(self, labels: NDArray[Any], places: Iterable[Place]) -> bool:
         """Compare regions with what the run made; whether any changed its state.

@@ -119,8 +119,9 @@ def names(viewer):
 
 def finish(controller):
     """Let the run come to its end."""
-    for answer in controller.runners.run.end():
-        controller.receive(answer)
+    while controller.runners.run.running:  # again where somebody painted meanwhile
+        for answer in controller.runners.run.end():
+            controller.receive(answer)
 
 
 def end_of(answers):
@@ -680,6 +681,45 @@ def test_a_second_run_replaces_what_was_not_corrected(viewer, controller):
     assert cells.metadata[OURS]["provenance"]["date"] == first
 
 
+def paint_before_the_end(controller, cells):
+    """Let a run go on to its end, and paint while that is on its way to the window."""
+    for answer in controller.runners.run.events:
+        if isinstance(answer.event, Ended):
+            correct(cells, 0, 0, 9)
+        controller.receive(answer)
+        if isinstance(answer.event, Ended):
+            return
+
+
+def test_what_is_painted_before_the_end_has_a_thread_make_it_anew(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    first = controller.runners.run.events
+    paint_before_the_end(controller, cells)
+    painted = cells.data.copy()
+    # Nothing was computed in the window: another job of the same run does.
+    assert controller.runners.run.events is not first
+    np.testing.assert_array_equal(cells.data, painted)
+
+    finish(controller)
+
+    assert cells.data[0, 0] == 9
+    assert controller.window.last("say")[0].startswith("3 cells in ")
+    cells.undo()  # the run
+    np.testing.assert_array_equal(cells.data, painted)
+
+
+def test_a_run_that_is_made_anew_can_be_cancelled(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    paint_before_the_end(controller, cells)
+    painted = cells.data.copy()
+    controller.runners.run.events = None
+    controller.cancelled()
+    np.testing.assert_array_equal(cells.data, painted)
+    assert controller.window.last("say")[0].startswith("Cancelled.")
+
+
 def test_what_is_corrected_during_a_second_run_is_kept(viewer, controller):
     cells = segmented(viewer, controller)
     controller.start(values_of(viewer.layers["nuclei"]))
@@ -689,7 +729,9 @@ def test_what_is_corrected_during_a_second_run_is_kept(viewer, controller):
     before = cells.data.copy()
     for answer in answers:
         controller.receive(answer)
+    finish(controller)
     np.testing.assert_array_equal(cells.data, before)
+    assert controller.window.last("say")[0].startswith("2 cells in ")
 
 
 def run_again(viewer, controller, shift=5):

@@ -349,7 +349,7 @@ class SegmentController:
                 if isinstance(event, Progress) and is_first:
                     is_first = False
                     yield Answer(number, Step.TILES)
-            yield from (Answer(number, step) for step in (Step.SHOW, Step.SELECT))
+            yield from _last_steps(number)
 
         return job
 
@@ -396,14 +396,28 @@ class SegmentController:
         elif isinstance(event, Separating):
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
-            results.finish(event.event, event.change, event.left)
-            self._ended = event
+            self._finish(event, results)
         elif isinstance(event, Step):
             self._take_step(event, results)
+
+    def _finish(self, ended: Ended, results: ResultLayers) -> None:
+        """Put the end of a run into its layers; where somebody painted meanwhile, a bit later."""
+        event = ended.event
+        outdated = results.outdated(event, ended.change, ended.left)
+        self._ended = None
+        if outdated is None:
+            results.finish(event, ended.change, ended.left)
+            self._ended = ended
+        else:
+            adopt(outdated)
+            there = There(outdated, None, [outdated])
+            self._runners.run.start(partial(_end_again, self.number, event, there))
 
     def _take_step(self, step: Step, results: ResultLayers) -> None:
         if step is Step.TILES:
             results.refresh()
+        elif self._ended is None:  # the end is made anew, and its steps come after it
+            return
         elif step is Step.SHOW:
             results.show_cells()
         else:
@@ -701,6 +715,17 @@ def _ended(event: object, there: There) -> Ended:
     approved = dict(review.approved)
     change = replaced(target, state, approved, event)
     return Ended(event, change, _left(change, approved))
+
+
+def _last_steps(number: int) -> Generator[Answer, None, None]:
+    yield from (Answer(number, step) for step in (Step.SHOW, Step.SELECT))
+
+
+def _end_again(
+    number: int, event: Finished, there: There, stop: threading.Event
+) -> Generator[object, None, None]:
+    yield Answer(number, _ended(event, there))
+    yield from _last_steps(number)
 
 
 def _left(change: Replacement, approved: Mapping[Place, str]) -> Left:

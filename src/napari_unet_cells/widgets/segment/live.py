@@ -177,8 +177,8 @@ def follow(layer: Labels) -> bool:
     return True
 
 
-def _hold(layer: Labels, mark: Mark) -> None:
-    """Let the layer tell of itself what is so at a mark."""
+def _hold(layer: Labels, mark: Mark, now: PackedLabels | None = None) -> None:
+    """Let the layer tell of itself what is so at a mark; `now` are its labels, where known."""
     state, before = mark.state, layer.metadata.get(STATE)
     ours = layer.metadata.get(OURS, {})
     role, image = ours.get("role", CELLS), ours.get("image", "")
@@ -186,7 +186,7 @@ def _hold(layer: Labels, mark: Mark) -> None:
     layer.metadata.update(result_metadata(role, image, state.origin.provenance, state.checksum))
     review = fitting_review(layer)
     if review is not None:
-        review.rebase(state.made, layer.data)
+        review.rebase(state.made, layer.data if now is None else now)
         if isinstance(before, Mark) and before.result is not mark.result:
             before.result.approved = dict(review.approved)
             review.approved.clear()
@@ -232,11 +232,11 @@ def put(layer: Labels, change: Replacement, result: EarlierResult | None = None)
     if not before.differing(change.after) and result is None:
         # No step: what was corrected before it is still to be found there.
         mark.take_thresholds(change.new.origin)
-        _hold(layer, mark)
+        _hold(layer, mark, change.after)
     else:
         mark.begin_step(change.new.origin)
         after = Mark(layer, change.new, result or mark.result)
-        _hold(layer, after)
+        _hold(layer, after, change.after)
         _remember(layer, before, change.after, mark, after)
     layer.refresh(extent=False)
 

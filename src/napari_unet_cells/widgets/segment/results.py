@@ -160,6 +160,24 @@ class ResultLayers:
         """Whether a layer holds the same plane of a stack."""
         return not self._single or np.allclose(layer.translate, self._place["translate"])
 
+    def outdated(
+        self, event: Finished, change: Replacement | None, left: Left | None
+    ) -> Labels | None:
+        """Find the layer that the end of a run goes into, where it was made for other labels.
+
+        Somebody painted or approved meanwhile: a thread makes the change anew, for `finish`.
+        """
+        shape = event.result.classes.shape
+        if event.result.cells is None:
+            held = self.corrected_classes(shape)
+            target = next((layer for layer in held if same_classes(layer, event)), None)
+        else:
+            target = self.target(shape)
+        if target is None:
+            return None
+        is_known = change is not None and left is not None and change.old is current(target)
+        return None if is_known and change and is_for(change, target) else target
+
     def finish(
         self, event: Finished, change: Replacement | None = None, left: Left | None = None
     ) -> None:
@@ -169,7 +187,7 @@ class ResultLayers:
         ----------
         event : Finished
         change : Replacement, optional
-            Of the cells that are there, where a thread has made one.
+            Of the cells that are there, where there are any; it is not `outdated`.
         left : Left, optional
             What is left of the cells that were there.
         """
@@ -186,7 +204,7 @@ class ResultLayers:
         if target is None:
             self._add_cells(result.cells, event, left)
         else:
-            self._replace(target, event, change, left)
+            self._replace(target, change, left)
             self.cells = target
         self._last = self.cells
 
@@ -219,7 +237,7 @@ class ResultLayers:
         held = self.corrected_classes(shape)
         target = next((layer for layer in held if same_classes(layer, event)), None)
         if target is not None:
-            self._replace(target, event, change, left)
+            self._replace(target, change, left)
             if self._classes in layers:
                 layers.remove(self._classes)  # in which the run was shown
             self._classes = target
@@ -251,16 +269,11 @@ class ResultLayers:
         """Whether a layer holds the pixels that labels of a shape are of."""
         return layer.data.shape == (1,) * self._single + shape and self._lies_here(layer)
 
-    def _replace(
-        self, target: Labels, event: Finished, change: Replacement | None, left: Left | None
-    ) -> None:
-        shown, state, review = adopt(target), current(target), fitting_review(target)
+    def _replace(self, target: Labels, change: Replacement | None, left: Left | None) -> None:
+        shown = adopt(target)
         assert shown is not None
-        assert state is not None
-        assert review is not None
-        if change is None or left is None or change.old is not state or not is_for(change, target):
-            change = replaced(target, state, set(review.approved), event)
-            left = Left.of(change.before, state, review.approved)
+        assert change is not None
+        assert left is not None
         shown.leave(left)
         result = EarlierResult(Left(change.after, change.new, left.approved, change.n_cells))
         put(target, change, result)
