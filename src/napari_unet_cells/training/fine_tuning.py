@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,19 +24,43 @@ from scipy import special
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.encoders import ENCODERS
 from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
-from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
+from napari_unet_cells.models.runtimes.tensorflow import multiplies_bfloat16, prepare_gpus
 from napari_unet_cells.training.backends import KerasSteps, LossForm
 from napari_unet_cells.training.loop import Batch, Weights
 
 if TYPE_CHECKING:
     import keras
 
-#: Part of the time in which only the decoder moves, and the learning rates then and at the top
-#: of the cosine afterwards.
-DECODER_TIME, DECODER_RATE, FULL_RATE = 0.2, 1e-3, 1e-3
 
-#: Of the batch norms while they adapt; twenty batches then make them nearly all new.
-ADAPT_MOMENTUM = 0.8
+@dataclass(frozen=True)
+class Recipe:
+    """What learns, and how fast.
+
+    Where everything moves from the first step on, the first steps, as long as the learning rate
+    whatever the gradient is, move the encoder away from what it knows. Measured by
+    `benchmarks/retrain_loop.py` (see docs/retraining.md).
+
+    Attributes
+    ----------
+    decoder : float
+        Part of the time, 0 to 1, in which only the decoder moves; in what is left all does.
+    decoder_rate, rate : float
+        Learning rates while only the decoder moves, and at the top of the cosine afterwards.
+    norms : bool
+        Whether the batch norms learn as well how they scale and shift.
+    kernels : bool
+        Whether the kernels learn; else the norms alone.
+    """
+
+    decoder: float = 0.2
+    decoder_rate: float = 1e-3
+    rate: float = 1e-3
+    norms: bool = False
+    kernels: bool = True
+
+
+#: The one that is used.
+RECIPE = Recipe()
 
 
 class Tuner:
@@ -49,24 +74,45 @@ class Tuner:
         Name of its encoder in `ENCODERS`.
     distance : bool
         Whether the last logit is that of the distance to the boundary.
+    recipe : Recipe
     """
 
-    def __init__(self, model: keras.Model, encoder: str | None, distance: bool = False) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        encoder: str | None,
+        distance: bool = False,
+        recipe: Recipe = RECIPE,
+    ) -> None:
+        prepare_gpus()
         import keras
 
-        prepare_gpus()
-        self._model, self._distance = model, distance
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-        first = _encoder_layers(model, encoder)
-        for layer in first:
-            layer.trainable = False
-        self._decoder = _steps_of(model, distance)
-        for layer in first:
-            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-        self._full = _steps_of(model, distance)
+        from napari_unet_cells.training.folded import fold
+
+        self._model, self._distance, self._recipe = model, distance, recipe
+        self._encoder = {layer.name for layer in _encoder_layers(model, encoder)}
+        self._network = fold(model, brief=multiplies_bfloat16())
+        form = LossForm(distance, soft=False)
+        self._full = KerasSteps(self._network, form)
+        self._decoder = self._full
+        if recipe.decoder > 0 and self._encoder:
+            again = keras.Model(self._network.inputs[0], self._network.outputs[0])
+            self._decoder = KerasSteps(again, form)
+        self._trained: KerasSteps | None = None
         self.start: Weights = [weight.copy() for weight in model.get_weights()]
+
+    def _train(self, steps: KerasSteps) -> None:
+        """Let those layers move that are to; Keras asks for them whenever it makes a graph."""
+        import keras
+
+        if steps is self._trained:
+            return
+        self._trained = steps
+        for layer in self._model.layers:
+            norm = isinstance(layer, keras.layers.BatchNormalization)
+            frozen = self._decoder is not self._full and steps is self._decoder
+            moves = self._recipe.norms if norm else self._recipe.kernels
+            layer.trainable = moves and not (frozen and layer.name in self._encoder)
 
     def trace(self, batch: int, size: int) -> None:
         """Have the graphs made, which takes longer than many steps; nothing is learned.
@@ -86,6 +132,7 @@ class Tuner:
         weights = np.zeros((batch, size, size), np.float32)
         try:
             for steps in (self._decoder, self._full):
+                self._train(steps)
                 steps.step(images, targets, weights, rate=0.0)
             self._full.loss(images, targets, weights)
         except Exception as error:
@@ -117,13 +164,18 @@ class Tuner:
             for layer in self._model.layers
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
+        if not norms:
+            return
         momenta = [layer.momentum for layer in norms]
         for layer in norms:
-            layer.trainable, layer.momentum = True, ADAPT_MOMENTUM
-        for images in batches:
+            layer.trainable = True
+        for number, images in enumerate(batches):
+            for layer in norms:  # the mean of all batches, each counting alike
+                layer.momentum = number / (number + 1)
             self._model(images, training=True)
         for layer, momentum in zip(norms, momenta, strict=True):
-            layer.trainable, layer.momentum = False, momentum
+            layer.momentum = momentum
+        self._trained = None  # what moves is to be said again
 
     def step(self, batch: Batch, done: float) -> float:
         """Learn from one batch.
@@ -141,11 +193,13 @@ class Tuner:
             Loss, nats a pixel.
         """
         images, targets, weights = batch
-        steps, rate = self._decoder, DECODER_RATE
-        if done >= DECODER_TIME:
-            left = (min(done, 1.0) - DECODER_TIME) / (1 - DECODER_TIME)
+        recipe = self._recipe
+        steps, rate = self._decoder, recipe.decoder_rate
+        if done >= recipe.decoder:
+            left = (min(done, 1.0) - recipe.decoder) / (1 - recipe.decoder)
             steps = self._full
-            rate = FULL_RATE * max(0.5 * (1 + math.cos(math.pi * left)), 0.01)
+            rate = recipe.rate * max(0.5 * (1 + math.cos(math.pi * left)), 0.01)
+        self._train(steps)
         return steps.step(images, targets, _normalized(weights), rate)
 
     def loss(self, batch: Batch) -> float:
@@ -175,7 +229,7 @@ class Tuner:
         channels = self._model.input_shape[-1]
         if batch.shape[-1] < channels:
             batch = np.repeat(batch, channels, axis=-1)
-        logits = self._full.model.predict_on_batch(batch)
+        logits = self._network.predict_on_batch(batch)
         classes = logits[..., :-1] if self._distance else logits
         probabilities: NDArray[np.float32] = special.softmax(classes, axis=-1)
         if not self._distance:
@@ -195,14 +249,6 @@ def _encoder_layers(model: keras.Model, encoder: str | None) -> list[Any]:
     names = [layer.name for layer in model.layers]
     last = max(names.index(name) for name in ENCODERS[encoder].skips if name in names)
     return list(model.layers[: last + 1])
-
-
-def _steps_of(model: keras.Model, distance: bool) -> KerasSteps:
-    """Wrap the layers of a network for training those of them that are trainable now."""
-    import keras
-
-    wrapped = keras.Model(model.inputs, model.outputs)
-    return KerasSteps(wrapped, LossForm(distance, soft=False))
 
 
 def _normalized(weights: NDArray[np.float32]) -> NDArray[np.float32]:

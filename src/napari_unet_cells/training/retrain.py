@@ -67,7 +67,7 @@ from napari_unet_cells.training.events import (
     StepDone,
 )
 from napari_unet_cells.training.examples import TrainingExample, check_examples
-from napari_unet_cells.training.fine_tuning import Tuner
+from napari_unet_cells.training.fine_tuning import RECIPE, Recipe, Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.untrusted.rules import shown
 
@@ -95,7 +95,7 @@ VALIDATIONS = 4
 AVERAGE_DECAY = 0.99
 
 #: Batches from which the batch norms learn what these images look like.
-ADAPT_BATCHES = 20
+ADAPT_BATCHES = 10
 
 #: Images that a tuning is measured and fitted on.
 MEASURED_IMAGES = 8
@@ -120,6 +120,7 @@ class TunerKey:
     start: str
     classes: tuple[str, ...]
     batch: int
+    recipe: Recipe
 
 
 @dataclass
@@ -129,12 +130,18 @@ class TunerCache:
     key: TunerKey | None = None
     tuner: Tuner | None = None
 
-    def get(self, base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
+    def get(
+        self,
+        base: ModelCard,
+        classes: tuple[str, ...],
+        options: RetrainOptions,
+        recipe: Recipe = RECIPE,
+    ) -> Tuner:
         """Give a tuner at its start, a new one where that of before is of something else."""
-        key = TunerKey(base.sha256, options.start, classes, options.batch)
+        key = TunerKey(base.sha256, options.start, classes, options.batch, recipe)
         if self.tuner is None or key != self.key:
             self.key = self.tuner = None
-            self.tuner = _make_tuner(base, classes, options)
+            self.tuner = _make_tuner(base, classes, options, recipe)
             self.key = key
         self.tuner.restart()
         return self.tuner
@@ -152,6 +159,7 @@ def retrain(
     options: RetrainOptions | None = None,
     stop: Stop = lambda: False,
     cache: TunerCache | None = None,
+    recipe: Recipe = RECIPE,
 ) -> Generator[Event, None, None]:
     """Tune a model on a correction dataset, or on any annotated folder.
 
@@ -169,6 +177,8 @@ def retrain(
         Asked after every step; where it says True, the tuning ends there and its result is
         chosen and kept.
     cache : TunerCache, optional
+    recipe : Recipe, optional
+        What learns, and how fast: the best one that was found, where nothing else is said.
 
     Yields
     ------
@@ -195,7 +205,7 @@ def retrain(
     held = [TrainingExample.read(item, cells, classes, card.channels) for item in kept]
     check_examples(train, cells, dataset)
     yield Preparing(len(train), len(held))
-    tuner = (cache or TunerCache()).get(card, classes, options)
+    tuner = (cache or TunerCache()).get(card, classes, options, recipe)
     distance = _learns_distance(card, classes, options)
     made = replace(card, classes=classes, distance=distance)
     if options.start != "model":  # limits that were fitted to another network
@@ -276,7 +286,9 @@ def _classes_of(
     return classes
 
 
-def _make_tuner(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> Tuner:
+def _make_tuner(
+    base: ModelCard, classes: tuple[str, ...], options: RetrainOptions, recipe: Recipe
+) -> Tuner:
     architecture = ARCHITECTURES.get(base.architecture)
     if architecture is None:
         raise UserError(
@@ -293,7 +305,7 @@ def _make_tuner(base: ModelCard, classes: tuple[str, ...], options: RetrainOptio
         else:
             load_pretrained(fresh, base.architecture, options.start, base.build)
         model = fresh
-    tuner = Tuner(model, architecture.encoder, distance)
+    tuner = Tuner(model, architecture.encoder, distance, recipe)
     tuner.trace(options.batch, CROP)
     return tuner
 
