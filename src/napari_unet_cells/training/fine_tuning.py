@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What learns, and how fast.
+    """Recipe of a tuning: what learns, and how fast.
 
     Where everything moves from the first step on, the first steps, as long as the learning rate
     whatever the gradient is, move the encoder away from what it knows. Measured by
@@ -90,7 +90,7 @@ class Tuner:
         from napari_unet_cells.training.folded import fold
 
         self._model, self._distance, self._recipe = model, distance, recipe
-        self._encoder = {layer.name for layer in _encoder_layers(model, encoder)}
+        self._encoder = {layer.name for layer in encoder_layers(model, encoder)}
         self._network = fold(model, brief=multiplies_bfloat16())
         form = LossForm(distance, soft=False)
         self._full = KerasSteps(self._network, form)
@@ -242,7 +242,7 @@ class Tuner:
         return self._model
 
 
-def _encoder_layers(model: keras.Model, encoder: str | None) -> list[Any]:
+def encoder_layers(model: keras.Model, encoder: str | None) -> list[Any]:
     """Layers up to the deepest one that the decoder joins; none without an encoder."""
     if encoder is None:
         return []
