@@ -7,6 +7,8 @@ of its own it starts itself there. The rows, all by default::
     run           the press of Segment --> the cells of a new image
     again         the same, into the layers of the run before
     earlier       an earlier result of 16 megapixels comes back
+    projection    the next plane, of 16 megapixels, of a projection of channels too large to keep
+    table         a table of 15,000 cells is sorted, all its rows are chosen, one is
 
 Of each: the longest gap between two ticks of the window's clock, and how much of a gap was spent in
 this program, in what it calls but for napari; the rest is napari's and Qt's. Where it was spent is
@@ -24,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -203,7 +206,61 @@ def earlier(window: Window) -> None:
     window.repeat(f"earlier result, {side} x {side}", lambda: wait(1.0), bring_back)
 
 
-ROWS = {"ready": ready, "run": run, "again": again, "earlier": earlier}
+def projection(window: Window) -> None:
+    """Go through the planes of a projection that is computed while it is looked at."""
+    side, planes, viewer = 4096, 5, window.viewer
+    image = nuclei(side).astype(np.uint16)
+    stack = np.stack([np.stack([image, np.roll(image, 50 * z)]) for z in range(planes)])
+    window.show(stack)
+    segment = window.dock.segment
+    stacked = replace(segment.values.stack, channel_axis=1, projection="max", channels=(0, 1))
+    with window.clock.watching() as gaps:
+        segment.controller.start(replace(segment.values, stack=stacked))
+        wait(lambda: not segment.worker.running)
+    print(f"run of a projection, {side} x {side}: longest gap {1000 * gaps.longest:.0f} ms")
+
+    def next_plane() -> None:
+        viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % planes)
+
+    window.repeat(f"next plane, {side} x {side}", lambda: wait(2.0), next_plane)
+
+
+def table(window: Window) -> None:
+    """Sort a table of many cells, and choose rows."""
+    from napari.layers import Labels
+    from qtpy.QtCore import Qt
+
+    from napari_unet_cells.widgets.export.table import open_table
+
+    side, cell = 3000, 24
+    window.show(np.zeros((side, side), np.uint8))
+    y, x = np.mgrid[:side, :side]
+    labels = np.where(
+        (y % cell < 3) | (x % cell < 3), 0, y // cell * (side // cell) + x // cell + 1
+    )
+    layer = Labels(labels.astype(np.int32), name="cells")
+    window.viewer.layers.append(layer)
+    shown = open_table(window.viewer, layer)
+    wait(lambda: not shown.measuring.busy and shown.histogram is not None)
+    rows, orders = shown.view, [Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder]
+
+    def sort() -> None:
+        orders.reverse()
+        rows.sortByColumn(1, orders[0])
+
+    window.repeat("table, sorted", rows.clearSelection, sort)
+    window.repeat("table, all rows chosen", rows.clearSelection, rows.selectAll)
+    window.repeat("table, one row chosen", rows.clearSelection, lambda: rows.selectRow(5))
+
+
+ROWS = {
+    "ready": ready,
+    "run": run,
+    "again": again,
+    "earlier": earlier,
+    "projection": projection,
+    "table": table,
+}
 
 
 def main(names: list[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.segment import channels as channels_module
@@ -100,6 +101,25 @@ def test_a_projection_of_all_channels_is_one_more_layer(viewer, monkeypatch, at_
     assert shown_plane(viewer, made) == (2,)
     known = {"channels": [0, 1], "projection": "max"}
     assert made.metadata["napari_unet_cells_input"] == known
+
+
+def test_the_window_computes_no_plane_of_a_projection_that_it_was_made_for(viewer, monkeypatch):
+    monkeypatch.setattr(channels_module, "LARGEST_AT_ONCE", 0)
+    computed = []
+    read = ManyChannels.__getitem__
+    monkeypatch.setattr(
+        ManyChannels, "__getitem__", lambda self, key: computed.append(key) or read(self, key)
+    )
+    image = viewer.add_image(np.random.default_rng(0).random((9, 2, 20, 30)), name="multi")
+    made = split_channels(viewer, image, 1, 0, projection=Projection("max", (0, 1)))
+    viewer.dims.set_current_step(0, 7)
+    levels = unmade(made).compute(split_of(made), shown_plane(viewer, made))
+    before = len(computed)
+    assert before
+    show_projection(made, levels)
+    plane = np.asarray(made.data[7])
+    assert not [key for key in computed[before:] if key[0] == slice(7, 8)]
+    np.testing.assert_allclose(plane, np.asarray(image.data[7]).max(0), atol=0.2)
 
 
 def test_another_channel_and_another_projection_are_found_or_made_after_the_split(viewer):

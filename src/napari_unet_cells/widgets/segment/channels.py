@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.channels import ManyChannels
+from napari_unet_cells.core.read_ahead import ReadAhead
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import INPUT, OURS, file_of, image_id
 from napari_unet_cells.layers.transforms import place_without
@@ -161,14 +162,25 @@ class Projection:
             return f"{self.how} of channels"
         return f"{self.how} of {', '.join(split.title(channel) for channel in self.channels)}"
 
-    def compute(self, split: Split) -> list[ImageArray]:
+    def compute(self, split: Split, shown: tuple[int, ...] | None = None) -> list[ImageArray]:
         """Compute it where it is small and its channels are in memory; else make it lazy.
 
         It reads the channels, and may take seconds.
+
+        Parameters
+        ----------
+        split : Split
+        shown : tuple of int, optional
+            Index of the plane that the window is going to ask for.
         """
         axis = split.axis
         many = [ManyChannels(level, axis, self.channels, self.how) for level in split.levels]
-        return [_projected(level) for level in many]
+        levels = [_projected(level) for level in many]
+        if (
+            shown is not None and len(levels) == 1
+        ):  # of a pyramid napari chooses a level that is small
+            np.asarray(levels[0][shown])
+        return levels
 
 
 def split_of(layer: Layer) -> Split | None:
@@ -346,7 +358,8 @@ def _projected(many: ManyChannels) -> ImageArray:
     _ = many.limits  # read in this thread, and not in that of the window
     chunks = (1,) * (many.ndim - 2) + (1024, 1024)
     # Without a name dask would read all of it to make one.
-    lazy: ImageArray = dask.array.from_array(many, chunks, name=False)[key]  # type: ignore[no-untyped-call]
+    array = dask.array.from_array(ReadAhead(many), chunks, name=False)  # type: ignore[no-untyped-call]
+    lazy: ImageArray = array[key]
     return lazy
 
 

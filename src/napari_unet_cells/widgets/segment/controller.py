@@ -62,6 +62,7 @@ from napari_unet_cells.widgets.segment.channels import (
     chosen_plane,
     drop_unmade,
     show_projection,
+    shown_plane,
     split_channels,
     split_of,
     unmade,
@@ -328,6 +329,7 @@ class SegmentController:
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         waiting, split = unmade(layer), split_of(layer)
+        seen = shown_plane(self._viewer, layer)
         self.results = ResultLayers(self._viewer, layer, shown)
         there = self._there(planes.shape)
         self.number += 1
@@ -339,7 +341,7 @@ class SegmentController:
                 remember(stack.memory, NO_CHANNELS if axis is None else axis)
             used = planes
             if waiting is not None and split is not None:
-                levels = waiting.compute(split)
+                levels = waiting.compute(split, seen)
                 used = replace(planes, data=levels[0])
                 yield Answer(number, Projected(layer, levels))
             is_first = True
