@@ -323,8 +323,9 @@ _LOADED = """
 import json, sys
 from napari_unet_cells.cli.main import main
 code = main(sys.argv[1:])
-names = ("keras", "matplotlib", "openvino_telemetry", "pandas", "scipy.optimize", "scipy.stats",
-    "tensorflow", "torch", "zarr")
+names = ("dask", "keras", "matplotlib", "napari", "openvino_telemetry", "pandas", "qtpy", "skimage",
+    "scipy.interpolate", "scipy.optimize", "scipy.spatial", "scipy.stats", "tensorflow", "torch",
+    "zarr")
 print(json.dumps([code, [name for name in names if sys.modules.get(name) is not None]]))
 """
 

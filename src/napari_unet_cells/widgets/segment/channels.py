@@ -251,12 +251,11 @@ def split_channels(
     view = camera.center, camera.zoom
     position = viewer.layers.index(layer)
     split = Split.of(layer, axis, names)
-    made = _add_channels(viewer, split)
+    # What is hidden from the start is not drawn, for which the window would stand still.
+    made = _add_channels(viewer, split, visible=projection is None)
     result = made[chosen]
     if projection is not None:
         result = split.add_projection(viewer, projection)
-        for new in made:
-            new.visible = False
         made.append(result)
     for place, new in enumerate(made, position + 1):
         viewer.layers.move(viewer.layers.index(new), place)
@@ -333,7 +332,7 @@ def _add_above(
     return added
 
 
-def _add_channels(viewer: Viewer, split: Split) -> list[Image]:
+def _add_channels(viewer: Viewer, split: Split, visible: bool) -> list[Image]:
     """Add a layer for each channel."""
     colors = ("gray",) if split.n == 1 else COLORS
     return [
@@ -342,6 +341,7 @@ def _add_channels(viewer: Viewer, split: Split) -> list[Image]:
             channel,
             colormap=colors[channel % len(colors)],
             blending="additive" if channel else "translucent_no_depth",
+            visible=visible,
         )
         for channel in range(split.n)
     ]
