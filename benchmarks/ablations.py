@@ -21,7 +21,7 @@ from napari_unet_cells.core.metrics import summarize
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_annotated_images
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build
-from napari_unet_cells.models.runtimes.torch import TorchSteps, import_torch
+from napari_unet_cells.models.runtimes.torch import import_torch
 from napari_unet_cells.training.backends import (
     BACKENDS,
     CLIPNORM,
@@ -29,6 +29,7 @@ from napari_unet_cells.training.backends import (
     LossForm,
     Steps,
 )
+from napari_unet_cells.training.torch_steps import TorchSteps
 from napari_unet_cells.training.trainer import TrainOptions
 
 if TYPE_CHECKING:

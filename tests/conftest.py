@@ -20,6 +20,8 @@ from pathlib import Path
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import save_model
 from napari_unet_cells.models import architectures
+from napari_unet_cells.models.runtimes.library import claim
+claim("tensorflow")
 import keras
 keras.utils.set_random_seed(0)
 model = architectures.build("mobilenet_unet", 3, 3, alpha=0.25)

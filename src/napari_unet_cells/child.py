@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_unet_cells.engine.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes.library import SecondLibrary
 
@@ -54,6 +54,8 @@ class _Server:
                 continue
             try:
                 self._answers[header["request"]](header, payload)
+            except LostDevice as error:
+                self._reply(header, "lost device", message=str(error))
             except (OutOfMemory, MemoryError) as error:
                 full = error if isinstance(error, OutOfMemory) else OutOfMemory()
                 self._reply(header, "out of memory", message=str(full))

@@ -23,3 +23,17 @@ class OutOfMemory(UserError):
         "and try again.",
     ) -> None:
         super().__init__(message)
+
+
+class LostDevice(OutOfMemory):
+    """A GPU failed or went away while it computed: go on without it, in a fresh process.
+
+    What its library says afterwards in the same process is not to be trusted.
+    """
+
+    def __init__(
+        self,
+        message: str = "The GPU failed while it computed. Try again: the CPU computes where "
+        "it fails.",
+    ) -> None:
+        super().__init__(message)

@@ -16,7 +16,7 @@ from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
 #: What may be preferred: the best one there is, or one of `models.runtimes.table.RUNTIMES`.
-RUNTIME_NAMES = ("auto", "openvino", "tensorflow")
+RUNTIME_NAMES = ("auto", "openvino", "tensorflow", "torch")
 
 
 @dataclass(frozen=True)

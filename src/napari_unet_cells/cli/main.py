@@ -177,8 +177,8 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="",
         metavar="NAME",
-        help="library that computes the network: openvino, tensorflow, or auto for the best one "
-        "there is (default: auto)",
+        help="library that computes the network: openvino, tensorflow, torch, or auto for the best "
+        "one there is (default: auto)",
     )
 
 

@@ -81,7 +81,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         default="tensorflow",
         choices=BACKEND_NAMES,
         help="library that trains; torch, where PyTorch is installed, takes down to a third of "
-        "the time, for a MobileNet only (default: tensorflow)",
+        "the time (default: tensorflow)",
     )
     keep_old_name("--engine", backend, parser)
     parser.add_argument(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.engine.process import Child, Inbox
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import CardNetwork
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ChildNetwork(CardNetwork):
 
     A child that was refused memory on the CPU is discarded: oneDNN goes on with the scratch
     memory that it did not get, so that the next large tile is a segmentation fault, or might be
-    wrong. TensorFlow's allocator for GPUs is sound.
+    wrong. TensorFlow's allocator for GPUs is sound. A child whose GPU failed is discarded, too.
 
     Attributes
     ----------
@@ -110,8 +110,8 @@ class ChildNetwork(CardNetwork):
     def _output(self, inbox: Inbox) -> NDArray[np.uint8]:
         try:
             reply = self._child.receive(inbox, self._stop)
-        except OutOfMemory:
-            if self.on_cpu:
+        except OutOfMemory as error:
+            if self.on_cpu or isinstance(error, LostDevice):
                 self._child.discard()
             raise
         assert reply.pixels is not None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.engine.engine import shared_engine
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import CardNetwork, ModelCard
 from napari_unet_cells.models.runtimes import table
 from napari_unet_cells.models.runtimes.library import SecondLibrary
@@ -47,7 +47,7 @@ def open_network(card: ModelCard, runtime: str = "") -> Network:
 #: The network that was opened last in this process, by the sha256 of its file and the runtime.
 _opened_here: dict[tuple[str, str], Network] = {}
 
-#: Set where this process was refused memory on the CPU: see `ChildNetwork`.
+#: Set where this process was refused memory on the CPU, or its GPU failed: see `ChildNetwork`.
 _refused = threading.Event()
 
 
@@ -84,8 +84,8 @@ class _LocalNetwork(CardNetwork):
             return
         try:
             yield from self._network.predict(batches)
-        except OutOfMemory:
-            if self._network.on_cpu:
+        except OutOfMemory as error:
+            if self._network.on_cpu or isinstance(error, LostDevice):
                 _refused.set()
             raise
 

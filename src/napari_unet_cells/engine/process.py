@@ -8,7 +8,7 @@ Requests:  open {model, device, runtime}, predict {model, device, runtime, shape
            prepare {base}, retrain {dataset, base, output, options}, finish
 Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
            prepared, event {event, ...}, failed {message}, out of memory {message},
-           second library {message}
+           lost device {message}, second library {message}
 
 The device that is asked for is "best" or "cpu", the one in the reply is for the user.
 
@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.engine.frames import NO_MEMORY_EXIT, read_frame, skip_to_hello, write_frame
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.runtimes.conversion import python_path
 from napari_unet_cells.models.runtimes.library import SecondLibrary
 
@@ -80,6 +80,7 @@ _MEMORY_FULL_EXITS = frozenset(
 _ERRORS = {
     "failed": UserError,
     "out of memory": OutOfMemory,
+    "lost device": LostDevice,
     "second library": SecondLibrary,
 }
 

@@ -99,15 +99,16 @@ class KerasSteps:
 
 
 def _torch_steps(model: keras.Model, form: LossForm) -> Steps:
-    from napari_unet_cells.models.runtimes.torch import TorchSteps
+    from napari_unet_cells.training.torch_steps import TorchSteps
 
     return TorchSteps(model, WEIGHT_DECAY, CLIPNORM, form.distance, form.soft)
 
 
 def _torch_forward(model: keras.Model) -> Callable[[Images], Images]:
-    from napari_unet_cells.models.runtimes.torch import TorchNetwork
+    from napari_unet_cells.models.runtimes.torch import best_device
+    from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
 
-    return TorchNetwork(model).logits
+    return TorchNetwork(model, best_device()).logits
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("tensorflow", "torch", "keras"):
         monkeypatch.delitem(sys.modules, name, raising=False)
         (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.setattr(library, "_claimed", "")
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not _refuses(f)])
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("KERAS_BACKEND", "jax")
@@ -60,6 +61,13 @@ def test_a_second_library_is_refused_with_a_sentence(
     assert os.environ["KERAS_BACKEND"] == here
 
 
+def test_a_claim_holds_before_the_library_is_loaded() -> None:
+    claim("torch")
+    assert claim_any() == "torch"
+    with pytest.raises(SecondLibrary, match=r"^TensorFlow cannot .* holds PyTorch"):
+        claim("tensorflow")
+
+
 def test_keras_that_runs_on_something_else_already_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,6 +100,7 @@ def test_without_a_claim_tensorflow_computes_where_it_is_installed(
 ) -> None:
     monkeypatch.setattr(library, "installed", lambda name: name == "torch")
     assert claim_any() == "torch"
+    monkeypatch.setattr(library, "_claimed", "")
     monkeypatch.setattr(library, "installed", lambda name: True)
     assert claim_any() == "tensorflow"
     assert os.environ["KERAS_BACKEND"] == "tensorflow"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import types
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.runtimes import table
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.network import GPU_FULL
 from napari_unet_cells.models.runtimes.table import (
     RUNTIMES,
@@ -42,7 +44,8 @@ class Stage:
         self.monkeypatch = monkeypatch
         self.fails = ""
         self.gpu_fails = ""
-        self.gpu = False
+        self.gpu = ""
+        self.second: tuple[str, ...] = ()
         for name in RUNTIMES:
             module = types.ModuleType(f"{table.__package__}.stand_in_of_{name}")
             module.open_network = self._opener(name)  # type: ignore[attr-defined]
@@ -57,7 +60,9 @@ class Stage:
         def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> Any:
             if self.fails and name == "openvino":
                 raise UnusableRuntime(self.fails)
-            on_cpu = name != "tensorflow" or cpu or not self.gpu or bool(self.gpu_fails)
+            if name in self.second:
+                raise SecondLibrary(f"{name} cannot be loaded")
+            on_cpu = name == "openvino" or cpu or not self.gpu or bool(self.gpu_fails)
             return Said(name, cpu, why or (self.gpu_fails if on_cpu else ""), on_cpu)
 
         return open_network
@@ -71,7 +76,7 @@ def opened(*arguments: Any, **named: Any) -> Any:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(monkeypatch)
-    monkeypatch.setattr(table, "_gpu_in_sight", lambda: stage.gpu)
+    monkeypatch.setattr(table, "_gpu_in_sight", lambda name: name in stage.gpu)
     return stage
 
 
@@ -85,7 +90,24 @@ def test_without_openvino_tensorflow_does_and_the_other_way_round(stage: Stage) 
     assert opened(CARD)[:3] == ("tensorflow", False, "")
     stage.install("openvino")
     stage.install("tensorflow", "no_such_library")
-    assert opened(CARD)[:3] == ("openvino", False, "")
+    assert opened(CARD)[:3] == ("openvino", True, "")
+    stage.install("openvino", "no_such_library")
+    assert opened(CARD)[:3] == ("torch", False, "")
+    stage.install("torch", "no_such_library")
+    with pytest.raises(UserError, match=r"^Nothing that computes networks is installed"):
+        opened(CARD)
+
+
+def test_a_library_that_may_not_be_loaded_here_leaves_the_work_to_the_next(stage: Stage) -> None:
+    stage.fails = "some.int8.xml is damaged"
+    stage.second = ("tensorflow",)
+    assert opened(CARD)[:3] == ("torch", False, "some.int8.xml is damaged")
+    stage.second = ("tensorflow", "torch")
+    with pytest.raises(SecondLibrary):
+        opened(CARD)
+    stage.gpu = "torch"  # the child has room for it
+    with pytest.raises(SecondLibrary):
+        opened(CARD)
 
 
 def test_a_second_choice_says_why(stage: Stage) -> None:
@@ -97,9 +119,11 @@ def test_a_second_choice_says_why(stage: Stage) -> None:
         opened(CARD, "openvino")
 
 
-def test_tensorflow_has_the_gpu_where_it_can_use_one(stage: Stage) -> None:
+def test_pytorch_or_tensorflow_has_the_gpu_where_it_can_use_one(stage: Stage) -> None:
     assert opened(CARD).name == "openvino"  # without one in sight it is not even asked
-    stage.gpu = True
+    stage.gpu = "tensorflow and torch"
+    assert opened(CARD) == ("torch", False, "", False)
+    stage.gpu = "tensorflow"
     assert opened(CARD) == ("tensorflow", False, "", False)
     assert opened(CARD, cpu=True)[:3] == ("openvino", True, GPU_FULL)
     stage.gpu_fails = "the GPU failed"
@@ -113,10 +137,32 @@ def test_a_gpu_takes_a_driver_and_libraries(monkeypatch: pytest.MonkeyPatch) -> 
         for libraries in (False, True):
             monkeypatch.setattr(Path, "exists", lambda path, driver=driver: driver)
             monkeypatch.setattr(table, "_cuda_installed", lambda there=libraries: there)
-            assert table._gpu_in_sight() == (driver and libraries)
+            monkeypatch.setattr(table, "_torch_has_cuda", lambda there=libraries: not there)
+            assert table._gpu_in_sight("tensorflow") == (driver and libraries)
+            assert table._gpu_in_sight("torch") == (driver and not libraries)
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert not table._gpu_in_sight()
+        assert not table._gpu_in_sight("tensorflow")
+        assert not table._gpu_in_sight("torch")
+
+
+def test_an_apple_processor_has_one_for_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for machine, there in (("arm64", True), ("x86_64", False)):
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
+        assert table._gpu_in_sight("torch") == there
+        assert not table._gpu_in_sight("tensorflow")
+
+
+def test_a_build_of_pytorch_for_gpus_is_known_by_its_libraries(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = types.SimpleNamespace(origin=str(tmp_path / "torch" / "__init__.py"))
+    monkeypatch.setattr(table, "find_spec", lambda name: spec)
+    assert not table._torch_has_cuda()
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
+    assert table._torch_has_cuda()
 
 
 def test_libraries_of_cuda_are_found_where_pip_or_the_system_has_them(

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import in_bytes
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import tensorflow as device
-from napari_unet_cells.models.runtimes.network import LONGEST_TILE, max_tile_of
+from napari_unet_cells.models.runtimes.network import GPU_FULL, LONGEST_TILE, max_tile_of
 from napari_unet_cells.models.runtimes.tensorflow import (
     DeviceNetwork,
     open_network,
@@ -52,6 +52,9 @@ def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> 
     full = replace(network, _functions={1: raising(error)})
     with pytest.raises(OutOfMemory, match=r"^The memory of the computer is full\. Close"):
         full.forward(GREY)
+    gone = {1: raising(tensorflow_error("AbortedError", "the device is gone"))}
+    with pytest.raises(LostDevice, match=r"^The GPU failed"):
+        replace(full, on_cpu=False, _functions=gone).forward(GREY)
     with pytest.raises(OutOfMemory, match=r"^The memory of the GPU is full\. Close") as caught:
         list(replace(full, on_cpu=False).predict([GREY]))
     assert caught.value.__context__ is None  # it would keep the batch on the device
@@ -98,7 +101,7 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
     assert network.recover(cpu=False) is network
     cpu = network.recover(cpu=True)
     assert cpu.device.startswith("CPU, ")
-    assert cpu.device.endswith("(the GPU's memory was full)")
+    assert cpu.device.endswith(f"({GPU_FULL})")
     assert cpu.on_cpu
     assert cpu.max_tile == 256
     np.testing.assert_array_equal(cpu.forward(GREY), network.forward(GREY))
@@ -107,7 +110,7 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("ResourceExhaustedError", "OOM", "the GPU's memory was full"),
+        ("ResourceExhaustedError", "OOM", GPU_FULL),
         ("InternalError", "no kernel image is available", "the GPU failed"),
     ],
 )

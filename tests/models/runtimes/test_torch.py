@@ -1,184 +1,212 @@
-"""The network in PyTorch: the numbers of Keras, checkpoints, and the words where it cannot be."""
+"""Predictions with PyTorch: those of TensorFlow, on the device that there is."""
 
 from __future__ import annotations
 
-import itertools
+import json
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.models.runtimes import torch as runtime
+from napari_unet_cells.models.runtimes.network import GPU_FULL, LONGEST_TILE
+from napari_unet_cells.models.runtimes.table import UnusableRuntime
+from napari_unet_cells.models.runtimes.torch import DeviceNetwork, import_torch, open_network
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.training.crops import AugmentOptions, annotate
 
 pytestmark = pytest.mark.torch
 
-
-@pytest.fixture
-def torch() -> Any:
-    from napari_unet_cells.models.runtimes.torch import import_torch
-
-    return import_torch()
+GREY = np.random.default_rng(0).random((1, 64, 96, 1), dtype=np.float32)
 
 
-@pytest.fixture
-def model() -> Any:
-    """Give a MobileNet U-Net whose every weight says something."""
-    from napari_unet_cells.models import architectures
-
-    made = architectures.build("mobilenet_unet", 4, 3, alpha=0.125, decoder=[16, 16, 8])
-    rng = np.random.default_rng(0)
-    made.set_weights(
-        [
-            weight
-            + (
-                rng.random(weight.shape)
-                if "variance" in variable.path
-                else rng.normal(0, 0.05, weight.shape)
-            )
-            for variable, weight in zip(made.weights, made.get_weights(), strict=True)
-        ]
-    )
-    return made
+@pytest.fixture(scope="module")
+def network(tiny_model: Path) -> DeviceNetwork:
+    return open_network(find_model(tiny_model), cpu=True)
 
 
-def batch(n: int = 2) -> tuple[Any, Any, Any]:
-    rng = np.random.default_rng(1)
-    images = rng.random((n, 48, 80, 3), np.float32)
-    targets = rng.integers(0, 3, (n, 48, 80, 2)).astype(np.uint8)
-    return images, targets, rng.random((n, 48, 80), np.float32)
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Engine]:
+    """Give a process that may hold TensorFlow."""
+    engine = Engine()
+    yield engine
+    engine.close(5.0)
 
 
-def options(**changes: Any) -> Any:
-    from napari_unet_cells.training.trainer import TrainOptions
-
-    return TrainOptions(
-        build={"alpha": 0.125, "decoder": [16, 16, 8]},
-        batch=2,
-        augment=AugmentOptions(size=32),
-        backend="torch",
-        **changes,
-    )
+def picture(shape: tuple[int, int], channels: int = 1) -> NDArray[np.float32]:
+    plane = simulate_nuclei(shape, seed=3)[0].astype(np.float32)
+    plane = (plane - plane.min()) / np.ptp(plane)
+    return np.repeat(plane[np.newaxis, ..., np.newaxis], channels, axis=-1)
 
 
-def plane() -> Any:
-    image, truth = simulate_nuclei((96, 96), diameter=16, seed=0)
-    return annotate(image, truth.astype(np.int32), "simulated")
+@pytest.mark.parametrize("name", ["cells", "cells-fast"])
+def test_the_models_that_ship_give_what_tensorflow_gives(name: str, reference: Engine) -> None:
+    card = find_model(name)
+    here, there = open_network(card, cpu=True), reference.open(card, cpu=True, runtime="tensorflow")
+    assert here.device.startswith("CPU, PyTorch float32, ")
+    assert there.device.startswith("CPU, TensorFlow float32, ")
+    for batch in (picture((304, 400)), picture((256, 256), 3)):
+        ours, (theirs,) = here.forward(batch), there.predict([batch])
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        assert (ours[..., 0] == theirs[..., 0]).mean() >= 0.9999
+        assert np.abs(ours[..., 1:].astype(int) - theirs[..., 1:]).max() <= 1
 
 
-def test_the_network_computes_what_keras_does(torch: Any, model: Any) -> None:
-    from napari_unet_cells.models.runtimes.torch import TorchNetwork
+def plain(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...], distance: bool) -> ModelCard:
+    """Make a network whose logits are the channels of the image, scaled."""
+    import keras
 
-    images, *_ = batch()
-    expected = model.predict_on_batch(images)
-
-    logits = TorchNetwork(model).logits(images)
-
-    assert logits.shape == expected.shape == (2, 48, 80, 4)
-    # bfloat16 has eight bits; a shift by a pixel is told from that.
-    tolerance = 0.02 * np.ptp(expected)
-    np.testing.assert_allclose(logits, expected, atol=tolerance)
-    assert np.abs(logits[:, 1:] - expected[:, :-1]).max() > 2 * tolerance
+    n = len(classes) + distance
+    image = keras.Input((None, None, n))
+    model = keras.Model(image, keras.layers.Rescaling(9.0, -4.0)(image))
+    monkeypatch.setattr(runtime, "load_model", lambda card: model)
+    return ModelCard("plain", "unet_mini", classes, n, 1, 0, "", distance=distance)
 
 
-def test_weights_go_there_and_back_unchanged(torch: Any, model: Any) -> None:
-    from napari_unet_cells.models.runtimes.torch import TorchNetwork
-
-    copy = TorchNetwork(model)
-    for ours, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    halves = [weight / 2 for weight in model.get_weights()]
-    copy.set_weights(halves)
-    for ours, half in zip(copy.get_weights(), halves, strict=True):
-        np.testing.assert_array_equal(ours, half)
-
-
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("distance", [False, True])
-def test_the_loss_is_that_of_keras(torch: Any, distance: bool, soft: bool) -> None:
-    from napari_unet_cells.models.runtimes.torch import make_torch_loss
-    from napari_unet_cells.training.loss import make_loss, soften
-
-    rng = np.random.default_rng(2)
-    _, targets, _ = batch()
-    if not distance:
-        targets = targets[..., 0]
-    logits = rng.normal(0, 2, (2, 48, 80, 3 + distance)).astype(np.float32)
-    if soft:
-        targets = soften(targets, rng.normal(0, 2, logits.shape).astype(np.float32), distance, 0.5)
-    expected = np.asarray(make_loss(distance, soft)(targets, logits))
-
-    loss = make_torch_loss(torch, distance, soft)(torch.tensor(targets), torch.tensor(logits))
-
-    assert expected.shape == (2, 48, 80)
-    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_steps_go_where_those_of_keras_go(torch: Any, model: Any) -> None:
-    from napari_unet_cells.training.backends import BACKENDS, LossForm
-
-    data, form = batch(), LossForm(distance=True, soft=False)
-    before = model.get_weights()
-    copy = BACKENDS["torch"].steps(model, form)
-    keras = BACKENDS["tensorflow"].steps(model, form)
-
-    losses = [(copy.step(*data, rate), keras.step(*data, rate)) for rate in (1e-3, 1e-3, 2e-3)]
-
-    ours, theirs = zip(*losses, strict=True)
-    np.testing.assert_allclose(ours, theirs, rtol=5e-3)
-    assert theirs[2] < theirs[1] < theirs[0]
-    assert copy.loss(*data) == pytest.approx(keras.loss(*data), rel=5e-3)
-    # Adam moves by the sign of a gradient first, and bfloat16 turns some of the smallest around.
-    moves = [_moved(steps.get_weights(), before) for steps in (copy, keras)]
-    assert all(np.linalg.norm(move) > 0.1 for move in moves)
-    cosine = moves[0] @ moves[1] / np.prod([np.linalg.norm(move) for move in moves])
-    assert cosine > 0.8
-
-
-def _moved(after: Any, before: Any) -> np.ndarray[Any, Any]:
-    return np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)])
-
-
-def test_a_training_resumes_with_its_optimizer_and_makes_a_keras_model(
-    torch: Any, tmp_path: Path
+@pytest.mark.parametrize(
+    ("classes", "distance"),
+    [
+        (("background", "cell", "boundary"), True),
+        (("boundary", "x", "cell"), False),
+        (("a", "b"), False),
+        (tuple("abcde"), False),
+    ],
+)
+def test_classes_and_bytes_are_those_of_the_logits(
+    monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...], distance: bool
 ) -> None:
-    from napari_unet_cells.training.trainer import Trainer
-
-    first = Trainer([plane()], [plane()], options(minutes=5), tmp_path)
-    run: Any = first.run(checkpoint_every=1e9)
-    taken = list(itertools.islice(run, 3))
-    run.close()
-    assert [event.step for event in taken] == [1, 2, 3]
-
-    resumed = Trainer([plane()], [plane()], options(minutes=5), tmp_path, resume=True)
-
-    for ours, theirs in zip(
-        resumed.learner.steps.get_weights(), first.learner.steps.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
-    data = first.loop.crops.batch(2, (0, 9))
-    losses = [[t.learner.steps.step(*data, 1e-2) for _ in range(2)] for t in (first, resumed)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    shipped = first.trained_model().get_weights()
-    for average, weight in zip(first.loop.average.weights, shipped, strict=True):
-        np.testing.assert_array_equal(average, weight)
+    card = plain(monkeypatch, classes, distance)
+    batch = np.random.default_rng(0).random((2, 33, 48, card.channels), dtype=np.float32)
+    batch[0, 0, :3] = 0.5  # of equals the first
+    made = open_network(card, cpu=True).forward(batch)
+    logits = 9.0 * batch.astype(float) - 4.0
+    shares = np.exp(logits[..., : len(classes)])
+    shares /= shares.sum(axis=-1, keepdims=True)
+    np.testing.assert_array_equal(made[..., 0], batch[..., : len(classes)].argmax(axis=-1))
+    if card.makes_cells:
+        expected = [shares[..., column] for column in card.columns[1:]]
+        expected += [1 / (1 + np.exp(-logits[..., -1]))] if distance else []
+    else:
+        ordered = np.sort(shares, axis=-1)
+        expected = [1 - (ordered[..., -1] - ordered[..., -2])]
+    assert made.shape[-1] == 1 + len(expected)
+    assert np.abs(made[..., 1:] - 255 * np.stack(expected, axis=-1)).max() <= 0.51
 
 
-def test_a_network_with_other_layers_is_refused_with_a_sentence(torch: Any) -> None:
-    from napari_unet_cells.models import architectures
-    from napari_unet_cells.models.runtimes.torch import TorchNetwork
+def failing(network: DeviceNetwork, error: BaseException, on_cpu: bool) -> DeviceNetwork:
+    def planes(x: Any) -> Any:
+        raise error
 
-    mini = architectures.build("unet_mini", 4, 3)
-    with pytest.raises(UserError, match=r"layers Dropout, MaxPooling2D, .*Leave out --backend"):
-        TorchNetwork(mini)
+    stand_in = SimpleNamespace(planes=planes, tensor=network._network.tensor, device="mps")
+    return replace(network, on_cpu=on_cpu, _network=stand_in)
+
+
+def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> None:
+    full = import_torch().OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    with pytest.raises(OutOfMemory, match=r"^The memory of the computer is full\. Close"):
+        failing(network, full, on_cpu=True).forward(GREY)
+    with pytest.raises(OutOfMemory, match=r"^The memory of the GPU is full\. Close") as caught:
+        failing(network, full, on_cpu=False).forward(GREY)
+    assert caught.value.__context__ is None  # it would keep the batch on the device
+
+
+def test_a_gpu_that_goes_away_is_said_to_whoever_can_go_on(network: DeviceNetwork) -> None:
+    gone = RuntimeError("CUDA error: unspecified launch failure")
+    with pytest.raises(LostDevice, match=r"^The GPU failed while it computed\."):
+        failing(network, gone, on_cpu=False).forward(GREY)
+    with pytest.raises(RuntimeError, match="unspecified"):
+        failing(network, gone, on_cpu=True).forward(GREY)
+    with pytest.raises(ZeroDivisionError):
+        failing(network, ZeroDivisionError(), on_cpu=False).forward(GREY)
+
+
+def test_recovering_on_the_cpu_has_an_end(network: DeviceNetwork) -> None:
+    assert network.on_cpu
+    assert network.recover(cpu=False) is network
+    with pytest.raises(OutOfMemory, match="memory of the computer"):
+        network.recover(cpu=True)
+
+
+def test_a_gpu_computes_and_a_recovery_leaves_it(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU is made up: what would be put there computes here."""
+    real = runtime._on_device
+
+    def on_device(model: Any, card: ModelCard, device: str, *rest: Any) -> Any:
+        return real(model, card, "cpu", *rest)
+
+    monkeypatch.setattr(runtime, "best_device", lambda: "mps")
+    monkeypatch.setattr(runtime, "_on_device", on_device)
+    gpu = open_network(find_model(tiny_model))
+    assert (gpu.device, gpu.on_cpu) == ("GPU, PyTorch float32, Apple", False)
+    assert gpu.max_tile == LONGEST_TILE
+    cpu = gpu.recover(cpu=True)
+    assert cpu.on_cpu
+    assert cpu.device.startswith("CPU, PyTorch float32, ")
+    assert cpu.device.endswith(f"({GPU_FULL})")
+    np.testing.assert_array_equal(cpu.forward(GREY), gpu.forward(GREY))
+
+
+def test_a_gpu_that_cannot_run_the_network_is_left_alone(
+    network: DeviceNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "best_device", lambda: "mps")  # which this build has not
+    opened = open_network(network.card)
+    assert opened.on_cpu
+    assert opened.device == f"{network.device} (the GPU failed)"
+    assert opened.why == "the GPU failed"
+    np.testing.assert_array_equal(opened.forward(GREY), network.forward(GREY))
+
+
+def test_a_network_that_says_something_else_than_keras_is_not_used(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_unet_cells.models.runtimes import torch_network
+
+    def leaky(network: Any, call: Any, inputs: Any, weights: Any, training: bool) -> Any:
+        return inputs[0].clamp(min=-0.1)
+
+    monkeypatch.setitem(torch_network._LAYERS, "ReLU", leaky)
+    with pytest.raises(UnusableRuntime, match="does not give what Keras gives"):
+        open_network(find_model(tiny_model), cpu=True)
+
+
+_SEGMENT = """
+import json, sys
+from napari_unet_cells.cli.main import main
+code = main(sys.argv[1:])
+print(json.dumps([code, [n for n in ("keras", "openvino", "tensorflow", "torch")
+    if n in sys.modules]]))
+"""
+
+
+def test_a_command_that_names_it_loads_no_other(tmp_path: Path, tiny_model: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", simulate_nuclei((64, 64), seed=0)[0])
+    command = ["segment", str(tmp_path / "a.tif"), "-o", str(tmp_path), "--runtime", "torch"]
+    done = subprocess.run(
+        [sys.executable, "-c", _SEGMENT, *command, "--model", str(tiny_model), "--diameter", "20"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, ["keras", "torch"]]
+    assert "PyTorch float32" in (tmp_path / "a.json").read_text()
 
 
 def test_a_broken_installation_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_unet_cells.models.runtimes.torch import import_torch
-
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match=r"^PyTorch cannot be imported \(.*\)\. Install it"):
         import_torch()

@@ -22,6 +22,10 @@ from napari_unet_cells.errors import UserError
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
+#: What was claimed in this process; it need not be loaded yet.
+_claimed = ""
+
+
 class SecondLibrary(UserError):
     """The other one is loaded in this process: a process of its own can do what was asked for."""
 
@@ -47,21 +51,23 @@ def claim(library: str) -> None:
     SecondLibrary
         Where the process holds another one, or Keras on another one.
     """
-    for other in _others(library):
-        if other in sys.modules:
+    global _claimed
+    for other in TITLES:
+        if other != library and (other in sys.modules or other == _claimed):
             raise SecondLibrary.of(library, other)
     keras = sys.modules.get("keras")
     if keras is None:
         os.environ["KERAS_BACKEND"] = library  # whatever else the user runs Keras with
     elif keras.config.backend() != library:
         raise SecondLibrary.of(library, keras.config.backend())
+    _claimed = library
     if library == "torch" and not any(isinstance(f, _Refusal) for f in sys.meta_path):
         # Keras on PyTorch looks for TensorFlow when it saves a model, and would load it.
         sys.meta_path.insert(0, _Refusal())
 
 
 def claim_any() -> str:
-    """Have Keras compute with the library that is there already, else with TensorFlow.
+    """Have Keras compute with the library that was claimed or is loaded, else with TensorFlow.
 
     Returns
     -------
@@ -71,7 +77,7 @@ def claim_any() -> str:
     keras = sys.modules.get("keras")
     if keras is not None:
         return str(keras.config.backend())
-    there = [name for name in TITLES if name in sys.modules]
+    there = [name for name in TITLES if name in sys.modules or name == _claimed]
     library = there[0] if there else next((n for n in TITLES if installed(n)), "tensorflow")
     claim(library)
     return library
@@ -86,10 +92,6 @@ def installed(library: str) -> bool:
     except (ImportError, ValueError):
         return False
     return spec is not None
-
-
-def _others(library: str) -> list[str]:
-    return [name for name in TITLES if name != library]
 
 
 def _title(library: str) -> str:

@@ -19,7 +19,7 @@ LONGEST_TILE = 2048
 
 
 #: Why the CPU computes after it, for the device line.
-GPU_FULL = "the GPU's memory was full"
+GPU_FULL = "the GPU failed, or its memory was full"
 
 
 class RuntimeNetwork(Network, Protocol):

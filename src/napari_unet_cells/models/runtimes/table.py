@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import platform
 import sys
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.library import SecondLibrary, installed
 from napari_unet_cells.models.runtimes.network import GPU_FULL, RuntimeNetwork
 from napari_unet_cells.settings import preferences
 
@@ -42,7 +44,7 @@ class Runtime:
     @property
     def installed(self) -> bool:
         """Whether the library is there; it is not imported."""
-        return sys.modules.get(self.library) is not None or find_spec(self.library) is not None
+        return installed(self.library)
 
     def open(self, card: ModelCard, cpu: bool = False, why: str = "") -> RuntimeNetwork:
         """Open a model.
@@ -70,7 +72,12 @@ class Runtime:
 RUNTIMES = {
     "openvino": Runtime("OpenVINO", "openvino", "openvino"),
     "tensorflow": Runtime("TensorFlow", "tensorflow", "tensorflow"),
+    "torch": Runtime("PyTorch", "torch", "torch"),
 }
+
+#: Runtimes for the CPU and for GPUs, the best choice first. PyTorch brings the libraries of CUDA
+#: with it, TensorFlow only where it was asked to.
+FOR_CPUS, FOR_GPUS = ("openvino", "tensorflow", "torch"), ("torch", "tensorflow")
 
 
 class UnusableRuntime(UserError):
@@ -105,23 +112,33 @@ def open_network(card: ModelCard, runtime: str = "", cpu: bool = False) -> Runti
                 f"{RUNTIMES[name].title} cannot compute the model {card.name}: {error}. Or choose "
                 f"the runtime '{AUTO}', which takes another one then."
             ) from error
-    openvino, tensorflow = RUNTIMES["openvino"], RUNTIMES["tensorflow"]
-    if not tensorflow.installed:
-        return openvino.open(card, cpu)
-    if not openvino.installed:
-        return tensorflow.open(card, cpu)
     why = ""
-    if _gpu_in_sight() and cpu:
+    gpus = [name for name in FOR_GPUS if RUNTIMES[name].installed and _gpu_in_sight(name)]
+    if gpus and cpu:
         why = GPU_FULL
-    elif _gpu_in_sight():
-        network = tensorflow.open(card)
-        if not network.on_cpu:
-            return network
-        why = network.why
-    try:
-        return openvino.open(card, True, why)
-    except UnusableRuntime as error:
-        return tensorflow.open(card, cpu, str(error))
+    elif gpus:
+        try:
+            network = RUNTIMES[gpus[0]].open(card)
+        except UnusableRuntime as error:
+            why = str(error)
+        else:
+            if not network.on_cpu:
+                return network
+            why = network.why
+    return _open_on_cpu(card, cpu or bool(why), why)
+
+
+def _open_on_cpu(card: ModelCard, cpu: bool, why: str) -> RuntimeNetwork:
+    """Open a model with the first runtime for CPUs that is installed and can compute it."""
+    problem = UserError("Nothing that computes networks is installed: pip install tensorflow.")
+    for name in (name for name in FOR_CPUS if RUNTIMES[name].installed):
+        try:
+            return RUNTIMES[name].open(card, cpu or name == "openvino", why)
+        except UnusableRuntime as error:
+            problem, why = error, str(error)
+        except SecondLibrary as error:  # what is loaded here may come next in the row
+            problem = error
+    raise problem
 
 
 def derive(card: ModelCard) -> None:
@@ -166,18 +183,35 @@ def chosen_runtime(runtime: str = "") -> str:
     return name
 
 
-def _gpu_in_sight() -> bool:
-    """Whether TensorFlow may be able to use a GPU; it is not imported, which takes seconds.
+def _gpu_in_sight(runtime: str) -> bool:
+    """Whether a runtime may be able to use a GPU; it is not imported, which takes seconds.
 
-    It takes Linux, a driver, and the libraries of CUDA, which the extra `gpu` installs.
+    It takes a driver and the libraries of CUDA, which PyTorch's own builds hold and the extra `gpu`
+    installs for TensorFlow, under Linux only; or a processor of Apple's.
     """
-    if sys.platform != "linux" or os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+    if runtime == "torch" and (sys.platform, platform.machine()) == ("darwin", "arm64"):
+        return True
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1") or not _driver_installed():
         return False
+    return _torch_has_cuda() if runtime == "torch" else _cuda_installed()
+
+
+def _driver_installed() -> bool:
+    if sys.platform == "win32":
+        return find_library("nvcuda") is not None
     places = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")  # the last is of WSL
-    return any(Path(place).exists() for place in places) and _cuda_installed()
+    return sys.platform == "linux" and any(Path(place).exists() for place in places)
+
+
+def _torch_has_cuda() -> bool:
+    spec = find_spec("torch")
+    libraries = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
+    return any((libraries / name).is_file() for name in ("libtorch_cuda.so", "torch_cuda.dll"))
 
 
 def _cuda_installed() -> bool:
+    if sys.platform != "linux":
+        return False
     with contextlib.suppress(ImportError, ValueError):
         if find_spec("nvidia.cudnn") is not None:
             return True

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import in_bytes
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
 from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
@@ -51,15 +51,21 @@ class DeviceNetwork(LocalNetwork):
         OutOfMemory
             Where the memory of the device is full. On the CPU the process may end instead:
             see `full_memory.is_out_of_memory`.
+        LostDevice
+            Where the GPU fails.
         """
         function = self._functions[batch.shape[-1]]
         try:
             output: NDArray[np.uint8] = function(batch).numpy()
             return output
         except Exception as error:
-            if not is_out_of_memory(error):
+            full = is_out_of_memory(error)
+            theirs = _import_tensorflow().errors.OpError
+            if not full and (self.on_cpu or not isinstance(error, theirs)):
                 raise
         # Raised out here, because the traceback of the error keeps the batch on the device.
+        if not full:
+            raise LostDevice
         if self.on_cpu:
             raise OutOfMemory
         raise OutOfMemory(
@@ -113,6 +119,8 @@ def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNet
         try:
             # On a GPU multiplications may take 19 bits of the 32 (TF32).
             return _ready(tf, model, card, f"GPU, TensorFlow, {gpus[0]}", on_cpu=False)
+        except LostDevice:
+            why = "the GPU failed"
         except OutOfMemory:
             pass
         except tf.errors.OpError:  # drivers, CUDA and cuDNN that do not fit together

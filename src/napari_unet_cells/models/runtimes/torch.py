@@ -1,39 +1,43 @@
-"""The same network in PyTorch, whose gradients on a CPU take a third of TensorFlow's time.
+"""The one file that names PyTorch: it picks the device and computes networks there.
 
-Only trainings use it, and only where it is asked for: PyTorch is no dependency of the package.
-`TorchNetwork` computes what a Keras model computes, layer by layer, with weights that are copied
-from it and back; the model file stays one of Keras.
-
-Measured on two cores that multiply matrices of bfloat16 (AMX): a step of eight crops of
-256 x 256 takes the MobileNet U-Net of width 0.75 0.89 s in TensorFlow and 0.33 s here. Keras on
-PyTorch took 1.07 s, and 0.94 s with bfloat16, most of it in its batch norms.
+The network is that of `torch_network`; what follows its logits (softmax, class, 8 bit) is computed
+on the device, so that bytes come back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.core.predict import in_bytes
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import load_model
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 from napari_unet_cells.models.runtimes.library import claim
-from napari_unet_cells.untrusted.arrays import numbered_arrays
+from napari_unet_cells.models.runtimes.network import (
+    GPU_FULL,
+    LONGEST_TILE,
+    LocalNetwork,
+    cpu_name,
+    max_tile_of,
+    warm_up,
+)
+from napari_unet_cells.models.runtimes.table import UnusableRuntime
 
 if TYPE_CHECKING:
     import keras
 
-#: Axes of a kernel of Keras, in the order in which PyTorch has them, by the class of the layer.
-_KERNELS = {
-    "Conv2D": (3, 2, 0, 1),
-    "DepthwiseConv2D": (2, 3, 0, 1),
-    "Conv2DTranspose": (3, 2, 0, 1),
-}
+TITLE = "PyTorch"
 
-#: Names of the weights of a batch norm, which have one axis in both.
-_STATISTICS = frozenset({"moving_mean", "moving_variance"})
+#: A network must say the same of a picture as Keras does: how far its logits may be from those in
+#: 32-bit floats, as a part of their range; and on which part of the pixels it must find the same
+#: class in bfloat16.
+CLOSE, AGREE = 1e-3, 0.98
 
 
 def import_torch() -> Any:
@@ -55,333 +59,248 @@ def import_torch() -> Any:
     return torch
 
 
-class TorchNetwork:
-    """A network in PyTorch that takes its form and its weights from a Keras model.
+def best_device() -> str:
+    """Name the best device as PyTorch does: "cuda", "mps" or "cpu"."""
+    torch = import_torch()
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether bfloat16 takes less time than float32 here: narrower processors take longer."""
+    return str(import_torch().backends.cpu.get_cpu_capability()).startswith("AVX512")
+
+
+@dataclass(frozen=True)
+class DeviceNetwork(LocalNetwork):
+    """A network on a device of this process; see `network.LocalNetwork`."""
+
+    _network: Any
+    _dtype: Any
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
+
+        Raises
+        ------
+        OutOfMemory
+            Where the memory of the device is full.
+        LostDevice
+            Where the GPU fails.
+        """
+        try:
+            return self._bytes(batch)
+        except Exception as error:
+            full = is_out_of_memory(error)
+            if not full and (self.on_cpu or not isinstance(error, RuntimeError)):
+                raise
+        # Raised out here, because the traceback of the error keeps the batch on the device.
+        if not full:
+            raise LostDevice
+        if self.on_cpu:
+            raise OutOfMemory
+        _free(self._network.device)
+        raise OutOfMemory(
+            "The memory of the GPU is full. Close other programs that use it, and try again."
+        )
+
+    def recover(self, cpu: bool) -> DeviceNetwork:
+        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already, and `cpu` is asked for.
+        """
+        if not cpu:
+            return self
+        if self.on_cpu:
+            raise OutOfMemory
+        return open_network(self.card, cpu=True)
+
+    def _bytes(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        torch = import_torch()
+        with torch.inference_mode():
+            logits = self._network.planes(_planes(self._network, batch, self.card, self._dtype))
+            channels = list(logits.float().unbind(1))
+            made = _probabilities if self.card.makes_cells else _certainty
+            stacked = torch.stack(made(torch, channels, self.card), dim=-1)
+            output: NDArray[np.uint8] = stacked.cpu().numpy()
+        return output
+
+
+def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNetwork:
+    """Load a model, bring it to the best device and run it once.
+
+    A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
 
     Parameters
     ----------
-    model : keras.Model
-        Functional, of the layers of `mobilenet_unet`.
+    card : ModelCard
+    cpu : bool
+        Compute on the CPU.
+    why : str
+        Why it is the CPU's turn, or this runtime's, for `device`; where there is a GPU, its
+        full memory by default.
 
     Raises
     ------
+    UnusableRuntime
+        Where PyTorch cannot compute this model.
+    OutOfMemory
+        Where not even the CPU has the memory for it.
     UserError
-        Where PyTorch is not installed, or the model has layers that are not in `_LAYERS`.
+        Where the model file is not what its card says.
     """
+    import_torch()
+    device = best_device()
+    import keras
 
-    def __init__(self, model: keras.Model) -> None:
-        self._torch = import_torch()
-        self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
-        # Narrower processors take longer for bfloat16 than for float32.
-        capability = self._torch.backends.cpu.get_cpu_capability()
-        self._half = self._device == "cuda" or capability.startswith("AVX512")
-        self._calls = _calls_of(model.outputs[0])
-        unknown = sorted({c.kind for c in self._calls if c.kind not in _LAYERS})
-        if unknown:
-            raise UserError(
-                f"PyTorch cannot train this network: its layers {', '.join(unknown)} are known to "
-                "TensorFlow only. Leave out --backend torch."
-            )
-        self._slots = [_Slot(call, name) for call, name in _weights_of(model, self._calls)]
-        self._values: dict[str, Any] = {}
-        self.set_weights(model.get_weights())
-
-    @property
-    def parameters(self) -> list[Any]:
-        """Trainable weights as tensors, in the order of Keras."""
-        return [self._values[slot.key] for slot in self._slots if slot.is_learned]
-
-    def get_weights(self) -> list[NDArray[np.float32]]:
-        """Copy all weights, in the order and with the axes of Keras."""
-        return [slot.to_keras(self._values[slot.key]) for slot in self._slots]
-
-    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
-        """Take over weights, in the order and with the axes of Keras."""
-        torch = self._torch
-        for slot, weight in zip(self._slots, weights, strict=True):
-            array = torch.from_numpy(slot.from_keras(np.asarray(weight, np.float32)))
-            if slot.key in self._values:
-                with torch.no_grad():
-                    self._values[slot.key].copy_(array)
-                continue
-            tensor = array.to(self._device)
-            if tensor.ndim == 4:
-                tensor = tensor.contiguous(memory_format=torch.channels_last)
-            self._values[slot.key] = tensor.requires_grad_(slot.is_learned)
-
-    def __call__(self, images: NDArray[np.float32], training: bool) -> Any:
-        """Compute logits.
-
-        Parameters
-        ----------
-        images : float32 array, (n, y, x, channels)
-        training : bool
-            Whether the batch norms use the statistics of the batch and remember them.
-
-        Returns
-        -------
-        float32 tensor, (n, y, x, outputs)
-        """
-        torch = self._torch
-        # Without a copy: axes in another order, which PyTorch calls channels last.
-        x = self.tensor(images).permute(0, 3, 1, 2)
-        results: dict[str, Any] = {}
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._half):
-            for call in self._calls:
-                inputs = [results[name] for name in call.inputs] or [x]
-                weights = {name: self._values[f"{call.name}/{name}"] for name in call.weights}
-                results[call.name] = _LAYERS[call.kind](torch, call, inputs, weights, training)
-        return results[self._calls[-1].name].float().permute(0, 2, 3, 1)
-
-    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the logits of images, as the model does where it is used."""
-        with self._torch.no_grad():
-            logits: NDArray[np.float32] = self(images, training=False).cpu().numpy()
-        return logits
-
-    def tensor(self, array: NDArray[Any]) -> Any:
-        """Bring an array to where the network is computed."""
-        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+    with keras.device("cpu"):  # a GPU needs no second copy
+        model = load_model(card)
+        picture, expected = _asked_of_keras(model, card)
+    if device != "cpu":
+        why = why or GPU_FULL
+        if not cpu:
+            try:
+                return _ready(model, card, device, "", picture, expected)
+            except LostDevice:
+                why = "the GPU failed"
+            except OutOfMemory:
+                pass
+            except (RuntimeError, UnusableRuntime):  # drivers that do not fit, and the like
+                why = "the GPU failed"
+    return _ready(model, card, "cpu", why, picture, expected)
 
 
-class TorchSteps:
-    """Training steps of a Keras model, taken by a copy in PyTorch; see `training.backends.Steps`.
+def _ready(
+    model: keras.Model,
+    card: ModelCard,
+    device: str,
+    why: str,
+    picture: NDArray[np.float32],
+    expected: NDArray[np.float32],
+) -> DeviceNetwork:
+    torch = import_torch()
+    try:
+        network, dtype = _on_device(model, card, device, picture, expected)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        network = None
+    if network is None:
+        raise OutOfMemory
+    precision = f"{TITLE} {str(dtype).rpartition('.')[2]}"
+    on_cpu = device == "cpu"
+    gpu = torch.cuda.get_device_name() if device == "cuda" else "Apple"
+    made = DeviceNetwork(
+        card,
+        cpu_name(precision, torch.get_num_threads(), why) if on_cpu else f"GPU, {precision}, {gpu}",
+        max_tile=max_tile_of(card) if on_cpu else LONGEST_TILE,
+        on_cpu=on_cpu,
+        why=why,
+        _network=network,
+        _dtype=dtype,
+    )
+    warm_up(made, 1 if card.channels in (1, 3) else card.channels)
+    return made
 
-    Parameters
-    ----------
-    model : keras.Model
-        Gives form and first weights; it is not changed.
-    weight_decay, clipnorm : float
-        Of AdamW; each weight's gradient is clipped on its own, as Keras does.
-    distance, soft : bool
-        See `loss.make_loss`.
+
+def _on_device(
+    model: keras.Model,
+    card: ModelCard,
+    device: str,
+    picture: NDArray[np.float32],
+    expected: NDArray[np.float32],
+) -> tuple[Any, Any]:
+    """Make the network on a device, in the precision in which it says what Keras does.
+
+    Raises
+    ------
+    UnusableRuntime
+        Where it says something else in any.
     """
+    from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
 
-    def __init__(
-        self,
-        model: keras.Model,
-        weight_decay: float,
-        clipnorm: float,
-        distance: bool,
-        soft: bool,
-    ) -> None:
-        self._network = TorchNetwork(model)
-        self._torch = import_torch()
-        self._clipnorm = clipnorm
-        self._loss = make_torch_loss(self._torch, distance, soft)
-        self._optimizer = self._torch.optim.AdamW(
-            self._network.parameters, eps=1e-7, weight_decay=weight_decay
-        )
-
-    def step(
-        self,
-        images: NDArray[np.float32],
-        targets: NDArray[Any],
-        weights: NDArray[np.float32],
-        rate: float,
-    ) -> float:
-        """Take one step and give the loss before it."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = self._mean_loss(images, targets, weights, training=True)
-        loss.backward()
-        gradients = [p.grad for p in self._network.parameters]
-        for gradient in gradients:
-            gradient.mul_((self._clipnorm / gradient.norm().clamp(min=1e-12)).clamp(max=1.0))
-        self._optimizer.step()
-        return float(loss.detach())
-
-    def loss(
-        self, images: NDArray[np.float32], targets: NDArray[Any], weights: NDArray[np.float32]
-    ) -> float:
-        """Give the loss of a batch that is not learned from."""
-        with self._torch.no_grad():
-            return float(self._mean_loss(images, targets, weights, training=False))
-
-    def batch_loss(self, targets: Any, logits: Any, weights: Any) -> Any:
-        """Give the weighted mean of the loss over the pixels of a batch, of tensors."""
-        return (self._loss(targets, logits) * weights).mean()
-
-    def get_weights(self) -> list[NDArray[np.float32]]:
-        """Copy all weights, in the order of Keras."""
-        return self._network.get_weights()
-
-    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
-        """Take over weights, in the order of Keras."""
-        self._network.set_weights(weights)
-
-    def save(self, folder: Path) -> None:
-        """Write weights and optimizer into a folder."""
-        np.savez(folder / "weights.npz", *self.get_weights())
-        self._torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
-
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote; whatever numpy and PyTorch raise on damaged files."""
-        self.set_weights(numbered_arrays(folder / "weights.npz"))
-        # Tensors and numbers only, so no program hides in the file.
-        state = self._torch.load(folder / "optimizer.pt", weights_only=True)
-        self._optimizer.load_state_dict(state)
-
-    def _mean_loss(
-        self,
-        images: NDArray[np.float32],
-        targets: NDArray[Any],
-        weights: NDArray[np.float32],
-        training: bool,
-    ) -> Any:
-        logits = self._network(images, training)
-        return self.batch_loss(self._network.tensor(targets), logits, self._network.tensor(weights))
+    torch = import_torch()
+    network = TorchNetwork(model, device)
+    network.fold_norms()
+    dtypes = [torch.float32]
+    if device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
+        dtypes = [torch.bfloat16, torch.float32]  # earlier ones multiply it no faster
+    n = len(card.classes)
+    for dtype in dtypes:
+        if dtype is not torch.float32:
+            network.cast(dtype)
+        elif len(dtypes) > 1:
+            network = TorchNetwork(model, device)
+            network.fold_norms()
+        with torch.inference_mode():
+            planes = network.planes(_planes(network, picture, card, dtype)).float()
+        logits = planes.permute(0, 2, 3, 1).cpu().numpy()
+        same = (logits[..., :n].argmax(-1) == expected[..., :n].argmax(-1)).mean()
+        far = np.abs(logits - expected).max() / max(float(np.ptp(expected)), 1e-6)
+        if same >= AGREE if dtype is not torch.float32 else far <= CLOSE:
+            return network, dtype
+    raise UnusableRuntime(f"{TITLE} does not give what Keras gives")
 
 
-def make_torch_loss(torch: Any, distance: bool, soft: bool) -> Callable[[Any, Any], Any]:
-    """`loss.make_loss` for tensors of PyTorch: the same formula, and the same number."""
-    functional = torch.nn.functional
+def _asked_of_keras(
+    model: keras.Model, card: ModelCard
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give a smooth picture (1, y, x, channels), and the logits that Keras makes of it."""
+    rng = np.random.default_rng(0)
+    side = 4 * card.stride
+    coarse = rng.random((1, side // 4, side // 4, card.channels), dtype=np.float32)
+    picture = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    picture += 0.1 * rng.random(picture.shape, dtype=np.float32)
+    import keras
 
-    def of_classes(classes: Any, logits: Any) -> Any:
-        if soft:
-            return -(classes * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
-        return functional.cross_entropy(logits.movedim(-1, 1), classes.long(), reduction="none")
-
-    def of_distance(depth: Any, logit: Any) -> Any:
-        cross = functional.binary_cross_entropy_with_logits(logit, depth, reduction="none")
-        part = depth.clamp(1e-6, 1 - 1e-6)
-        return cross + part * part.log() + (1 - part) * (1 - part).log()
-
-    def loss(targets: Any, logits: Any) -> Any:
-        if not distance:
-            return of_classes(targets, logits)
-        depth = targets[..., -1] if soft else targets[..., -1].float() / 255
-        classes = targets[..., :-1] if soft else targets[..., 0]
-        return of_classes(classes, logits[..., :-1]) + of_distance(depth, logits[..., -1])
-
-    return loss
+    torch = import_torch()
+    with torch.no_grad():
+        logits = keras.ops.convert_to_numpy(model(torch.from_numpy(picture), training=False))
+    return picture, logits
 
 
-class _Call:
-    """One layer of the network: what it is, what it reads, and what its weights are called."""
-
-    def __init__(self, layer: Any, inputs: Sequence[str]) -> None:
-        self.name: str = layer.name
-        self.kind = type(layer).__name__
-        self.layer = layer
-        self.inputs = inputs
-        self.variables: Sequence[Any] = getattr(layer, "weights", [])
-        self.weights: list[str] = [variable.name for variable in self.variables]
+def _planes(network: Any, batch: NDArray[np.float32], card: ModelCard, dtype: Any) -> Any:
+    """Bring a batch to the device, grey ones with as many channels as the network reads."""
+    x = network.tensor(batch).to(dtype).permute(0, 3, 1, 2)
+    return x.expand(-1, card.channels, -1, -1) if x.shape[1] < card.channels else x
 
 
-def _calls_of(output: Any) -> list[_Call]:
-    """List the layers that a tensor comes from, each after those that it reads."""
-    calls: dict[str, _Call] = {}
-
-    def add(tensor: Any) -> str:
-        layer, node, _ = tensor._keras_history
-        if layer.name not in calls:
-            # A layer may have been called before, in the backbone that it was taken from.
-            is_input = type(layer).__name__ == "InputLayer"
-            read = [] if is_input else layer._inbound_nodes[node].input_tensors
-            calls[layer.name] = _Call(layer, [add(one) for one in read])
-        return str(layer.name)
-
-    add(output)
-    return list(calls.values())
+def _probabilities(torch: Any, channels: list[Any], card: ModelCard) -> list[Any]:
+    """Class and probabilities of some classes, as `tensorflow._probabilities` makes them."""
+    depth = [torch.sigmoid(channels.pop())] if card.distance else []
+    logits = torch.stack(channels)
+    _, *columns = card.columns
+    shares = torch.softmax(logits, dim=0)
+    kept = [shares[column] for column in columns] + depth
+    return [_first_largest(torch, channels), *(_in_bytes(torch, p) for p in kept)]
 
 
-class _Slot:
-    """A weight, and how its axes are turned between Keras and PyTorch."""
-
-    def __init__(self, call: _Call, name: str) -> None:
-        self.key = f"{call.name}/{name}"
-        self.is_learned = name not in _STATISTICS
-        self._axes = _KERNELS.get(call.kind) if name == "kernel" else None
-
-    def from_keras(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        turned = weight if self._axes is None else weight.transpose(self._axes)
-        return np.array(turned, order="C")  # a copy: the caller may change its own
-
-    def to_keras(self, tensor: Any) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = tensor.detach().cpu().numpy()
-        turned = array if self._axes is None else array.transpose(np.argsort(self._axes))
-        return np.array(turned, order="C")
+def _certainty(torch: Any, channels: list[Any], card: ModelCard) -> list[Any]:
+    """Class and uncertainty, as `tensorflow._certainty` makes them."""
+    shares = torch.softmax(torch.stack(channels), dim=0)
+    first, second = shares.topk(2, dim=0).values
+    return [_first_largest(torch, channels), _in_bytes(torch, 1.0 - (first - second))]
 
 
-def _weights_of(model: keras.Model, calls: Sequence[_Call]) -> list[tuple[_Call, str]]:
-    """Pair the weights of a model, in its order, with the layers that they belong to."""
-    owners = {id(variable): call for call in calls for variable in call.variables}
-    return [(owners[id(variable)], variable.name) for variable in model.weights]
+def _first_largest(torch: Any, channels: list[Any]) -> Any:
+    """Give the number of the largest channel, of equals the first; `argmax` gives any of them."""
+    largest, classes = channels[0], torch.zeros_like(channels[0], dtype=torch.uint8)
+    for number, channel in enumerate(channels[1:], 1):
+        classes = torch.where(channel > largest, number, classes)
+        largest = torch.maximum(largest, channel)
+    return classes.to(torch.uint8)
 
 
-def _convolution(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    (x,), layer = inputs, call.layer
-    depthwise = call.kind == "DepthwiseConv2D"
-    stride, size = layer.strides[0], layer.kernel_size[0]
-    padding = 0
-    if layer.padding == "same":
-        # Of an odd number of missing pixels TensorFlow adds one more at the end.
-        missing = max(size - (stride if x.shape[-1] % stride == 0 else x.shape[-1] % stride), 0)
-        padding = missing // 2
-        if missing % 2:
-            x = torch.nn.functional.pad(x, (padding, padding + 1, padding, padding + 1))
-            padding = 0
-    return torch.nn.functional.conv2d(
-        x,
-        weights["kernel"],
-        weights.get("bias"),
-        stride,
-        padding,
-        groups=x.shape[1] if depthwise else 1,
-    )
+def _in_bytes(torch: Any, values: Any) -> Any:
+    return in_bytes(values, lambda scaled: scaled.to(torch.uint8))
 
 
-def _transposed(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    (x,), stride = inputs, call.layer.strides[0]
-    return torch.nn.functional.conv_transpose2d(x, weights["kernel"], weights.get("bias"), stride)
-
-
-def _batch_norm(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    return torch.nn.functional.batch_norm(
-        inputs[0],
-        weights["moving_mean"],
-        weights["moving_variance"],
-        weights["gamma"],
-        weights["beta"],
-        training,
-        1 - call.layer.momentum,
-        call.layer.epsilon,
-    )
-
-
-def _relu(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    if call.layer.max_value is None:
-        return torch.relu(inputs[0])
-    # Not clamp, whose gradient takes four times as long.
-    return torch.nn.functional.hardtanh(inputs[0], 0.0, call.layer.max_value)
-
-
-def _zero_padding(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    (top, bottom), (left, right) = call.layer.padding
-    return torch.nn.functional.pad(inputs[0], (left, right, top, bottom))
-
-
-def _depth_to_space(torch: Any, call: _Call, inputs: Any, weights: Any, training: bool) -> Any:
-    """Keras counts the blocks before the channels, `pixel_shuffle` after them."""
-    size = call.layer.block_size
-    n, channels, height, width = inputs[0].shape
-    x = inputs[0].reshape(n, size, size, channels // size**2, height, width)
-    return x.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * size, width * size)
-
-
-_LAYERS: dict[str, Callable[[Any, _Call, Any, Any, bool], Any]] = {
-    "InputLayer": lambda torch, call, inputs, weights, training: inputs[0],
-    "Rescaling": lambda torch, call, inputs, weights, training: (
-        inputs[0] * call.layer.scale + call.layer.offset
-    ),
-    "Conv2D": _convolution,
-    "DepthwiseConv2D": _convolution,
-    "Conv2DTranspose": _transposed,
-    "BatchNormalization": _batch_norm,
-    "ReLU": _relu,
-    "ZeroPadding2D": _zero_padding,
-    "Concatenate": lambda torch, call, inputs, weights, training: torch.cat(inputs, dim=1),
-    "DepthToSpace": _depth_to_space,
-}
+def _free(device: str) -> None:
+    """Give back what PyTorch keeps of a GPU's memory for itself."""
+    torch = import_torch()
+    with contextlib.suppress(RuntimeError):
+        (torch.cuda if device == "cuda" else torch.mps).empty_cache()
