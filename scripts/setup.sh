@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Set-up for `make`: does what is missing, and nothing, silently, where all is there.
 #
-#   1. .venv with this package (editable), its tests and its tools, pinned by constraints.txt
+#   1. .venv with this package (editable), its tests and its tools, pinned by constraints.txt, and
+#      with PyTorch for its tests, where pip knows a place that has the build for CPUs
 #   2. the system libraries behind napari's window, and Xvfb, on Debian and Ubuntu
 #
 # PYTHON=/path/to/python chooses the interpreter. macOS's bash 3.2 runs this too.
@@ -78,7 +79,22 @@ make_environment() {
         --constraint constraints.txt --editable '.[dev]' ||
         fail "pip could not install the packages (its reason stands above). Run make again:" \
             "what was fetched is kept."
+    cpu_torch
     fingerprint >"$STAMP"
+}
+
+# The tests of PyTorch skip themselves without it, so a lack is no failure. Under Linux its usual
+# build is one for GPUs, of gigabytes, which `make torch` installs; that for CPUs has a version of its
+# own, +cpu, and pip finds it where PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL names a place that has it.
+cpu_torch() {
+    [ "$(uname)" = Linux ] || return 0
+    .venv/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' &&
+        return
+    local version
+    version=$(sed -n 's/^torch==//p' constraints.txt)
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
+        --constraint constraints.txt "torch==$version+cpu" >/dev/null 2>&1 ||
+        say "PyTorch $version for CPUs was not found: its tests will be skipped"
 }
 
 # Debian splits venv's other half, ensurepip, off into a package: without it `-m venv` fails.
