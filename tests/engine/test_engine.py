@@ -42,8 +42,9 @@ from napari_unet_cells.engine.frames import (
 from napari_unet_cells.engine.network import IN_FLIGHT, ChildNetwork
 from napari_unet_cells.engine.opening import _LocalNetwork, _open_here
 from napari_unet_cells.engine.process import _MEMORY_FULL_EXITS, Cancelled, _start_process
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.table import RUNTIMES
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -151,6 +152,8 @@ if "napari_unet_cells.child" in sys.orig_argv:
         how = os.environ["STAND_IN_FULL"]
         if how == "report":
             raise errors.OutOfMemory("The memory of the stand-in is full.")
+        if how == "lost":
+            raise errors.LostDevice
         if how == "MemoryError":
             raise MemoryError
         os.kill(os.getpid(), getattr(signal, how))
@@ -174,7 +177,13 @@ if "napari_unet_cells.child" in sys.orig_argv:
                 out_of_memory()
             return (batch * self.factor).astype(np.uint8)
 
+    held = []
+
     def open_network(card, runtime, cpu):
+        if "STAND_IN_HOLDS_ONE" in os.environ:
+            held.append(runtime)
+            if held[0] != runtime:
+                raise SecondLibrary(f"{runtime} cannot be loaded beside {held[0]}.")
         time.sleep(float(os.environ.get("STAND_IN_OPENING", "0")))
         if "STAND_IN_REFUSED" in os.environ:
             raise errors.OutOfMemory("The memory of the stand-in is full.")
@@ -188,6 +197,7 @@ if "napari_unet_cells.child" in sys.orig_argv:
     sys.modules[table.__name__] = table
     import napari_unet_cells.models.catalogue as catalogue
     import napari_unet_cells.errors as errors
+    from napari_unet_cells.models.runtimes.library import SecondLibrary
 
     def find_model(path):
         if "broken" in path.name:
@@ -701,6 +711,46 @@ def test_a_gpu_that_was_full_goes_on_in_the_same_child(
         values(network, batch(1, 101))
     assert values(network.recover(cpu=False), batch(1, 100)) == [20]
     assert engine.pid == pid
+
+
+def test_a_gpu_that_failed_is_not_trusted_in_the_same_child(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FULL", "lost")
+    monkeypatch.setenv("STAND_IN_GPU", "60")
+    network = engine.open(card())
+    pid = running(engine)
+    with pytest.raises(LostDevice, match=r"The GPU failed while it computed\."):
+        values(network, batch(1, 101))
+    assert values(network.recover(cpu=False), batch(1, 60)) == [20]
+    assert running(engine) != pid
+    assert predict_strip(network.recover(cpu=False), 2000)[-1] == (512, "stand-in")
+
+
+def test_a_child_that_holds_another_library_is_replaced(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_HOLDS_ONE", "1")
+    assert engine.open(card()).device == "stand-in"
+    pid = running(engine)
+    other = engine.open(card(), runtime="tensorflow")
+    assert (other.device, values(other, batch(1))) == ("stand-in of tensorflow", [2])
+    assert running(engine) != pid
+
+
+def test_a_library_that_this_process_cannot_hold_computes_in_the_child(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SecondLibrary("TensorFlow cannot be loaded.")
+
+    monkeypatch.setattr(engine_module, "_shared", engine)
+    monkeypatch.setattr(opening, "_opened_here", {})
+    monkeypatch.setattr(opening.table, "open_network", refuse)
+    for name in ("napari", "qtpy", "PyQt6", "PySide6", "PyQt5"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    network = opening.open_network(card(), "tensorflow")
+    assert (network.device, values(network, batch(1))) == ("stand-in of tensorflow", [2])
 
 
 def test_others_that_the_child_works_for_recover_too(
