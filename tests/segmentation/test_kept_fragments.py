@@ -30,7 +30,7 @@ def test_cells_of_packed_fragments_are_the_same() -> None:
     assert kept.zoom == 0.5
     for plane, cells in zip(kept, wanted, strict=True):
         np.testing.assert_array_equal(plane.cells(replace(OPTIONS, min_size=150)), cells)
-        assert plane.oversegmentation.base.shape == (40, 60)
+        assert plane.base.shape == (80, 120)
 
 
 def test_a_plane_that_was_asked_for_stays_unpacked_until_it_is_packed_again() -> None:

@@ -9,6 +9,7 @@ say so, the probability of "cell". `Oversegmentation.cells` decides which fragme
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,7 @@ def oversegment(probabilities: NDArray[np.uint8], options: InstanceOptions) -> O
     numbers, piece = separate_block(probabilities, block, options)
     # The numbers of a block that is the whole plane are those of the plane.
     table, _ = joined([piece], options)
-    known = {field.name: getattr(table, field.name) for field in fields(table)}
-    return Oversegmentation(base=np.ascontiguousarray(numbers), **known)
+    return Oversegmentation(base=np.ascontiguousarray(numbers), **_known(table))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +84,10 @@ class Oversegmentation(FragmentTable):
 
     base: NDArray[np.int32]
 
+    def table(self) -> FragmentTable:
+        """Give the table without the pixels."""
+        return FragmentTable(**_known(self))
+
     def cells(self, options: InstanceOptions) -> Labels:
         """Make cells of the fragments: `lut` looked up in `base`.
 
@@ -104,6 +108,10 @@ class Oversegmentation(FragmentTable):
         """
         labels: Labels = self.lut(options)[self.base]
         return labels
+
+
+def _known(table: FragmentTable) -> dict[str, Any]:
+    return {field.name: getattr(table, field.name) for field in fields(FragmentTable)}
 
 
 def inside(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArray[np.int16]:

@@ -149,35 +149,80 @@ def resize_labels(
     """
     if labels.shape == shape:
         return labels
-    (top, y_weight), (left, x_weight) = (
-        _neighbours(labels.shape[axis], shape[axis]) for axis in (0, 1)
-    )
-    nearest_y = np.where(y_weight < 0.5, top, np.minimum(top + 1, labels.shape[0] - 1))
-    nearest_x = np.where(x_weight < 0.5, left, np.minimum(left + 1, labels.shape[1] - 1))
-    resized = labels[nearest_y[:, np.newaxis], nearest_x]
+    whole = (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
+    return resize_block(labels, whole, (labels.shape[0], labels.shape[1]), shape, inside)[0]
+
+
+def resize_block(
+    labels: NDArray[Any],
+    core: Box,
+    scaled: tuple[int, int],
+    shape: tuple[int, int],
+    inside: NDArray[np.integer[Any]] | None = None,
+) -> tuple[NDArray[Any], Box]:
+    """Part of what `resize_labels` makes of a plane; the parts of all blocks fit together.
+
+    Parameters
+    ----------
+    labels : integer array, (y, x)
+        Of a block of the plane, and of the line of pixels after it along each axis.
+    core : (slice, slice)
+        The block in the plane.
+    scaled, shape : (int, int)
+        Of the plane, as it is and as it shall be.
+    inside : signed integer array, (y, x), optional
+        Of the pixels of `labels`.
+
+    Returns
+    -------
+    resized : array
+    part : (slice, slice)
+        Its place in the resized plane; empty where no pixel's neighbours begin in the block.
+    """
+    axes, places = [], []
+    for own, size, target in zip(core, scaled, shape, strict=True):
+        before, weight = _neighbours(size, target)
+        place = slice(*(int(i) for i in np.searchsorted(before, (own.start, own.stop))))
+        axes.append((before[place] - own.start, weight[place]))
+        places.append(place)
+    larger = shape[0] > scaled[0] and shape[1] > scaled[1]
+    return _resized(labels, inside, axes[0], axes[1], larger), (places[0], places[1])
+
+
+def _resized(
+    labels: NDArray[Any],
+    inside: NDArray[np.integer[Any]] | None,
+    rows: tuple[NDArray[np.intp], NDArray[np.float32]],
+    columns: tuple[NDArray[np.intp], NDArray[np.float32]],
+    larger: bool,
+) -> NDArray[Any]:
+    (top, y_weight), (left, x_weight) = rows, columns
     below, right = (
         np.minimum(start + 1, n - 1) for start, n in zip((top, left), labels.shape, strict=True)
     )
-    if inside is None and not (shape[0] > labels.shape[0] and shape[1] > labels.shape[1]):
+    nearest_y = np.where(y_weight < 0.5, top, below)
+    nearest_x = np.where(x_weight < 0.5, left, right)
+    resized = labels[nearest_y[:, np.newaxis], nearest_x]
+    if inside is None and not larger:
         return resized  # smaller cells have no stairs to smooth
     # Cells of four neighbours that differ; elsewhere the nearest is right.
     mixed = np.zeros(labels.shape, bool)
     mixed[:-1] |= labels[:-1] != labels[1:]
     mixed[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     mixed[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
-    for start in range(0, shape[0], BAND):
-        rows, columns = np.nonzero(mixed[top[start : start + BAND, np.newaxis], left])
-        rows += start
-        four = [(y[rows], x[columns]) for y in (top, below) for x in (left, right)]
+    for start in range(0, len(top), BAND):
+        at_y, at_x = np.nonzero(mixed[top[start : start + BAND, np.newaxis], left])
+        at_y += start
+        four = [(y[at_y], x[at_x]) for y in (top, below) for x in (left, right)]
         corners = np.stack([labels[corner] for corner in four])
-        wy, wx = y_weight[rows], x_weight[columns]
+        wy, wx = y_weight[at_y], x_weight[at_x]
         weights = np.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx])
         if inside is not None:
             values = np.stack([inside[corner] for corner in four])
             weights *= (values >= 0) == ((weights * values).sum(axis=0) >= 0)
         sums = np.stack([(weights * (corners == corner)).sum(axis=0) for corner in corners])
         chosen = sums.argmax(axis=0)
-        resized[rows, columns] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]
+        resized[at_y, at_x] = np.take_along_axis(corners, chosen[np.newaxis], axis=0)[0]
     return resized
 
 

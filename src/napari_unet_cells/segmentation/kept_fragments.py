@@ -12,40 +12,70 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.segmentation.result import Fragments
 
+#: Rows of a plane that are compressed together.
+_ROWS = 512
+
 
 @dataclass(frozen=True, eq=False)
-class _Packed:
-    """Fragments of a plane, their arrays of pixels compressed."""
+class PackedBlock:
+    """Numbers of fragments of a part of a plane, compressed.
 
-    small: Fragments  # all but the pixels
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
-    pixels: tuple[bytes, bytes]
+    Attributes
+    ----------
+    part : (slice, slice)
+        Of the plane.
+    pixels : bytes
+        Of int32 numbers.
+    """
+
+    part: tuple[slice, slice]
+    pixels: bytes
 
     @classmethod
-    def of(cls, plane: Fragments) -> _Packed:
-        arrays = plane.oversegmentation.base, plane.base
+    def of(cls, numbers: NDArray[np.int32], part: tuple[slice, slice]) -> PackedBlock:
+        """Compress numbers (y, x)."""
+        return cls(part, bytes(imagecodecs.zstd_encode(numbers.tobytes(), level=1)))
+
+    def write(self, plane: NDArray[np.int32]) -> None:
+        """Write the numbers into their part of a plane."""
+        there = plane[self.part]
+        numbers: NDArray[np.int32] = np.frombuffer(imagecodecs.zstd_decode(self.pixels), np.int32)
+        there[...] = numbers.reshape(there.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFragments:
+    """Fragments of a plane, their pixels compressed.
+
+    Attributes
+    ----------
+    small : Fragments
+        All but the pixels.
+    shape : tuple of int
+        Of the plane.
+    blocks : tuple of PackedBlock
+        They cover the plane.
+    """
+
+    small: Fragments
+    shape: tuple[int, ...]
+    blocks: tuple[PackedBlock, ...]
+
+    @classmethod
+    def of(cls, plane: Fragments) -> PackedFragments:
+        """Compress the pixels."""
+        height, width = plane.base.shape
+        rows = [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
+        blocks = (PackedBlock.of(plane.base[y], (y, slice(0, width))) for y in rows)
         nothing = np.zeros((0, 0), np.int32)
-        small = replace(plane.oversegmentation, base=nothing)
-        packed = tuple(bytes(imagecodecs.zstd_encode(a.tobytes(), level=1)) for a in arrays)
-        return cls(
-            replace(plane, oversegmentation=small, base=nothing),
-            (arrays[0].shape, arrays[1].shape),
-            (packed[0], packed[1]),
-        )
+        return cls(replace(plane, base=nothing), plane.base.shape, tuple(blocks))
 
     def unpacked(self) -> Fragments:
-        fine, base = (
-            _unpacked(pixels, shape) for pixels, shape in zip(self.pixels, self.shapes, strict=True)
-        )
-        small = self.small
-        return replace(
-            small, oversegmentation=replace(small.oversegmentation, base=fine), base=base
-        )
-
-
-def _unpacked(pixels: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
-    array: NDArray[np.int32] = np.frombuffer(imagecodecs.zstd_decode(pixels), np.int32)
-    return array.reshape(shape)
+        """Give them with their pixels."""
+        base = np.zeros(self.shape, np.int32)
+        for block in self.blocks:
+            block.write(base)
+        return replace(self.small, base=base)
 
 
 class KeptFragments(Sequence[Fragments]):
@@ -53,11 +83,13 @@ class KeptFragments(Sequence[Fragments]):
 
     Parameters
     ----------
-    planes : iterable of Fragments
+    planes : iterable of Fragments and PackedFragments
     """
 
-    def __init__(self, planes: Iterable[Fragments] = ()) -> None:
-        self._planes: list[Fragments | _Packed] = list(planes)
+    def __init__(self, planes: Iterable[Fragments | PackedFragments] = ()) -> None:
+        # As they are kept: to iterate would unpack them.
+        kept = planes._planes if isinstance(planes, KeptFragments) else planes
+        self._planes: list[Fragments | PackedFragments] = list(kept)
 
     def __len__(self) -> int:
         """Count the planes; 0 where nothing is kept."""
@@ -75,34 +107,36 @@ class KeptFragments(Sequence[Fragments]):
             return [self[number] for number in range(len(self))[index]]
         planes = self._planes  # another thread may pack them
         plane = planes[index]
-        if isinstance(plane, _Packed):
+        if isinstance(plane, PackedFragments):
             plane = planes[index] = plane.unpacked()
         return plane
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape (y, x) of a plane, which is not unpacked for it."""
         plane = self._planes[index]
-        return plane.shapes[1] if isinstance(plane, _Packed) else plane.base.shape
+        return plane.shape if isinstance(plane, PackedFragments) else plane.base.shape
 
     @property
     def zoom(self) -> float:
         """See `Fragments`; the same for all planes."""
         plane = self._planes[0]
-        return (plane.small if isinstance(plane, _Packed) else plane).zoom
+        return (plane.small if isinstance(plane, PackedFragments) else plane).zoom
 
     @property
     def n_bytes(self) -> int:
         """Memory that the pixels take."""
         return sum(
-            sum(map(len, plane.pixels))
-            if isinstance(plane, _Packed)
-            else plane.base.nbytes + plane.oversegmentation.base.nbytes
+            sum(len(block.pixels) for block in plane.blocks)
+            if isinstance(plane, PackedFragments)
+            else plane.base.nbytes
             for plane in self._planes
         )
 
     def pack(self) -> None:
         """Compress all planes: cells of an image to about a fiftieth."""
-        self._planes = [p if isinstance(p, _Packed) else _Packed.of(p) for p in self._planes]
+        self._planes = [
+            p if isinstance(p, PackedFragments) else PackedFragments.of(p) for p in self._planes
+        ]
 
     def forget(self) -> None:
         """Free the memory; the cells cannot be separated again."""

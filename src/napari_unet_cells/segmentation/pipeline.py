@@ -20,12 +20,21 @@ from napari_unet_cells.core.planes import (
     typical_plane,
     usual_contrast,
 )
-from napari_unet_cells.core.predict import MemoryFull, Network, Output, TileDone, predict_plane
+from napari_unet_cells.core.predict import (
+    MemoryFull,
+    Network,
+    Output,
+    TileDone,
+    predict_plane,
+    tiles_for,
+)
 from napari_unet_cells.core.resample import scaled_shape
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.cell_diameter import Estimate, estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
-from napari_unet_cells.segmentation.result import Fragments, Result, cells_of
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
+from napari_unet_cells.segmentation.result import Result, stacked
+from napari_unet_cells.segmentation.separation import Separated, Separation, Workers
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
 
 
@@ -148,10 +157,11 @@ def segment_planes(
     """
     started = time.perf_counter()
     run = _Run(planes, network, card, settings or Settings(), dict(source or {}), uncertainty)
-    yield from run.predict()
-    if card.makes_cells:
-        yield Separating()
-    yield run.result(time.perf_counter() - started)
+    with run.workers:
+        yield from run.predict()
+        if card.makes_cells:
+            yield Separating()
+        yield run.result(started)
 
 
 class _Run:
@@ -179,7 +189,9 @@ class _Run:
         self._limits: Limits | None = None
         self._max_tile: int | None = None
         self._estimate, self._zoom = Estimate(), 1.0
-        self._fragments: list[Fragments] = []
+        self.workers = Workers()
+        self._separating: Separation | None = None
+        self._separated: list[Separated] = []
 
     def predict(self) -> Iterator[Event]:
         self._choose_scale()
@@ -192,18 +204,15 @@ class _Run:
             self._uncertainty = np.zeros((*self._planes.shape[:-2], *self._scaled), np.uint8)
         pixels = self._scaled[0] * self._scaled[1]
         for number, index in enumerate(self._planes.indices()):
-            out = Output.empty(shape, self._card.probabilities, self._scaled)
             uncertainty = None if self._uncertainty is None else self._uncertainty[index]
-            out = replace(out, classes=self._classes[index], uncertainty=uncertainty)
-            for event in self._predict_plane(self._planes.plane(index), out):
+            out = Output(self._classes[index], None, uncertainty)
+            for event in self._predict_plane(self._planes.plane(index), out, shape):
                 if isinstance(event, TileDone):
                     done = number * pixels + event.pixels_done
                     yield Progress(done, len(self._planes) * pixels)
                 else:
                     self._network, self._max_tile = event.network, event.tile
                     yield event
-            if self._card.makes_cells:
-                self._separate(out, shape)
 
     def _choose_scale(self) -> None:
         given, window = self._settings.diameter, self._card.diameter_window
@@ -222,23 +231,40 @@ class _Run:
         self._zoom = zoom_for(self._estimate.diameter, window)
         self._options = self._settings.instances(self._card, self._zoom)
 
-    def _predict_plane(self, plane: Plane, out: Output) -> Iterator[TileDone | MemoryFull]:
+    def _predict_plane(
+        self, plane: Plane, out: Output, shape: tuple[int, int]
+    ) -> Iterator[TileDone | MemoryFull]:
+        grid = tiles_for(self._scaled, self._network, self._max_tile)
+        separation = None
+        if self._card.makes_cells:
+            self._finish()  # of the plane before, whose blocks were separated meanwhile
+            k = self._card.probabilities
+            separation = Separation(grid, shape, k, self._options, self._zoom, self.workers)
+            out = replace(out, probabilities=separation.probabilities)
+            self._separating = separation
         limits = limits_of(plane, self._usual)
         if limits is None:  # an empty plane of a stack has no cells
             return
         self._limits = limits if len(self._planes) == 1 else None
-        yield from predict_plane(plane, self._network, limits, out, self._scaled, self._max_tile)
+        for event in predict_plane(plane, self._network, limits, out, self._scaled, grid=grid):
+            if separation is not None and isinstance(event, TileDone):
+                separation.arrived(event.tile)
+            yield event
 
-    def _separate(self, out: Output, shape: tuple[int, int]) -> None:
-        plane = Fragments.of(out.probabilities, self._options, shape, self._zoom)
-        self._fragments.append(plane)
+    def _finish(self) -> None:
+        if self._separating is not None:
+            self._separated.append(self._separating.finish())
+            self._separating = None
 
-    def result(self, seconds: float) -> Result:
+    def result(self, started: float) -> Result:
+        self._finish()
+        cells, n, fragments = None, 0, KeptFragments()
+        if self._card.makes_cells:
+            found = [(plane.cells, plane.n) for plane in self._separated]
+            cells, n = stacked(found, self._planes.shape, self._settings.link)
+            fragments = KeptFragments(plane.fragments for plane in self._separated)
+        seconds = time.perf_counter() - started
         details = self._details().ended(self._network.device, seconds)
-        if not self._card.makes_cells:
-            return Result(None, self._classes, details, uncertainty=self._uncertainty)
-        fragments = tuple(self._fragments)
-        cells, n = cells_of(fragments, self._options, self._planes.shape, self._settings.link)
         return Result(cells, self._classes, details, n, fragments, self._uncertainty)
 
     def _details(self) -> RunDetails:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.fragment_table import FragmentTable
 from napari_unet_cells.core.instances import (
     MAX_UINT16,
     InstanceOptions,
-    Oversegmentation,
     inside,
     oversegment,
 )
@@ -27,17 +28,17 @@ class Fragments:
 
     Attributes
     ----------
-    oversegmentation : Oversegmentation
-        At the size that the network saw.
+    oversegmentation : FragmentTable
+        Measured at the size that the network saw.
     base : int32 array, (y, x)
-        Its fragments, at the size of the plane.
+        Its fragments and holes, at the size of the plane.
     present : int array, (n,)
         Numbers that are in `base`; fragments smaller than a pixel of the plane are not.
     zoom : float
         Size that the network saw divided by the size of the plane.
     """
 
-    oversegmentation: Oversegmentation
+    oversegmentation: FragmentTable
     base: NDArray[np.int32]
     present: NDArray[np.intp]
     zoom: float
@@ -55,7 +56,7 @@ class Fragments:
         base = resize_labels(fine.base, shape, inside(probabilities, options))
         present = np.zeros(fine.n_fragments + fine.n_holes + 1, bool)
         present[base] = True
-        return cls(fine, base, np.flatnonzero(present), zoom)
+        return cls(fine.table(), base, np.flatnonzero(present), zoom)
 
     def cells(
         self, options: InstanceOptions, like: InstanceOptions | None = None
@@ -75,14 +76,14 @@ class Fragments:
         self, options: InstanceOptions, like: InstanceOptions | None = None
     ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
         """Join the fragments to cells as `cells` does, and count these."""
-        lut = self._lut(options)
+        lut = self.lut(options)
         n = int(lut.max(initial=0))
         if like is not None and like != options:
-            lut = match_numbers(lut, self._lut(like), self.oversegmentation.areas)
+            lut = match_numbers(lut, self.lut(like), self.oversegmentation.areas)
         return lut[self.base], n
 
-    def _lut(self, options: InstanceOptions) -> NDArray[Any]:
-        """Cell of every value of `base`; the numbers are consecutive."""
+    def lut(self, options: InstanceOptions) -> NDArray[Any]:
+        """Give the cell of every value of `base`; the numbers are consecutive."""
         lut: NDArray[Any] = self.oversegmentation.lut(options)
         if len(self.present) < len(lut):
             ids = np.union1d(0, lut[self.present])
@@ -105,8 +106,9 @@ class Result:
         How it was made; `options`, `diameter`, `zoom`, `limits`, `device` and `seconds` are its.
     n_cells : int
         Cells, in a stack that was not linked those of all planes; 0 without cells.
-    fragments : tuple of Fragments
-        One for each plane, to separate the cells again with other thresholds.
+    fragments : sequence of Fragments
+        One for each plane, to separate the cells again with other thresholds. Those of a large
+        plane are kept compressed until they are asked for.
     uncertainty : uint8 array, (..., y, x), or None
         1 less the margin between the two most probable classes, in units of 1/255. Its planes
         have the size that the network saw, which may be another than that of the labels.
@@ -117,11 +119,11 @@ class Result:
     classes: NDArray[np.uint8]
     details: RunDetails
     n_cells: int = 0
-    fragments: tuple[Fragments, ...] = ()
+    fragments: Sequence[Fragments] = ()
     uncertainty: NDArray[np.uint8] | None = None
 
     @property
-    def adjustable(self) -> tuple[Fragments, ...]:
+    def adjustable(self) -> Sequence[Fragments]:
         """Name of `fragments` in version 0.1.0."""
         return self.fragments
 
@@ -162,7 +164,7 @@ class Result:
 
 
 def cells_of(
-    fragments: tuple[Fragments, ...],
+    fragments: Sequence[Fragments],
     options: InstanceOptions,
     shape: tuple[int, ...],
     link: int | None = None,
@@ -172,7 +174,7 @@ def cells_of(
 
     Parameters
     ----------
-    fragments : tuple of Fragments
+    fragments : sequence of Fragments
         Of a `Result`.
     options : InstanceOptions
     shape : tuple of int
@@ -183,6 +185,23 @@ def cells_of(
         See `Fragments.cells`; cells that are linked are numbered anew.
     """
     found = [plane.counted(options, like if link is None else None) for plane in fragments]
+    return stacked(found, shape, link)
+
+
+def stacked(
+    found: Sequence[tuple[NDArray[np.uint16] | NDArray[np.uint32], int]],
+    shape: tuple[int, ...],
+    link: int | None = None,
+) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
+    """Put the cells of planes together, and count them.
+
+    Parameters
+    ----------
+    found : sequence of (array, int)
+        Cells (y, x) of each plane, and how many they are.
+    shape, link
+        As for `cells_of`.
+    """
     planes = [cells for cells, _ in found]
     dtype = np.result_type(*(plane.dtype for plane in planes))
     if len(shape) == 2:
