@@ -19,7 +19,7 @@ from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation import separation
-from napari_unet_cells.segmentation.kept_fragments import KeptFragments, PackedFragments
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
 from napari_unet_cells.segmentation.result import Fragments, Result
 from napari_unet_cells.segmentation.separation import (
@@ -89,9 +89,9 @@ def test_the_cells_are_those_of_one_piece(density: float, tile: int) -> None:
     assert len(cuts_of(grid, OPTIONS)[0]) >= 3
     found, _ = separated(probabilities, grid, (500, 620))
     whole = Fragments.of(probabilities, OPTIONS, (500, 620), 1.0)
-    assert isinstance(found.fragments, Fragments)
-    np.testing.assert_array_equal(found.fragments.base, whole.base)
-    np.testing.assert_array_equal(found.fragments.present, whole.present)
+    fragments = found.fragments.unpacked()
+    np.testing.assert_array_equal(fragments.base, whole.base)
+    np.testing.assert_array_equal(fragments.present, whole.present)
     np.testing.assert_array_equal(found.cells, whole.cells(OPTIONS))
     assert found.n == found.cells.max() > 20
 
@@ -103,11 +103,11 @@ def test_a_plane_that_was_zoomed_has_the_same_cells_but_for_single_pixels(zoom: 
     probabilities = nuclei(scaled)
     found, _ = separated(probabilities, TileGrid.plan(scaled, 16, 32, 300), shape, zoom)
     whole = Fragments.of(probabilities, OPTIONS, shape, zoom)
-    assert isinstance(found.fragments, Fragments)
+    fragments = found.fragments.unpacked()
     assert found.n == whole.counted(OPTIONS)[1]
     assert np.mean(found.cells != whole.cells(OPTIONS)) < 1e-4
-    assert np.mean(found.fragments.base != whole.base) < 1e-4
-    np.testing.assert_array_equal(found.fragments.present, whole.present)
+    assert np.mean(fragments.base != whole.base) < 1e-4
+    np.testing.assert_array_equal(fragments.present, whole.present)
 
 
 def test_ids_are_in_reading_order_and_each_is_one_region() -> None:
@@ -133,12 +133,12 @@ def test_a_large_plane_keeps_its_fragments_compressed(monkeypatch: pytest.Monkey
     opened, _ = separated(probabilities, grid, (500, 620))
     monkeypatch.setattr(separation, "KEPT_OPEN", 100_000)
     packed, _ = separated(probabilities, grid, (500, 620))
-    assert isinstance(opened.fragments, Fragments)
-    assert isinstance(packed.fragments, PackedFragments)
     np.testing.assert_array_equal(packed.cells, opened.cells)
-    kept = KeptFragments([packed.fragments])
-    assert kept.n_bytes < opened.fragments.base.nbytes / 20
-    np.testing.assert_array_equal(kept[0].base, opened.fragments.base)
+    one, other = KeptFragments([opened.fragments]), KeptFragments([packed.fragments])
+    assert other.n_bytes < one.n_bytes / 5
+    one.pack()
+    assert one.n_bytes == other.n_bytes
+    np.testing.assert_array_equal(one[0].base, other[0].base)
 
 
 def test_what_no_tile_was_written_for_is_background() -> None:

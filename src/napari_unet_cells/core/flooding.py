@@ -39,8 +39,10 @@ class Flooded(NamedTuple):
 
     Attributes
     ----------
-    base : int32 array, the shape of the levels
-        0 is background, the fragments are 1 to n, in no certain order.
+    pixels : int array, (m,)
+        Flat indices of all that is no background, rising.
+    fragments : int32 array, (m,)
+        Of each of these pixels: 1 to n, in no certain order.
     peaks : uint8 array, (n + 1,)
         The level at which the ways of each fragment end.
     is_flat : bool array, (n + 1,)
@@ -49,7 +51,8 @@ class Flooded(NamedTuple):
         Plateaus with nothing but lower pixels around. The rest are pixels of the outermost line.
     """
 
-    base: NDArray[np.int32]
+    pixels: NDArray[np.intp]
+    fragments: NDArray[np.int32]
     peaks: NDArray[np.uint8]
     is_flat: NDArray[np.bool_]
     is_peak: NDArray[np.bool_]
@@ -81,12 +84,10 @@ def flood(level: NDArray[np.uint8], open_sides: Sides) -> Flooded:
     peaks = np.zeros(len(is_flat), np.uint8)
     for ends in (top, alone):
         peaks[fragments[ends]] = level.ravel()[pixels[ends]]
-    base = np.zeros(level.shape, np.int32)
-    base.ravel()[pixels] = fragments[_follow(step, pixels)]
     is_peak = ~is_flat
     is_peak[0] = False
     is_peak[n + 1 :] = False
-    return Flooded(base, peaks, is_flat, is_peak)
+    return Flooded(pixels, fragments[_follow(step, pixels)], peaks, is_flat, is_peak)
 
 
 def _beside(

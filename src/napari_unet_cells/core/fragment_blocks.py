@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.flooding import (
+    Flooded,
     Sides,
     borders,
     flood,
@@ -42,7 +43,7 @@ from napari_unet_cells.core.instance_options import InstanceOptions
 from napari_unet_cells.core.smoothing import reach_of, smooth
 
 #: Pixels around a block that are flooded with it, at least 2.
-MARGIN = 32
+MARGIN = 16
 
 _Value = TypeVar("_Value", np.int32, np.uint8, np.uint16)
 
@@ -107,11 +108,14 @@ def cut_blocks(
 class Piece:
     """Fragments of one block, by numbers of its own: 1 to n; then n + 1 to n + v, the voids.
 
-    Voids are background. 0 is what reaches the border of the plane within the scope.
+    Voids are background. What reaches the border of the plane within the scope is 0.
 
     Attributes
     ----------
     block : Block
+    zero : int
+        What 0 stands for among the numbers of the pixels: itself; or, in a block without any
+        background of this number, the largest void. So most pixels are 0.
     first : int64 array, (n + v,)
         First pixel of each in the scope, as a flat index of the plane.
     peaks, is_flat, is_peak : array, (n,)
@@ -129,6 +133,7 @@ class Piece:
     """
 
     block: Block
+    zero: int
     first: NDArray[np.int64]
     peaks: NDArray[np.uint8]
     is_flat: NDArray[np.bool_]
@@ -192,14 +197,16 @@ def separate_block(
     level = np.pad(levels(probabilities, options)[_within(flooded, window)], 1)
     found = flood(level, _open_sides(flooded, block.shape))
     scope = _within(block.scope, flooded)
-    numbers = _with_ends(found.base[1:-1, 1:-1][scope])
-    pixels, first, seen = _number(numbers, len(found.peaks))
+    heights = _with_ends(level[1:-1, 1:-1][scope])
+    numbers = np.zeros(heights.shape, np.int32)
+    pixels, names = _in_scope(found, level.shape[1], scope)
+    first, seen = _number(numbers, pixels, names, len(found.peaks))
     sums = foreground(probabilities[(slice(None), *_within(block.scope, window))])
-    voids = _number_voids(numbers, len(seen), block)
+    voids, zero = _number_voids(numbers, len(seen), block)
     piece = _piece(
-        block,
+        (block, zero),
         numbers,
-        _with_ends(level[1:-1, 1:-1][scope]),
+        heights,
         (pixels, np.concatenate([first, voids])),
         (found.peaks[seen], found.is_flat[seen], found.is_peak[seen]),
         sums,
@@ -228,35 +235,53 @@ def _with_ends(plane: NDArray[_Value]) -> NDArray[_Value]:
     return longer
 
 
+def _in_scope(
+    found: Flooded, width: int, scope: tuple[slice, slice]
+) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Give the pixels of fragments in a scope, as flat indices of it, and their numbers."""
+    y, x = scope
+    rows, columns = np.divmod(found.pixels, width)
+    rows -= y.start + 1
+    columns -= x.start + 1
+    width = x.stop - x.start
+    inside = (rows >= 0) & (rows < y.stop - y.start) & (columns >= 0) & (columns < width)
+    rows *= width + 1
+    rows += columns
+    return rows[inside], found.fragments[inside]
+
+
 def _number(
-    numbers: NDArray[np.int32], n: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Renumber the fragments by their first pixels, in place.
+    numbers: NDArray[np.int32], pixels: NDArray[np.intp], old: NDArray[np.int32], n: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Write the fragments, renumbered by their first pixels, into a plane.
 
     Returns
     -------
-    pixels : int array
-        Flat indices of all pixels of fragments.
     first : int array, (m,)
         The first pixel of each fragment.
     seen : int array, (m,)
         The old number, below `n`, of each.
     """
-    flat = numbers.ravel()
-    pixels = np.flatnonzero(flat > 0)
-    old = flat[pixels]
     first = np.full(n, -1, np.intp)
     first[old[::-1]] = pixels[::-1]  # of several, what is written last stays
     seen = np.flatnonzero(first >= 0)
     seen = seen[np.argsort(first[seen])]
     new = np.zeros(n, np.int32)
     new[seen] = np.arange(1, len(seen) + 1)
-    flat[pixels] = new[old]
-    return pixels, first[seen], seen
+    numbers.ravel()[pixels] = new[old]
+    return first[seen], seen
 
 
-def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> NDArray[np.intp]:
-    """Give numbers above n to the background that may be a hole, in place; give first pixels."""
+def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> tuple[NDArray[np.intp], int]:
+    """Give numbers above n to the background that may be a hole, in place.
+
+    Returns
+    -------
+    first : int array
+        First pixels of the voids.
+    zero : int
+        See `Piece`.
+    """
     numbers[:, -1] = _END
     flat, width = numbers.ravel(), numbers.shape[1]
     empty = flat == 0
@@ -281,8 +306,12 @@ def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> NDArray[n
     inner = inner[np.argsort(first[inner])]
     new = np.zeros(n_voids, np.int32)
     new[inner] = np.arange(n + 1, n + 1 + len(inner))
+    zero = 0
+    if len(inner) and not outside.any():
+        largest = np.bincount(void, stops - starts).argmax()
+        zero, new[largest] = int(new[largest]), 0
     _fill_runs(flat, starts, stops - starts, new[void])
-    return first[inner]
+    return first[inner], zero
 
 
 def _fill_runs(
@@ -301,7 +330,7 @@ def _fill_runs(
 
 
 def _piece(
-    block: Block,
+    block_and_zero: tuple[Block, int],
     numbers: NDArray[np.int32],
     level: NDArray[np.uint8],
     places: tuple[NDArray[np.intp], NDArray[np.intp]],
@@ -309,7 +338,7 @@ def _piece(
     sums: NDArray[np.uint16],
 ) -> Piece:
     """Measure the fragments of a block."""
-    pixels, first = places
+    (block, zero), (pixels, first) = block_and_zero, places
     n = len(kinds[0])
     areas, totals = _measured(numbers.ravel()[pixels], _with_ends(sums).ravel()[pixels], n)
     y, x = (part.stop - part.start for part in block.core)
@@ -318,18 +347,18 @@ def _piece(
         chosen = (beyond > 0) & (beyond <= n)
         more = _measured(beyond[chosen], sums[part][chosen], n)
         areas, totals = areas - more[0], totals - more[1]
-    saddles, rims = _touching(numbers, level, n)
+    saddles, rims = _touching(numbers, level, n, zero)
     rows, columns = np.divmod(first, numbers.shape[1])
     rows, columns = rows + block.core[0].start, columns + block.core[1].start
     ends = numbers[:1, :-1], numbers[:, :1], numbers[-1:, :-1], numbers[:, -2:-1]
-    lines = tuple(line.flatten() for line in ends)
+    lines = tuple(np.where(line == 0, np.int32(zero), line).ravel() for line in ends)
     at_border = _at_border(lines, block, n)
     first = rows * block.shape[1] + columns
-    return Piece(block, first, *kinds, areas, totals, at_border, saddles, rims, lines)
+    return Piece(block, zero, first, *kinds, areas, totals, at_border, saddles, rims, lines)
 
 
 def _touching(
-    numbers: NDArray[np.int32], level: NDArray[np.uint8], n: int
+    numbers: NDArray[np.int32], level: NDArray[np.uint8], n: int, zero: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Give saddles and rims, see `Piece`."""
     flat, heights = numbers.ravel(), level.ravel()
@@ -342,7 +371,9 @@ def _touching(
     keys = []
     for a, b, is_b in ((one, other, is_other), (other, one, is_one)):
         rim = is_b & ((a == 0) | (a > n))
-        keys.append(a[rim].astype(np.int64) * (n + 1) + b[rim])
+        void = a[rim].astype(np.int64)
+        void[void == 0] = zero
+        keys.append(void * (n + 1) + b[rim])
     return saddles, np.column_stack(np.divmod(_distinct(np.concatenate(keys)), n + 1))
 
 
@@ -392,7 +423,7 @@ def joined(
     -------
     table : FragmentTable
     luts : list of int32 array, (n + v + 1,)
-        For each piece the number in the plane of each of its own numbers.
+        For each piece the number in the plane of each number of its pixels.
     """
     starts = np.cumsum([0] + [len(piece.first) for piece in pieces])
     root, shared = _roots(pieces, starts)
@@ -415,7 +446,10 @@ def joined(
         lut[0] = 0
         luts.append(lut)
     shared[:, :2] = final[root[shared[:, :2]]]
-    return _table(pieces, luts, (n_fragments, n - n_fragments), shared, options), luts
+    table = _table(pieces, luts, (n_fragments, n - n_fragments), shared, options)
+    for piece, lut in zip(pieces, luts, strict=True):
+        lut[0] = lut[piece.zero]
+    return table, luts
 
 
 def _roots(

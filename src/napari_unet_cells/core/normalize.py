@@ -22,6 +22,9 @@ LOW, HIGH = 1.0, 99.8
 #: About as many pixels are looked at; more would cost time and not move a percentile.
 SAMPLE_PIXELS = 2_000_000
 
+#: Pixels that are normalised together.
+_STRIP = 1 << 16
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -78,6 +81,17 @@ def normalize(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
     -------
     float32 array of the same shape, within [0, 1]
     """
+    if pixels.ndim < 2 or pixels.size <= _STRIP:
+        return _normalized(pixels, limits)
+    # What is worked on stays in the cache.
+    out = np.empty(pixels.shape, np.float32)
+    rows = max(1, _STRIP * len(pixels) // pixels.size)
+    for top in range(0, len(pixels), rows):
+        out[top : top + rows] = _normalized(pixels[top : top + rows], limits)
+    return out
+
+
+def _normalized(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
     # What is wider than 16 bits is shifted before it loses digits: an offset of a million
     # with a contrast of one must survive.
     wide = pixels.dtype.itemsize > 2

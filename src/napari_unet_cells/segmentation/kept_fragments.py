@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, overload
 
 import imagecodecs
 import numpy as np
@@ -17,35 +17,69 @@ _ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
-class PackedBlock:
-    """Numbers of fragments of a part of a plane, compressed.
+class BlockNumbers:
+    """Pixels of a part of a plane, as numbers that a table turns into those of fragments.
 
     Attributes
     ----------
     part : (slice, slice)
         Of the plane.
-    pixels : bytes
-        Of int32 numbers.
+    pixels : integer array, (y, x), or bytes
+        Mostly 0. Compressed where they are bytes.
+    dtype : numpy data type
+        Of the pixels.
+    lut : int32 array
+        Number of the fragment, or the hole, of each number.
     """
 
     part: tuple[slice, slice]
-    pixels: bytes
+    pixels: NDArray[Any] | bytes
+    dtype: np.dtype[Any]
+    lut: NDArray[np.int32]
 
     @classmethod
-    def of(cls, numbers: NDArray[np.int32], part: tuple[slice, slice]) -> PackedBlock:
-        """Compress numbers (y, x)."""
-        return cls(part, bytes(imagecodecs.zstd_encode(numbers.tobytes(), level=1)))
+    def of(
+        cls, part: tuple[slice, slice], pixels: NDArray[Any], lut: NDArray[np.int32]
+    ) -> BlockNumbers:
+        """Keep the pixels as they are."""
+        return cls(part, pixels, pixels.dtype, lut)
 
-    def write(self, plane: NDArray[np.int32]) -> None:
-        """Write the numbers into their part of a plane."""
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the pixels take."""
+        return self.pixels.nbytes if isinstance(self.pixels, np.ndarray) else len(self.pixels)
+
+    def packed(self) -> BlockNumbers:
+        """Compress the pixels."""
+        if not isinstance(self.pixels, np.ndarray):
+            return self
+        pixels = bytes(imagecodecs.zstd_encode(self.pixels.tobytes(), level=1))
+        return replace(self, pixels=pixels)
+
+    def write(self, plane: NDArray[Any], of_fragment: NDArray[Any] | None = None) -> None:
+        """Write the block into its part of a plane.
+
+        Parameters
+        ----------
+        plane : integer array, (y, x)
+        of_fragment : integer array, optional
+            What to write for each fragment, by default its number.
+        """
+        lut = self.lut if of_fragment is None else of_fragment[self.lut]
         there = plane[self.part]
-        numbers: NDArray[np.int32] = np.frombuffer(imagecodecs.zstd_decode(self.pixels), np.int32)
-        there[...] = numbers.reshape(there.shape)
+        pixels = self.pixels
+        if not isinstance(pixels, np.ndarray):
+            pixels = np.frombuffer(imagecodecs.zstd_decode(pixels), self.dtype)
+            pixels = pixels.reshape(there.shape)
+        values = np.full(there.shape, lut[0], plane.dtype)
+        inside = np.flatnonzero(pixels != 0)
+        values.ravel()[inside] = lut[pixels.ravel()[inside]]
+        there[...] = values
 
 
 @dataclass(frozen=True, eq=False)
 class PackedFragments:
-    """Fragments of a plane, their pixels compressed.
+    """Fragments of a plane without their pixels, and what these are made of when asked for.
 
     Attributes
     ----------
@@ -53,22 +87,27 @@ class PackedFragments:
         All but the pixels.
     shape : tuple of int
         Of the plane.
-    blocks : tuple of PackedBlock
+    blocks : tuple of BlockNumbers
         They cover the plane.
     """
 
     small: Fragments
     shape: tuple[int, ...]
-    blocks: tuple[PackedBlock, ...]
+    blocks: tuple[BlockNumbers, ...]
 
     @classmethod
     def of(cls, plane: Fragments) -> PackedFragments:
         """Compress the pixels."""
         height, width = plane.base.shape
         rows = [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
-        blocks = (PackedBlock.of(plane.base[y], (y, slice(0, width))) for y in rows)
+        same = np.arange(int(plane.base.max(initial=0)) + 1, dtype=np.int32)
+        blocks = (BlockNumbers.of((y, slice(0, width)), plane.base[y], same).packed() for y in rows)
         nothing = np.zeros((0, 0), np.int32)
         return cls(replace(plane, base=nothing), plane.base.shape, tuple(blocks))
+
+    def packed(self) -> PackedFragments:
+        """Compress the pixels of all blocks."""
+        return replace(self, blocks=tuple(block.packed() for block in self.blocks))
 
     def unpacked(self) -> Fragments:
         """Give them with their pixels."""
@@ -126,7 +165,7 @@ class KeptFragments(Sequence[Fragments]):
     def n_bytes(self) -> int:
         """Memory that the pixels take."""
         return sum(
-            sum(len(block.pixels) for block in plane.blocks)
+            sum(block.n_bytes for block in plane.blocks)
             if isinstance(plane, PackedFragments)
             else plane.base.nbytes
             for plane in self._planes
@@ -135,7 +174,8 @@ class KeptFragments(Sequence[Fragments]):
     def pack(self) -> None:
         """Compress all planes: cells of an image to about a fiftieth."""
         self._planes = [
-            p if isinstance(p, PackedFragments) else PackedFragments.of(p) for p in self._planes
+            p.packed() if isinstance(p, PackedFragments) else PackedFragments.of(p)
+            for p in self._planes
         ]
 
     def forget(self) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +32,7 @@ from napari_unet_cells.core.instances import InstanceOptions, inside
 from napari_unet_cells.core.resample import Box, resize_block
 from napari_unet_cells.core.tiling import Tile, TileGrid
 from napari_unet_cells.models.runtimes.network import usable_cores
-from napari_unet_cells.segmentation.kept_fragments import PackedBlock, PackedFragments
+from napari_unet_cells.segmentation.kept_fragments import BlockNumbers, PackedFragments
 from napari_unet_cells.segmentation.result import Fragments
 
 #: Pixels up to which a plane is separated in one piece.
@@ -135,13 +135,13 @@ class Separated:
     cells : uint16 (uint32 beyond 65,535 cells) array, (y, x)
     n : int
         How many there are.
-    fragments : Fragments or PackedFragments
+    fragments : PackedFragments
         To separate them again.
     """
 
     cells: NDArray[np.uint16] | NDArray[np.uint32]
     n: int
-    fragments: Fragments | PackedFragments
+    fragments: PackedFragments
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +244,7 @@ class Separation:
         else:
             for block, lut in zip(done, luts, strict=True):
                 seen = np.zeros(len(lut), bool)
-                seen[block.numbers] = True
+                seen[block.numbers] = True  # 0 stands for what `lut` says
                 is_present[lut[seen]] = True
         nothing = np.zeros((0, 0), np.int32)
         small = Fragments(table, nothing, np.flatnonzero(is_present), self._zoom)
@@ -253,28 +253,24 @@ class Separation:
     def _joined(
         self, done: list[_Done], luts: list[NDArray[np.int32]], small: Fragments
     ) -> Separated:
-        """Write the pixels of all blocks, which are freed one by one."""
+        """Write the cells of all blocks."""
         cell_of = small.lut(self._options)
         cells = np.zeros(self._shape, cell_of.dtype)
         is_packed = cells.size > KEPT_OPEN
-        base = None if is_packed else np.zeros(self._shape, np.int32)
 
-        def write(block: _Done, lut: NDArray[np.int32]) -> PackedBlock | None:
-            cells[block.part] = cell_of[lut][block.numbers]
-            if base is None:
-                return PackedBlock.of(lut[block.numbers], block.part)
-            base[block.part] = lut[block.numbers]
-            return None
+        def write(block: BlockNumbers) -> BlockNumbers:
+            block.write(cells, cell_of)
+            return block.packed() if is_packed else block
 
         written = []
-        while done:
-            written.append(self._workers.submit(write, done.pop(), luts.pop()))
-        packed = [work.result() for work in written]
-        n = int(cell_of.max(initial=0))
-        if base is None:
-            blocks = tuple(block for block in packed if block is not None)
-            return Separated(cells, n, PackedFragments(small, self._shape, blocks))
-        return Separated(cells, n, replace(small, base=base))
+        while done:  # so that those that are compressed are freed one by one
+            block, lut = done.pop(), luts.pop()
+            numbers = BlockNumbers.of(block.part, block.numbers, lut)
+            written.append(self._workers.submit(write, numbers))
+            del block, numbers
+        blocks = tuple(work.result() for work in written)
+        fragments = PackedFragments(small, self._shape, blocks)
+        return Separated(cells, int(cell_of.max(initial=0)), fragments)
 
 
 def cuts_of(grid: TileGrid, options: InstanceOptions) -> tuple[list[int], list[int]]:
