@@ -465,3 +465,62 @@ def test_a_file_begins_with_the_cell_size_of_the_one_before(
     assert likely == [0.0, 31.0, 0.0]
     assert "guess" not in first.summary + third.summary
     assert "7 px is a guess; it may be 40 px, --diameter sets it" in second.summary
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x\x1b[2J"), KeyError("k"), RecursionError(), SystemError()]
+)
+def test_an_error_that_nobody_foresaw_ends_one_file_only(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    other = nuclei.with_name("other.tif")
+    other.write_bytes(nuclei.read_bytes())
+    output = tmp_path / "out"
+
+    def read(path: Path) -> Any:
+        if path == nuclei:
+            raise error
+        return read_image(path)
+
+    monkeypatch.setattr(batch, "read_image", read)
+    bad, good = run([nuclei, other], output)
+    assert good.problem == ""
+    assert bad.problem.startswith(f"It failed in a way that nobody foresaw ({type(error).__name__}")
+    assert bad.problem.isprintable()
+    log = output / "napari-unet-cells-errors.log"
+    assert bad.problem.endswith(f"Please report it with the file {log}.")
+    assert "Traceback (most recent call last)" in log.read_text()
+    names = ("other.json", "other_cells.csv", "other_cells.tif", "other_classes.tif")
+    assert sorted(os.listdir(output)) == sorted([log.name, *names])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes no such names")
+@pytest.mark.parametrize("stem", [b"n" * 245, "\u00e9".encode() * 123, b"caf\xe9", b"a\nb\x1b[2J"])
+def test_a_name_that_is_hard_to_write_does_not_stop_the_others(
+    nuclei: Path, tmp_path: Path, stem: bytes
+) -> None:
+    hard = Path(os.fsdecode(os.fsencode(nuclei.parent) + b"/" + stem + b".tif"))
+    hard.write_bytes(nuclei.read_bytes())
+    output = tmp_path / "out"
+    first, second = run([hard, nuclei], output)
+    assert second.problem == ""
+    if len(stem) > 200:
+        assert "its name is longer than 255 bytes" in first.problem
+        assert len(os.listdir(output)) == 4
+    else:
+        assert first.problem == ""
+        assert len(os.listdir(output)) == 8
+        record = json.loads(first.written[-1].read_text(encoding="utf-8"))
+        assert record["source"]["path"].encode()
+        assert read_provenance(first.written[0])["source"] == record["source"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.timeout(60)
+def test_a_pipe_is_not_waited_for(nuclei: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.tif"
+    make_pipe: Any = os.mkfifo  # type: ignore[attr-defined,unused-ignore]
+    make_pipe(pipe)
+    bad, good = run([pipe, nuclei], tmp_path / "out")
+    assert "is a pipe or a device, not a file" in bad.problem
+    assert good.problem == ""

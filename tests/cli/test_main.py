@@ -760,3 +760,23 @@ def test_what_is_no_number_is_said_by_the_parser(
         main(["train", "data", "-o", "m.keras", f"--decoder={numbers}"])
     assert stopped.value.code == BAD_INPUT
     assert "--decoder" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_is_a_sentence_and_a_file_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+
+    def fail() -> None:
+        raise RuntimeError("of a library\x1b[2J")
+
+    monkeypatch.setattr("napari_unet_cells.models.catalogue.found_models", fail)
+    assert main(["models"]) == 2
+    out, err = capsys.readouterr()
+    log = tmp_path / "home" / "napari-unet-cells-errors.log"
+    assert out == ""
+    assert err == (
+        "It failed in a way that nobody foresaw (RuntimeError: of a library [2J). Please report it "
+        f"with the file {log}.\n"
+    )
+    assert "Traceback" in log.read_text()

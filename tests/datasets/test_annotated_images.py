@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -546,3 +547,36 @@ def test_too_few_to_split_and_impossible_parts(plate: Path) -> None:
     with pytest.raises(UserError, match="is not an annotated data set"):
         split(plate / "images")
     assert sorted(path.name for path in (plate / "images").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["index.json", ".index.lock"])
+def test_a_split_is_not_written_through_a_link(plate: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    for letter in "cdefgh":
+        put(plate, f"{letter}.png", GREY, MASK)
+    if name == "index.json":
+        split(plate)
+        (plate / name).rename(outside)
+    (plate / name).unlink(missing_ok=True)
+    (plate / name).symlink_to(outside)
+    before = outside.read_bytes() if outside.exists() else None
+    with pytest.raises(UserError, match="is a link to another place"):
+        split(plate, seed=3)
+    assert (outside.read_bytes() if outside.exists() else None) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["images", "masks", "first", "."])
+def test_a_pipe_in_a_dataset_is_reported(plate: Path, part: str) -> None:
+    listed(plate, {"name": "a.png"})
+    path = plate / part / ("index.json" if part == "." else "a.png")
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    make_pipe: Any = os.mkfifo  # type: ignore[attr-defined,unused-ignore]
+    make_pipe(path)
+    found = check(plate)
+    if part == "first":  # what is no file is not looked at
+        assert {finding.severity for finding in found} == {"note"}
+    else:
+        assert any("a pipe or a device, not a file" in finding.sentence for finding in found)

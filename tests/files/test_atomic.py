@@ -22,7 +22,6 @@ from napari_unet_cells.files import (
     refuse_existing,
     write_json,
     write_labels,
-    write_together,
 )
 
 
@@ -200,32 +199,3 @@ def test_existing_files_are_refused_before_the_work(tmp_path: Path) -> None:
         refuse_existing([tmp_path / "b.csv", str(there)])
     assert caught.value.path == there
     refuse_existing([there], overwrite=True)
-
-
-@pytest.mark.parametrize("error", [UserError("full"), MemoryError(), KeyboardInterrupt()])
-def test_files_that_belong_together_appear_together(tmp_path: Path, error: BaseException) -> None:
-    first, second = tmp_path / "a.tif", tmp_path / "a.json"
-    with write_together((first, second)) as written:
-        for path in (first, second):
-            path.write_bytes(b"1")
-            written.append(path)
-    assert written == [first, second]
-    entered = False
-    with pytest.raises(FileExists), write_together((tmp_path / "c", second)):
-        entered = True
-    assert not entered
-
-    first.unlink()
-    other = tmp_path / "b.tif"
-    with (  # noqa: PT012
-        pytest.raises(type(error)),
-        write_together((first, second, other), overwrite=True) as written,
-    ):
-        for path in (first, second):
-            path.write_bytes(b"2")
-            written.append(path)
-        other.write_bytes(b"of another program")
-        raise error
-    assert not first.exists()
-    assert second.read_bytes() == b"2"  # it was there before
-    assert other.exists()  # nobody said that it was written here

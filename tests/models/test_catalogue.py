@@ -23,6 +23,7 @@ from napari_unet_cells.models.catalogue import (
     installed_models,
     load_model,
     model_folders,
+    next_name,
 )
 
 Config = dict[str, Any]
@@ -594,3 +595,22 @@ def test_nothing_here_has_loaded_keras_without_the_mark(request: pytest.FixtureR
 
     if not any(item.get_closest_marker("network") for item in request.session.items):
         assert not {"keras", "tensorflow"} & set(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("cells", "cells-2"),
+        ("cells-2", "cells-3"),
+        ("../../ESCAPED", "ESCAPED-2"),
+        ("/etc/cron.d/x", "etc_cron.d_x-2"),
+        ("..\\x\x1b[2J\n", "x_2J-2"),
+        ("con", "model-2"),
+        ("..", "model-2"),
+        ("x" * 300, "x" * 60 + "-2"),
+        ("a-\u00b2", "a-\u00b2-2"),
+        ("a-" + "9" * 50, "a-" + "9" * 50 + "-2"),
+    ],
+)
+def test_the_name_of_a_new_model_is_that_of_a_file(name: str, new: str) -> None:
+    assert next_name(name) == new

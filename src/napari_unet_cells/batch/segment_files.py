@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -29,6 +30,7 @@ from napari_unet_cells.files import (
     write_together,
 )
 from napari_unet_cells.files.results import result_record
+from napari_unet_cells.files.unforeseen import unforeseen
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -158,13 +160,15 @@ def segment_files(
             yield FileDone(
                 path, problem="It is too large for this computer's memory. Segment a part of it."
             )
+        except Exception as error:  # a defect of ours or of a library must not end the others
+            yield FileDone(path, problem=unforeseen(error, output))
 
 
 def _spare_inputs(paths: Sequence[Path], results: Sequence[Path]) -> None:
     """Refuse to replace an image by the result of another, even with `overwrite`."""
-    inputs = {path.resolve() for path in paths}
+    inputs = {os.path.realpath(path) for path in paths}
     for result in results:
-        if result.resolve() in inputs:
+        if os.path.realpath(result) in inputs:
             raise UserError(
                 f"{result} is one of the images, and a result would be written there. Choose "
                 "another folder for the results."
@@ -203,7 +207,7 @@ class _File:
         image = read_image(self.path)
         planes, axes = self._planes(image)
         source: dict[str, Any] = {
-            "path": str(self.path.resolve()),
+            "path": os.path.realpath(self.path),
             "shape": image.data.shape,
             "axes": image.axes,
         }
@@ -251,12 +255,14 @@ class _File:
         size, unit = image.pixel_size, image.unit
         if size is None and self.request.pixel_size is not None:
             size, unit = (self.request.pixel_size,) * 2, "micrometer"
-        with write_together(_result_paths(self.target, self.card), overwrite) as written:
+        targets = _result_paths(self.target, self.card)
+        files = [path.name for path in targets[:-1]]
+        with write_together(targets, overwrite) as folder:
             for role, labels in ((CELLS, result.cells), (CLASSES, result.classes)):
                 if labels is None:
                     continue
-                path = write_labels(
-                    _named(self.target, f"_{role}.tif"),
+                write_labels(
+                    folder / _named(self.target, f"_{role}.tif").name,
                     labels,
                     axes=axes if axes in _TIFF_AXES else "ZYX",
                     pixel_size=size,
@@ -265,23 +271,16 @@ class _File:
                     provenance=result_record(
                         result.provenance, size, unit, role=role, **self._place(axes)
                     ),
-                    overwrite=overwrite,
                 )
-                written.append(path)
             if result.cells is not None:
                 table = measure(
                     result.cells, _channels(planes, image), size or (1.0, 1.0), unit, axes
                 )
-                written.append(write_table(_named(self.target, "_cells.csv"), table, overwrite))
-            record = result_record(
-                result.provenance,
-                size,
-                unit,
-                cells=None if result.cells is None else result.n_cells,
-                files=[path.name for path in written],
-            )
-            written.append(write_json(f"{self.target}.json", record, overwrite=overwrite))
-        return tuple(written)
+                write_table(folder / _named(self.target, "_cells.csv").name, table)
+            n_cells = None if result.cells is None else result.n_cells
+            record = result_record(result.provenance, size, unit, cells=n_cells, files=files)
+            write_json(folder / targets[-1].name, record)
+        return tuple(targets)
 
     def _place(self, axes: str) -> dict[str, Any]:
         """Transform that puts the labels on the image as napari opens it.
@@ -351,7 +350,8 @@ def _summary(result: Result, notes: Sequence[str]) -> str:
 
 
 def _result_paths(target: Path, card: ModelCard) -> list[Path]:
-    endings = ["_cells.tif", "_cells.csv"] * card.makes_cells + ["_classes.tif", ".json"]
+    made = ("_cells.tif", "_classes.tif", "_cells.csv", ".json")
+    endings = made if card.makes_cells else ("_classes.tif", ".json")
     return [_named(target, ending) for ending in endings]
 
 

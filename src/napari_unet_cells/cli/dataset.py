@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from napari_unet_cells.untrusted.rules import printable
+from napari_unet_cells.untrusted.rules import printable, safe
 
 DONE, BAD_INPUT = 0, 2
 
@@ -36,9 +36,9 @@ def _check(options: argparse.Namespace) -> int:
     errors = [finding for finding in findings if finding.severity == "error"]
     for finding in findings:
         if finding.severity == "error":
-            print(finding.sentence, file=sys.stderr)
+            print(safe(finding.sentence), file=sys.stderr)
         else:
-            print(f"Note: {finding.sentence}")
+            print(safe(f"Note: {finding.sentence}"))
     if errors:
         return BAD_INPUT
     print(f"{options.folder} is fine: {summarize(options.folder)[0]}.")

@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 some of several files failed; 2 bad input.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import math
 import os
@@ -20,32 +22,50 @@ from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import simulate as cli_simulate
 from napari_unet_cells.cli import train as cli_train
 from napari_unet_cells.cli.old_names import keep_old_name
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files.atomic import FileExists
+from napari_unet_cells.files.unforeseen import unforeseen
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
+from napari_unet_cells.untrusted.rules import printable, safe
 
 if TYPE_CHECKING:
     from napari_unet_cells.batch.segment_files import Request
 
-DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal has not
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except FileExists as error:
-        print(f"{error.path} exists and was kept; --overwrite replaces it.", file=sys.stderr)
-        return BAD_INPUT
+        said = f"{error.path} exists and was kept; --overwrite replaces it."
     except UserError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
+        said = str(error)
+    except MemoryError as error:
+        said = str(OutOfMemory()) if not str(error) else f"The memory is full ({error})."
     except KeyboardInterrupt:
         print("Stopped. What was written so far is kept.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except Exception as error:
+        said = unforeseen(error, _log_folder())
+    print(safe(said), file=sys.stderr)
+    return BAD_INPUT
+
+
+def _log_folder() -> Path:
+    """Folder of the file with errors that nobody foresaw."""
+    from napari_unet_cells.settings import user_folder
+
+    with contextlib.suppress(OSError):
+        user_folder().mkdir(parents=True, exist_ok=True)
+    return user_folder()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -250,7 +270,7 @@ def _segment(options: argparse.Namespace) -> int:
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for event in events:
             if isinstance(event, PixelsDone):
-                bar.set_postfix_str(f"{event.path.name} {event.fraction:.0%}")
+                bar.set_postfix_str(f"{printable(event.path.name, 60)} {event.fraction:.0%}")
             elif isinstance(event, FileDone):
                 bar.update()
                 failed += bool(event.problem)
@@ -273,7 +293,7 @@ def _find(named: Sequence[str]) -> tuple[list[Path], int]:
             find_images([name])
             good.append(name)
         except UserError as error:
-            print(error, file=sys.stderr)
+            print(safe(str(error)), file=sys.stderr)
     return find_images(good), len(named) - len(good)
 
 
@@ -281,9 +301,7 @@ def _file_line(event: object) -> str:
     from napari_unet_cells.batch.segment_files import FileDone
 
     assert isinstance(event, FileDone)
-    if event.problem:
-        return f"{event.path.name}: {event.problem}"
-    return f"{event.path.name}: {event.summary}"
+    return safe(f"{event.path.name}: {event.problem or event.summary}")
 
 
 def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
@@ -317,14 +335,15 @@ def _models(options: argparse.Namespace) -> int:
         print("No model is installed.")
     for name, card in models.items():
         mark = " (default)" if name == default else ""
-        print(f"{name}{mark}: {card.description}")
+        print(safe(f"{name}{mark}: {card.description}"))
         low, high = card.diameters
         if high:
-            print(f"    for cells {low:g} to {high:g} pixels wide; finds {', '.join(card.classes)}")
-        print(f"    {card.path}")
+            named = safe(", ".join(card.classes))
+            print(f"    for cells {low:g} to {high:g} pixels wide; finds {named}")
+        print(safe(f"    {card.path}"))
     for problem in found.values():
         if isinstance(problem, UserError):
-            print(problem, file=sys.stderr)
+            print(safe(str(problem)), file=sys.stderr)
     print(f"Your own models go into {model_folders()[0]}: NAME.keras and NAME.json.")
     return DONE
 

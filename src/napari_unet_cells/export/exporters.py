@@ -288,15 +288,14 @@ def _write_pair(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]
         "pixel_size": (export.size.y, export.size.x),
         "unit": export.size.unit,
         "z_step": export.z_step,
-        "overwrite": overwrite,
     }
-    with write_together((image, mask), overwrite) as written:
+    with write_together((image, mask), overwrite) as folder:
         pixels, axes = _stacked(export)
-        written.append(write_pixels(image, pixels, axes=axes, **place))
-        written.append(
-            write_labels(mask, export.labels, axes=export.axes, provenance=export.record, **place)
+        write_pixels(folder / image.name, pixels, axes=axes, **place)
+        write_labels(
+            folder / mask.name, export.labels, axes=export.axes, provenance=export.record, **place
         )
-    return tuple(written)
+    return image, mask
 
 
 def _stacked(export: Export) -> tuple[NDArray[Any], str]:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         atomic_write,
         make_folder,
         refuse_existing,
-        write_together,
     )
     from napari_unet_cells.files.axes import FileAxes, file_axes
+    from napari_unet_cells.files.file_set import write_together
     from napari_unet_cells.files.find import find_images
     from napari_unet_cells.files.image import Image
     from napari_unet_cells.files.labels import read_provenance, write_labels
@@ -72,7 +72,7 @@ _HOMES = {
     "write_json": "records",
     "write_labels": "labels",
     "write_table": "tables",
-    "write_together": "atomic",
+    "write_together": "file_set",
 }
 
 

@@ -17,6 +17,10 @@ from napari_unet_cells.errors import UserError
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
+#: Bytes that a file system takes for a name.
+_LONGEST_NAME = 255
+
+
 class FileExists(UserError):
     """The file to be written is there already, and nobody allowed its replacement.
 
@@ -40,7 +44,7 @@ class FileExists(UserError):
 
 
 def refuse_existing(targets: Iterable[PathLike], overwrite: bool = False) -> None:
-    """Refuse to replace files, before time is spent on what would replace them.
+    """Refuse to replace files, and names that no disk takes, before time is spent on them.
 
     Parameters
     ----------
@@ -53,40 +57,18 @@ def refuse_existing(targets: Iterable[PathLike], overwrite: bool = False) -> Non
     ------
     FileExists
         For the first target that exists, unless `overwrite`.
+    UserError
+        For the first target whose name is too long.
     """
-    if overwrite:
-        return
     for target in targets:
-        if os.path.exists(target):
+        name = os.path.basename(os.fspath(target))
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            raise UserError(
+                f"{name[:40]}... was not written: its name is longer than {_LONGEST_NAME} bytes, "
+                "which no disk takes. Choose a shorter name."
+            )
+        if not overwrite and os.path.lexists(target):
             raise FileExists(target)
-
-
-@contextlib.contextmanager
-def write_together(targets: Iterable[PathLike], overwrite: bool = False) -> Iterator[list[Path]]:
-    """Write files that belong together: all of them, or none that was not there before.
-
-    Yields a list to which the block adds each file once it is whole. If the block raises, those
-    among them that are new are removed: half a result would be in the way of the next one::
-
-        with write_together((mask, record)) as written:
-            written.append(write_labels(mask, labels, provenance=made))
-            written.append(write_json(record, made))
-
-    Raises
-    ------
-    FileExists
-        Where a target exists and `overwrite` is False; nothing is written then.
-    """
-    paths = [Path(target) for target in targets]
-    refuse_existing(paths, overwrite)
-    before = {path for path in paths if path.exists()}
-    written: list[Path] = []
-    try:
-        yield written
-    except BaseException:
-        for path in set(written) - before:
-            path.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -126,12 +108,12 @@ def atomic_write(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
     target = Path(path)
     try:
         real = Path(os.path.realpath(target))
-        _check_target(target, real, overwrite)
+        check_target(target, real, overwrite)
         temporary = _create_beside(real)
         try:
             yield temporary
             _sync(temporary)
-            _publish(temporary, real, overwrite)
+            replace_or_claim(temporary, real, overwrite)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -144,7 +126,8 @@ def atomic_write(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
         raise write_failure(target, error) from error
 
 
-def _check_target(target: Path, real: Path, overwrite: bool) -> None:
+def check_target(target: Path, real: Path, overwrite: bool) -> None:
+    """Refuse a folder, a file that is there unless `overwrite`, and one that is protected."""
     if real.is_dir():
         raise UserError(f"{target} is a folder, not a file. Add a file name to it.")
     if not real.exists():
@@ -175,13 +158,22 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _publish(temporary: Path, real: Path, overwrite: bool) -> None:
-    """Give the finished file its name; without `overwrite` only a name that is free."""
+def replace_or_claim(temporary: Path, real: Path, overwrite: bool) -> None:
+    """Give a finished file its name; without `overwrite` only a name that is free.
+
+    Raises
+    ------
+    FileExistsError
+        Where it is not.
+    OSError
+        Where the disk refuses.
+    """
     if overwrite:
         os.replace(temporary, real)
         return
     try:
         os.link(temporary, real)
+        temporary.unlink()
     except FileExistsError:
         raise
     except OSError:

@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from napari_unet_cells.core.instance_options import DROPPED_NAME, OLD_NAMES
-from napari_unet_cells.files.atomic import write_together
+from napari_unet_cells.files.file_set import write_together
 from napari_unet_cells.files.labels import write_labels
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.records import write_json
@@ -128,17 +128,15 @@ def write_result(
         Where the disk refuses; none of the two is left then that was not there before.
     """
     beside = mask.with_suffix(".json")
-    with write_together((mask, beside), overwrite) as written:
-        path = write_labels(
-            mask,
+    with write_together((mask, beside), overwrite) as folder:
+        write_labels(
+            folder / mask.name,
             labels,
             axes=axes,
             pixel_size=scale.pixel_size,
             unit=scale.unit,
             z_step=scale.z_step,
             provenance=record,
-            overwrite=overwrite,
         )
-        written.append(path)
-        written.append(write_json(beside, record, overwrite=overwrite))
+        write_json(folder / beside.name, record)
     return mask, beside

@@ -7,6 +7,7 @@ not loaded until `load_model` is called.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from napari_unet_cells.files import atomic_write
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
+from napari_unet_cells.untrusted.names import file_name
+from napari_unet_cells.untrusted.rules import Malformed
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells"
+
+#: Characters of the name of a new model that come from the old one.
+_LONGEST_NAME = 60
 
 #: Key of `settings` under which the default model is remembered.
 _DEFAULT = "default_model"
@@ -86,14 +92,27 @@ def make_default(name: str) -> None:
 
 
 def next_name(name: str) -> str:
-    """Name with the next free number: cells-2 after cells, cells-3 after cells-2."""
-    stem, _, number = name.rpartition("-")
-    first = int(number) + 1 if stem and number.isdigit() else 2
-    stem = stem if stem and number.isdigit() else name
+    """Name with the next free number: cells-2 after cells, cells-3 after cells-2.
+
+    A card says its name, and may come from anywhere; what no file can be called becomes "_".
+    """
+    stem, _, number = _bare(name).rpartition("-")
+    is_numbered = bool(stem) and re.fullmatch("[0-9]{1,6}", number) is not None
+    first = int(number) + 1 if is_numbered else 2
+    stem = stem if is_numbered else _bare(name)
     folder = models_folder()
-    while (folder / f"{stem}-{first}.keras").exists():
+    while os.path.lexists(folder / f"{stem}-{first}.keras"):
         first += 1
     return f"{stem}-{first}"
+
+
+def _bare(name: str) -> str:
+    """Make a name fit for a file of every system, without its ending."""
+    plain = re.sub(r"[^\w. +-]+", "_", name).strip("._ ")[:_LONGEST_NAME]
+    try:
+        return file_name(plain)
+    except Malformed:
+        return "model"
 
 
 def find_model(name_or_path: str | Path) -> ModelCard:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -256,7 +257,7 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
     if not path.parent.is_dir() and path.parent != models_folder():
         raise UserError(f"There is no folder {path.parent}. Make it, or choose another one.")
     for existing in (path, path.with_suffix(".json")):
-        if existing.exists():
+        if os.path.lexists(existing):  # a link would be written through
             raise UserError(f"{existing} exists and was kept. Choose another name.")
     return path
 

@@ -44,6 +44,16 @@ def printable(text: str, longest: int = NAME) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
+def safe(text: str) -> str:
+    """Take out what would steer a terminal or turn text around; lines stay lines."""
+    return "".join(c if c.isprintable() or c in "\n\t" or _is_half(c) else " " for c in text)
+
+
+def _is_half(character: str) -> bool:
+    """Whether it is what stands for a byte of a name that is no UTF-8: it is shown as such."""
+    return "\ud800" <= character <= "\udfff"
+
+
 def shown(value: object) -> str:
     """Show a wrong value in an error."""
     if isinstance(value, bool) or value is None:
