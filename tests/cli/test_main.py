@@ -780,3 +780,19 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_and_a_file_for_the_report(
         f"with the file {log}.\n"
     )
     assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--diameter", "1e9"], "The diameter of a cell must be above 0 and at most 100000 pixels"),
+        (["--smallest", "-5"], "The minimum size must be between 0 and 10000000000 pixels, not -5"),
+        (["--pixel-size", "1e308"], "--pixel-size must lie between 1e-05 and 1e+06 micrometers"),
+        (["--pixel-size", "1e-308"], "--pixel-size must lie between"),
+    ],
+)
+def test_numbers_that_no_image_has_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    assert main(["segment", str(tmp_path), "-o", str(tmp_path), *options]) == 2
+    assert sentence in capsys.readouterr().err

@@ -104,3 +104,13 @@ def test_a_plane_of_one_value_has_limits_only_when_it_is_alone() -> None:
     assert limits_of(planes_of(flat).plane(())) == Limits(7, 14)
     stack = planes_of(np.stack([flat, numbered(4, 4), numbered(4, 4)]), "ZYX")
     assert limits_of(stack.plane((0,)), usual_contrast(stack)) is None
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "YXC"])
+def test_a_channel_that_is_not_there_is_refused(axes: str) -> None:
+    image = np.zeros((9, 8, 3)[: len(axes)])
+    assert planes_of(image, axes).data is image
+    with pytest.raises(UserError, match=r"There is no channel 9 to choose: the image has"):
+        planes_of(image, axes, 9)
+    if axes != "YXC":
+        assert planes_of(image, axes, 0).data is image

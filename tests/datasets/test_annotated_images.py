@@ -580,3 +580,29 @@ def test_a_pipe_in_a_dataset_is_reported(plate: Path, part: str) -> None:
         assert {finding.severity for finding in found} == {"note"}
     else:
         assert any("a pipe or a device, not a file" in finding.sentence for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "severity", "sentence"),
+    [
+        (np.full((20, 30), np.nan, np.float32), "error", r"holds no number (NaN everywhere)"),
+        (np.full((20, 30), 7, np.uint8), "error", "holds the value 7 everywhere"),
+        (np.where(np.eye(20, 30), np.nan, GREY / 1), "note", "holds 20 values that are no numbers"),
+    ],
+)
+def test_pixels_to_learn_nothing_from_are_reported(
+    tmp_path: Path, pixels: NDArray[Any], severity: str, sentence: str
+) -> None:
+    put(tmp_path, "b.tif", GREY, MASK)
+    assert check(tmp_path) == []
+    put(tmp_path, "a.tif", pixels, MASK)
+    (found,) = check(tmp_path)
+    assert found.severity == severity
+    assert f"a.tif {sentence}" in found.sentence
+
+
+def test_an_empty_image_without_cells_is_a_note(tmp_path: Path) -> None:
+    put(tmp_path, "b.tif", GREY, MASK)
+    put(tmp_path, "a.tif", np.zeros_like(GREY), np.zeros_like(MASK))
+    (found,) = check(tmp_path)
+    assert (found.severity, found.file.name) == ("note", "a.tif")

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -818,6 +819,26 @@ def test_this_process_leaves_the_rest_to_a_child_where_it_was_refused_memory(
     assert (recovered.device, values(recovered, batch(1))) == ("stand-in", [2])
     assert values(network, batch(1)) == [2]  # and so does who holds it for many images
     assert _open_here(card()).device == "stand-in"
+
+
+def test_a_second_card_over_the_same_weights_gets_a_network_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[ModelCard] = []
+
+    def open_network(card: ModelCard, runtime: str) -> Any:
+        opened.append(card)
+        return object()
+
+    monkeypatch.setattr(opening, "_refused", threading.Event())
+    monkeypatch.setattr(opening, "_opened_here", [])
+    monkeypatch.setattr("napari_unet_cells.models.runtimes.table.open_network", open_network)
+    first, second = card(), replace(card(), halo=card().halo + 16)
+    assert first.sha256 == second.sha256
+    assert _open_here(first) is _open_here(card())
+    assert opened == [first]
+    assert _open_here(second).halo == second.halo != first.halo
+    assert opened == [first, second]
 
 
 @posix

@@ -271,3 +271,38 @@ def test_metadata_need_no_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = make(tmp_path / "a.zarr", pixels(40, 30))
     monkeypatch.setitem(sys.modules, "zarr", None)
     assert pixel_size_of(path) == ((0.5, 0.25), "micrometer")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_that_are_missing_are_named_or_allowed(tmp_path: Path, zarr_format: Any) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, data=pixels(70, 90), chunks=(32, 32), zarr_format=zarr_format)
+    assert read_image(path).data.shape == (70, 90)
+    begin, between = ("", ".") if zarr_format == 2 else ("c/", "/")
+    for key in ("1 1", "0 2", "2 0", "2 2"):
+        (path / (begin + between.join(key.split()))).unlink()
+    names = ", ".join(begin + between.join(key) for key in ("02", "11", "20"))
+    with pytest.raises(UserError, match=rf"a\.zarr lacks 4 of its 9 chunks \({names}, \.\.\.\)"):
+        read_image(path)
+    image = read_image(path, allow_missing_chunks=True)
+    assert image.data[:32, :32].any()
+    assert not image.data[32:64, 32:64].any()
+
+
+def test_labels_may_lack_chunks(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zarr", pixels(70, 90))
+    labels = make(path / "labels" / "cells", pixels(70, 90), "yx", **{"image-label": {}})  # type: ignore[arg-type]
+    (labels / "0" / "0.0").unlink()
+    assert read_image(labels).data.shape == (70, 90)
+    (path / "0" / "0.0").unlink()
+    with pytest.raises(UserError, match="lacks 1 of its"):
+        read_image(path)
+
+
+def test_missing_chunks_are_not_counted_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    shape, n = (2**40, 2**12), 2**37 * 2**9
+    array = zarr.create_array(path, shape=shape, dtype="u1", chunks=(8, 8), zarr_format=2)
+    array[:8, :8] = np.ones((8, 8), np.uint8)
+    with pytest.raises(UserError, match=rf"lacks {n - 1} of its {n} chunks \(0\.1, 0\.2, 0\.3, "):
+        read_image(path)

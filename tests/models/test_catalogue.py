@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
@@ -24,6 +25,7 @@ from napari_unet_cells.models.catalogue import (
     load_model,
     model_folders,
     next_name,
+    save_model,
 )
 
 Config = dict[str, Any]
@@ -614,3 +616,23 @@ def test_nothing_here_has_loaded_keras_without_the_mark(request: pytest.FixtureR
 )
 def test_the_name_of_a_new_model_is_that_of_a_file(name: str, new: str) -> None:
     assert next_name(name) == new
+
+
+def test_cards_that_differ_have_other_digests(tmp_path: Path) -> None:
+    card = read_card(write_model(tmp_path / "m.keras"))
+    assert card.digest() == replace(card).digest()
+    assert card.digest() != replace(card, halo=card.halo + 16).digest()
+
+
+@pytest.mark.network
+def test_weights_that_are_no_numbers_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    import keras
+
+    card = read_card(tiny_model)
+    model = load_model(card)
+    kernel = model.layers[-1].weights[0]
+    kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+    assert isinstance(model, keras.Model)
+    bad = save_model(model, replace(card, path=tmp_path / "bad.keras"))
+    with pytest.raises(UserError, match=r"bad\.keras holds numbers that are none .* in its layer"):
+        load_model(bad)

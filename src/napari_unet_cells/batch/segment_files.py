@@ -64,6 +64,8 @@ class Request:
         "max" or "mean" of the chosen channels, by default of all.
     runtime : str
         See `models.runtimes.table.open_network`.
+    allow_missing_chunks : bool
+        See `files.read_image`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -74,6 +76,7 @@ class Request:
     overwrite: bool = False
     projection: str | None = None
     runtime: str = ""
+    allow_missing_chunks: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ class _File:
         """Segment it; return the diameter that similar images begin with, see `Settings`."""
         # Before the network runs in vain.
         refuse_existing(_result_paths(self.target, self.card), self.request.overwrite)
-        image = read_image(self.path)
+        image = read_image(self.path, self.request.allow_missing_chunks)
         planes, axes = self._planes(image)
         source: dict[str, Any] = {
             "path": os.path.realpath(self.path),

@@ -175,6 +175,12 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="MICROMETERS",
         help="pixel width of images whose files do not state it",
     )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read the chunks that a zarr image lacks as empty: some programs leave out those that "
+        "hold nothing, and in others a copy was cut off",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(command=_segment)
 
@@ -222,6 +228,7 @@ def _plane(text: str) -> int | str:
 
 def _request(options: argparse.Namespace) -> Request:
     from napari_unet_cells.batch.segment_files import Request
+    from napari_unet_cells.files.pixel_size import LARGEST_PIXEL, SMALLEST_PIXEL
     from napari_unet_cells.segmentation.pipeline import Settings
 
     for name in ("diameter", "pixel_size"):
@@ -232,6 +239,12 @@ def _request(options: argparse.Namespace) -> Request:
         value = getattr(options, name)
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1, not {value:g}.")
+    micrometers = options.pixel_size
+    if micrometers is not None and not SMALLEST_PIXEL <= micrometers <= LARGEST_PIXEL:
+        raise UserError(
+            f"--pixel-size must lie between {SMALLEST_PIXEL:g} and {LARGEST_PIXEL:g} micrometers, "
+            f"not {micrometers:g}."
+        )
     if options.link and options.plane != "all":
         raise UserError("--link needs --plane all: cells are linked from plane to plane.")
     settings = Settings(
@@ -252,6 +265,7 @@ def _request(options: argparse.Namespace) -> Request:
         options.overwrite,
         options.projection,
         options.runtime,
+        options.allow_missing_chunks,
     )
 
 

@@ -207,6 +207,12 @@ def planes_of(
         has = "colours" if color else "no axis of channels"
         raise UserError(f"The image has {has} (axes {axes}), and no channels to choose from.")
     if "C" not in axes or color:
+        if channel is not None and (color or channel != 0):
+            has = "colours, which are segmented together" if color else "one channel, number 0"
+            raise UserError(
+                f"There is no channel {channel} to choose: the image has {has} (axes {axes}). "
+                "Leave the channel out, or save the channels as such, not as colours."
+            )
         return Planes(data, color)
     return _of_channels(data, axes, channel, projection, names)
 

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import UNKNOWN, holds_cells
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, annotated_image_of
@@ -69,7 +71,11 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
     annotated, bad = False, False
     for item in items:
         try:
-            annotated = _holds_something(item) or annotated
+            holds_something, finding = _look_at(item)
+            annotated = holds_something or annotated
+            if finding is not None:
+                bad = bad or finding.severity == "error"
+                yield finding
         except UserError as error:
             bad = True
             yield Finding("error", item.mask, str(error))
@@ -81,10 +87,13 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
         yield Finding("error", folder, sentence)
 
 
-def _holds_something(item: AnnotatedImage) -> bool:
-    """Whether any pixel is of a cell, or of a class; every file of the image is read."""
+def _look_at(item: AnnotatedImage) -> tuple[bool, Finding | None]:
+    """Whether any pixel is of a cell, or of a class, and what is wrong with the pixels.
+
+    Every file of the image is read.
+    """
     cells = holds_cells(item.classes)
-    mask = item.read(() if cells else item.classes)[1]
+    pixels, mask = item.read(() if cells else item.classes)
     first = item.read_first()
     if first is not None and first.shape != mask.shape:
         raise UserError(
@@ -93,7 +102,26 @@ def _holds_something(item: AnnotatedImage) -> bool:
         )
     values = np.unique(mask)
     # Strokes of the background alone are annotated as well.
-    return bool((values > 0).any() if cells else (values != UNKNOWN).any())
+    annotated = bool((values > 0).any() if cells else (values != UNKNOWN).any())
+    return annotated, _look_at_pixels(item.image, pixels, annotated)
+
+
+def _look_at_pixels(path: Path, pixels: NDArray[Any], annotated: bool) -> Finding | None:
+    """Find what no network can learn from: no number at all, or one value everywhere."""
+    is_number = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, bool)
+    n_bad = pixels.size - int(np.count_nonzero(is_number))
+    numbers = pixels[is_number]
+    if numbers.size == 0 or numbers.min() == numbers.max():
+        said = "holds no number (NaN everywhere)"
+        if numbers.size:
+            said = f"holds the value {numbers[0]:g} everywhere"
+        severity: Literal["error", "note"] = "error" if annotated or not numbers.size else "note"
+        sentence = f"{path} {said}: there is nothing to see in it. Save the image again."
+        return Finding(severity, path, sentence)
+    if n_bad:
+        sentence = f"{path} holds {n_bad} values that are no numbers, which count as background."
+        return Finding("note", path, sentence)
+    return None
 
 
 def _unlisted(folder: Path, records: Sequence[DatasetRecord]) -> Iterator[Finding]:

@@ -41,7 +41,12 @@ def _forgotten_early(child: Child, job: int) -> Iterator[None]:
 def _network_key(card: ModelCard, cpu: bool, runtime: str) -> dict[str, Any]:
     """Say which network a request is for: the child holds one, and changes it if it must."""
     return {
-        "model": {"path": str(card.path.absolute()), "sha256": card.sha256},
+        # with the card: it may be corrected while the child holds the network
+        "model": {
+            "path": str(card.path.absolute()),
+            "sha256": card.sha256,
+            "card": card.digest(),
+        },
         "device": "cpu" if cpu else "best",
         "runtime": chosen_runtime(runtime),
     }

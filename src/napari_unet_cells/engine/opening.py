@@ -44,8 +44,9 @@ def open_network(card: ModelCard, runtime: str = "") -> Network:
         return shared_engine().open(card, runtime=runtime)
 
 
-#: The network that was opened last in this process, by the sha256 of its file and the runtime.
-_opened_here: dict[tuple[str, str], Network] = {}
+#: The network that was opened last in this process, with its card and runtime: two cards may
+#: describe one file differently.
+_opened_here: list[tuple[ModelCard, str, Network]] = []
 
 #: Set where this process was refused memory on the CPU, or its GPU failed: see `ChildNetwork`.
 _refused = threading.Event()
@@ -54,13 +55,14 @@ _refused = threading.Event()
 def _open_here(card: ModelCard, runtime: str = "") -> Network:
     if _refused.is_set():
         return shared_engine().open(card, cpu=True, runtime=runtime)
-    key = card.sha256, chosen_runtime(runtime)
-    network = _opened_here.get(key)
-    if network is None:
-        _opened_here.clear()
-        opened = table.open_network(card, key[1])
-        network = _opened_here[key] = _LocalNetwork(card, opened, key[1])
-    return network
+    chosen = chosen_runtime(runtime)
+    for known, by, network in _opened_here:
+        if (known, by) == (card, chosen):
+            return network
+    _opened_here.clear()
+    opened = _LocalNetwork(card, table.open_network(card, chosen), chosen)
+    _opened_here.append((card, chosen, opened))
+    return opened
 
 
 @dataclass(frozen=True)

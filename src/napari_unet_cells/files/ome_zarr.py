@@ -10,11 +10,16 @@ from napari_unet_cells.files.failures import damaged
 from napari_unet_cells.files.image import Image
 from napari_unet_cells.files.lazy import LazyArray
 from napari_unet_cells.files.pixel_size import zarr_scale
-from napari_unet_cells.files.zarr_metadata import KIND, is_metadata, zarr_image
+from napari_unet_cells.files.zarr_metadata import (
+    KIND,
+    is_metadata,
+    missing_chunks,
+    zarr_image,
+)
 
 
-def read_zarr(path: Path) -> Image:
-    """Open the first image of a zarr folder; errors as `read_image` says."""
+def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
+    """Open the first image of a zarr folder; arguments and errors as `read_image` says."""
     found = zarr_image(path)
     stored = _open(found.levels[0], path)
     # chunks of zeros may be left out: an image has others, labels may be all zero
@@ -23,6 +28,8 @@ def read_zarr(path: Path) -> Image:
             f"{path.name} describes an image and holds none of its pixels: they would be read as "
             "zeros. Copy the whole folder again."
         )
+    if not found.is_labels and not allow_missing_chunks:
+        _check_chunks(path, found.levels[0])
     dropped = tuple(
         axis
         for axis, (name, length) in enumerate(zip(found.axes, stored.shape, strict=True))
@@ -49,3 +56,15 @@ def _open(folder: Path, path: Path) -> ImageArray:
         return zarr.open_array(folder, mode="r")
     except Exception as error:
         raise damaged(path, KIND, error) from error
+
+
+def _check_chunks(path: Path, folder: Path) -> None:
+    """Refuse an array of which chunks are missing: they would be read as zeros."""
+    missing = missing_chunks(folder)
+    if missing.n:
+        named = ", ".join(missing.named) + (", ..." if missing.n > len(missing.named) else "")
+        raise UserError(
+            f"{path.name} lacks {missing.n} of its {missing.total} chunks ({named}), which would "
+            "be read as zeros. Copy the whole folder again; or, where the program that wrote it "
+            "leaves out chunks that are empty, use --allow-missing-chunks."
+        )

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | PICTURE_SUFFIXES
 """Endings, in lower case, of the files that `read_image` reads."""
 
 
-def read_image(path: PathLike) -> Image:
+def read_image(path: PathLike, allow_missing_chunks: bool = False) -> Image:
     """Read a TIFF (plain, ImageJ, OME), a picture (PNG, JPEG, BMP, ...) or an OME-Zarr.
 
     The content decides whether a file is a TIFF, so a JPEG named ``.tif`` is read too.
@@ -34,6 +34,9 @@ def read_image(path: PathLike) -> Image:
     ----------
     path : str or os.PathLike
         The file; of a zarr the folder, or a group or array within it.
+    allow_missing_chunks : bool
+        Read the chunks that a zarr image lacks as its fill value. Some programs leave out chunks
+        that hold nothing else; in other images a copy was cut off.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def read_image(path: PathLike) -> Image:
     path = Path(path)
     try:
         if is_zarr(path):
-            return _with_pixels(read_zarr(path))
+            return _with_pixels(read_zarr(path, allow_missing_chunks))
         header = _header_of(path)
         reader = read_tiff if header[:4] in TIFF_LAYOUTS else read_picture
         image = reader(path, header)

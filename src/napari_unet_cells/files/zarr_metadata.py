@@ -11,8 +11,12 @@ axes with units, and the resolution levels with their scales, the finest first.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from math import prod
 from pathlib import Path
 
 from napari_unet_cells.errors import UserError
@@ -29,6 +33,9 @@ from napari_unet_cells.untrusted.zarr_nodes import (
 
 ZARR_SUFFIX = ".zarr"
 KIND = "zarr image"
+
+#: Missing chunks that an error names.
+_MOST_NAMED = 3
 
 _METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"})
 
@@ -95,6 +102,60 @@ def zarr_image(path: Path) -> ZarrImage:
         raise read_failure(path, error) from error
     except (Malformed, RecursionError) as error:
         raise damaged(path, KIND, error) from error
+
+
+@dataclass(frozen=True)
+class MissingChunks:
+    """Chunks that an array lacks: how many, of how many, and the names of the first files."""
+
+    n: int
+    total: int
+    named: tuple[str, ...] = ()
+
+
+def missing_chunks(folder: Path) -> MissingChunks:
+    """Look for the files of chunks that an array lacks, and read none of them.
+
+    Raises
+    ------
+    UserError
+        Where the metadata are damaged.
+    """
+    try:
+        node = read_node(folder)
+    except (OSError, Malformed) as error:
+        raise damaged(folder, KIND, error) from error
+    if node is None or not node.shape or node.chunks is None:
+        return MissingChunks(0, 0)
+    counts = [-(-n // chunk) for n, chunk in zip(node.shape, node.chunks, strict=True)]
+    begin, between = node.key_form
+    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    there = {path.relative_to(folder).as_posix() for path in files}
+    # no more are looked for than are there, and a few: metadata may claim any number
+    keys = (begin + between.join(map(str, _index(i, counts))) for i in range(prod(counts)))
+    named = tuple(islice((key for key in keys if key not in there), _MOST_NAMED))
+    n = prod(counts) - sum(_is_chunk(key, begin, between, counts) for key in there)
+    return MissingChunks(n, prod(counts), named)
+
+
+def _index(number: int, counts: Sequence[int]) -> Sequence[int]:
+    """Give the place of a chunk along each axis by its number, the last axis first."""
+    index = []
+    for n in reversed(counts):
+        number, at = divmod(number, n)
+        index.append(at)
+    return index[::-1]
+
+
+def _is_chunk(key: str, begin: str, between: str, counts: Sequence[int]) -> bool:
+    """Whether a file is one of the chunks of an array."""
+    numbers = key.removeprefix(begin).split(between)
+    if not key.startswith(begin) or len(numbers) != len(counts):
+        return False
+    return all(
+        re.fullmatch("0|[1-9][0-9]{0,17}", number) is not None and int(number) < n
+        for number, n in zip(numbers, counts, strict=True)
+    )
 
 
 def zarr_record(folder: Path) -> object:

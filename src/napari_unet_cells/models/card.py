@@ -6,6 +6,7 @@ A model is two files of one name: ``NAME.keras``, the network, and ``NAME.json``
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ class ModelCard(CardValues):
         card = asdict(self)
         del card["path"]
         return card
+
+    def digest(self) -> str:
+        """Tell cards that say different things of one file from each other."""
+        said = json.dumps(self.as_dict(), sort_keys=True, default=str)
+        return hashlib.sha256(said.encode(errors="replace")).hexdigest()
 
     def write(self) -> None:
         """Write the card beside its model, replacing an older one."""

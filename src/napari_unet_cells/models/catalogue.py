@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
 from napari_unet_cells.untrusted.names import file_name
-from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.rules import Malformed, printable
 
 if TYPE_CHECKING:
     import keras
@@ -161,6 +163,7 @@ def load_model(card: ModelCard) -> keras.Model:
             f"The model {card.path.name} cannot be loaded: {error}. Copy it again from where it "
             "came from."
         ) from error
+    _check_numbers(model, card)
     inside = (model.input_shape, model.output_shape)
     stated = (
         (None, None, None, card.channels),
@@ -172,6 +175,17 @@ def load_model(card: ModelCard) -> keras.Model:
             f"{inside[1]}, and the card says {stated[0]} into {stated[1]}. Copy both files again."
         )
     return model
+
+
+def _check_numbers(model: keras.Model, card: ModelCard) -> None:
+    """Refuse weights that are no numbers: such a network finds nothing, and does not say why."""
+    for layer in model.layers:
+        if not all(np.isfinite(weights).all() for weights in layer.get_weights()):
+            raise UserError(
+                f"The model {card.path.name} holds numbers that are none (NaN or infinite) in its "
+                f"layer {printable(layer.name, 60)}: its training failed. Train it again, or "
+                "choose another model."
+            )
 
 
 def save_model(model: keras.Model, card: ModelCard) -> ModelCard:

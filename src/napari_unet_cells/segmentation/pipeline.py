@@ -29,7 +29,8 @@ from napari_unet_cells.core.predict import (
     tiles_for,
 )
 from napari_unet_cells.core.resample import scaled_shape
-from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.card import MAX_DIAMETER, ModelCard
 from napari_unet_cells.segmentation.cell_diameter import Estimate, estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
@@ -70,6 +71,19 @@ class Settings:
     fill_holes: bool | None = None
     drop_border: bool | None = None
     test_time_augmentation: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no cell can have; the other ranges are those of `InstanceOptions`."""
+        if self.diameter is not None and not 0 < self.diameter <= MAX_DIAMETER:
+            raise UserError(
+                f"The diameter of a cell must be above 0 and at most {MAX_DIAMETER} pixels, not "
+                f"{self.diameter:g}."
+            )
+        if self.min_size is not None and not 0 <= self.min_size <= MAX_DIAMETER**2:
+            raise UserError(
+                f"The minimum size must be between 0 and {MAX_DIAMETER**2} pixels, not "
+                f"{self.min_size}."
+            )
 
     def instances(self, card: ModelCard, zoom: float) -> InstanceOptions:
         """Options of the instance separation for a model, in pixels that its network sees."""
