@@ -45,6 +45,7 @@ from napari_unet_cells.engine.opening import _LocalNetwork, _open_here
 from napari_unet_cells.engine.process import _MEMORY_FULL_EXITS, Cancelled, _start_process
 from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.runtimes import table as runtime_table
 from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.table import RUNTIMES
 
@@ -747,7 +748,7 @@ def test_a_library_that_this_process_cannot_hold_computes_in_the_child(
 
     monkeypatch.setattr(engine_module, "_shared", engine)
     monkeypatch.setattr(opening, "_opened_here", {})
-    monkeypatch.setattr(opening.table, "open_network", refuse)
+    monkeypatch.setattr(runtime_table, "open_network", refuse)
     for name in ("napari", "qtpy", "PyQt6", "PySide6", "PyQt5"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     network = opening.open_network(card(), "tensorflow")
