@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import FunctionNetwork
@@ -20,6 +20,7 @@ from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import (
     LARGEST_ZOOM,
     Estimate,
+    _labels_of,
     diameters_of,
     estimate_diameter,
     zoom_for,
@@ -140,6 +141,24 @@ def test_a_model_that_knows_larger_cells_looks_at_other_zooms() -> None:
 
     diameter = estimated(image, knows_sixty, window=(36.0, 72.0)).diameter
     assert diameter == pytest.approx(np.median(diameters_of(truth)), rel=0.35)
+
+
+def test_views_are_separated_together_as_they_are_one_by_one() -> None:
+    options = InstanceOptions(split=0.8, min_size=6)
+    views = []
+    for shape, diameter in (((90, 120), 12), ((120, 60), 25), ((30, 30), 9), ((70, 120), 18)):
+        image = simulate_nuclei(shape, diameter=diameter, blur=1, noise=0.02, seed=1)[0]
+        cell = np.clip((image / image.max() - 0.15) * 400, 0, 255).astype(np.uint8)
+        views.append(np.stack([cell, np.zeros_like(cell)]))
+    views.insert(2, np.zeros((2, 40, 40), np.uint8))
+    together = _labels_of(views, options)
+    assert max(labels.max() for labels in together) > 5
+    for labels, view in zip(together, views, strict=True):
+        expected = label_cells(view, options)
+        # But for a pixel at the border, where the smoothing looks beyond it.
+        assert abs(int(labels.max()) - int(expected.max())) <= 1
+        assert ((labels > 0) == (expected > 0)).mean() > 0.98
+        assert set(np.unique(labels)) == set(range(labels.max() + 1))
 
 
 # ------------------------------------------------------------------------------ a similar image

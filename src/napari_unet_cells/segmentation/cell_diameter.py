@@ -69,6 +69,9 @@ STEP, WIDTH, NEAR = 0.125, 0.45, 2.0
 #: Diameters in pixels of the image that can be voted for.
 SMALLEST, LARGEST = 1.0, 8192.0
 
+#: Rows between views whose cells are separated together.
+GAP = 4
+
 #: Weight in the median of a cell that the border of a view cuts.
 CUT = 0.8
 
@@ -241,8 +244,10 @@ class _Looking:
             for view in islice(self.busy.views(zoom, last), first, None)
             if min(view.scaled) >= SMALLEST_VIEW
         ]
-        for view, probabilities in see(self.plane, self.limits, self.network, views):
-            yield self._found(view, probabilities)
+        seen = list(see(self.plane, self.limits, self.network, views))
+        labels = _labels_of([probabilities for _, probabilities in seen], self.options)
+        for (view, probabilities), found in zip(seen, labels, strict=True):
+            yield self._found(view, probabilities, found)
 
     def closely(self, diameter: float, seen: Sequence[_Cells]) -> list[tuple[_Cells, float]]:
         """Look at the two zooms that suit a diameter best; give cells with their weight.
@@ -265,8 +270,9 @@ class _Looking:
         # Beyond the extreme zooms the nearest one has all the weight.
         return [(cells, max(1 - away[cells.zoom], 0.01)) for cells in found]
 
-    def _found(self, view: View, probabilities: NDArray[np.uint8]) -> _Cells:
-        labels = label_cells(probabilities, self.options)
+    def _found(
+        self, view: View, probabilities: NDArray[np.uint8], labels: NDArray[np.integer]
+    ) -> _Cells:
         n = int(labels.max())
         cell, boundary = probabilities[:2].astype(np.int16)
         sureness = np.maximum(np.maximum(cell, boundary), 255 - cell - boundary)
@@ -292,6 +298,27 @@ class _Looking:
         outside = np.maximum(np.maximum(low - diameters, diameters - high), 0)
         familiar: NDArray[np.float64] = np.clip(1 - 2 * outside, 0, 1)
         return familiar
+
+
+def _labels_of(
+    views: Sequence[NDArray[np.uint8]], options: InstanceOptions
+) -> list[NDArray[np.integer]]:
+    """Separate the cells of several views at once, one below the other: most of it is overhead."""
+    if not views:
+        return []
+    ends = np.cumsum([view.shape[1] + GAP for view in views]).tolist()
+    together = np.zeros((len(views[0]), ends[-1], max(view.shape[2] for view in views)), np.uint8)
+    for view, end in zip(views, ends, strict=True):
+        together[:, end - GAP - view.shape[1] : end - GAP, : view.shape[2]] = view
+    labels = label_cells(together, options)
+    found, before = [], 0
+    for view, end in zip(views, ends, strict=True):
+        part = labels[end - GAP - view.shape[1] : end - GAP, : view.shape[2]].astype(np.int32)
+        # Cells are numbered from top to bottom.
+        part[part > 0] -= before
+        before += int(part.max())
+        found.append(part)
+    return found
 
 
 def _votes(seen: Iterable[tuple[_Cells, float]]) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ from napari_unet_cells.errors import OutOfMemory
 SIDE = 256
 
 #: Longer side of the map of what is busy, in points.
-MAP_SIDE = 512
+MAP_SIDE = 256
 
 #: If the middle is emptier than this fraction of the busiest part, the view moves there. Not
 #: always: the busiest part is often an artefact.
