@@ -100,6 +100,16 @@ def test_a_cell_wider_than_many_blocks_and_its_hole_are_one() -> None:
     np.testing.assert_array_equal(cells > 0, far < 95)
 
 
+def test_a_hole_is_found_where_no_background_reaches_the_border() -> None:
+    plane = np.full((2, 90, 90), 120, np.uint8)
+    plane[:, 30:60, 20:70] = 0
+    assert_the_same(plane, InstanceOptions(), [], [])
+    assert_the_same(plane, InstanceOptions(), [40], [30, 50])
+    base, table = by_blocks(plane, InstanceOptions(), [40, 45], [30, 50])
+    assert table.n_holes == 1
+    assert (base[30:60, 20:70] == table.n_fragments + 1).all()
+
+
 def test_a_plane_that_is_all_cell_is_one_cell_in_blocks_too() -> None:
     plane = np.full((2, 150, 150), 255, np.uint8)
     base, table = by_blocks(plane, InstanceOptions(), [20, 75], [75, 149])

@@ -114,8 +114,8 @@ class Piece:
     ----------
     block : Block
     zero : int
-        What 0 stands for among the numbers of the pixels: itself; or, in a block without any
-        background of this number, the largest void. So most pixels are 0.
+        What 0 stands for among the numbers of the pixels: itself; or, in a part of a plane
+        without any background of this number, the largest void. So most pixels are 0.
     first : int64 array, (n + v,)
         First pixel of each in the scope, as a flat index of the plane.
     peaks, is_flat, is_peak : array, (n,)
@@ -297,7 +297,8 @@ def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> tuple[NDA
         starts % width == 0,
         stops % width == width - 1,
     )
-    for end, is_open in zip(ends, _open_sides(block.scope, block.shape), strict=True):
+    open_sides = _open_sides(block.scope, block.shape)
+    for end, is_open in zip(ends, open_sides, strict=True):
         if not is_open:
             outside[void[end]] = True
     first = np.zeros(n_voids, np.intp)
@@ -307,7 +308,7 @@ def _number_voids(numbers: NDArray[np.int32], n: int, block: Block) -> tuple[NDA
     new = np.zeros(n_voids, np.int32)
     new[inner] = np.arange(n + 1, n + 1 + len(inner))
     zero = 0
-    if len(inner) and not outside.any():
+    if len(inner) and not outside.any() and any(open_sides):
         largest = np.bincount(void, stops - starts).argmax()
         zero, new[largest] = int(new[largest]), 0
     _fill_runs(flat, starts, stops - starts, new[void])
