@@ -300,7 +300,7 @@ class SegmentController:
         # Before the split: it changes the axes of the viewer, and with them the sliders.
         shown = _plane_of_channel(self._viewer, values)
         job = self._job(values, self._split(values), shown)
-        self._remark = ""
+        self._remark, self._ended = "", None
         self._view.show_progress(0.0, "")
         self._estimates = not values.diameter
         self._view.say(READING if self._warm else WARMING)
