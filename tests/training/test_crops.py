@@ -490,3 +490,33 @@ def test_half_of_the_crops_lie_in_the_window_and_half_anywhere(
         near = special.ndtr(np.log(below / usual) / 0.25)
         anywhere = np.log(below / 8.0) / np.log(90.0 / 8.0)
         assert (seen < below).mean() == pytest.approx((near + anywhere) / 2, abs=0.025)
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 3])
+def test_a_mosaic_holds_the_crops_and_nothing_is_learned_between_them(
+    nuclei: Annotated, tiles: int
+) -> None:
+    size = 64 // tiles
+    options = AugmentOptions(size=size, zooms=(1.0, 1.0), distance=True)
+    plain = Cropper([nuclei], options).batch(2 * tiles**2, (5,))
+    mosaic = crops.Mosaic([nuclei], options, tiles, 64).batch(2, (5,))
+
+    for one, many in zip(mosaic, plain, strict=True):
+        assert one.shape == (2, 64, 64, *many.shape[3:])
+        assert one.dtype == many.dtype
+    for number in range(2 * tiles**2):
+        which, (row, column) = number // tiles**2, divmod(number % tiles**2, tiles)
+        there = (
+            which,
+            slice(row * size, (row + 1) * size),
+            slice(column * size, (column + 1) * size),
+        )
+        for one, many in zip(mosaic[:2], plain[:2], strict=True):
+            np.testing.assert_array_equal(one[there], many[number])
+        weights, inner = mosaic[2][there], slice(crops.SEAM, -crops.SEAM)
+        if tiles == 1:
+            np.testing.assert_array_equal(weights, plain[2][number])
+            continue
+        np.testing.assert_array_equal(weights[inner, inner], plain[2][number][inner, inner])
+        assert weights.sum() == weights[inner, inner].sum() > 0
+    assert not mosaic[2][:, tiles * size :].any()

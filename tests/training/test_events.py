@@ -58,6 +58,16 @@ MEASURED = Retrained(CARD, 0.6, 0.8, 1.0, 60.0, 5, (0.55, 0.65), (0.7, 0.85))
         ({"before": 0.9}, Verdict.WORSE, "is made, but it is worse: AP50 0.80"),
         ({"held_out": 2}, Verdict.TOO_FEW, "AP50 0.80 on 2 held-out images, and cells 0.60. So"),
         ({"held_out": 1, "before": 0.9}, Verdict.TOO_FEW, "on 1 held-out image, and cells 0.90."),
+        (
+            {"mixture": 0.0},
+            Verdict.KEPT,
+            "with the weights of cells: what was learned did worse on 5",
+        ),
+        (
+            {"mixture": 0.0, "before": None, "after": None, "held_out": 0},
+            Verdict.KEPT,
+            "did worse on the regions themselves. Correct more regions",
+        ),
         ({"before": None}, Verdict.UNMEASURED, "is made: AP50 0.80 (0.70 to 0.85)"),
         ({"before": None, "after": None}, Verdict.UNMEASURED, "No image was held out"),
     ],

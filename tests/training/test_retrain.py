@@ -17,7 +17,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.training.crops import Cropper
+from napari_unet_cells.training.crops import Mosaic
 from napari_unet_cells.training.events import (
     Choosing,
     Preparing,
@@ -59,6 +59,14 @@ def cache():
 @pytest.fixture(scope="module")
 def encoder_cache():
     """Keep the graphs of a fresh start from the tiny model, beside those that tune it."""
+    from napari_unet_cells.training.retrain import TunerCache
+
+    return TunerCache()
+
+
+@pytest.fixture(scope="module")
+def small_cache():
+    """Keep the graphs of a tuning with one crop in a step."""
     from napari_unet_cells.training.retrain import TunerCache
 
     return TunerCache()
@@ -169,6 +177,37 @@ def test_thresholds_are_chosen_where_enough_is_held_out(
     monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 10)
     events_of(many, tiny_model, cache)
     assert asked == [read_card(tiny_model).instances]
+
+
+@pytest.mark.parametrize(("n", "held_out"), [(6, 1), (2, 0)])
+def test_what_got_worse_keeps_the_weights_of_its_base(
+    home, tmp_path, tiny_model, cache, monkeypatch, n, held_out
+):
+    """Were a network worse after learning, nobody would retrain again."""
+    from napari_unet_cells.models.catalogue import load_model
+    from napari_unet_cells.training import retrain
+
+    folder = make_dataset(tmp_path / "mine", n)
+    start = load_model(read_card(tiny_model)).get_weights()
+
+    def measure(self, card, examples=None):
+        now = self.tuner.get_weights()
+        same = all((a == b).all() for a, b in zip(start, now, strict=True))
+        assert len(self.measured if examples is None else examples) == (held_out or n)
+        return retrain.Measurement(0.6 if same else worse, (0.0, 1.0), held_out)
+
+    monkeypatch.setattr(retrain._Retraining, "measure", measure)
+    worse = 0.45
+    *_, done = events_of(folder, tiny_model, cache)
+    assert (done.mixture, done.verdict) == (0.0, Verdict.KEPT)
+    assert done.after == done.before == (0.6 if held_out else None)
+    for weight, expected in zip(load_model(done.card).get_weights(), start, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert done.card.typical_diameter == read_card(tiny_model).typical_diameter
+
+    worse = 0.55  # one image does not tell so little
+    *_, done = events_of(folder, tiny_model, cache)
+    assert done.mixture == 1.0
 
 
 def test_names_count_up_and_nothing_is_replaced(home, dataset, tiny_model, cache):
@@ -378,12 +417,12 @@ def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
 ):
     drawn = []
 
-    class Recorder(Cropper):
+    class Recorder(Mosaic):
         def __post_init__(self):
             super().__post_init__()
             drawn.append(self.options)
 
-    monkeypatch.setattr("napari_unet_cells.training.retrain.Cropper", Recorder)
+    monkeypatch.setattr("napari_unet_cells.training.retrain.Mosaic", Recorder)
     events_of(dataset, tiny_model, cache)
     assert not read_card(tiny_model).distance
     assert {options.weights for options in drawn} == {(1.0, 1.0, 2.0, 4.0)}
@@ -437,3 +476,97 @@ def test_a_fresh_start_does_not_take_limits_of_another_network(
 def test_options_that_cannot_be_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="The option steps must be at least 1, and is 0"):
         events_of(tmp_path / "nowhere", DEFAULT_MODEL, None, steps=0)
+
+
+def _two_sizes(seed: int):
+    return simulate_nuclei((200, 190), seed=seed, diameter=14 if seed % 2 else 70)
+
+
+def _two_modalities(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    return (image.max() - image if seed % 2 else image), truth
+
+
+def _one_cell(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    return image, (truth == truth[truth > 0].min()) * 1
+
+
+def _grey_and_colour(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    grey = (image / image.max() * 255).astype(np.uint8)
+    return (np.stack([grey] * 3, axis=2) // [1, 2, 3] if seed % 2 else grey), truth
+
+
+def _saturated(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    return (image.astype(float) / np.percentile(image, 60) * 2**16).clip(0, 65535), truth
+
+
+def _one_id(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    return image, (truth > 0) * 255
+
+
+def _empty_beside_full(seed: int):
+    image, truth = simulate_nuclei((150, 140), seed=seed)
+    return image, truth * (seed == 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [
+        (_two_sizes, 4),
+        (_two_modalities, 4),
+        (_one_cell, 1),
+        (_grey_and_colour, 4),
+        (_saturated, 2),
+        (_one_id, 2),
+        (_empty_beside_full, 3),
+    ],
+)
+def test_odd_data_become_a_model_that_sees_cells_at_their_scale(
+    home, tmp_path, tiny_model, small_cache, make, n, monkeypatch
+):
+    from napari_unet_cells.models.catalogue import load_model
+
+    drawn = []
+
+    class Recorder(Mosaic):
+        def __post_init__(self):
+            super().__post_init__()
+            drawn.append(self)
+
+    base = replace(
+        read_card(tiny_model), diameter_window=(18.0, 36.0), path=tmp_path / "scaled.keras"
+    )
+    shutil.copy(tiny_model, base.path)
+    base.write()
+    folder = make_dataset(tmp_path / "odd", 0)
+    for seed in range(n):
+        image, truth = make(seed)
+        dtype = np.uint16 if image.max() > 255 else np.uint8
+        tifffile.imwrite(folder / "images" / f"{seed}.tif", image.astype(dtype))
+        tifffile.imwrite(folder / "masks" / f"{seed}.tif", truth.astype(np.uint16))
+    monkeypatch.setattr("napari_unet_cells.training.retrain.Mosaic", Recorder)
+
+    *events, done = events_of(folder, base.path, small_cache, steps=2, batch=1)
+
+    assert all(np.isfinite(event.loss) for event in events if isinstance(event, StepDone))
+    assert all(np.isfinite(weight).all() for weight in load_model(done.card).get_weights())
+    for plane in drawn[0].planes:
+        if plane.diameter:
+            assert 14 < plane.diameter * plane.zoom < 45
+        assert np.ptp(plane.image) > 100  # of 255: neither dark nor all white
+    images, _, weights = drawn[0].batch(4, (0,))
+    assert images.shape == (4, 256, 256, base.channels)
+    assert weights.any()
+
+
+@pytest.mark.parametrize(
+    ("widths", "tiles"), [([9.0], 3), ([92.0, 92.0, 400.0], 2), ([184.0], 1), ([1024.0], 1)]
+)
+def test_crops_are_as_large_as_the_regions_at_the_scale_of_the_network(widths, tiles):
+    from napari_unet_cells.training.retrain import tiles_for
+
+    assert tiles_for(widths) == tiles

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.cell_diameter import zoom_for
 from napari_unet_cells.training.examples import TrainingExample
 
 #: Source images with cells, and cells in all of them, that it takes to state sizes anew.
@@ -32,12 +33,47 @@ ONE_KIND = 1.5
 
 def diameters_by_image(examples: Iterable[TrainingExample]) -> list[NDArray[np.float64]]:
     """Cell diameters in pixels, one array for each source image that has cells."""
+    return list(_by_source(examples).values())
+
+
+def _by_source(examples: Iterable[TrainingExample]) -> dict[str, NDArray[np.float64]]:
     found: dict[str, list[NDArray[np.float64]]] = {}
     for example in examples:
         diameters = example.diameters()
         if diameters.size:
             found.setdefault(example.item.source, []).append(diameters)
-    return [np.concatenate(parts) for parts in found.values()]
+    return {source: np.concatenate(parts) for source, parts in found.items()}
+
+
+def zooms_by_image(
+    examples: Iterable[TrainingExample], window: tuple[float, float]
+) -> dict[str, float]:
+    """Give the zoom at which the network sees each source image.
+
+    That of all cells together, but for images whose cells are of another size: in use, too, each
+    image is seen at its own scale.
+
+    Parameters
+    ----------
+    examples : iterable of TrainingExample
+    window : (float, float)
+        See `zoom_for`.
+
+    Returns
+    -------
+    dict of str to float
+        By `AnnotatedImage.source`; "" for images without cells, and those that are not in it.
+    """
+    found = _by_source(examples)
+    if not found:
+        return {"": 1.0}
+    every = float(np.median(np.concatenate(list(found.values()))))
+    zooms = {"": zoom_for(every, window)}
+    for source, diameters in found.items():
+        own = float(np.median(diameters))
+        if max(own, every) > ONE_KIND * min(own, every):
+            zooms[source] = zoom_for(own, window)
+    return zooms
 
 
 def with_sizes(card: ModelCard, images: list[NDArray[np.float64]], fresh: bool) -> ModelCard:

@@ -33,6 +33,9 @@ from napari_unet_cells.training.synthetic.simulate import simulate
 
 BACKGROUND, CELL, BOUNDARY = 0, 1, 2
 
+#: Pixels along the edges of crops in a `Mosaic` in which nothing is learned.
+SEAM = 4
+
 #: Beyond these the pixels of an image tell nothing any more.
 ZOOMS = (0.3, 5.0)
 
@@ -62,6 +65,8 @@ class Annotated:
         What each pixel counts in the loss; 0 is not looked at. None counts all alike.
     distance : uint8 array, (y, x), or None
         See `boundary_distance`; None for classes.
+    zoom : float
+        At which the network sees it, where `AugmentOptions.zooms` go around that.
     """
 
     image: NDArray[np.uint8]
@@ -70,6 +75,7 @@ class Annotated:
     modality: str
     weight: NDArray[np.uint8] | None = None
     distance: NDArray[np.uint8] | None = None
+    zoom: float = 1.0
 
 
 def annotate(
@@ -242,8 +248,8 @@ class AugmentOptions:
     class_weights : tuple of float
         Loss weight of each class where masks are classes; empty weighs all alike.
     zooms : (float, float) or None
-        Crops of images whose scale is known are rescaled by this range, uniform in its
-        logarithm, and neither `diameters` nor other intensities are drawn: one
+        Crops of images whose scale is known (`Annotated.zoom`) are rescaled by this range around
+        it, uniform in its logarithm, and neither `diameters` nor other intensities are drawn: one
         modality is learned, and not all there are.
     distance : bool
         Whether the distance to the boundary is a target beside the classes.
@@ -329,7 +335,7 @@ class Cropper:
         tilted = False
         if options.zooms is not None:
             limits = SAME_INTENSITY
-            zoom = float(np.exp(rng.uniform(*np.log(options.zooms))))
+            zoom = plane.zoom * float(np.exp(rng.uniform(*np.log(options.zooms))))
         elif options.mild and rng.random() < options.mild:
             limits = MILD_INTENSITY
             zoom = _usual_zoom(plane.diameter, options, rng, MILD_STRAY)
@@ -396,6 +402,40 @@ class Cropper:
         return pixels
 
 
+@dataclass
+class Mosaic(Cropper):
+    """Draws crops that are laid side by side: as many pixels, of several places.
+
+    Crops that are larger than what was annotated are mostly empty. Between the crops nothing is
+    learned, since what lies beyond is of another image.
+
+    Attributes
+    ----------
+    tiles : int
+        Crops along a side. The size in the options is that of one.
+    side : int
+        Of the whole in pixels.
+    """
+
+    tiles: int = 1
+    side: int = 256
+
+    def batch(self, n: int, seed: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """Draw one batch of n mosaics; see `Cropper.batch`."""
+        images, targets, weights = super().batch(n * self.tiles**2, seed)
+        if self.tiles > 1:
+            for edge in (slice(None, SEAM), slice(-SEAM, None)):
+                weights[:, edge] = weights[:, :, edge] = 0
+        return self._laid(images, n), self._laid(targets, n), self._laid(weights, n)
+
+    def _laid(self, crops: NDArray[Any], n: int) -> NDArray[Any]:
+        tiles, size = self.tiles, crops.shape[1]
+        rows = crops.reshape(n, tiles, tiles, size, size, *crops.shape[3:]).swapaxes(2, 3)
+        whole = rows.reshape(n, tiles * size, tiles * size, *crops.shape[3:])
+        left = self.side - tiles * size
+        return np.pad(whole, [(0, 0), (0, left), (0, left), *[(0, 0)] * (whole.ndim - 3)])
+
+
 def _probabilities(planes: Sequence[Annotated], options: AugmentOptions) -> NDArray[np.float64]:
     """How often each plane is drawn; see `Cropper`."""
     modalities = np.array([plane.modality for plane in planes])
@@ -409,7 +449,7 @@ def _probabilities(planes: Sequence[Annotated], options: AugmentOptions) -> NDAr
 
 def _crops_in(plane: Annotated, options: AugmentOptions) -> float:
     """How many crops a plane holds at the scale at which it will be seen, at least one."""
-    zoom = _zoom_of_use(plane.diameter, options)
+    zoom = plane.zoom if options.zooms else _zoom_of_use(plane.diameter, options)
     return max(1.0, plane.mask.size * zoom**2 / options.size**2)
 
 

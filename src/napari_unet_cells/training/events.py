@@ -118,6 +118,7 @@ class Verdict(Enum):
     """Whether a new model is better than its base, as far as held-out images tell."""
 
     UNMEASURED = "unmeasured"
+    KEPT = "kept"
     TOO_FEW = "too few"
     WORSE = "worse"
     TIE = "tie"
@@ -135,7 +136,8 @@ class Retrained:
         AP50 (for class models mean IoU) of the base and of the new model on
         held-out images; None where there were none.
     mixture : float
-        How far the weights went from those of the base, 0 to 1.
+        How far the weights went from those of the base, 0 to 1. At 0 they are those of the base,
+        because what was learned did worse than these.
     seconds : float
         All in all.
     held_out : int
@@ -156,6 +158,8 @@ class Retrained:
     @property
     def verdict(self) -> Verdict:
         """Compare the new model with its base; only `Verdict.BETTER` speaks for a change."""
+        if self.mixture == 0:
+            return Verdict.KEPT
         if self.before is None or self.after is None:
             return Verdict.UNMEASURED
         if self.held_out < FEWEST_HELD_OUT:
@@ -199,6 +203,12 @@ def describe_held_out(n: int) -> str:
 def describe_outcome(done: Retrained) -> str:
     """Say in a sentence what a retraining came to; the model in use is not changed by it."""
     name = done.card.name
+    if done.verdict is Verdict.KEPT:
+        images = describe_held_out(done.held_out) if done.held_out else "the regions themselves"
+        return (
+            f"{name} is made with the weights of {done.base}: what was learned did worse on "
+            f"{images}. Correct more regions, or look at those there are for mistakes."
+        )
     if done.after is None:
         return (
             f"{name} is made. No image was held out to measure it on: approve five regions or "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage import measure
 
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage
@@ -18,6 +19,9 @@ from napari_unet_cells.training.crops import Annotated, annotate
 
 #: Loss weight of a pixel that was corrected, beside 1 of those that were only approved.
 EDITED_WEIGHT = 3
+
+#: Pieces of one id are cells of their own from this fraction of the area of the largest one on.
+CELL_BY_LARGEST = 0.25
 
 #: Side of the window that is measured, in pixels; more would take longer than the tuning.
 MEASURED_SIDE = 512
@@ -85,17 +89,28 @@ class TrainingExample:
         inside = item.inside.slices if item.inside else (slice(None), slice(None))
         first = item.read_first()
         edited = None if first is None else first != truth
+        if cells:
+            truth = separated(truth)
         return cls(item, image, truth, limits, inside, edited)
 
-    def annotated(self, cells: bool) -> Annotated:
-        """Give it ready for cropping: what was not approved counts nothing."""
+    def annotated(self, cells: bool, zoom: float = 1.0) -> Annotated:
+        """Give it ready for cropping: what was not approved counts nothing.
+
+        Parameters
+        ----------
+        cells : bool
+            Whether the mask holds cells; else classes.
+        zoom : float
+            At which the network sees it.
+        """
         weight = np.zeros(self.truth.shape, np.uint8)
         weight[self.inside] = 1
         if self.edited is not None:
             weight[self.edited & (weight > 0)] = EDITED_WEIGHT
         if cells:
             weight[self._cut_cells()] = 0
-        return annotate(self.image, self.truth, self.item.modality, cells, self.limits, weight)
+        plane = annotate(self.image, self.truth, self.item.modality, cells, self.limits, weight)
+        return replace(plane, zoom=zoom)
 
     def diameters(self) -> NDArray[np.float64]:
         """Diameters, in pixels, of the cells that lie whole within the window."""
@@ -141,6 +156,34 @@ def _middle(indices: tuple[int, int, int], longest: int) -> tuple[int, int]:
     start, stop, _ = indices
     cut = max(0, stop - start - longest) // 2
     return start + cut, min(stop - cut, start + cut + longest)
+
+
+def separated(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give each of the cells that share an id without touching an id of its own.
+
+    Masks of black and white have one id for all cells, and some programs use one for several. As
+    one cell they would be as wide as all of them together, and the network would see the image at
+    a wrong scale. A cell with a few stray pixels stays one.
+
+    Parameters
+    ----------
+    labels : int32 array, (y, x)
+        0 is background.
+    """
+    pieces, n = measure.label(labels, return_num=True, connectivity=2)
+    areas = np.bincount(pieces.ravel())[1:]
+    ids = np.zeros(n, np.int64)
+    ids[pieces[labels > 0] - 1] = labels[labels > 0]
+    largest = np.zeros(int(ids.max(initial=0)) + 1)
+    np.maximum.at(largest, ids, areas)
+    cells = areas >= CELL_BY_LARGEST * largest[ids]
+    shared = cells & (np.bincount(ids[cells], minlength=largest.size)[ids] > 1)
+    if not shared.any():
+        return labels
+    new = ids.copy()
+    new[shared] = largest.size + np.arange(int(shared.sum()))
+    table = np.concatenate([[0], new]).astype(np.int32)
+    return np.asarray(table[pieces])
 
 
 def check_examples(examples: Sequence[TrainingExample], cells: bool, dataset: str | Path) -> None:

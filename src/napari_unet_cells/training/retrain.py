@@ -48,18 +48,23 @@ from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pr
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
 from napari_unet_cells.models.runtimes.table import derive
-from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
+from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import models_folder
 from napari_unet_cells.training.calibrate import fit_instances
-from napari_unet_cells.training.cell_sizes import diameters_by_image, with_sizes
+from napari_unet_cells.training.cell_sizes import (
+    diameters_by_image,
+    with_sizes,
+    zooms_by_image,
+)
 from napari_unet_cells.training.crops import (
-    Annotated,
     AugmentOptions,
     Cropper,
+    Mosaic,
     class_weights,
 )
 from napari_unet_cells.training.events import (
+    LEAST_GAIN,
     Choosing,
     Event,
     Preparing,
@@ -69,11 +74,17 @@ from napari_unet_cells.training.events import (
 )
 from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import RECIPE, Recipe, Tuner
-from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
+from napari_unet_cells.training.loop import Batch, Loop, LoopOptions, Weights
 from napari_unet_cells.untrusted.rules import shown
 
-#: Side of the crops in pixels.
-CROP = 256
+#: Side of what the network sees in a step, in pixels, and crops along it at most.
+CROP, MOST_TILES = 256, 3
+
+#: Side of a crop by that of the region at the scale of the network: with what is around it.
+CONTEXT = 1.2
+
+#: How far the scale of the crops strays from that of use.
+ZOOMS = (0.7, 1.4)
 
 #: Weights of the loss (see `AugmentOptions`) for networks that give no distance to the boundary:
 #: they tell touching cells apart by the boundary alone, so it counts more than its true width.
@@ -85,6 +96,9 @@ MIXTURES = (1.0, 0.75, 0.5, 0.25)
 #: Held-out images that it takes to choose on them: the mixture (with fewer it is the first), and
 #: the thresholds (with fewer they are those of the base).
 FEWEST_TO_CHOOSE = 3
+
+#: By how much a score on fewer held-out images falls before the base is kept.
+CLEARLY_WORSE = 0.1
 
 #: Cells in the held-out images that it takes to choose thresholds.
 CELLS_TO_FIT = 100
@@ -215,7 +229,7 @@ def retrain(
     before = work.measure(card) if held and options.start == "model" else None
     yield from work.tune(stop)
     yield Choosing()
-    tuned, mixture, after = work.choose()
+    tuned, mixture, after = work.choose(before)
     tuned = replace(
         tuned,
         name=path.stem,
@@ -338,21 +352,21 @@ class _Retraining:
     train: list[TrainingExample]
     held: list[TrainingExample]
     options: RetrainOptions
-    zoom: float = field(init=False)
-    diameter: float = field(init=False)
+    zooms: dict[str, float] = field(init=False)
+    tiles: int = field(init=False)
     loop: Loop = field(init=False)
 
     def __post_init__(self) -> None:
         self.cells = makes_cells(self.classes)
-        images = diameters_by_image(self.train) if self.cells else []
-        self.diameter = float(np.median(np.concatenate(images))) if images else 0.0
-        self.zoom = zoom_for(self.diameter, self.card.diameter_window)
+        known = [*self.train, *self.held] if self.cells else []
+        self.zooms = zooms_by_image(known, self.card.diameter_window)
         self.measured = [example.window() for example in self.held[:MEASURED_IMAGES]]
+        widths = [max(one.truth[one.inside].shape) * self._zoom(one) for one in self.train]
+        self.tiles = tiles_for(widths)
 
     def tune(self, stop: Stop) -> Iterator[StepDone]:
         options = self.options
-        crops = self._crops([example.annotated(self.cells) for example in self.train])
-        held = self._crops([example.annotated(self.cells) for example in self.measured])
+        crops, held = self._crops(self.train), self._crops(self.measured)
         checks = [held.batch(options.batch, (i,)) for i in range(2)] if self.measured else []
         if options.start == "model":
             looks = (crops.batch(options.batch, (options.seed, i)) for i in range(ADAPT_BATCHES))
@@ -368,42 +382,48 @@ class _Retraining:
                     event = self._validated(event, checks)
                 yield event
 
-    def _crops(self, planes: list[Annotated]) -> Cropper:
-        low, high = 0.7 * self.zoom, 1.4 * self.zoom
+    def _zoom(self, example: TrainingExample) -> float:
+        return self.zooms.get(example.item.source, self.zooms[""])
+
+    def _crops(self, examples: Sequence[TrainingExample]) -> Cropper:
+        planes = [example.annotated(self.cells, self._zoom(example)) for example in examples]
         options = AugmentOptions(
-            size=CROP,
+            size=CROP // self.tiles,
             channels=self.card.channels,
             instances=self.cells,
             distance=self.card.distance,
             weights=AugmentOptions.weights if self.card.distance else BOUNDARY_ALONE,
-            zooms=(low, high),
+            zooms=ZOOMS,
             class_weights=()
             if self.cells or not planes
             else class_weights(planes, len(self.classes)),
         )
-        return Cropper(planes, options)
+        return Mosaic(planes, options, self.tiles, CROP)
 
     def _validated(self, event: StepDone, checks: list[Batch]) -> StepDone:
         with self.loop.averaged():
             loss = self.loop.validation_loss(checks)
             return replace(event, validation_loss=loss, score=self.measure(self.card).score)
 
-    def choose(self) -> tuple[ModelCard, float, Measurement | None]:
-        """Choose how far to go, and fit what makes a cell; the network is left with it."""
+    def choose(self, before: Measurement | None) -> tuple[ModelCard, float, Measurement | None]:
+        """Choose how far to go, and fit what makes a cell; the network is left with it.
+
+        Parameters
+        ----------
+        before : Measurement or None
+            Of the base, on held-out images.
+        """
         card = replace(self.card, classes=self.classes)
         if self.cells:
             images = diameters_by_image([*self.train, *self.held])
             card = with_sizes(card, images, fresh=self.options.start != "model")
-        mixture = 1.0
-        if self.measured and self.options.start == "model":
-            # Two images say too little to choose by.
-            mixtures = MIXTURES if len(self.measured) >= FEWEST_TO_CHOOSE else MIXTURES[:1]
-            scored = []
-            for t in mixtures:
-                self.tuner.mix(self.loop.average.weights, t)
-                scored.append((self.measure(card).score, t))
-            _, mixture = max(scored)
-        self.tuner.mix(self.loop.average.weights, mixture)
+        if self.options.start != "model":
+            self.tuner.mix(self.loop.average.weights, 1.0)
+            mixture = 1.0
+        else:
+            mixture = self._mixture(card, before)
+        if mixture == 0:
+            return replace(self.card, classes=self.classes), mixture, before
         if not self.measured:
             return card, mixture, None
         after = self.measure(card)
@@ -415,6 +435,41 @@ class _Retraining:
             if measured.score > after.score:
                 card, after = fitted, measured
         return card, mixture, after
+
+    def _mixture(self, card: ModelCard, before: Measurement | None) -> float:
+        """Choose how far the weights go from those of the base, and leave the network there.
+
+        Where that is worse than the base, they stay what they were.
+        """
+        learned = self.loop.average.weights
+        if before is None:
+            best, of_base = self._on_learned(card, learned)
+            mixture, margin = 1.0, CLEARLY_WORSE
+        else:
+            # Two images say too little to choose by.
+            enough = len(self.measured) >= FEWEST_TO_CHOOSE
+            mixtures, margin = (MIXTURES, LEAST_GAIN) if enough else ((1.0,), CLEARLY_WORSE)
+            scored = []
+            for t in mixtures:
+                self.tuner.mix(learned, t)
+                scored.append((self.measure(card).score, t))
+            (best, mixture), of_base = max(scored), before.score
+        if best < of_base - margin:
+            mixture = 0.0
+        self.tuner.mix(learned, mixture)
+        return mixture
+
+    def _on_learned(self, card: ModelCard, learned: Weights) -> tuple[float, float]:
+        """Score the new weights and those of the base on what was learned from.
+
+        That does not say how good they are, but a network that went astray shows in it.
+        """
+        windows = [example.window() for example in self.train[:MEASURED_IMAGES]]
+        scores = []
+        for t in (1.0, 0.0):
+            self.tuner.mix(learned, t)
+            scores.append(self.measure(card, windows).score)
+        return scores[0], scores[1]
 
     def _enough_to_fit(self) -> bool:
         """Whether thresholds may be chosen: a few cells would say what those of one image need."""
@@ -436,26 +491,32 @@ class _Retraining:
             )
             yield probabilities[(slice(None), *inside)], truth[inside]
 
-    def measure(self, card: ModelCard) -> Measurement:
-        """AP50 (for class models mean IoU) of the weights in use on held-out images."""
+    def measure(
+        self, card: ModelCard, examples: Sequence[TrainingExample] | None = None
+    ) -> Measurement:
+        """AP50 (for class models mean IoU) of the weights in use on images, by default held-out."""
+        examples = self.measured if examples is None else examples
         if self.cells:
-            scores = list(self._cell_scores(card))
+            scores = list(self._cell_scores(card, examples))
             return Measurement(summarize(scores).ap50, ap50_interval(scores), len(scores))
-        classes = list(self._class_scores())
+        classes = list(self._class_scores(examples))
         mean_iou = summarize_classes(classes).mean_iou
         return Measurement(mean_iou, mean_iou_interval(classes), len(classes))
 
-    def _cell_scores(self, card: ModelCard) -> Iterator[ImageScore]:
-        for example in self.measured:
+    def _cell_scores(
+        self, card: ModelCard, examples: Sequence[TrainingExample]
+    ) -> Iterator[ImageScore]:
+        for example in examples:
             shape = (example.truth.shape[0], example.truth.shape[1])
             probabilities = self._predict(example).probabilities
-            plane = Fragments.of(probabilities, card.instances, shape, self.zoom)
+            zoom = self._zoom(example)
+            plane = Fragments.of(probabilities, card.instances, shape, zoom)
             yield compare(
                 example.truth[example.inside], plane.cells(card.instances)[example.inside]
             )
 
-    def _class_scores(self) -> Iterator[ClassScore]:
-        for example in self.measured:
+    def _class_scores(self, examples: Sequence[TrainingExample]) -> Iterator[ClassScore]:
+        for example in examples:
             truth, found = (
                 example.truth[example.inside],
                 self._predict(example).classes[example.inside],
@@ -465,7 +526,8 @@ class _Retraining:
 
     def _predict(self, example: TrainingExample) -> Output:
         shape = (example.truth.shape[0], example.truth.shape[1])
-        scaled = shape if self.zoom == 1 else scaled_shape(shape, self.zoom)
+        zoom = self._zoom(example)
+        scaled = shape if zoom == 1 else scaled_shape(shape, zoom)
         network = self._network()
         out = Output.empty(shape, network.probabilities, scaled)
         for _ in predict_plane(example.image, network, example.limits, out, scaled):
@@ -493,6 +555,21 @@ class _Retraining:
             probabilities=len(columns),
             max_tile=1024,
         )
+
+
+def tiles_for(widths: Sequence[float]) -> int:
+    """Choose how many crops lie along a side of what the network sees, so that regions fill them.
+
+    A region of 256 pixels with cells of 100 pixels is 90 pixels wide at the scale of the network,
+    an eighth of a crop of 256.
+
+    Parameters
+    ----------
+    widths : sequence of float
+        Of the regions, in pixels at the scale of the network.
+    """
+    tiles = int(CROP / (float(np.median(widths)) * CONTEXT))
+    return min(max(tiles, 1), MOST_TILES)
 
 
 def _loop_options(options: RetrainOptions) -> LoopOptions:
