@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import math
 import os
@@ -21,6 +20,12 @@ from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import simulate as cli_simulate
 from napari_unet_cells.cli import train as cli_train
+from napari_unet_cells.cli.ending import (
+    Terminated,
+    lasting_output,
+    problem_of,
+    stopped_by_the_system,
+)
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files.atomic import FileExists
@@ -31,28 +36,39 @@ from napari_unet_cells.untrusted.rules import printable, safe
 if TYPE_CHECKING:
     from napari_unet_cells.batch.segment_files import Request
 
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+#: Said on Ctrl+C by commands that say nothing else.
+STOPPED = "Stopped. What was written so far is kept."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal has not
-            stream.reconfigure(errors="backslashreplace")
+    with lasting_output() as output:
+        code = _run(arguments)
+        output.flush()
+        if said := problem_of(output):
+            print(said, file=sys.stderr)
+            return code or BAD_INPUT
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with stopped_by_the_system():
+            command: Callable[[argparse.Namespace], int] = options.command
+            return command(options)
     except FileExists as error:
         said = f"{error.path} exists and was kept; --overwrite replaces it."
     except UserError as error:
         said = str(error)
     except MemoryError as error:
         said = str(OutOfMemory()) if not str(error) else f"The memory is full ({error})."
-    except KeyboardInterrupt:
-        print("Stopped. What was written so far is kept.", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        print(getattr(options, "stopped", STOPPED), file=sys.stderr)
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     except Exception as error:
         said = unforeseen(error, _log_folder())
     print(safe(said), file=sys.stderr)

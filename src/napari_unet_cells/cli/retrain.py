@@ -37,7 +37,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="use the new model by default from now on; without it the default stays as it is",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the crops (default: 0)")
-    parser.set_defaults(command=_retrain)
+    stopped = "Stopped. No new model was made, and the old one is as it was."
+    parser.set_defaults(command=_retrain, stopped=stopped)
 
 
 def _retrain(options: argparse.Namespace) -> int:

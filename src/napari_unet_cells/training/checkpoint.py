@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,6 +23,9 @@ from napari_unet_cells.untrusted.arrays import numbered_arrays
 from napari_unet_cells.untrusted.checkpoint import SLOTS, CheckpointState, parse_state
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
+
+#: Weights, their two moments in the optimizer, their average, and as much as a reserve.
+_COPIES = 5
 
 #: Options that a training must share with the one that it goes on with.
 _MUST_FIT = ("architecture", "build", "classes", "channels", "distance", "backend")
@@ -82,6 +87,10 @@ class Checkpoint:
         folder = self._folder
         slot = SLOTS[1] if self._slot == SLOTS[0] else SLOTS[0]
         (folder / slot).mkdir(parents=True, exist_ok=True)
+        # HDF5 ends the process where it has no room for what it still holds: ask before.
+        needed = _COPIES * sum(weights.nbytes for weights in average)
+        if shutil.disk_usage(folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         steps.save(folder / slot)
         np.savez(folder / slot / "average.npz", *average)
         state = {"slot": slot, "options": self._options, **asdict(progress)}
