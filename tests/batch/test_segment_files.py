@@ -21,7 +21,8 @@ from napari_unet_cells.batch import segment_files as batch
 from napari_unet_cells.batch.segment_files import FileDone, PixelsDone, Request, segment_files
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import read_image, read_provenance
+from napari_unet_cells.files import file_set, read_image, read_provenance
+from napari_unet_cells.files.atomic import replace_or_claim
 from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.models.card import ModelCard
@@ -524,3 +525,30 @@ def test_a_pipe_is_not_waited_for(nuclei: Path, tmp_path: Path) -> None:
     bad, good = run([pipe, nuclei], tmp_path / "out")
     assert "is a pipe or a device, not a file" in bad.problem
     assert good.problem == ""
+
+
+def test_a_set_that_was_killed_while_it_was_moved_out_is_finished(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    moved: list[Path] = []
+
+    class Killed(BaseException):
+        pass
+
+    def move(path: Path, target: Path, overwrite: bool) -> None:
+        if moved:
+            raise Killed
+        moved.append(target)
+        replace_or_claim(path, target, overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_set, "replace_or_claim", move)
+        with pytest.raises(Killed):
+            run([nuclei], output)
+    assert len([name for name in os.listdir(output) if not name.startswith(".")]) == 1
+    monkeypatch.setattr(file_set, "_is_left", lambda path, found: True)  # this process is gone
+    (done,) = run([nuclei], output)
+    assert "exists and was kept" in done.problem
+    names = ("nuclei.json", "nuclei_cells.csv", "nuclei_cells.tif", "nuclei_classes.tif")
+    assert sorted(os.listdir(output)) == sorted(names)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, write_together
-from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.files import FileExists, file_set, write_together
+from napari_unet_cells.files.atomic import atomic_write, replace_or_claim
+from napari_unet_cells.files.file_set import finish_sets
 
 
 def targets(folder: Path) -> tuple[Path, Path]:
@@ -111,9 +111,36 @@ def test_what_lies_behind_a_link_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "out" / "a.tif").symlink_to(tmp_path / "precious")
     with pytest.raises(FileExists):
         write(tmp_path / "out", "new")
-    write(tmp_path / "out", "new", overwrite=True)
+    with pytest.raises(UserError, match="is a link to another place, and was left as it is"):
+        write(tmp_path / "out", "new", overwrite=True)
     assert (tmp_path / "precious").read_text() == "mine"
-    assert contents(tmp_path / "out") == {"a.tif": "new", "a.json": "new"}
+    assert os.listdir(tmp_path / "out") == ["a.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    (tmp_path / "a.tif").chmod(0o600)
+    write(tmp_path, "new", overwrite=True)
+    assert (tmp_path / "a.tif").stat().st_mode & 0o777 == 0o600
+
+
+def test_ctrl_c_while_files_are_moved_out_leaves_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+
+    def move(path: Path, target: Path, overwrite: bool) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace_or_claim(path, target, overwrite)
+
+    monkeypatch.setattr(file_set, "replace_or_claim", move)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, "new")
+    assert len(calls) == 3
+    assert contents(tmp_path) == {"a.tif": "new", "a.json": "new"}
 
 
 KILLED = """
@@ -137,30 +164,50 @@ os.rename = counted(os.rename)
 file_set.replace_or_claim = counted(file_set.replace_or_claim)
 with file_set.write_together((folder / "a.tif", folder / "a.json"), overwrite) as part:
     for name in ("a.tif", "a.json"):
-        (part / name).write_text("new")
+        (part / name).write_text("newer")
 """
+
+
+def killed(folder: Path, step: int, overwrite: bool) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(folder), str(step), str(overwrite)]
+    assert subprocess.run(arguments, timeout=120).returncode == -9
+    assert any(path.name.startswith(".") for path in folder.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_a_set_is_whole_after_a_kill_and_one_more_try(
+def test_a_set_is_whole_after_a_kill_and_one_more_look(
     tmp_path: Path, step: int, overwrite: bool
 ) -> None:
     if overwrite:
         write(tmp_path, "old")
-    arguments = [sys.executable, "-c", KILLED, str(tmp_path), str(step), str(overwrite)]
-    assert subprocess.run(arguments, timeout=120).returncode == -9
-    if step == 0:  # before it counted
-        shown = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
-        assert {path.read_text() for path in shown} == ({"old"} if overwrite else set())
-        write(tmp_path, "again", overwrite)
-        expected = "again"
-        (left,) = tmp_path.glob(".*.part")
-        os.utime(left, (time.time() - 10**6,) * 2)
+    killed(tmp_path, step, overwrite)
+    finish_sets(targets(tmp_path))
+    if step > 0:  # it counted
+        assert contents(tmp_path) == {"a.tif": "newer", "a.json": "newer"}
     else:
-        expected = "new"
+        assert contents(tmp_path) == ({"a.tif": "old", "a.json": "old"} if overwrite else {})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_what_a_person_changed_since_a_kill_is_not_replaced(tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    killed(tmp_path, 1, overwrite=True)  # before the first file was moved
+    (tmp_path / "a.tif").write_text("corrected by hand")
     with pytest.raises(FileExists):
         write(tmp_path, "later")
-    assert contents(tmp_path) == {"a.tif": expected, "a.json": expected}
+    assert (tmp_path / "a.tif").read_text() == "corrected by hand"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.json"}
+
+
+def test_a_set_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with write_together(targets(tmp_path)) as part:
+        (part / "a.tif").write_text("first")
+        write(tmp_path, "second")  # of this process, which runs
+        assert (part / "a.tif").exists()
+        for target in targets(tmp_path):
+            target.unlink()
+    assert contents(tmp_path) == {"a.tif": "first"}

@@ -29,6 +29,7 @@ from napari_unet_cells.files import (
     write_table,
     write_together,
 )
+from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.files.unforeseen import unforeseen
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
@@ -206,7 +207,9 @@ class _File:
     def segment(self, segmenter: Segmenter) -> Generator[PixelsDone | FileDone, None, float]:
         """Segment it; return the diameter that similar images begin with, see `Settings`."""
         # Before the network runs in vain.
-        refuse_existing(_result_paths(self.target, self.card), self.request.overwrite)
+        targets = _result_paths(self.target, self.card)
+        finish_sets(targets)
+        refuse_existing(targets, self.request.overwrite)
         image = read_image(self.path, self.request.allow_missing_chunks)
         planes, axes = self._planes(image)
         source: dict[str, Any] = {

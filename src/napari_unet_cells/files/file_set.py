@@ -2,25 +2,31 @@
 
 ::
 
-    DIR/.KEY-1f3a.part/   a.tif a.json     written here; removed where that fails
-    DIR/.KEY.whole/       a.tif a.json     renamed once every file is whole: now the set counts
-    DIR/                  a.tif a.json     and is moved out, one file after the other
+    DIR/.KEY-OWNER.part/    a.tif a.json    written here; removed where that fails
+    DIR/.KEY-OWNER.whole/   a.tif a.json    renamed once every file is whole: now the set counts
+    DIR/                    a.tif a.json    and is moved out, one file after the other
 
-A program that is killed before the renaming leaves nothing but a hidden folder, which is removed a
-day later; killed after it, the next one that writes this set moves out what is left. A set that may
-replace older files is named ``.replace`` instead of ``.whole``.
+KEY tells sets by their names, OWNER is the process that writes. Of a process that was killed before
+the renaming nothing is left but a hidden folder, which the next one that writes into DIR removes;
+what was killed after it, the next one that looks for the set moves out (`finish_sets`). Where files
+may be replaced, the folder is named ``.replace`` and knows which versions of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
+import platform
+import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import psutil
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import (
@@ -31,13 +37,23 @@ from napari_unet_cells.files.atomic import (
     replace_or_claim,
     write_failure,
 )
+from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.names import is_link
+from napari_unet_cells.untrusted.rules import Malformed, mapping, pair, whole
 
-#: Endings of the folder of a set that is whole, by whether it may replace older files.
-_NEW, _REPLACES = ".whole", ".replace"
+#: Endings of the folder of a set: not whole yet, whole, and whole where it may replace older files.
+_PART, _NEW, _REPLACES = ".part", ".whole", ".replace"
 
-#: Seconds after which what was left half written is removed: nobody writes that long.
+_FOLDER = re.compile(
+    r"\.(?P<key>[0-9a-f]{16})-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{8}"
+    r"(?P<ending>\.part|\.whole|\.replace)"
+)
+
+#: Seconds after which the folder of another computer counts as left: nobody writes that long.
 _STALE = 86_400.0
+
+#: In a folder of `_REPLACES`: size and time of the files that it may replace.
+_STAMPS = ".stamps.json"
 
 
 @contextlib.contextmanager
@@ -58,7 +74,7 @@ def write_together(targets: Iterable[PathLike], overwrite: bool = False) -> Iter
     targets : iterable of str or os.PathLike
         In one folder, which is there.
     overwrite : bool
-        Replace older files.
+        Replace older files; links are not, since what they name would be left behind.
 
     Raises
     ------
@@ -68,26 +84,84 @@ def write_together(targets: Iterable[PathLike], overwrite: bool = False) -> Iter
         Where the disk refuses.
     """
     paths = [Path(target) for target in targets]
-    folder = paths[0].parent
-    key = hashlib.sha256("\0".join(path.name for path in paths).encode(errors="replace"))
-    name = folder / f".{key.hexdigest()[:16]}"
-    _tidy_up(name)
+    finish_sets(paths)
     refuse_existing(paths, overwrite)
     for path in paths:
+        _refuse_link(path)
         check_target(path, path, overwrite)
-    part = name.with_name(f"{name.name}-{secrets.token_hex(4)}.part")
+    folder = paths[0].parent
+    part = folder / f".{_key(paths)}-{_owner()}-{secrets.token_hex(4)}{_PART}"
     try:
         part.mkdir()
         with _said_of(folder, part):
             yield part
         refuse_existing(paths, overwrite)  # another program may have been faster
-        whole = name.with_name(name.name + (_REPLACES if overwrite else _NEW))
-        os.rename(part, whole)
-        _move_out(whole, overwrite)
+        done = part.with_suffix(_REPLACES if overwrite else _NEW)
+        if overwrite:
+            (part / _STAMPS).write_text(json.dumps(_stamps(paths)))
+        os.rename(part, done)
+        _move_out(done)
     except OSError as error:
         raise write_failure(paths[0], error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def finish_sets(targets: Sequence[Path]) -> None:
+    """Move out what is left of a set that was whole when its program was killed.
+
+    To be called before a set is looked for, else a half of it would be taken for all. What killed
+    programs left of other sets in the folder before they were whole is removed.
+
+    Parameters
+    ----------
+    targets : sequence of Path
+        As `write_together` takes them.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(targets[0].parent.glob(".*-*-*-*-*")):
+            found = _FOLDER.fullmatch(path.name)
+            if found is None or is_link(path) or not _is_left(path, found):
+                continue
+            if found["ending"] == _PART:
+                shutil.rmtree(path, ignore_errors=True)
+            elif found["key"] == _key(targets):
+                with contextlib.suppress(FileExists, OSError):
+                    _move_out(path)
+
+
+def _key(paths: Sequence[Path]) -> str:
+    names = "\0".join(path.name for path in paths)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _owner() -> str:
+    return f"{_host()}-{os.getpid()}-{round(psutil.Process().create_time())}"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode(errors="replace")).hexdigest()[:8]
+
+
+def _is_left(path: Path, found: re.Match[str]) -> bool:
+    """Whether the process that wrote a folder is gone; of another computer, whether it is old."""
+    if found["host"] != _host():
+        return time.time() - path.lstat().st_mtime > _STALE
+    try:
+        started = psutil.Process(int(found["pid"])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+    return abs(started - int(found["start"])) > 2
+
+
+def _refuse_link(path: Path) -> None:
+    if is_link(path):
+        raise UserError(
+            f"{path} is a link to another place, and was left as it is. Remove the link, or choose "
+            "another folder."
+        )
 
 
 @contextlib.contextmanager
@@ -101,30 +175,51 @@ def _said_of(folder: Path, part: Path) -> Iterator[None]:
         raise
 
 
-def _tidy_up(name: Path) -> None:
-    """Finish what was whole when a program was killed, and remove what was not."""
-    for ending, overwrite in ((_NEW, False), (_REPLACES, True)):
-        whole = name.with_name(name.name + ending)
-        if whole.is_dir() and not is_link(whole):
-            with contextlib.suppress(OSError, FileExists):
-                _move_out(whole, overwrite)
-    for part in name.parent.glob(f"{name.name}-*.part"):
+def _stamps(paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files that are there."""
+    stamps = {}
+    for path in paths:
         with contextlib.suppress(OSError):
-            if time.time() - part.lstat().st_mtime > _STALE:
-                shutil.rmtree(part, ignore_errors=True)
+            found = path.stat()
+            stamps[path.name] = (found.st_size, found.st_mtime_ns)
+    return stamps
 
 
-def _move_out(whole: Path, overwrite: bool) -> None:
-    """Move the files of a set to where they belong; where one may not, none stays there."""
-    moved: list[Path] = []
+def _move_out(done: Path) -> None:
+    """Move the files of a whole set to where they belong, also where Ctrl+C comes in between."""
+    stopped: KeyboardInterrupt | None = None
+    while True:
+        try:
+            _move_each(done)
+            break
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt
+    if stopped is not None:
+        raise stopped
+
+
+def _move_each(done: Path) -> None:
+    """Move the files; where one would replace what it may not, none of the set stays there."""
+    may_replace, moved = _known_stamps(done), list[Path]()
+    for path in sorted(path for path in done.iterdir() if path.name != _STAMPS):
+        target = done.parent / path.name
+        now = _stamps([target]).get(target.name)
+        if now is not None and may_replace.get(target.name) != now:
+            for other in moved:
+                other.unlink(missing_ok=True)
+            shutil.rmtree(done, ignore_errors=True)
+            raise FileExists(target)
+        if now is not None:
+            shutil.copymode(target, path)
+        replace_or_claim(path, target, overwrite=now is not None)
+        moved += [target] if now is None else []
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def _known_stamps(done: Path) -> dict[str, tuple[int, int]]:
+    if done.suffix != _REPLACES:
+        return {}
     try:
-        for path in sorted(whole.iterdir()):
-            target = whole.parent / path.name
-            replace_or_claim(path, target, overwrite)
-            moved.append(target)
-    except FileExistsError as error:
-        for target in moved:
-            target.unlink(missing_ok=True)
-        shutil.rmtree(whole, ignore_errors=True)
-        raise FileExists(target) from error
-    whole.rmdir()
+        return mapping(pair(whole(0, 2**63 - 1)))(read_json(done / _STAMPS))
+    except (OSError, Malformed):
+        return {}
