@@ -18,7 +18,7 @@ def test_a_name_of_a_file(name: str) -> None:
 
 
 LEADING_ELSEWHERE = (
-    *("", ".", "..", "./", "./a", "../a", "a/../../b", "a/..", "/a", "/", "a//b", "a/"),
+    *("", ".", "..", "./", ".//.", "../a", "a/../../b", "a/..", "/a", "/", "//a"),
     *("\\a", "..\\a", "C:\\a", "C:a", "a\0b", "a\nb", "\x1b[2J", "x" * 5000, "\u00e9" * 200),
 )
 
@@ -51,3 +51,9 @@ def test_a_link_is_one(tmp_path: Path) -> None:
     assert not is_link(tmp_path / "missing")
     (tmp_path / "link").symlink_to(tmp_path / "missing")
     assert is_link(tmp_path / "link")
+
+
+def test_a_path_is_put_in_order() -> None:
+    for path in ("images/a.tif", "./images/a.tif", "images//a.tif", "images/./a.tif"):
+        assert path_inside(path) == "images/a.tif"
+    assert path_inside("2026-11-29T10:30:00.tif") == "2026-11-29T10:30:00.tif"

@@ -763,6 +763,9 @@ def _made(path: Path, state: _State) -> tuple[NDArray[Any], int]:
 def _problem(header: SaveHeader, n_newer: int, n_damaged: int, n_lost: int) -> str:
     """Describe what could not be restored."""
     problems = []
+    noted = header.file.document.get("facts")
+    if isinstance(noted, Mapping) and noted.get("place") and not header.facts.get("place"):
+        problems.append("Where the labels lay is not readable, so they are shown in pixels.")
     if n_newer:
         problems.append(
             "The newest file of these corrections is damaged; restored is how they were "

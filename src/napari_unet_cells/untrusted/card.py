@@ -166,6 +166,9 @@ _INSTANCES: dict[str, Any] = {
     "drop_border": flag,
 }
 
+#: Names of the thresholds that are known.
+THRESHOLDS = tuple(_INSTANCES)
+
 _DIAMETER = number(0, MAX_DIAMETER)
 
 _SENTENCES = items(text(SENTENCE), most=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +16,9 @@ LONGEST_PATH = 1024
 
 #: What Windows refuses in a name; a colon leads to another disk there.
 _REFUSED = frozenset('<>:"|?*')
+
+#: Another disk, under Windows.
+_DRIVE = re.compile("[A-Za-z]:")
 
 #: Names of devices under Windows, whatever their ending.
 _DEVICES = frozenset(
@@ -51,13 +55,14 @@ def path_inside(value: object) -> str:
         Where it leads out of the folder, to the folder itself, or is no name of a file.
     """
     path = text(LONGEST_PATH, 1)(value)
-    parts = path.replace("\\", "/").split("/")
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
     problem = next(filter(None, map(_leads_elsewhere, parts)), "")
-    if ":" in parts[0]:  # another disk, under Windows
+    is_absolute = path[0] in "/\\" or _DRIVE.match(path) is not None
+    if is_absolute or not parts:
         problem = "which leads elsewhere"
     if problem:
         raise Malformed(f"must name a file inside the folder, not {shown(path)}, {problem}")
-    return path
+    return "/".join(parts) if "\\" not in path else path
 
 
 def _leads_elsewhere(part: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_unet_cells.core.instance_options import DROPPED_NAME, OLD_NAMES
-from napari_unet_cells.untrusted.card import parse_instances
+from napari_unet_cells.untrusted.card import THRESHOLDS, parse_instances
 from napari_unet_cells.untrusted.rules import (
     NAME,
     PATH,
@@ -32,8 +32,8 @@ from napari_unet_cells.untrusted.rules import (
     whole,
 )
 
-#: A factor, a shift, or an angle of a layer; napari computes with no more digits.
-_WIDEST = 1e12
+#: A factor or a shift of a layer: what can be multiplied with another one.
+_WIDEST = 1e100
 
 #: Axes of a layer of ours.
 _MOST_AXES = 10
@@ -141,13 +141,7 @@ def parse_record(document: object) -> ResultRecord:
     Malformed
         Where it is no object.
     """
-    values = plain_mapping(document)
-    for name, rule in _USED.items():
-        try:
-            if name in values:
-                rule(values[name])
-        except Malformed:
-            del values[name]
+    values = _cleaned(_USED)(document)
     record = Fields(values)
     return ResultRecord(
         values,
@@ -160,82 +154,91 @@ def parse_record(document: object) -> ResultRecord:
     )
 
 
-def _parameters(parameters: Fields) -> dict[str, Any]:
-    parameters.optional("instances", fields(_thresholds))  # null where there are no cells
-    parameters.optional("test_time_augmentation", flag)
-    parameters.optional("quality", text(NAME))  # of version 0.1.0
-    parameters.optional("linked_along_axis", whole(0, _MOST_AXES))
-    values = parameters.as_they_are()
-    if "scale" in values:
-        parameters.take("scale", fields(_scale))
-    return values
-
-
-def _thresholds(thresholds: Fields) -> dict[str, Any]:
-    """Check those that are known; a later version may have others."""
-    known = {"cell_threshold", "smoothing", "min_size", "fill_holes", "split", "min_probability"}
-    known |= {"drop_border", DROPPED_NAME, *OLD_NAMES}
-    values = thresholds.as_they_are()
-    parse_instances({name: value for name, value in values.items() if name in known})
-    return values
-
-
-def _scale(scale: Fields) -> dict[str, Any]:
-    known = {"diameter": number(0, 1e9), "estimated": flag, "zoom": number(0, 1e9)}
-    values = scale.as_they_are()
-    for name in known.keys() & values.keys():
-        scale.take(name, known[name])
-    return values
-
-
-def _model(model: Fields) -> dict[str, Any]:
-    for name in ("name", "sha256", "architecture"):
-        model.optional(name, text(PATH))
-    return model.as_they_are()
-
-
-def _source(source: Fields) -> dict[str, Any]:
-    source.optional("path", text(PATH))
-    source.optional("layer", text(PATH))
-    source.optional("shape", _SHAPE)
-    source.optional("axes", text(NAME))
-    source.optional("plane", either(_PLACE, whole(0, 2**40)))
-    source.optional("channel", either(whole(0, 10**6), text(NAME)))
-    source.optional("channels", items(either(whole(0, 10**6), text(NAME))))
-    source.optional("projection", text(NAME))
-    source.optional("fixed", mapping(whole(0, 2**40)))
-    return source.as_they_are()
-
-
 _SHAPE = items(whole(0, 2**40), 0, _MOST_AXES)
-_PLACE = items(whole(0, 2**40), 0, _MOST_AXES)
+_LENGTH = number(0, 1e9)
 _ROLE = one_of(("cells", "classes", "strokes"))
 _CLASSES = items(text(NAME), most=255)
 _COLORS = items(color, most=255)
-_SIZE = fields(lambda size: [size.take(axis, number(0, _WIDEST)) for axis in "yx"])
+_SIZE = fields(lambda size: [size.take(axis, number(0, 1e12)) for axis in "yx"])
+
+
+def _threshold(name: str) -> Rule[Any]:
+    return lambda value: parse_instances({name: value})
+
+
+def _cleaned(rules: Mapping[str, Rule[Any]]) -> Rule[dict[str, Any]]:
+    """Rule for an object that leaves out the values of known names that break their rules.
+
+    What is not known stays: a later version may have written it.
+    """
+
+    def clean(value: object) -> dict[str, Any]:
+        values = plain_mapping(value)
+        for name in rules.keys() & values.keys():
+            try:
+                values[name] = rules[name](values[name])
+            except Malformed:
+                del values[name]
+        return values
+
+    return clean
+
+
+def _same(rule: Rule[Any]) -> Rule[Any]:
+    """Check a value, and keep it as JSON holds it."""
+
+    def check(value: object) -> object:
+        rule(value)
+        return value
+
+    return check
 
 
 def _or_null(rule: Rule[Any]) -> Rule[Any]:
     return lambda value: None if value is None else rule(value)
 
 
+_THRESHOLDS = {name: _same(_threshold(name)) for name in (*THRESHOLDS, *OLD_NAMES, DROPPED_NAME)}
+
+_PARAMETERS: dict[str, Rule[Any]] = {
+    "instances": _or_null(_cleaned(_THRESHOLDS)),  # null where there are no cells
+    "scale": _cleaned({"diameter": _LENGTH, "estimated": flag, "zoom": _LENGTH}),
+    "test_time_augmentation": flag,
+    "quality": text(NAME),  # of version 0.1.0
+    "linked_along_axis": _or_null(whole(0, _MOST_AXES)),
+}
+
+_MODEL: dict[str, Rule[Any]] = dict.fromkeys(("name", "sha256", "architecture"), text(PATH))
+
+_SOURCE: dict[str, Rule[Any]] = {
+    "path": _or_null(text(PATH)),
+    "layer": text(PATH),
+    "shape": _same(_SHAPE),
+    "axes": text(NAME),
+    "plane": _same(either(_SHAPE, whole(0, 2**40))),
+    "channel": _or_null(either(whole(0, 10**6), text(NAME))),
+    "channels": _same(items(either(whole(0, 10**6), text(NAME)))),
+    "projection": text(NAME),
+    "fixed": mapping(whole(0, 2**40)),
+}
+
 #: What the program reads of a record, wherever it does.
 _USED: dict[str, Rule[Any]] = {
     "role": _ROLE,
     "layer": text(PATH),
-    "classes": _CLASSES,
-    "colors": _COLORS,
+    "classes": _same(_CLASSES),
+    "colors": _same(_COLORS),
     "corrected_by_hand": _or_null(flag),
-    "transform": parse_transform,
-    "model": fields(_model),
-    "parameters": fields(_parameters),
-    "source": fields(_source),
+    "transform": _same(parse_transform),
+    "model": _cleaned(_MODEL),
+    "parameters": _cleaned(_PARAMETERS),
+    "source": _cleaned(_SOURCE),
     "date": text(NAME),
     "device": text(PATH),
-    "seconds": number(0, _WIDEST),
+    "seconds": _same(number(0, 1e12)),
     "complete": flag,
     "cells": _or_null(whole(0, 2**40)),
-    "files": items(text(PATH)),
-    "pixel_size": _or_null(either(_SIZE, pair(number(0, _WIDEST)))),
+    "files": _same(items(text(PATH))),
+    "pixel_size": _or_null(_same(either(_SIZE, pair(number(0, 1e12))))),
     "unit": text(NAME),  # of version 0.1.0
 }

@@ -226,11 +226,15 @@ def parse_save_header(document: object) -> SaveHeader:
         header.take("number", whole(1, 10**9)),
         header.take("date", date),
         header.take_or("made", _made, FIRST_MADE),
-        header.take("facts", fields(_facts)),
+        header.take_or("facts", fields(_facts), {}) if _is_object(document, "facts") else {},
         header.take("review", fields(lambda review: _review(review, file.shape))),
         header.take("state", items(_state_row, most=MOST_REGIONS)),
         file,
     )
+
+
+def _is_object(document: object, key: str) -> bool:
+    return isinstance(plain_mapping(document).get(key), Mapping)
 
 
 def _made(value: object) -> str:
@@ -255,7 +259,7 @@ def _review(review: Fields, shape: tuple[int, ...]) -> ReviewValues:
         fits = len(plane) == len(shape) - 2 and all(map(lt, plane, shape))
         if not fits or region >= rows * columns:
             raise Malformed(f"approves a region that is not there: {region} of {list(plane)}")
-    uncertainty = review.take("uncertainty", items(number(0, 1), n, n))
+    uncertainty = review.take("uncertainty", items(number(), n, n))
     return ReviewValues(RegionGrid((shape[-2], shape[-1]), (rows, columns)), approved, uncertainty)
 
 
@@ -275,7 +279,10 @@ _image_shape = items(whole(0, MOST_PIXELS), 0, _MOST_AXES)
 
 
 def _facts(facts: Fields) -> dict[str, Any]:
-    """Check what was noted of a layer, and leave out what is not known."""
+    """Check what was noted of a layer; what is not known or makes no sense is left out.
+
+    It says where the labels lie and what they belong to; the corrections are whole without it.
+    """
     return _chosen(
         facts,
         {
@@ -288,9 +295,27 @@ def _facts(facts: Fields) -> dict[str, Any]:
 
 
 def _chosen(values: Fields, rules: Mapping[str, Rule[Any]]) -> dict[str, Any]:
-    """Give the values of known names; null stays, where it stood."""
-    known = values.as_they_are()
-    return {name: values.optional(name, rule) for name, rule in rules.items() if name in known}
+    """Give the values of known names that keep their rules; null stays, where it stood."""
+    chosen = {}
+    for name in rules.keys() & values.as_they_are().keys():
+        try:
+            chosen[name] = values.optional(name, rules[name])
+        except Malformed:
+            if name in _INSTEAD:
+                chosen[name] = _INSTEAD[name]
+    return {name: chosen[name] for name in rules if name in chosen}
+
+
+#: What stands for values that make no sense, where others look for some.
+_INSTEAD: Mapping[str, Any] = {
+    "name": "labels",
+    "place": {},
+    "metadata": {},
+    "path": None,
+    "shape": [],
+    "told": {},
+    "image": None,
+}
 
 
 def _place(value: object) -> dict[str, Any]:
