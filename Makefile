@@ -104,10 +104,13 @@ recordings: setup
 setup:
 	@scripts/setup.sh
 
-# What trains the models that ship; nobody else needs its gigabytes.
+# What trains the models that ship. The set-up may have brought the build for CPUs, for the tests; where
+# there is a driver of NVIDIA's it is replaced by the one for GPUs.
 torch: setup
-	@$(PYTHON_IN_VENV) -c 'import torch' 2>/dev/null || \
-		$(PYTHON_IN_VENV) -m pip install --quiet --constraint constraints.txt --editable '.[torch]'
+	@$(PYTHON_IN_VENV) -c 'import os, sys, torch; \
+		sys.exit(os.path.exists("/dev/nvidiactl") and not torch.version.cuda)' 2>/dev/null || \
+		{ $(PYTHON_IN_VENV) -m pip uninstall --quiet --yes torch && \
+		$(PYTHON_IN_VENV) -m pip install --quiet --constraint constraints.txt --editable '.[torch]'; }
 
 lint: setup
 	$(PYTHON_IN_VENV) -m ruff check .

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import SAMPLE_PIXELS, Limits
 from napari_unet_cells.core.planes import Planes, planes_of
-from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull, Network
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import (
     Progress,
@@ -386,6 +386,29 @@ def test_a_full_memory_is_said_and_survived() -> None:
     assert tiles == sorted(tiles, reverse=True)
     assert tiles[-1] <= 150
     np.testing.assert_array_equal(events[-1].classes, result_of(image).classes)
+
+
+def test_a_gpu_that_fails_leaves_the_rest_to_the_cpu_at_once() -> None:
+    asked: list[bool] = []
+    calls: list[int] = []
+
+    class Gpu(FunctionNetwork):
+        def recover(self, cpu: bool) -> Network:
+            asked.append(cpu)
+            return FunctionNetwork(bright_is_cell, 4, 4, max_tile=128)
+
+    def fails_in_the_middle(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        calls.append(batch.shape[1])
+        if len(calls) == 3:
+            raise LostDevice
+        return bright_is_cell(batch)
+
+    image = np.tile(squares(), (4, 4))
+    settings = Settings(diameter=40)
+    events = events_of(image, Gpu(fails_in_the_middle, 4, 4, max_tile=256), settings=settings)
+    assert asked == [True]
+    assert [event.tile for event in events if isinstance(event, MemoryFull)] == [128]
+    np.testing.assert_array_equal(events[-1].classes, result_of(image, settings=settings).classes)
 
 
 def test_the_result_knows_its_maker() -> None:

@@ -14,7 +14,7 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.resample import NormalizedPlane, covered, resize_classes
 from napari_unet_cells.core.tiling import Tile, TileGrid
-from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 
 #: Where memory is short, tiles are halved down to this and no further, in pixels.
 SMALLEST_TILE = 128
@@ -296,11 +296,11 @@ def predict_plane(
                 written += 1
                 yield event
             return
-        except OutOfMemory:
+        except OutOfMemory as error:
             longest = max(tile.longest for tile in grid.tiles[written:])
             # With smaller ones the network would see little else than halo.
             smallest = max(SMALLEST_TILE, 4 * network.halo)
-            if longest > smallest:
+            if longest > smallest and not isinstance(error, LostDevice):
                 network = network.recover(cpu=False)
                 longest = max(longest // 2, smallest)
             else:

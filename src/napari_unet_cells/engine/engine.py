@@ -122,7 +122,7 @@ class Engine:
             except SecondLibrary:
                 if not served:
                     raise
-                child.discard()  # a fresh one has room for the other library
+                self._discard_when_idle(child, stop)  # a fresh one has room for the other library
             except UserError:
                 # That a child ended between two runs is no news, if a fresh one does it.
                 if child.alive or not served:
@@ -222,6 +222,13 @@ class Engine:
         child, self._child = self._child, None
         if child is not None:
             child.close(wait_seconds)
+
+    def _discard_when_idle(self, child: Child, stop: threading.Event) -> None:
+        """End a child once nobody waits for it any more."""
+        while child.alive and child.busy and not stop.is_set():
+            time.sleep(POLL_SECONDS)
+        if not stop.is_set():
+            child.discard()
 
     def _ready_child(self, closings: int, stop: threading.Event) -> Child:
         """Give a child without a dropped job: it comes back to its senses, or is killed."""

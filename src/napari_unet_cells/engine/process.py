@@ -136,6 +136,11 @@ class Child:
         return not gone and self._process.poll() is None
 
     @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a reply."""
+        return bool(self._inboxes)
+
+    @property
     def stopping(self) -> bool:
         """Whether a dropped job may still be running."""
         return bool(self._stopping)

@@ -42,6 +42,9 @@ class Steps(Protocol):
     def loss(self, images: Images, targets: NDArray[Any], weights: Images) -> float:
         """Give the loss of a batch that is not learned from."""
 
+    def forget(self) -> None:
+        """Begin with a fresh optimizer."""
+
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights, in the order of Keras."""
 
@@ -76,6 +79,13 @@ class KerasSteps:
     def loss(self, images: Images, targets: NDArray[Any], weights: Images) -> float:
         """Give the loss of a batch that is not learned from."""
         return float(self.model.test_on_batch(images, targets, sample_weight=weights))
+
+    def forget(self) -> None:
+        """Begin with a fresh optimizer."""
+        import keras
+
+        for variable in self.model.optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
 
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights."""

@@ -25,7 +25,7 @@ from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.encoders import ENCODERS
 from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 from napari_unet_cells.models.runtimes.tensorflow import multiplies_bfloat16, prepare_gpus
-from napari_unet_cells.training.backends import KerasSteps, LossForm
+from napari_unet_cells.training.backends import KerasSteps, LossForm, Steps
 from napari_unet_cells.training.loop import Batch, Weights
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ RECIPE = Recipe()
 class Tuner:
     """A network, twice compiled: to move its decoder, and to move all of it; see `loop.Learner`.
 
+    By Keras on TensorFlow; `torch_tuner.TorchTuner` does the same in PyTorch.
+
     Parameters
     ----------
     model : keras.Model
@@ -93,15 +95,15 @@ class Tuner:
         self._encoder = {layer.name for layer in encoder_layers(model, encoder)}
         self._network = fold(model, brief=multiplies_bfloat16())
         form = LossForm(distance, soft=False)
-        self._full = KerasSteps(self._network, form)
-        self._decoder = self._full
+        self._full: Steps = KerasSteps(self._network, form)
+        self._decoder: Steps = self._full
         if recipe.decoder > 0 and self._encoder:
             again = keras.Model(self._network.inputs[0], self._network.outputs[0])
             self._decoder = KerasSteps(again, form)
-        self._trained: KerasSteps | None = None
+        self._trained: Steps | None = None
         self.start: Weights = [weight.copy() for weight in model.get_weights()]
 
-    def _train(self, steps: KerasSteps) -> None:
+    def _train(self, steps: Steps) -> None:
         """Let those layers move that are to; Keras asks for them whenever it makes a graph."""
         import keras
 
@@ -143,12 +145,9 @@ class Tuner:
 
     def restart(self) -> None:
         """Go back to where the tuning started, with a fresh optimizer."""
-        import keras
-
-        self._model.set_weights(self.start)
+        self.set_weights(self.start)
         for steps in (self._decoder, self._full):
-            for variable in steps.model.optimizer.variables:
-                variable.assign(keras.ops.zeros_like(variable))
+            steps.forget()
 
     def adapt(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Have the batch norms take mean and variance from other images (Li et al. 2016, AdaBN).
@@ -229,12 +228,16 @@ class Tuner:
         channels = self._model.input_shape[-1]
         if batch.shape[-1] < channels:
             batch = np.repeat(batch, channels, axis=-1)
-        logits = self._network.predict_on_batch(batch)
+        logits = self._logits(batch)
         classes = logits[..., :-1] if self._distance else logits
         probabilities: NDArray[np.float32] = special.softmax(classes, axis=-1)
         if not self._distance:
             return probabilities
         return np.concatenate([probabilities, special.expit(logits[..., -1:])], axis=-1)
+
+    def _logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._network.predict_on_batch(batch)
+        return logits
 
     @property
     def model(self) -> keras.Model:

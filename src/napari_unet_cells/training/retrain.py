@@ -47,10 +47,11 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
-from napari_unet_cells.models.runtimes.table import derive
+from napari_unet_cells.models.runtimes.table import derive, training_library
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.settings import models_folder
+from napari_unet_cells.training.backends import BACKENDS
 from napari_unet_cells.training.calibrate import fit_instances
 from napari_unet_cells.training.cell_sizes import (
     diameters_by_image,
@@ -310,6 +311,8 @@ def _make_tuner(
             f"The model {base.name} is of an architecture that this version does not know "
             f"({shown(base.architecture)}), and cannot be retrained. Choose another model."
         )
+    backend = BACKENDS[training_library()]
+    backend.prepare()
     model = load_model(base)
     distance = _learns_distance(base, classes, options)
     if options.start != "model":
@@ -320,9 +323,17 @@ def _make_tuner(
         else:
             load_pretrained(fresh, base.architecture, options.start, base.build)
         model = fresh
-    tuner = Tuner(model, architecture.encoder, distance, recipe)
+    tuner = _tuner_class(backend.library)(model, architecture.encoder, distance, recipe)
     tuner.trace(options.batch, CROP)
     return tuner
+
+
+def _tuner_class(library: str) -> type[Tuner]:
+    if library != "torch":
+        return Tuner
+    from napari_unet_cells.training.torch_tuner import TorchTuner
+
+    return TorchTuner
 
 
 def _learns_distance(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> bool:

@@ -31,6 +31,10 @@ class TorchSteps:
         Of AdamW; each weight's gradient is clipped on its own, as Keras does.
     distance, soft : bool
         See `loss.make_loss`.
+    network : TorchNetwork, optional
+        Copy of the model that is there already.
+    parameters : list of tensors, optional
+        Of that network, which learn; by default all.
     """
 
     def __init__(
@@ -40,13 +44,16 @@ class TorchSteps:
         clipnorm: float,
         distance: bool,
         soft: bool,
+        network: TorchNetwork | None = None,
+        parameters: list[Any] | None = None,
     ) -> None:
-        self._network = TorchNetwork(model, best_device())
+        self._network = network or TorchNetwork(model, best_device())
+        self._parameters = self._network.parameters if parameters is None else parameters
         self._torch = import_torch()
         self._clipnorm = clipnorm
         self._loss = make_torch_loss(self._torch, distance, soft)
         self._optimizer = self._torch.optim.AdamW(
-            self._network.parameters, eps=1e-7, weight_decay=weight_decay
+            self._parameters, eps=1e-7, weight_decay=weight_decay
         )
 
     def step(
@@ -62,11 +69,15 @@ class TorchSteps:
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._mean_loss(images, targets, weights, training=True)
         loss.backward()
-        gradients = [p.grad for p in self._network.parameters]
+        gradients = [p.grad for p in self._parameters]
         for gradient in gradients:
             gradient.mul_((self._clipnorm / gradient.norm().clamp(min=1e-12)).clamp(max=1.0))
         self._optimizer.step()
         return float(loss.detach())
+
+    def forget(self) -> None:
+        """Begin with a fresh optimizer."""
+        self._optimizer.state.clear()
 
     def loss(
         self, images: NDArray[np.float32], targets: NDArray[Any], weights: NDArray[np.float32]

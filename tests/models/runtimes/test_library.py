@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from napari_unet_cells.models.runtimes import library
-from napari_unet_cells.models.runtimes.library import SecondLibrary, claim, claim_any, installed
+from napari_unet_cells.models.runtimes.library import (
+    SecondLibrary,
+    claim,
+    claim_any,
+    give_back,
+    installed,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +49,7 @@ def test_keras_gets_the_library_that_was_claimed(name: str) -> None:
     claim(name)
     assert os.environ["KERAS_BACKEND"] == name
     claim(name)  # again
-    assert sum(map(_refuses, sys.meta_path)) == (name == "torch")
+    assert sum(map(_refuses, sys.meta_path)) == 1
 
 
 @pytest.mark.parametrize(("here", "asked"), [("tensorflow", "torch"), ("torch", "tensorflow")])
@@ -79,13 +85,25 @@ def test_keras_that_runs_on_something_else_already_is_said(
     assert claim_any() == "torch"
 
 
-def test_nobody_loads_tensorflow_beside_pytorch_by_accident() -> None:
+@pytest.mark.parametrize(("here", "other"), [("torch", "tensorflow"), ("tensorflow", "torch")])
+def test_nobody_loads_the_other_one_by_accident(here: str, other: str) -> None:
+    claim(here)
+    said = f"^{library.TITLES[other]} cannot be loaded .* holds {library.TITLES[here]}"
+    with pytest.raises(ImportError, match=said):
+        importlib.import_module(other)
+    assert other not in sys.modules  # Keras asks for it by this
+    assert find_spec(other) is not None  # PyTorch looks where it lies
+    assert installed(other)  # for another process
+    assert importlib.import_module(here)
+
+
+def test_a_claim_is_given_back_where_the_library_cannot_be_loaded() -> None:
     claim("torch")
-    with pytest.raises(ImportError, match=r"^TensorFlow cannot be loaded .* holds PyTorch"):
-        importlib.import_module("tensorflow")
-    assert "tensorflow" not in sys.modules  # Keras asks for it by this
-    assert find_spec("tensorflow") is not None  # PyTorch looks where it lies
-    assert installed("tensorflow")  # for another process
+    give_back("torch")
+    claim("tensorflow")
+    assert importlib.import_module("tensorflow")
+    give_back("torch")
+    assert claim_any() == "tensorflow"
 
 
 def test_what_is_not_installed_is_not_found_either(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ class Stage:
         self.gpu_fails = ""
         self.gpu = ""
         self.second: tuple[str, ...] = ()
+        self.broken: tuple[str, ...] = ()
         for name in RUNTIMES:
             module = types.ModuleType(f"{table.__package__}.stand_in_of_{name}")
             module.open_network = self._opener(name)  # type: ignore[attr-defined]
@@ -60,6 +61,8 @@ class Stage:
         def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> Any:
             if self.fails and name == "openvino":
                 raise UnusableRuntime(self.fails)
+            if name in self.broken:
+                raise UnusableRuntime(f"{name} cannot be imported")
             if name in self.second:
                 raise SecondLibrary(f"{name} cannot be loaded")
             on_cpu = name == "openvino" or cpu or not self.gpu or bool(self.gpu_fails)
@@ -126,6 +129,11 @@ def test_pytorch_or_tensorflow_has_the_gpu_where_it_can_use_one(stage: Stage) ->
     stage.gpu = "tensorflow"
     assert opened(CARD) == ("tensorflow", False, "", False)
     assert opened(CARD, cpu=True)[:3] == ("openvino", True, GPU_FULL)
+    stage.gpu, stage.broken = "tensorflow and torch", ("torch",)
+    assert opened(CARD) == ("tensorflow", False, "", False)
+    stage.broken = ("torch", "tensorflow")
+    assert opened(CARD)[:3] == ("openvino", True, "tensorflow cannot be imported")
+    stage.broken = ()
     stage.gpu_fails = "the GPU failed"
     assert opened(CARD)[:3] == ("openvino", True, "the GPU failed")
 

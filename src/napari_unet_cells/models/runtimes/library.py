@@ -61,9 +61,16 @@ def claim(library: str) -> None:
     elif keras.config.backend() != library:
         raise SecondLibrary.of(library, keras.config.backend())
     _claimed = library
-    if library == "torch" and not any(isinstance(f, _Refusal) for f in sys.meta_path):
-        # Keras on PyTorch looks for TensorFlow when it saves a model, and would load it.
+    if not any(isinstance(finder, _Refusal) for finder in sys.meta_path):
+        # Keras on PyTorch looks for TensorFlow when it saves a model, and NNCF for either.
         sys.meta_path.insert(0, _Refusal())
+
+
+def give_back(library: str) -> None:
+    """Take a claim back where the library could not be loaded after all."""
+    global _claimed
+    if _claimed == library and sys.modules.get(library) is None:
+        _claimed = ""
 
 
 def claim_any() -> str:
@@ -77,10 +84,14 @@ def claim_any() -> str:
     keras = sys.modules.get("keras")
     if keras is not None:
         return str(keras.config.backend())
-    there = [name for name in TITLES if name in sys.modules or name == _claimed]
-    library = there[0] if there else next((n for n in TITLES if installed(n)), "tensorflow")
+    library = library_here() or next((n for n in TITLES if installed(n)), "tensorflow")
     claim(library)
     return library
+
+
+def library_here() -> str:
+    """Name the library that was claimed or is loaded; empty for none."""
+    return next((name for name in TITLES if name in sys.modules or name == _claimed), "")
 
 
 def installed(library: str) -> bool:
@@ -99,16 +110,20 @@ def _title(library: str) -> str:
 
 
 class _Refusal(Loader):
-    """Finds TensorFlow, and does not load it: who looks for it goes on as if it were missing."""
+    """Finds the library that was not claimed, and does not load it.
+
+    Who looks for it goes on as if it were missing, or passes on the sentence.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        there = name == "tensorflow" and PathFinder.find_spec(name, path) is not None
+        refused = _claimed and name in TITLES and name != _claimed
+        there = refused and PathFinder.find_spec(name, path) is not None
         return ModuleSpec(name, self) if there else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        raise ImportError(str(SecondLibrary.of(spec.name, "torch")), name=spec.name)
+        raise ImportError(str(SecondLibrary.of(spec.name, _claimed)), name=spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         raise ImportError(name=module.__name__)  # never: there is no module

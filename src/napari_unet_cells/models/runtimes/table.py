@@ -14,7 +14,7 @@ from pathlib import Path
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.models.runtimes.library import SecondLibrary, installed
+from napari_unet_cells.models.runtimes.library import TITLES, SecondLibrary, installed, library_here
 from napari_unet_cells.models.runtimes.network import GPU_FULL, RuntimeNetwork
 from napari_unet_cells.settings import preferences
 
@@ -116,15 +116,16 @@ def open_network(card: ModelCard, runtime: str = "", cpu: bool = False) -> Runti
     gpus = [name for name in FOR_GPUS if RUNTIMES[name].installed and _gpu_in_sight(name)]
     if gpus and cpu:
         why = GPU_FULL
-    elif gpus:
+    for name in () if cpu else gpus:
         try:
-            network = RUNTIMES[gpus[0]].open(card)
+            network = RUNTIMES[name].open(card)
         except UnusableRuntime as error:
             why = str(error)
-        else:
-            if not network.on_cpu:
-                return network
-            why = network.why
+            continue
+        if not network.on_cpu:
+            return network
+        why = network.why
+        break  # its library is loaded, and the next one would be a second
     return _open_on_cpu(card, cpu or bool(why), why)
 
 
@@ -139,6 +140,22 @@ def _open_on_cpu(card: ModelCard, cpu: bool, why: str) -> RuntimeNetwork:
         except SecondLibrary as error:  # what is loaded here may come next in the row
             problem = error
     raise problem
+
+
+def training_library() -> str:
+    """Name the library that retrains where nobody chose: "tensorflow" or "torch".
+
+    What this process holds already; else what was chosen to predict, if it is one of the two; else
+    the one that can use a GPU. On a CPU TensorFlow takes bfloat16 with AMX, as PyTorch does.
+    """
+    there = [name for name in TITLES if installed(name)]
+    held = library_here()
+    if held or len(there) == 1:
+        return held or there[0]
+    chosen = chosen_runtime()
+    if chosen in there:
+        return chosen
+    return next((name for name in FOR_GPUS if name in there and _gpu_in_sight(name)), "tensorflow")
 
 
 def derive(card: ModelCard) -> None:

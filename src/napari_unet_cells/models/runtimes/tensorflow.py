@@ -60,8 +60,7 @@ class DeviceNetwork(LocalNetwork):
             return output
         except Exception as error:
             full = is_out_of_memory(error)
-            theirs = _import_tensorflow().errors.OpError
-            if not full and (self.on_cpu or not isinstance(error, theirs)):
+            if not full and (self.on_cpu or not _says_lost(error)):
                 raise
         # Raised out here, because the traceback of the error keeps the batch on the device.
         if not full:
@@ -85,6 +84,13 @@ class DeviceNetwork(LocalNetwork):
         if self.on_cpu:
             raise OutOfMemory
         return open_network(self.card, cpu=True)
+
+
+def _says_lost(error: BaseException) -> bool:
+    """Whether an error is of the GPU or its driver, and not of what was asked of them."""
+    errors = _import_tensorflow().errors
+    theirs = (errors.InternalError, errors.UnavailableError, errors.AbortedError)
+    return isinstance(error, (*theirs, errors.UnknownError))
 
 
 def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNetwork:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import in_bytes
-from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
 from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
-from napari_unet_cells.models.runtimes.library import claim
+from napari_unet_cells.models.runtimes.library import claim, give_back
 from napari_unet_cells.models.runtimes.network import (
     GPU_FULL,
     LONGEST_TILE,
@@ -45,14 +45,17 @@ def import_torch() -> Any:
 
     Raises
     ------
-    UserError
-        Where it is not installed, or this process holds TensorFlow.
+    UnusableRuntime
+        Where it is not installed, or not whole.
+    SecondLibrary
+        Where this process holds TensorFlow.
     """
     claim("torch")
     try:
         import torch
     except (ImportError, OSError) as error:  # the latter where its own libraries are incomplete
-        raise UserError(
+        give_back("torch")
+        raise UnusableRuntime(
             f"PyTorch cannot be imported ({str(error).partition(chr(10))[0][:200]}). Install it "
             "(python -m pip install torch), or choose another library."
         ) from error
@@ -93,7 +96,7 @@ class DeviceNetwork(LocalNetwork):
             return self._bytes(batch)
         except Exception as error:
             full = is_out_of_memory(error)
-            if not full and (self.on_cpu or not isinstance(error, RuntimeError)):
+            if not full and (self.on_cpu or not _says_lost(error)):
                 raise
         # Raised out here, because the traceback of the error keeps the batch on the device.
         if not full:
@@ -297,6 +300,12 @@ def _first_largest(torch: Any, channels: list[Any]) -> Any:
 
 def _in_bytes(torch: Any, values: Any) -> Any:
     return in_bytes(values, lambda scaled: scaled.to(torch.uint8))
+
+
+def _says_lost(error: BaseException) -> bool:
+    """Whether an error is of the GPU or its driver, and not of what was asked of them."""
+    words = ("cuda error", "cudnn", "cublas", "cuda driver", "mps backend", "metal", "device-side")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 def _free(device: str) -> None:

@@ -41,6 +41,8 @@ class TorchNetwork:
 
     Attributes
     ----------
+    half : bool
+        Whether calls compute in bfloat16.
     norms_learn : bool
         Whether the batch norms use the statistics of the batch, and remember them, in a training.
     momentum : float or None
@@ -57,7 +59,7 @@ class TorchNetwork:
         self.device = device
         self.norms_learn = True
         self.momentum: float | None = None
-        self._half = device == "cuda" or (device == "cpu" and cpu_multiplies_bfloat16())
+        self.half = device == "cuda" or (device == "cpu" and cpu_multiplies_bfloat16())
         self._calls = _calls_of(model.outputs[0])
         unknown = sorted({c.kind for c in self._calls if c.kind not in _LAYERS})
         if unknown:
@@ -122,7 +124,7 @@ class TorchNetwork:
         """
         # Without a copy: axes in another order, which PyTorch calls channels last.
         x = self.tensor(images).permute(0, 3, 1, 2)
-        with self._torch.autocast(self.device, self._torch.bfloat16, enabled=self._half):
+        with self._torch.autocast(self.device, self._torch.bfloat16, enabled=self.half):
             logits = self._computed(x, training)
         return logits.float().permute(0, 2, 3, 1)
 
