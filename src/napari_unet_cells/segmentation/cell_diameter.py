@@ -302,7 +302,7 @@ class _Looking:
 
 def _labels_of(
     views: Sequence[NDArray[np.uint8]], options: InstanceOptions
-) -> list[NDArray[np.integer]]:
+) -> list[NDArray[np.int32]]:
     """Separate the cells of several views at once, one below the other: most of it is overhead."""
     if not views:
         return []
