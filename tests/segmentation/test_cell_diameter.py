@@ -15,7 +15,8 @@ from scipy import ndimage
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.normalize import percentile_limits
 from napari_unet_cells.core.planes import planes_of
-from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.core.predict import FunctionNetwork, Network
+from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import (
     LARGEST_ZOOM,
@@ -174,10 +175,44 @@ def test_that_of_a_similar_image_is_only_confirmed(nuclei: tuple[NDArray[Any], f
     image, _ = nuclei
     anew, again = Counted(), Counted()
     measured = estimated(image, anew).diameter
-    diameter = estimated(image, again, likely=1.1 * measured).diameter
+    found = estimated(image, again, likely=1.1 * measured)
     # Measured again, and not taken over.
-    assert diameter == pytest.approx(measured, rel=0.05)
+    assert found.diameter == pytest.approx(measured, rel=0.05)
+    assert found.confirmed == 1.1 * measured
     assert again.pixels < 0.7 * anew.pixels
+
+
+def test_what_is_hardly_seen_confirms_nothing(nuclei: tuple[NDArray[Any], float]) -> None:
+    def doubts(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        output = knows_thirty(batch)
+        output[..., 1] = np.minimum(output[..., 1], 128)
+        return output
+
+    image, _ = nuclei
+    alone = estimated(image, doubts)
+    assert alone.diameter > 0
+    assert estimated(image, doubts, likely=alone.diameter) == alone
+
+
+def test_the_cpu_goes_on_after_full_memory(nuclei: tuple[NDArray[Any], float]) -> None:
+    fine = FunctionNetwork(knows_thirty, stride=4, halo=16)
+    asked = []
+
+    class Full(FunctionNetwork):
+        def recover(self, cpu: bool) -> Network:
+            asked.append(cpu)
+            return fine
+
+    def full(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        raise OutOfMemory
+
+    plane = planes_of(nuclei[0]).plane(())
+    limits = percentile_limits(plane)
+    assert limits is not None
+    options = InstanceOptions()
+    found = estimate_diameter(plane, Full(full, stride=4, halo=16), limits, options)
+    assert found == estimate_diameter(plane, fine, limits, options)
+    assert asked == [True]  # once for all looks
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.35, 0.6, 1.7, 3, 10])

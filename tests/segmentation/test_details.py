@@ -42,6 +42,12 @@ def test_the_record_names_the_maker() -> None:
     assert "complete" not in record
 
 
+def test_an_estimate_that_began_with_another_images_says_so() -> None:
+    record = replace(DETAILS, confirmed_diameter=19.96).provenance()
+    assert record["parameters"]["scale"]["begun_with"] == 20.0
+    assert "begun_with" not in DETAILS.provenance()["parameters"]["scale"]
+
+
 def test_a_run_that_is_not_over_says_so() -> None:
     record = DETAILS.provenance()
     assert record["complete"] is False

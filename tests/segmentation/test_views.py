@@ -90,7 +90,7 @@ def test_each_view_gets_what_the_network_says_of_its_own_pixels(
     views = [View((slice(0, y), slice(0, x)), 1.0, (y, x)) for y, x in several]
     # A stride that does not divide the side of a tile.
     network = FunctionNetwork(mirror, stride=48, halo=48, channels=1)
-    seen = list(see(plane, LIMITS, network, views))
+    seen, _ = see(plane, LIMITS, network, views)
     assert sorted(view.scaled for view, _ in seen) == sorted(several)
     for view, probabilities in seen:
         grey = view.read(plane, LIMITS).mean(axis=2)
@@ -109,7 +109,7 @@ def test_small_views_share_a_tile() -> None:
     views = [
         view for zoom in (0.125, 0.25, 0.5, 1.0) for view in BusyMap.of(plane, LIMITS).views(zoom)
     ]
-    assert len(list(see(plane, LIMITS, FunctionNetwork(counted), views))) == 4
+    assert len(see(plane, LIMITS, FunctionNetwork(counted), views)[0]) == 4
     assert shown == [(1, SIDE, SIDE, 1)] * 2
 
 
@@ -119,6 +119,7 @@ class Full(FunctionNetwork):
 
     asked: list[bool] = field(default_factory=list)
     tiles: list[int] = field(default_factory=list)
+    on_the_cpu: FunctionNetwork = field(default_factory=lambda: FunctionNetwork(mirror))
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
         for batch in batches:
@@ -131,16 +132,17 @@ class Full(FunctionNetwork):
         if self.asked:
             raise OutOfMemory
         self.asked.append(cpu)
-        return self
+        return self.on_the_cpu
 
 
 def test_full_memory_is_survived_on_the_cpu() -> None:
     network = Full(mirror)
     plane = noise((600, 600))
     views = list(BusyMap.of(plane, LIMITS).views(1.0, 3))
-    seen = list(see(plane, LIMITS, network, views))
+    seen, left = see(plane, LIMITS, network, views)
     assert [view for view, _ in seen] == views
     assert network.asked == [True]
+    assert left is network.on_the_cpu
     for view, probabilities in seen:
         expected = in_bytes(view.read(plane, LIMITS)[..., 0])
         np.testing.assert_array_equal(probabilities[0], expected)
@@ -153,7 +155,7 @@ def test_no_memory_on_the_cpu_either_is_said() -> None:
     plane = noise((300, 300))
     views = list(BusyMap.of(plane, LIMITS).views(1.0))
     with pytest.raises(OutOfMemory):
-        list(see(plane, LIMITS, FunctionNetwork(never), views))
+        see(plane, LIMITS, FunctionNetwork(never), views)
 
 
 def test_from_afar_a_view_is_the_mean_of_what_it_covers() -> None:

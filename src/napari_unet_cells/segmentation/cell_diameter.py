@@ -101,11 +101,15 @@ class Estimate:
         There is little to go by, or another diameter is nearly as likely.
     other : float
         That other one, in pixels; 0 where there is none.
+    confirmed : float
+        The likely diameter, in pixels, that was confirmed, so that nothing else was looked at;
+        0 where there was none.
     """
 
     diameter: float = 0.0
     unsure: bool = False
     other: float = 0.0
+    confirmed: float = 0.0
 
 
 def diameters_of(labels: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -170,7 +174,7 @@ def estimate_diameter(
     if likely > 0:
         found = look.closely(np.log2(likely), [])
         if _confirms(found, likely):
-            return Estimate(_median(found, np.log2(likely)))
+            return Estimate(_median(found, np.log2(likely)), confirmed=likely)
     seen = list(look.at_zooms(zoom for zoom, trust in look.trust.items() if trust))
     votes = _votes((cells, look.trust[cells.zoom]) for cells in seen)
     if not votes.any():
@@ -209,9 +213,9 @@ class _Cells:
     zoom: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Looking:
-    """One network and one plane, of which it sees views."""
+    """One network and one plane, of which it sees views; the CPU goes on after full memory."""
 
     plane: ImageArray
     network: Network
@@ -244,7 +248,7 @@ class _Looking:
             for view in islice(self.busy.views(zoom, last), first, None)
             if min(view.scaled) >= SMALLEST_VIEW
         ]
-        seen = list(see(self.plane, self.limits, self.network, views))
+        seen, self.network = see(self.plane, self.limits, self.network, views)
         labels = _labels_of([probabilities for _, probabilities in seen], self.options)
         for (view, probabilities), found in zip(seen, labels, strict=True):
             yield self._found(view, probabilities, found)
@@ -311,7 +315,8 @@ def _labels_of(
     for view, end in zip(views, ends, strict=True):
         together[:, end - GAP - view.shape[1] : end - GAP, : view.shape[2]] = view
     labels = label_cells(together, options)
-    found, before = [], 0
+    found: list[NDArray[np.integer]] = []
+    before = 0
     for view, end in zip(views, ends, strict=True):
         part = labels[end - GAP - view.shape[1] : end - GAP, : view.shape[2]].astype(np.int32)
         # Cells are numbered from top to bottom.
@@ -365,11 +370,13 @@ def _median(found: Iterable[tuple[_Cells, float]], middle: float) -> float:
 
 
 def _confirms(found: Sequence[tuple[_Cells, float]], likely: float) -> bool:
-    """Whether cells are seen to be about as wide as those of a similar image."""
+    """Whether cells are seen to be about as wide as those of a similar image, and seen well."""
     if sum(cells.weights.size for cells, _ in found) < ENOUGH:
         return False
     good = sum(part * float((cells.weights * cells.familiar).sum()) for cells, part in found)
     if good < MOSTLY * sum(part * float(cells.weights.sum()) for cells, part in found):
+        return False
+    if _votes(found).max() < SCANT * LAST_VIEWS:
         return False
     return 1 / LIKE < _median(found, np.log2(likely)) / likely < LIKE
 

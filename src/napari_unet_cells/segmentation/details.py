@@ -36,6 +36,9 @@ class RunDetails:
         The estimate had little to go by, or another diameter was nearly as likely.
     other_diameter : float
         That other one, in pixels of the image; 0 where there is none.
+    confirmed_diameter : float
+        That of a similar image, in pixels, which the estimate began with and confirmed; 0 where
+        it began with nothing.
     zoom : float
         Size that the network saw divided by the size of the image.
     test_time_augmentation : bool
@@ -63,6 +66,7 @@ class RunDetails:
     diameter_given: bool = False
     diameter_unsure: bool = False
     other_diameter: float = 0.0
+    confirmed_diameter: float = 0.0
     zoom: float = 1.0
     test_time_augmentation: bool = False
     limits: Limits | None = None
@@ -112,17 +116,23 @@ class RunDetails:
                 "limits": None if limits is None else [limits.low, limits.high],
             },
             "instances": None if self.options is None else asdict(self.options),
-            "scale": {
-                "diameter": round(self.diameter, 1),
-                "estimated": not self.diameter_given,
-                "zoom": round(self.zoom, 4),
-            },
+            "scale": self._scale(),
         }
         if self.options is not None:
             parameters["test_time_augmentation"] = self.test_time_augmentation
         if self.is_stack:
             parameters["linked_along_axis"] = self.link
         return parameters
+
+    def _scale(self) -> dict[str, Any]:
+        scale = {
+            "diameter": round(self.diameter, 1),
+            "estimated": not self.diameter_given,
+            "zoom": round(self.zoom, 4),
+        }
+        if self.confirmed_diameter:
+            scale["begun_with"] = round(self.confirmed_diameter, 1)
+        return scale
 
     def _end(self) -> dict[str, Any]:
         if self.seconds is None:

@@ -288,6 +288,7 @@ class _Run:
             diameter=self._estimate.diameter,
             diameter_unsure=self._estimate.unsure,
             other_diameter=self._estimate.other,
+            confirmed_diameter=self._estimate.confirmed,
             diameter_given=self._settings.diameter is not None,
             zoom=self._zoom,
             test_time_augmentation=self._augments,

@@ -143,7 +143,7 @@ class BusyMap:
 
 def see(
     plane: ImageArray, limits: Limits, network: Network, views: Iterable[View]
-) -> Iterator[tuple[View, NDArray[np.uint8]]]:
+) -> tuple[list[tuple[View, NDArray[np.uint8]]], Network]:
     """Show views to a network.
 
     Parameters
@@ -156,10 +156,12 @@ def see(
         With the classes cell and boundary.
     views : iterable of View
 
-    Yields
-    ------
-    View, uint8 array (2 or 3, y, x)
+    Returns
+    -------
+    seen : list of (View, uint8 array (2 or 3, y, x))
         Each view with its probabilities, see `core.predict.Output`.
+    network : Network
+        To go on with: another one after full memory.
 
     Raises
     ------
@@ -167,12 +169,15 @@ def see(
         Where there is not enough for a tile, on the CPU either.
     """
     sheets = list(_sheets(list(views)))
-    outputs = _predicted(network, [_tile(plane, limits, network, sheet) for sheet in sheets])
+    tiles = [_tile(plane, limits, network, sheet) for sheet in sheets]
+    outputs, network = _predicted(network, tiles)
+    seen = []
     for sheet, output in zip(sheets, outputs, strict=True):
         for view, (top, left), _ in sheet:
             height, width = view.scaled
-            seen = output[top : top + height, left : left + width, 1:]
-            yield view, np.ascontiguousarray(np.moveaxis(seen, -1, 0))
+            values = output[top : top + height, left : left + width, 1:]
+            seen.append((view, np.ascontiguousarray(np.moveaxis(values, -1, 0))))
+    return seen, network
 
 
 #: A view, the place of its first pixel in a tile, and the side of the square that it fills.
@@ -216,13 +221,13 @@ def _tile(
 
 def _predicted(
     network: Network, tiles: Sequence[NDArray[np.float32]]
-) -> Iterator[NDArray[np.uint8]]:
+) -> tuple[list[NDArray[np.uint8]], Network]:
     """Predict tiles in order; where the device has no memory for one, the CPU goes on."""
-    done = 0
-    while done < len(tiles):
+    done: list[NDArray[np.uint8]] = []
+    while len(done) < len(tiles):
         try:
-            for output in network.predict(tiles[done:]):
-                done += 1
-                yield output[0]
+            for output in network.predict(tiles[len(done) :]):
+                done.append(output[0])
         except OutOfMemory:
             network = network.recover(cpu=True)
+    return done, network

@@ -202,7 +202,9 @@ _THRESHOLDS = {name: _same(_threshold(name)) for name in (*THRESHOLDS, *OLD_NAME
 
 _PARAMETERS: dict[str, Rule[Any]] = {
     "instances": _or_null(_cleaned(_THRESHOLDS)),  # null where there are no cells
-    "scale": _cleaned({"diameter": _LENGTH, "estimated": flag, "zoom": _LENGTH}),
+    "scale": _cleaned(
+        {"diameter": _LENGTH, "estimated": flag, "zoom": _LENGTH, "begun_with": _LENGTH}
+    ),
     "test_time_augmentation": flag,
     "quality": text(NAME),  # of version 0.1.0
     "linked_along_axis": _or_null(whole(0, _MOST_AXES)),
