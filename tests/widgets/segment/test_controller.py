@@ -40,6 +40,7 @@ from napari_unet_cells.widgets.segment.controller import (
     Step,
 )
 from napari_unet_cells.widgets.segment.live import current, current_result
+from napari_unet_cells.widgets.segment.results import replaced
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -709,15 +710,95 @@ def test_what_is_painted_before_the_end_has_a_thread_make_it_anew(viewer, contro
     np.testing.assert_array_equal(cells.data, painted)
 
 
-def test_a_run_that_is_made_anew_can_be_cancelled(viewer, controller):
+def test_a_run_that_is_cancelled_while_it_is_made_anew_shows_its_result(viewer, controller):
     cells = segmented(viewer, controller)
+    viewer.layers["nuclei"].data = np.roll(two_squares(), 5, axis=1)
     controller.start(values_of(viewer.layers["nuclei"]))
     paint_before_the_end(controller, cells)
     painted = cells.data.copy()
     controller.runners.run.events = None
     controller.cancelled()
+    assert cells.data[0, 0] == 9
+    assert not np.array_equal(cells.data, painted)
+    assert viewer.layers.selection.active is cells
+    assert controller.window.last("say")[0].startswith("3 cells in ")
+    cells.undo()
     np.testing.assert_array_equal(cells.data, painted)
-    assert controller.window.last("say")[0].startswith("Cancelled.")
+
+
+def test_a_hand_that_never_rests_sees_the_result(viewer, controller):
+    cells = segmented(viewer, controller)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    paint_before_the_end(controller, cells)
+    passes = 0
+    while controller.runners.run.running and passes < 9:
+        passes += 1
+        for answer in controller.runners.run.end():
+            if isinstance(answer.event, Ended):
+                correct(cells, 0, passes, 9)
+            controller.receive(answer)
+    assert passes == 2
+    np.testing.assert_array_equal(cells.data[0, :4], [9, 9, 9, 0])
+    assert controller.window.last("say")[0].startswith("3 cells in ")
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_result_that_cannot_be_put_into_painted_cells_lies_beside_them(
+    viewer, controller, monkeypatch, how
+):
+    cells = segmented(viewer, controller)
+    viewer.layers["nuclei"].data = np.roll(two_squares(), 5, axis=1)
+
+    def full(*_):
+        raise MemoryError
+
+    controller.start(values_of(viewer.layers["nuclei"]))
+    paint_before_the_end(controller, cells)
+    painted = cells.data.copy()
+    monkeypatch.setattr(controller_module, "replaced", full)
+    with pytest.raises(MemoryError):
+        controller.runners.run.end()
+    controller.runners.run.events = None
+    getattr(controller, how)()
+    np.testing.assert_array_equal(cells.data, painted)
+    made = viewer.layers["nuclei cells [1]"]
+    np.testing.assert_array_equal(made.data > 0, viewer.layers["nuclei"].data > 0)
+    assert made.visible
+    assert viewer.layers.selection.active is made
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+    assert names(viewer)[1] == "nuclei classes"  # not "failed"
+
+
+def test_a_run_whose_change_cannot_be_computed_still_has_its_result(
+    viewer, controller, monkeypatch
+):
+    segmented(viewer, controller)
+    tries = []
+
+    def full_at_first(*values):
+        tries.append(1)
+        if len(tries) == 1:
+            raise MemoryError
+        return replaced(*values)
+
+    monkeypatch.setattr(controller_module, "replaced", full_at_first)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    finish(controller)
+    assert len(tries) == 2
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
+def test_what_is_said_is_of_the_cells_that_are_shown(viewer, controller):
+    cells = segmented(viewer, controller)
+    correct(cells, 0, 0, 9)
+    controller.start(values_of(viewer.layers["nuclei"]))
+    answers = controller.runners.run.end()
+    viewer.layers.remove(cells)  # with the corrected cell
+    for answer in answers:
+        controller.receive(answer)
+    assert viewer.layers["nuclei cells"].data.max() == 2
+    assert controller.window.last("say")[0].startswith("2 cells in ")
 
 
 def test_what_is_corrected_during_a_second_run_is_kept(viewer, controller):

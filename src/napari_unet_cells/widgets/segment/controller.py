@@ -11,6 +11,7 @@ the threads answer, and shows what it is told through `View`::
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -106,6 +107,9 @@ if TYPE_CHECKING:
 WARMING = "The network is warming up; the run starts by itself."
 READING = "Reading the image."
 ESTIMATING = "Estimating the cell size."
+
+#: How often the end of a run is computed again in a thread while somebody goes on painting.
+MOST_PASSES = 2
 
 
 class View(Protocol):
@@ -259,6 +263,8 @@ class SegmentController:
         self._estimates = True
         self._choice: Choice | None = None
         self._ended: Ended | None = None
+        self._owed: Finished | None = None
+        self._passes = 0
         self.packing: threading.Thread | None = None
 
     # ------------------------------------------------------------------- the network
@@ -300,7 +306,8 @@ class SegmentController:
         # Before the split: it changes the axes of the viewer, and with them the sliders.
         shown = _plane_of_channel(self._viewer, values)
         job = self._job(values, self._split(values), shown)
-        self._remark, self._ended = "", None
+        self._remark, self._passes = "", 0
+        self._ended = self._owed = None
         self._view.show_progress(0.0, "")
         self._estimates = not values.diameter
         self._view.say(READING if self._warm else WARMING)
@@ -347,7 +354,7 @@ class SegmentController:
             is_first = True
             for event in run(engine, values.model, used, settings, source, stop):
                 ended = isinstance(event, Finished)
-                yield Answer(number, _ended(event, there) if ended else event)
+                yield Answer(number, _ended_or_owed(event, there) if ended else event)
                 if isinstance(event, Progress) and is_first:
                     is_first = False
                     yield Answer(number, Step.TILES)
@@ -403,17 +410,48 @@ class SegmentController:
             self._take_step(event, results)
 
     def _finish(self, ended: Ended, results: ResultLayers) -> None:
-        """Put the end of a run into its layers; where somebody painted meanwhile, a bit later."""
-        event = ended.event
-        outdated = results.outdated(event, ended.change, ended.left)
-        self._ended = None
+        """Put the end of a run into its layers; where somebody painted meanwhile, a bit later.
+
+        Until then it is owed: whatever happens, a result that is complete is shown.
+        """
+        self._owed = ended.event
+        outdated = results.outdated(ended.event, ended.change, ended.left)
         if outdated is None:
-            results.finish(event, ended.change, ended.left)
-            self._ended = ended
+            self._put(ended, results)
+        elif self._passes == MOST_PASSES:  # somebody goes on painting
+            self._settle()
         else:
+            self._passes += 1
             adopt(outdated)
             there = There(outdated, None, [outdated])
-            self._runners.run.start(partial(_end_again, self.number, event, there))
+            self._runners.run.start(partial(_end_again, self.number, ended.event, there))
+
+    def _put(self, ended: Ended, results: ResultLayers, beside: bool = False) -> None:
+        self._owed = None
+        is_change = results.finish(ended.event, ended.change, ended.left, beside)
+        self._ended = ended if is_change else replace(ended, change=None)
+
+    def _settle(self, beside: bool = False) -> None:
+        """Show the result that is owed now, in the window's own time.
+
+        Parameters
+        ----------
+        beside : bool
+            In a layer of its own, for which nothing is computed.
+        """
+        event, results = self._owed, self.results
+        assert event is not None
+        assert results is not None
+        target = None if beside else results.outdated(event, None, None)
+        ended = Ended(event, None)
+        if target is not None:
+            try:
+                adopt(target)
+                ended = _ended(event, There(target, None, [target]))
+            except Exception:  # such as for lack of memory
+                logging.getLogger(__name__).exception("the result comes in a layer of its own")
+                beside = True
+        self._put(ended, results, beside)
 
     def _take_step(self, step: Step, results: ResultLayers) -> None:
         if step is Step.TILES:
@@ -441,9 +479,9 @@ class SegmentController:
 
     def cancelled(self) -> None:
         """Say what is left of a run that was cancelled; one that has its result ends with it."""
-        if self._ended is not None and self.results is not None:
-            for step in (Step.SHOW, Step.SELECT):
-                self._take_step(step, self.results)
+        if self._owed is not None:
+            self._settle()
+        if self._show_result():
             return
         kept = self.results is not None and self.results.shown
         self._end_early("cancelled")
@@ -453,9 +491,20 @@ class SegmentController:
             else "Cancelled before the first tile was done."
         )
 
+    def _show_result(self) -> bool:
+        """Take the last steps of a run at once; whether it has its result."""
+        if self._ended is None or self.results is None:
+            return False
+        for step in (Step.SHOW, Step.SELECT):
+            self._take_step(step, self.results)
+        return True
+
     def failed(self) -> None:
         """Start a fresh child for the next press, where the last one died."""
-        self._end_early("failed")
+        if self._owed is not None:  # it failed to put its result into labels that were painted on
+            self._settle(beside=True)
+        if not self._show_result():
+            self._end_early("failed")
         if self._engine.pid is None:
             self.choose_model(self._model)
 
@@ -717,6 +766,16 @@ def _ended(event: object, there: There) -> Ended:
     approved = dict(review.approved)
     change = replaced(target, state, approved, event)
     return Ended(event, change, _left(change, approved))
+
+
+def _ended_or_owed(event: object, there: There) -> Ended:
+    """Give the end of a run; without what it changes where that cannot be computed."""
+    try:
+        return _ended(event, there)
+    except Exception:  # minutes of work are not lost for it: it is tried once more
+        logging.getLogger(__name__).exception("what a result changes was not computed")
+        assert isinstance(event, Finished)
+        return Ended(event, None)
 
 
 def _last_steps(number: int) -> Generator[Answer, None, None]:

@@ -179,8 +179,12 @@ class ResultLayers:
         return None if is_known and change and is_for(change, target) else target
 
     def finish(
-        self, event: Finished, change: Replacement | None = None, left: Left | None = None
-    ) -> None:
+        self,
+        event: Finished,
+        change: Replacement | None = None,
+        left: Left | None = None,
+        beside: bool = False,
+    ) -> bool:
         """Add the cells, hidden, or replace those that are there.
 
         Parameters
@@ -190,6 +194,13 @@ class ResultLayers:
             Of the cells that are there, where there are any; it is not `outdated`.
         left : Left, optional
             What is left of the cells that were there.
+        beside : bool
+            Add a layer even where one is there.
+
+        Returns
+        -------
+        bool
+            Whether `change` was used.
         """
         result = event.result
         self._details = result.details
@@ -197,16 +208,17 @@ class ResultLayers:
             self._show_classes()
         self._classes.metadata.update(self._made(CLASSES))
         if result.cells is None:
-            self._finish_classes(event, change, left)
+            is_change = self._finish_classes(event, change, left, beside)
             self._last = self._classes
-            return
-        target = self.target(result.cells.shape)
+            return is_change
+        target = None if beside else self.target(result.cells.shape)
         if target is None:
             self._add_cells(result.cells, event, left)
         else:
             self._replace(target, change, left)
             self.cells = target
         self._last = self.cells
+        return target is not None
 
     def show_cells(self) -> None:
         """Show the cells, and hide the classes below them; of a model without cells show these."""
@@ -230,12 +242,13 @@ class ResultLayers:
                 layer.visible = False
 
     def _finish_classes(
-        self, event: Finished, change: Replacement | None, left: Left | None
-    ) -> None:
+        self, event: Finished, change: Replacement | None, left: Left | None, beside: bool
+    ) -> bool:
         """Show the classes of a model that makes no cells, which the user corrects."""
         shape, layers = event.result.classes.shape, self._viewer.layers
         held = self.corrected_classes(shape)
         target = next((layer for layer in held if same_classes(layer, event)), None)
+        target = None if beside else target
         if target is not None:
             self._replace(target, change, left)
             if self._classes in layers:
@@ -248,6 +261,7 @@ class ResultLayers:
         for layer in held:
             if layer is not self._classes:
                 layer.visible = False
+        return target is not None
 
     def _begin_classes(self, event: Finished) -> None:
         live, baseline = bare(self._classes), event.review.baseline
