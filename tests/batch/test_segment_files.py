@@ -552,3 +552,15 @@ def test_a_set_that_was_killed_while_it_was_moved_out_is_finished(
     assert "exists and was kept" in done.problem
     names = ("nuclei.json", "nuclei_cells.csv", "nuclei_cells.tif", "nuclei_classes.tif")
     assert sorted(os.listdir(output)) == sorted(names)
+
+
+def test_missing_chunks_are_said(tmp_path: Path) -> None:
+    import zarr
+
+    data = simulate_nuclei((64, 128), seed=1)[0]
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=(64, 64), zarr_format=2)
+    (whole,) = run([tmp_path / "a.zarr"], tmp_path / "out")
+    assert "missing" not in whole.summary
+    (tmp_path / "a.zarr" / "0.1").unlink()
+    (done,) = run([tmp_path / "a.zarr"], tmp_path / "out2")
+    assert "(1 of 2 chunks are missing (0.1) and count as empty" in done.summary

@@ -59,7 +59,7 @@ def test_output_that_nobody_takes_is_no_traceback(
 
 @pytest.mark.slow
 def test_a_stray_module_in_the_current_folder_is_not_imported(tmp_path: Path) -> None:
-    for name in ("numpy.py", "argparse.py"):
+    for name in ("numpy.py", "argparse.py", "pathlib.py"):
         (tmp_path / name).write_text("raise SystemExit('stray')")
     done = subprocess.run(
         [*PROGRAM, "--version"], capture_output=True, text=True, timeout=120, cwd=tmp_path

@@ -114,3 +114,4 @@ def test_a_channel_that_is_not_there_is_refused(axes: str) -> None:
         planes_of(image, axes, 9)
     if axes != "YXC":
         assert planes_of(image, axes, 0).data is image
+        assert planes_of(image, axes, "DAPI").data is image

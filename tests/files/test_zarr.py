@@ -232,7 +232,7 @@ def _remove_pixels(path: Path) -> None:
 DAMAGES = {
     "no metadata": (_remove(".zgroup", ".zattrs"), r"holds no zarr metadata .* Copy the whole"),
     "no full resolution": (_remove("0"), r"is incomplete: its full resolution, 0, is missing"),
-    "no pixels": (_remove_pixels, r"holds none of its pixels"),
+    "no pixels": (_remove_pixels, r"holds none of its \d+ chunks"),
     "no attributes": (_remove(".zattrs"), r"without an OME-Zarr image\. Name an array in it, .*/0"),
     "no JSON": (_write(".zattrs", "{"), r"cannot be read as a zarr image: it is damaged"),
     "a list": (_write(".zattrs", [1]), r"cannot be read as a zarr image: it is damaged"),
@@ -274,29 +274,46 @@ def test_metadata_need_no_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_chunks_that_are_missing_are_named_or_allowed(tmp_path: Path, zarr_format: Any) -> None:
+def test_chunks_that_are_missing_count_as_empty_and_are_named(
+    tmp_path: Path, zarr_format: Any
+) -> None:
     path = tmp_path / "a.zarr"
     zarr.create_array(path, data=pixels(70, 90), chunks=(32, 32), zarr_format=zarr_format)
-    assert read_image(path).data.shape == (70, 90)
+    assert read_image(path).missing == ""
     begin, between = ("", ".") if zarr_format == 2 else ("c/", "/")
     for key in ("1 1", "0 2", "2 0", "2 2"):
         (path / (begin + between.join(key.split()))).unlink()
     names = ", ".join(begin + between.join(key) for key in ("02", "11", "20"))
-    with pytest.raises(UserError, match=rf"a\.zarr lacks 4 of its 9 chunks \({names}, \.\.\.\)"):
-        read_image(path)
-    image = read_image(path, allow_missing_chunks=True)
+    image = read_image(path)
+    assert image.missing == f"4 of 9 chunks are missing ({names}, ...) and count as empty"
     assert image.data[:32, :32].any()
     assert not image.data[32:64, 32:64].any()
+
+
+def test_chunks_of_zeros_that_were_never_written_are_no_damage(tmp_path: Path) -> None:
+    data = pixels(64, 64)
+    data[:32] = 0
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=(32, 32))  # as zarr does by default
+    image = read_image(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(np.asarray(image.data), data)
+    assert image.missing.startswith("2 of 4 chunks are missing (c/0/0, c/0/1)")
+
+
+def test_an_image_without_any_chunk_is_refused_or_allowed(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(64, 64), chunks=(32, 32), dtype="u1")
+    with pytest.raises(UserError, match=r"holds none of its 4 chunks: .* --allow-missing-chunks"):
+        read_image(tmp_path / "a.zarr")
+    image = read_image(tmp_path / "a.zarr", allow_missing_chunks=True)
+    assert not np.asarray(image.data).any()
 
 
 def test_labels_may_lack_chunks(tmp_path: Path) -> None:
     path = make(tmp_path / "a.zarr", pixels(70, 90))
     labels = make(path / "labels" / "cells", pixels(70, 90), "yx", **{"image-label": {}})  # type: ignore[arg-type]
     (labels / "0" / "0.0").unlink()
-    assert read_image(labels).data.shape == (70, 90)
+    assert read_image(labels).missing == ""
     (path / "0" / "0.0").unlink()
-    with pytest.raises(UserError, match="lacks 1 of its"):
-        read_image(path)
+    assert read_image(path).missing.startswith("1 of ")
 
 
 def test_missing_chunks_are_not_counted_one_by_one(tmp_path: Path) -> None:
@@ -304,5 +321,5 @@ def test_missing_chunks_are_not_counted_one_by_one(tmp_path: Path) -> None:
     shape, n = (2**40, 2**12), 2**37 * 2**9
     array = zarr.create_array(path, shape=shape, dtype="u1", chunks=(8, 8), zarr_format=2)
     array[:8, :8] = np.ones((8, 8), np.uint8)
-    with pytest.raises(UserError, match=rf"lacks {n - 1} of its {n} chunks \(0\.1, 0\.2, 0\.3, "):
-        read_image(path)
+    expected = f"{n - 1} of {n} chunks are missing (0.1, 0.2, 0.3, ...) and count as empty"
+    assert read_image(path).missing == expected

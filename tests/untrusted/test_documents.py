@@ -147,6 +147,22 @@ def test_a_bad_record_is_refused_in_words(name: str) -> None:
         parse_record({**RECORD, **changed})
 
 
+def test_what_people_write_by_hand_is_read() -> None:
+    byhand = {
+        "name": "./a.tif",
+        "kind": 7,
+        "split": "Validation",
+        "classes": [0, "cell"],
+        "colors": ["red"],
+        "approved": True,
+        "edited": 1,
+    }
+    record = parse_record(byhand)
+    assert (record.name, record.modality, record.split) == ("a.tif", "7", "val")
+    assert (record.classes, record.colors) == (("0", "cell"), ())
+    assert (record.approved, record.edited) == ("", True)
+
+
 # --- records of results -------------------------------------------------------------------
 
 TRANSFORM: dict[str, Any] = {

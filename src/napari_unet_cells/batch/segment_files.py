@@ -227,6 +227,7 @@ class _File:
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
         diameter = 0.0
+        notes += [image.missing] * bool(image.missing)
         for event in segmenter.events(planes, settings, source):
             if isinstance(event, Progress):
                 yield PixelsDone(self.path, event.done / event.total)

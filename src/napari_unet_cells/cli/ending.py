@@ -51,6 +51,8 @@ class LastingStream:
         except OSError as error:
             self.error = error
             self._let_go()
+        except ValueError as error:  # somebody closed it
+            self.error = OSError(errno.EPIPE, str(error))
 
     def _let_go(self) -> None:
         """Send what is left nowhere: Python flushes it once more at its end, and would complain."""
@@ -103,7 +105,7 @@ def problem_of(stream: LastingStream) -> str:
     if stream.error is None or stream.error.errno in (errno.EPIPE, errno.EINVAL):
         return ""
     why = stream.error.strerror or stream.error
-    return f"What was to be printed could not be written ({why}). The files were written."
+    return f"What was to be printed could not be written ({why})."
 
 
 @contextlib.contextmanager

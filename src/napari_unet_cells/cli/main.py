@@ -194,8 +194,8 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--allow-missing-chunks",
         action="store_true",
-        help="read the chunks that a zarr image lacks as empty: some programs leave out those that "
-        "hold nothing, and in others a copy was cut off",
+        help="read a zarr image also where none of its chunks is there (where some are, those that "
+        "are missing count as empty, and that is said)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(command=_segment)

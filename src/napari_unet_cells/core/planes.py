@@ -207,11 +207,17 @@ def planes_of(
         has = "colours" if color else "no axis of channels"
         raise UserError(f"The image has {has} (axes {axes}), and no channels to choose from.")
     if "C" not in axes or color:
-        if channel is not None and (color or channel != 0):
-            has = "colours, which are segmented together" if color else "one channel, number 0"
+        if color and channel is not None:
             raise UserError(
-                f"There is no channel {channel} to choose: the image has {has} (axes {axes}). "
-                "Leave the channel out, or save the channels as such, not as colours."
+                f"There is no channel {channel} to choose: the image has colours, which are "
+                f"segmented together (axes {axes}). Leave the channel out, or save the channels as "
+                "such, not as colours."
+            )
+        # A name may be right: the names of a single channel are not known here.
+        if isinstance(channel, int) and channel != 0:
+            raise UserError(
+                f"There is no channel {channel} to choose: the image has one channel, number 0 "
+                f"(axes {axes}). Leave the channel out."
             )
         return Planes(data, color)
     return _of_channels(data, axes, channel, projection, names)

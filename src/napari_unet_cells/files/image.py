@@ -35,6 +35,8 @@ class Image:
         Images that the file holds; only the first of them is read.
     channel_names : tuple of str
         One for each channel; empty where the file does not say.
+    missing : str
+        Which parts of it are not there and were read as empty, in words; empty where none is.
     """
 
     data: ImageArray
@@ -45,3 +47,4 @@ class Image:
     z_step: float | None = None
     n_images: int = 1
     channel_names: tuple[str, ...] = ()
+    missing: str = ""

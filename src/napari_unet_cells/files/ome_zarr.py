@@ -12,7 +12,7 @@ from napari_unet_cells.files.lazy import LazyArray
 from napari_unet_cells.files.pixel_size import zarr_scale
 from napari_unet_cells.files.zarr_metadata import (
     KIND,
-    is_metadata,
+    MissingChunks,
     missing_chunks,
     zarr_image,
 )
@@ -22,14 +22,15 @@ def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
     """Open the first image of a zarr folder; arguments and errors as `read_image` says."""
     found = zarr_image(path)
     stored = _open(found.levels[0], path)
-    # chunks of zeros may be left out: an image has others, labels may be all zero
-    if not found.is_labels and all(map(is_metadata, found.levels[0].iterdir())):
+    # Chunks of zeros are left out by most programs. Without any it is most likely damage; labels
+    # may be all zero.
+    missing = MissingChunks(0, 0) if found.is_labels else missing_chunks(found.levels[0])
+    if missing.n and missing.n == missing.total and not allow_missing_chunks:
         raise UserError(
-            f"{path.name} describes an image and holds none of its pixels: they would be read as "
-            "zeros. Copy the whole folder again."
+            f"{path.name} describes an image and holds none of its {missing.total} chunks: all "
+            "pixels would be read as zeros. Copy the whole folder again; --allow-missing-chunks "
+            "of the command segment reads it all the same."
         )
-    if not found.is_labels and not allow_missing_chunks:
-        _check_chunks(path, found.levels[0])
     dropped = tuple(
         axis
         for axis, (name, length) in enumerate(zip(found.axes, stored.shape, strict=True))
@@ -46,6 +47,7 @@ def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
         scale.z_step,
         found.n_images,
         found.channel_names,
+        _said(missing),
     )
 
 
@@ -58,13 +60,9 @@ def _open(folder: Path, path: Path) -> ImageArray:
         raise damaged(path, KIND, error) from error
 
 
-def _check_chunks(path: Path, folder: Path) -> None:
-    """Refuse an array of which chunks are missing: they would be read as zeros."""
-    missing = missing_chunks(folder)
-    if missing.n:
-        named = ", ".join(missing.named) + (", ..." if missing.n > len(missing.named) else "")
-        raise UserError(
-            f"{path.name} lacks {missing.n} of its {missing.total} chunks ({named}), which would "
-            "be read as zeros. Copy the whole folder again; or, where the program that wrote it "
-            "leaves out chunks that are empty, use --allow-missing-chunks."
-        )
+def _said(missing: MissingChunks) -> str:
+    """Say which chunks are missing; empty where none is."""
+    if not missing.n:
+        return ""
+    named = ", ".join(missing.named) + (", ..." if missing.n > len(missing.named) else "")
+    return f"{missing.n} of {missing.total} chunks are missing ({named}) and count as empty"

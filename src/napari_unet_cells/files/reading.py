@@ -35,8 +35,9 @@ def read_image(path: PathLike, allow_missing_chunks: bool = False) -> Image:
     path : str or os.PathLike
         The file; of a zarr the folder, or a group or array within it.
     allow_missing_chunks : bool
-        Read the chunks that a zarr image lacks as its fill value. Some programs leave out chunks
-        that hold nothing else; in other images a copy was cut off.
+        Read a zarr image also where none of its chunks is there. Where some are, those that are
+        missing are read as its fill value, as most programs leave out chunks that hold nothing
+        else; `Image.missing` says so.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import prod
@@ -81,11 +81,6 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in _METADATA_FILES)
 
 
-def is_metadata(path: Path) -> bool:
-    """Whether a file holds metadata of zarr, not pixels."""
-    return path.name in _METADATA_FILES
-
-
 def zarr_image(path: Path) -> ZarrImage:
     """Find the image of a zarr folder, of a group in it, or of one of its arrays.
 
@@ -129,13 +124,21 @@ def missing_chunks(folder: Path) -> MissingChunks:
         return MissingChunks(0, 0)
     counts = [-(-n // chunk) for n, chunk in zip(node.shape, node.chunks, strict=True)]
     begin, between = node.key_form
-    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    there = {path.relative_to(folder).as_posix() for path in files}
+    n = prod(counts) - sum(_is_chunk(key, begin, between, counts) for key in _files_in(folder))
+    if not n:
+        return MissingChunks(0, prod(counts))
+    there = set(_files_in(folder))
     # no more are looked for than are there, and a few: metadata may claim any number
     keys = (begin + between.join(map(str, _index(i, counts))) for i in range(prod(counts)))
     named = tuple(islice((key for key in keys if key not in there), _MOST_NAMED))
-    n = prod(counts) - sum(_is_chunk(key, begin, between, counts) for key in there)
     return MissingChunks(n, prod(counts), named)
+
+
+def _files_in(folder: Path) -> Iterator[str]:
+    """Iterate over the files of an array, by their paths in it."""
+    for root, _, names in os.walk(folder):
+        inside = os.path.relpath(root, folder).replace(os.sep, "/")
+        yield from (name if inside == "." else f"{inside}/{name}" for name in names)
 
 
 def _index(number: int, counts: Sequence[int]) -> Sequence[int]:

@@ -12,6 +12,7 @@ from napari_unet_cells.untrusted.names import path_inside
 from napari_unet_cells.untrusted.rules import (
     NAME,
     PATH,
+    SENTENCE,
     Fields,
     Malformed,
     color,
@@ -119,22 +120,50 @@ def _record_of(name: str, record: Fields) -> DatasetRecord:
         name=name,
         image=record.take_or("image", _PATH_OR_NOTHING, ""),
         mask=record.take_or("mask", _PATH_OR_NOTHING, ""),
-        modality=record.take_or("kind", text(NAME), "unknown"),
-        split=record.take_or("split", one_of(SPLITS), ""),
+        modality=record.take_or("kind", _word, "unknown"),
+        split=record.take_or("split", _split, ""),
         version=record.take_or("version", whole(1, 10**6), 1),
         replaced_by=record.take_or("replaced_by", _PATH_OR_NOTHING, ""),
         region=record.optional("region", _REGION),
         inside=record.optional("inside", _REGION),
         plane=record.take_or("plane", items(whole(0, _LONGEST_AXIS), 0, 10), ()),
         channel=record.optional("channel", either(_CHANNEL, items(_CHANNEL))),
-        classes=record.take_or("classes", items(text(NAME), most=255), ()),
-        colors=record.take_or("colors", items(color, most=255), ()),
+        classes=record.take_or("classes", items(_word, most=255), ()),
+        colors=record.take_or("colors", either(items(color, most=255), _no_colors), ()),
         limits=record.optional("limits", _limits),
         source=record.take_or("source", fields(_source), {}),
-        approved=record.take_or("approved", text(NAME), ""),
-        edited=record.take_or("edited", flag, False),
+        approved=record.take_or("approved", either(text(NAME), _yes_or_no), ""),
+        edited=bool(record.take_or("edited", either(flag, whole(0, 1)), False)),
         document=record.as_they_are(),
     )
+
+
+def _word(value: object) -> str:
+    """Take a name that was written by hand, also where it looks like a number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return text(SENTENCE)(value)
+    return str(whole(-(10**9), 10**9)(value))
+
+
+#: What people write for the splits.
+_SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val"}
+
+
+def _split(value: object) -> str:
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return one_of(SPLITS)(_SPLIT_WORDS.get(word, value))
+
+
+def _no_colors(value: object) -> tuple[str, ...]:
+    """Take colours by their names as none: napari's own are shown."""
+    items(text(NAME), most=255)(value)
+    return ()
+
+
+def _yes_or_no(value: object) -> str:
+    """Take an approval without its date."""
+    flag(value)
+    return ""
 
 
 def _nothing(value: object) -> str:

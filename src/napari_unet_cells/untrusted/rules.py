@@ -203,7 +203,7 @@ def pair(rule: Rule[T]) -> Rule[tuple[T, T]]:
     return check
 
 
-def mapping(rule: Rule[T], most: int = 1000) -> Rule[dict[str, T]]:
+def mapping(rule: Rule[T], most: int = 1000, longest_key: int = NAME) -> Rule[dict[str, T]]:
     """Rule for an object whose values keep a rule each, under any names."""
 
     def check(value: object) -> dict[str, T]:
@@ -211,7 +211,8 @@ def mapping(rule: Rule[T], most: int = 1000) -> Rule[dict[str, T]]:
             raise Malformed(f"must be an object with names and values, not {shown(value)}")
         if len(value) > most:
             raise Malformed(f"must have at most {most} names, and it has {len(value)}")
-        return {text(NAME)(key): _at(str(key), rule, item) for key, item in value.items()}
+        name = text(longest_key)
+        return {name(key): _at(str(key), rule, item) for key, item in value.items()}
 
     return check
 
@@ -262,7 +263,7 @@ class Fields:
     """
 
     def __init__(self, value: object) -> None:
-        self._values = plain_mapping(value)
+        self._values = mapping(anything, most=10**6, longest_key=PATH)(value)
 
     def __contains__(self, key: str) -> bool:
         """Whether there is a value of this name, other than null."""

@@ -14,13 +14,15 @@ from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.names import path_inside
 from napari_unet_cells.untrusted.rules import (
     NAME,
+    PATH,
     Fields,
     Malformed,
+    anything,
     either,
     fields,
     items,
+    mapping,
     number,
-    plain_mapping,
     printable,
     text,
     whole,
@@ -118,7 +120,7 @@ def read_node(folder: Path) -> Node | None:
     """
     if (folder / "zarr.json").is_file():
         document = Fields(read_json(folder / "zarr.json", lenient=True))
-        attributes = document.take_or("attributes", plain_mapping, {})
+        attributes = document.take_or("attributes", _attributes, {})
         is_array = document.take("node_type", text(NAME)) == "array"
         array = _array_3(document) if is_array else {"shape": None}
         names = document.take_or("dimension_names", _AXIS_NAMES, ())
@@ -128,13 +130,17 @@ def read_node(folder: Path) -> Node | None:
             array = _array_2(Fields(read_json(folder / ".zarray", lenient=True)))
         attributes = {}
         if (folder / ".zattrs").is_file():
-            attributes = plain_mapping(read_json(folder / ".zattrs", lenient=True))
+            attributes = _attributes(read_json(folder / ".zattrs", lenient=True))
         # as xarray writes it
         names = Fields(attributes).take_or("_ARRAY_DIMENSIONS", _AXIS_NAMES, ())
     else:
         return None
-    ome = Fields(attributes).take_or("ome", plain_mapping, {})
+    ome = Fields(attributes).take_or("ome", _attributes, {})
     return Node(**array, axis_names=names, **_ome_values(Fields({**attributes, **ome})))
+
+
+#: Attributes, most of which nobody reads here.
+_attributes = mapping(anything, most=10**6, longest_key=PATH)
 
 
 def _name_or_nothing(value: object) -> str:
@@ -197,8 +203,9 @@ def _ome_values(ome: Fields) -> dict[str, Any]:
 
 
 def _channel_names(omero: Fields) -> tuple[str, ...]:
+    """Names of the channels; what is no name is none, for the pixels can be read without."""
     label = fields(lambda channel: printable(channel.take_or("label", text(10_000), "")))
-    return omero.take_or("channels", items(label), ())
+    return omero.take_or("channels", items(either(label, lambda _: ""), most=10**6), ())
 
 
 def _paths(group: Fields, key: str) -> tuple[str, ...]:
