@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,16 @@ def test_a_folder_that_refuses_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
     keep_graph(CARD, GRAPH)
     assert find_graph(CARD) is None
+
+
+def test_two_that_keep_the_same_graph_at_once_leave_it_whole() -> None:
+    keep_graph(CARD, GRAPH)
+    with ThreadPoolExecutor(2) as pool:
+        kept = [pool.submit(keep_graph, CARD, GRAPH) for _ in range(40)]
+        while not all(one.done() for one in kept):
+            assert find_graph(CARD) == GRAPH  # else it would raise DamagedGraph
+    assert [one.exception() for one in kept] == [None] * 40
+    assert len(list(cache_folder().iterdir())) == 2
 
 
 def test_whoever_reads_the_file_otherwise_reads_a_comment() -> None:
