@@ -6,6 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import special
+
+from napari_unet_cells.errors import OutOfMemory
 
 pytestmark = pytest.mark.network
 
@@ -99,20 +102,52 @@ def test_the_rate_falls_to_a_hundredth(tuner, batch):
     assert steps[0] > 20 * steps[1] > 0
 
 
-def test_batch_norms_take_the_mean_of_all_batches(tuner, batch):
+def test_batch_norms_take_mean_and_variance_of_all_batches_together(tuner, batch):
     one = tuner(decoder=0.0)
     images, _, _ = batch
-    one.adapt([images, images[:, ::-1] * 0.5])
-    mixed = one.model.get_layer("encoder_bn").moving_mean.numpy()
-    one.restart()
-    one.adapt([images])
-    first = one.model.get_layer("encoder_bn").moving_mean.numpy()
-    one.restart()
-    one.adapt([images[:, ::-1] * 0.5])
-    second = one.model.get_layer("encoder_bn").moving_mean.numpy()
+    other = images[:, ::-1] * 0.5
 
-    np.testing.assert_allclose(mixed, (first + second) / 2, rtol=1e-4, atol=1e-6)
-    assert np.abs(first - second).max() > 1e-3
+    def statistics(*batches):
+        one.restart()
+        one.adapt(batches)
+        layer = one.model.get_layer("encoder_bn")
+        return layer.moving_mean.numpy(), layer.moving_variance.numpy()
+
+    together = statistics(np.concatenate([images, other]))
+    np.testing.assert_allclose(statistics(images, other), together, rtol=1e-3, atol=1e-6)
+    assert np.abs(statistics(images)[0] - together[0]).max() > 1e-3
+
+
+def test_batch_norms_are_as_before_where_adapting_is_interrupted(tuner, batch):
+    one = tuner(decoder=0.0)
+    layer = one.model.get_layer("encoder_bn")
+    momentum = layer.momentum
+
+    def full():
+        yield batch[0]
+        raise MemoryError
+
+    with pytest.raises(OutOfMemory):
+        one.adapt(full())
+    assert layer.momentum == momentum
+    one.restart()
+    assert moved(one, 0.0, batch) == {"encoder", "decoder"}
+
+
+def test_what_is_saved_computes_what_was_tuned(tuner, batch, tmp_path):
+    import keras
+
+    one = tuner(decoder=0.0)
+    one.adapt([batch[0]])
+    for _ in range(3):
+        one.step(batch, 0.0)
+    one.model.save(tmp_path / "tuned.keras")
+
+    saved = keras.saving.load_model(tmp_path / "tuned.keras")
+    logits = saved.predict_on_batch(batch[0])
+    np.testing.assert_allclose(special.softmax(logits, axis=-1), one.predict(batch[0]), atol=1e-6)
+    folded = one._network.predict_on_batch(batch[0])
+    assert np.abs(folded - logits).mean() < 0.02 * np.abs(logits).max()
 
 
 def test_restart_forgets_what_was_learned(tuner, batch):

@@ -180,7 +180,7 @@ def test_thresholds_are_chosen_where_enough_is_held_out(
 
 
 @pytest.mark.parametrize(("n", "held_out"), [(6, 1), (2, 0)])
-def test_what_got_worse_keeps_the_weights_of_its_base(
+def test_what_got_no_better_keeps_the_weights_of_its_base(
     home, tmp_path, tiny_model, cache, monkeypatch, n, held_out
 ):
     """Were a network worse after learning, nobody would retrain again."""
@@ -194,10 +194,10 @@ def test_what_got_worse_keeps_the_weights_of_its_base(
         now = self.tuner.get_weights()
         same = all((a == b).all() for a, b in zip(start, now, strict=True))
         assert len(self.measured if examples is None else examples) == (held_out or n)
-        return retrain.Measurement(0.6 if same else worse, (0.0, 1.0), held_out)
+        return retrain.Measurement(0.6 if same else tuned, (0.0, 1.0), held_out)
 
     monkeypatch.setattr(retrain._Retraining, "measure", measure)
-    worse = 0.45
+    tuned = 0.6 if held_out else 0.59
     *_, done = events_of(folder, tiny_model, cache)
     assert (done.mixture, done.verdict) == (0.0, Verdict.KEPT)
     assert done.after == done.before == (0.6 if held_out else None)
@@ -205,7 +205,7 @@ def test_what_got_worse_keeps_the_weights_of_its_base(
         np.testing.assert_array_equal(weight, expected)
     assert done.card.typical_diameter == read_card(tiny_model).typical_diameter
 
-    worse = 0.55  # one image does not tell so little
+    tuned = 0.61
     *_, done = events_of(folder, tiny_model, cache)
     assert done.mixture == 1.0
 

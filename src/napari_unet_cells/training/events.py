@@ -137,7 +137,7 @@ class Retrained:
         held-out images; None where there were none.
     mixture : float
         How far the weights went from those of the base, 0 to 1. At 0 they are those of the base,
-        because what was learned did worse than these.
+        because what was learned did no better than these.
     seconds : float
         All in all.
     held_out : int
@@ -206,7 +206,7 @@ def describe_outcome(done: Retrained) -> str:
     if done.verdict is Verdict.KEPT:
         images = describe_held_out(done.held_out) if done.held_out else "the regions themselves"
         return (
-            f"{name} is made with the weights of {done.base}: what was learned did worse on "
+            f"{name} is made with the weights of {done.base}: what was learned did no better on "
             f"{images}. Correct more regions, or look at those there are for mistakes."
         )
     if done.after is None:

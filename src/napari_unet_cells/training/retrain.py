@@ -65,7 +65,6 @@ from napari_unet_cells.training.crops import (
     class_weights,
 )
 from napari_unet_cells.training.events import (
-    LEAST_GAIN,
     Choosing,
     Event,
     Preparing,
@@ -97,9 +96,6 @@ MIXTURES = (1.0, 0.75, 0.5, 0.25)
 #: Held-out images that it takes to choose on them: the mixture (with fewer it is the first), and
 #: the thresholds (with fewer they are those of the base).
 FEWEST_TO_CHOOSE = 3
-
-#: By how much a score on fewer held-out images falls before the base is kept.
-CLEARLY_WORSE = 0.1
 
 #: Cells in the held-out images that it takes to choose thresholds.
 CELLS_TO_FIT = 100
@@ -450,22 +446,21 @@ class _Retraining:
     def _mixture(self, card: ModelCard, before: Measurement | None) -> float:
         """Choose how far the weights go from those of the base, and leave the network there.
 
-        Where that is worse than the base, they stay what they were.
+        Where that is no better than the base, they stay what they were.
         """
         learned = self.loop.average.weights
         if before is None:
+            mixture = 1.0
             best, of_base = self._on_learned(card, learned)
-            mixture, margin = 1.0, CLEARLY_WORSE
         else:
             # Two images say too little to choose by.
             enough = len(self.measured) >= FEWEST_TO_CHOOSE
-            mixtures, margin = (MIXTURES, LEAST_GAIN) if enough else ((1.0,), CLEARLY_WORSE)
             scored = []
-            for t in mixtures:
+            for t in MIXTURES if enough else MIXTURES[:1]:
                 self.tuner.mix(learned, t)
                 scored.append((self.measure(card).score, t))
             (best, mixture), of_base = max(scored), before.score
-        if best < of_base - margin:
+        if best < of_base or best == of_base > 0:
             mixture = 0.0
         self.tuner.mix(learned, mixture)
         return mixture
