@@ -59,6 +59,31 @@ def test_an_error_comes_in_its_turn() -> None:
         next(taken)
 
 
+def test_items_that_cannot_be_begun_are_an_error() -> None:
+    class Broken:
+        def __iter__(self) -> Iterator[int]:
+            raise OSError("no such file")
+
+    with pytest.raises(OSError, match="no such file"):
+        next(ahead(Broken()))
+
+
+def test_an_error_that_nobody_asked_for_is_dropped_with_the_rest() -> None:
+    failed = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        failed.set()
+        raise OSError("the disk is gone")
+
+    before = threading.active_count()
+    taken = ahead(items())
+    assert next(taken) == 1
+    assert failed.wait(5)
+    taken.close()
+    assert threading.active_count() == before
+
+
 def test_closing_ends_the_thread_and_the_generator() -> None:
     ended: list[str] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -12,6 +12,8 @@ _Item = TypeVar("_Item")
 
 def ahead(items: Iterable[_Item], n: int = 1) -> Generator[_Item, None, None]:
     """Give the items of an iterator, which a thread takes from it in advance.
+
+    Closing waits for the item that is being made.
 
     Parameters
     ----------
@@ -29,8 +31,9 @@ def ahead(items: Iterable[_Item], n: int = 1) -> Generator[_Item, None, None]:
     room, stop = threading.Semaphore(n), threading.Event()
 
     def work() -> None:
-        source = iter(items)
+        source: Iterator[_Item] | None = None
         try:
+            source = iter(items)
             while True:
                 room.acquire()
                 if stop.is_set():

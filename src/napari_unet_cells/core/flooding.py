@@ -48,7 +48,10 @@ class Flooded(NamedTuple):
     is_flat : bool array, (n + 1,)
         Plateaus without a way up that reach an open side: whether they have one, is not known.
     is_peak : bool array, (n + 1,)
-        Plateaus with nothing but lower pixels around. The rest are pixels of the outermost line.
+        Plateaus with nothing but lower pixels around. The rest are pixels where the way goes on
+        in what lies beyond an open side.
+    unsure : int array
+        Pixels of plateaus that reach an open side, as far as these were left undecided.
     """
 
     pixels: NDArray[np.intp]
@@ -56,9 +59,10 @@ class Flooded(NamedTuple):
     peaks: NDArray[np.uint8]
     is_flat: NDArray[np.bool_]
     is_peak: NDArray[np.bool_]
+    unsure: NDArray[np.intp]
 
 
-def flood(level: NDArray[np.uint8], open_sides: Sides) -> Flooded:
+def flood(level: NDArray[np.uint8], open_sides: Sides, decide: bool = False) -> Flooded:
     """Give each pixel to the peak that the steepest way up from it ends at.
 
     Parameters
@@ -66,15 +70,19 @@ def flood(level: NDArray[np.uint8], open_sides: Sides) -> Flooded:
     level : uint8 array, (y + 2, x + 2)
         0 is background, as is the margin.
     open_sides : Sides
+    decide : bool
+        Divide plateaus that reach an open side, too, by what is seen of them. Else each of their
+        pixels is an end, and all other pixels are where they would be in the whole plane.
     """
     pixels = np.flatnonzero(level > 0)
-    step = _steps(level, pixels, open_sides)
+    step, unsure = _steps(level, pixels, open_sides, decide)
     steps = step.ravel()[pixels]
     top, edge = np.flatnonzero(steps == 0), np.flatnonzero(steps == _EDGE)
     plateaus, n = components(pixels[top], level.shape[1])
     fragments = np.zeros(len(pixels), np.int32)
     fragments[top] = plateaus + 1
-    fragments[edge] = _beside(pixels[edge], pixels[top], plateaus + 1, level)
+    if decide:
+        fragments[edge] = _beside(pixels[edge], pixels[top], plateaus + 1, level)
     is_flat = np.zeros(n + 1 + len(edge), bool)
     is_flat[fragments[edge]] = True
     is_flat[0] = False
@@ -87,7 +95,7 @@ def flood(level: NDArray[np.uint8], open_sides: Sides) -> Flooded:
     is_peak = ~is_flat
     is_peak[0] = False
     is_peak[n + 1 :] = False
-    return Flooded(pixels, fragments[_follow(step, pixels)], peaks, is_flat, is_peak)
+    return Flooded(pixels, fragments[_follow(step, pixels)], peaks, is_flat, is_peak, unsure)
 
 
 def _beside(
@@ -115,9 +123,12 @@ def _chunks(n: int) -> Iterator[slice]:
 
 
 def _steps(
-    level: NDArray[np.uint8], pixels: NDArray[np.intp], open_sides: Sides
-) -> NDArray[np.uint8]:
-    """Give each pixel its step to the highest of its neighbours, 0 where none is higher."""
+    level: NDArray[np.uint8], pixels: NDArray[np.intp], open_sides: Sides, decide: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Give each pixel its step to the highest of its neighbours, 0 where none is higher.
+
+    And the pixels that are left undecided, see `Flooded`.
+    """
     levels = level.ravel()
     step = np.full(level.shape, _BACKGROUND, np.uint8)
     for chunk in _chunks(len(pixels)):
@@ -133,8 +144,27 @@ def _steps(
     for line, is_open in zip(lines, open_sides, strict=True):
         if is_open:
             step[line][level[line] > 0] = _EDGE
-    _cross_plateaus(step, level, pixels[step.ravel()[pixels] == 0])
-    return step
+    flat = pixels[step.ravel()[pixels] == 0]
+    unsure = flat[:0]
+    if any(open_sides) and not decide:
+        unsure = flat[_reaching(step, level, flat)]
+        step.ravel()[unsure] = _EDGE
+        flat = flat[step.ravel()[flat] == 0]
+    _cross_plateaus(step, level, flat)
+    return step, unsure
+
+
+def _reaching(
+    step: NDArray[np.uint8], level: NDArray[np.uint8], flat: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Find the pixels of plateaus that touch a pixel of the outermost line as high as they."""
+    steps, levels = step.ravel(), level.ravel()
+    plateau, n = components(flat, level.shape[1])
+    reaching = np.zeros(n, bool)
+    for offset in _offsets(level)[1:5]:
+        goal = flat + offset
+        reaching[plateau[(steps[goal] == _EDGE) & (levels[goal] == levels[flat])]] = True
+    return reaching[plateau]
 
 
 def _follow(step: NDArray[np.uint8], pixels: NDArray[np.intp]) -> NDArray[np.int32]:

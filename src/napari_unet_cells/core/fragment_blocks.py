@@ -12,7 +12,10 @@ right and below, its scope::
 
 So `joined` finds which numbers are one fragment (or one hole), however many blocks it lies in:
 nothing is cut, whatever its size. The margin is there for the smoothing, and for plateaus, on which
-a pixel goes the shortest way: only one that is wider than the margin could be divided otherwise.
+a pixel goes the shortest way. Where one reaches from the scope through all of the margin, its
+division is not known: the block is unsure, and wants a wider margin. If all blocks of a plane are
+sure, the fragments are those of the plane in one piece: every way was followed by exact steps, to
+its end or to a pixel that another block follows further.
 """
 
 from __future__ import annotations
@@ -26,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.flooding import (
-    Flooded,
     Sides,
     borders,
     flood,
@@ -42,8 +44,8 @@ from napari_unet_cells.core.fragment_table import (
 from napari_unet_cells.core.instance_options import InstanceOptions
 from napari_unet_cells.core.smoothing import reach_of, smooth
 
-#: Pixels around a block that are flooded with it, at least 2.
-MARGIN = 16
+#: Pixels around a block that are flooded with it, at least 2; and where these do not suffice.
+MARGIN, WIDE_MARGIN = 16, 64
 
 _Value = TypeVar("_Value", np.int32, np.uint8, np.uint16)
 
@@ -81,9 +83,9 @@ class Block:
         """The core, and the line of pixels after it along each axis."""
         return self.around(0, 1)
 
-    def window(self, options: InstanceOptions) -> tuple[slice, slice]:
+    def window(self, options: InstanceOptions, margin: int) -> tuple[slice, slice]:
         """Pixels of which the probabilities are needed."""
-        n = MARGIN + reach_of(options.smoothing)
+        n = margin + reach_of(options.smoothing)
         return self.around(n, n)
 
 
@@ -176,8 +178,12 @@ def levels(probabilities: NDArray[np.uint8], options: InstanceOptions) -> NDArra
 
 
 def separate_block(
-    probabilities: NDArray[np.uint8], block: Block, options: InstanceOptions
-) -> tuple[NDArray[np.int32], Piece]:
+    probabilities: NDArray[np.uint8],
+    block: Block,
+    options: InstanceOptions,
+    margin: int = MARGIN,
+    decide: bool = False,
+) -> tuple[NDArray[np.int32], Piece] | None:
     """Cut the foreground of a block into fragments.
 
     Parameters
@@ -186,20 +192,29 @@ def separate_block(
         Of `block.window`; see `instances.oversegment`.
     block : Block
     options : InstanceOptions
+    margin : int
+        Pixels around the block that are flooded with it.
+    decide : bool
+        See `flooding.flood`: whatever the margin, the block is not unsure then.
 
     Returns
     -------
+    None
+        Where the block is unsure: a plateau reaches from its scope through the margin.
     numbers : int32 array, (y, x)
         Of the pixels of `block.scope`, see `Piece`.
     piece : Piece
     """
-    window, flooded = block.window(options), block.around(MARGIN, MARGIN)
+    window, flooded = block.window(options, margin), block.around(margin, margin)
     level = np.pad(levels(probabilities, options)[_within(flooded, window)], 1)
-    found = flood(level, _open_sides(flooded, block.shape))
+    found = flood(level, _open_sides(flooded, block.shape), decide)
     scope = _within(block.scope, flooded)
+    if len(_in_scope(found.unsure, level.shape[1], scope)[0]):
+        return None
     heights = _with_ends(level[1:-1, 1:-1][scope])
     numbers = np.zeros(heights.shape, np.int32)
-    pixels, names = _in_scope(found, level.shape[1], scope)
+    pixels, chosen = _in_scope(found.pixels, level.shape[1], scope)
+    names = found.fragments[chosen]
     first, seen = _number(numbers, pixels, names, len(found.peaks))
     sums = foreground(probabilities[(slice(None), *_within(block.scope, window))])
     voids, zero = _number_voids(numbers, len(seen), block)
@@ -236,18 +251,18 @@ def _with_ends(plane: NDArray[_Value]) -> NDArray[_Value]:
 
 
 def _in_scope(
-    found: Flooded, width: int, scope: tuple[slice, slice]
-) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-    """Give the pixels of fragments in a scope, as flat indices of it, and their numbers."""
+    pixels: NDArray[np.intp], width: int, scope: tuple[slice, slice]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Give the pixels that lie in a scope, as flat indices of it, and which of all these are."""
     y, x = scope
-    rows, columns = np.divmod(found.pixels, width)
+    rows, columns = np.divmod(pixels, width)
     rows -= y.start + 1
     columns -= x.start + 1
     width = x.stop - x.start
-    inside = (rows >= 0) & (rows < y.stop - y.start) & (columns >= 0) & (columns < width)
+    chosen = (rows >= 0) & (rows < y.stop - y.start) & (columns >= 0) & (columns < width)
     rows *= width + 1
     rows += columns
-    return rows[inside], found.fragments[inside]
+    return rows[chosen], chosen
 
 
 def _number(
@@ -477,8 +492,8 @@ def _roots(
     has_peak[root[is_peak]] = True
     groups = Groups(has_peak.tolist())
     saddles = []
-    # A plateau wider than the margin may have ways up to several peaks, far from each other: they
-    # stay apart, and it is given to one of them.
+    # Of plateaus that were decided by what was seen of them: one may have ways up to several peaks,
+    # far from each other. They stay apart, and it is given to one of them.
     shared = np.column_stack([root[pairs[unsure]], peaks[flat]])
     for one, other, level in np.unique(shared, axis=0).tolist():
         a, b = groups.find(one), groups.find(other)

@@ -255,6 +255,6 @@ def spanning_tree(
         if top[a] < top[b]:
             a, b = b, a
         links.append((i, j))
-        depths.append(top[b] - saddle)
+        depths.append(max(0, top[b] - saddle))
         sides.join(a, b)
     return np.array(links, np.int32).reshape(-1, 2), np.array(depths, np.uint8)

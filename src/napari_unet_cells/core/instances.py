@@ -58,7 +58,9 @@ def oversegment(probabilities: NDArray[np.uint8], options: InstanceOptions) -> O
     Oversegmentation
     """
     (block,) = cut_blocks(probabilities.shape[1:])
-    numbers, piece = separate_block(probabilities, block, options)
+    found = separate_block(probabilities, block, options)
+    assert found is not None  # a plane has no open side
+    numbers, piece = found
     # The numbers of a block that is the whole plane are those of the plane.
     table, _ = joined([piece], options)
     return Oversegmentation(base=np.ascontiguousarray(numbers), **_known(table))

@@ -28,18 +28,21 @@ class BlockNumbers:
         Mostly 0. Compressed where they are bytes.
     dtype : numpy data type
         Of the pixels.
-    lut : int32 array
-        Number of the fragment, or the hole, of each number.
+    lut : int32 array or None
+        Number of the fragment, or the hole, of each number; None where they are these.
     """
 
     part: tuple[slice, slice]
     pixels: NDArray[Any] | bytes
     dtype: np.dtype[Any]
-    lut: NDArray[np.int32]
+    lut: NDArray[np.int32] | None = None
 
     @classmethod
     def of(
-        cls, part: tuple[slice, slice], pixels: NDArray[Any], lut: NDArray[np.int32]
+        cls,
+        part: tuple[slice, slice],
+        pixels: NDArray[Any],
+        lut: NDArray[np.int32] | None = None,
     ) -> BlockNumbers:
         """Keep the pixels as they are."""
         return cls(part, pixels, pixels.dtype, lut)
@@ -56,6 +59,16 @@ class BlockNumbers:
         pixels = bytes(imagecodecs.zstd_encode(self.pixels.tobytes(), level=1))
         return replace(self, pixels=pixels)
 
+    def mark(self, is_present: NDArray[np.bool_]) -> None:
+        """Mark the fragments and holes that have a pixel, in place."""
+        pixels = np.asarray(self.pixels)
+        if self.lut is None:
+            is_present[pixels] = True
+            return
+        seen = np.zeros(len(self.lut), bool)
+        seen[pixels] = True  # 0 stands for what `lut` says
+        is_present[self.lut[seen]] = True
+
     def write(self, plane: NDArray[Any], of_fragment: NDArray[Any] | None = None) -> None:
         """Write the block into its part of a plane.
 
@@ -65,12 +78,17 @@ class BlockNumbers:
         of_fragment : integer array, optional
             What to write for each fragment, by default its number.
         """
-        lut = self.lut if of_fragment is None else of_fragment[self.lut]
+        lut = of_fragment
+        if self.lut is not None:
+            lut = self.lut if of_fragment is None else of_fragment[self.lut]
         there = plane[self.part]
         pixels = self.pixels
         if not isinstance(pixels, np.ndarray):
             pixels = np.frombuffer(imagecodecs.zstd_decode(pixels), self.dtype)
             pixels = pixels.reshape(there.shape)
+        if lut is None:
+            there[...] = pixels
+            return
         values = np.full(there.shape, lut[0], plane.dtype)
         inside = np.flatnonzero(pixels != 0)
         values.ravel()[inside] = lut[pixels.ravel()[inside]]
@@ -100,8 +118,7 @@ class PackedFragments:
         """Compress the pixels."""
         height, width = plane.base.shape
         rows = [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
-        same = np.arange(int(plane.base.max(initial=0)) + 1, dtype=np.int32)
-        blocks = (BlockNumbers.of((y, slice(0, width)), plane.base[y], same).packed() for y in rows)
+        blocks = (BlockNumbers.of((y, slice(0, width)), plane.base[y]).packed() for y in rows)
         nothing = np.zeros((0, 0), np.int32)
         return cls(replace(plane, base=nothing), plane.base.shape, tuple(blocks))
 

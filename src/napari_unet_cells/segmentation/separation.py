@@ -5,8 +5,11 @@
     [reader] --> network --> probabilities, by rows --> [blocks] --> pieces --> cells
                  (caller)    freed behind the blocks    (threads)    joined
 
-Blocks end where tiles end, less the margin that they need, so each begins when its tile is there.
-The cells are those of the plane in one piece (`core.fragment_blocks`).
+A block begins when all tiles are there that it needs; where the blocks lie depends on the plane
+only. Up to `EXACT` pixels the fragments are those of the plane in one piece, see
+`core.fragment_blocks`: all probabilities are held to the end, and a block that is unsure is done
+again with a wider margin, or the whole plane in one piece. Beyond, the margin is wide at once, and
+what a plateau that is wider still belongs to may differ.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.fragment_blocks import (
+    MARGIN,
+    WIDE_MARGIN,
     Block,
     Piece,
     cut_blocks,
@@ -37,6 +41,9 @@ from napari_unet_cells.segmentation.result import Fragments
 
 #: Pixels up to which a plane is separated in one piece.
 ONE_PIECE = 1_500_000
+
+#: Pixels up to which all probabilities of a plane are held until the end.
+EXACT = 64_000_000
 
 #: Longest side of a block: what it needs stays in the cache of the processor.
 LONGEST_BLOCK = 1024
@@ -146,11 +153,15 @@ class Separated:
 
 @dataclass(frozen=True, eq=False)
 class _Done:
-    """A block: its piece, and the piece's numbers of some pixels of the plane."""
+    """A block: its piece, and the piece's numbers of some pixels of the plane.
+
+    Where `certain` is given the numbers are those of the scope, still to be resized.
+    """
 
     piece: Piece
     numbers: NDArray[Any]
     part: Box
+    certain: NDArray[np.int16] | None = None
 
 
 class Separation:
@@ -187,16 +198,24 @@ class Separation:
         self._scaled, self._shape = grid.shape, shape
         self._options, self._zoom, self._workers = options, zoom, workers
         self.probabilities = RowPages(k, grid.shape)
-        self._blocks = list(cut_blocks(grid.shape, *cuts_of(grid, options)))
-        self._windows = [block.window(options) for block in self._blocks]
+        self._is_exact = grid.total <= EXACT
+        self._margin = MARGIN if self._is_exact else WIDE_MARGIN
+        self._blocks = list(cut_blocks(grid.shape, *cuts_of(grid.shape)))
+        self._windows = [block.window(options, self._margin) for block in self._blocks]
         self._ends = np.array([(y.start, y.stop, x.start, x.stop) for y, x in self._windows])
         height, width = (self._ends[:, i + 1] - self._ends[:, i] for i in (0, 2))
         self._missing = height * width
-        self._begun: list[Future[_Done]] = []
+        self._begun: dict[int, Future[_Done | None]] = {}
         self._waiting = np.ones(len(self._blocks), bool)
 
     def arrived(self, tile: Tile) -> None:
-        """Begin with the blocks that waited for a tile, which was written."""
+        """Begin with the blocks that waited for a tile, which was written.
+
+        Raises
+        ------
+        Exception
+            That of a block that was separated before.
+        """
         if tile.is_preview:
             return
         (y, x), (top, bottom, left, right) = tile.write, self._ends.T
@@ -204,27 +223,41 @@ class Separation:
         width = np.minimum(right, x.stop) - np.maximum(left, x.start)
         self._missing -= np.maximum(height, 0) * np.maximum(width, 0)
         self._begin(self._waiting & (self._missing == 0))
-        if self._waiting.any():
+        for work in self._begun.values():
+            if work.done():
+                work.result()
+        if self._waiting.any() and not self._is_exact:
             self.probabilities.free(int(top[self._waiting].min()))
 
     def _begin(self, ready: NDArray[np.bool_]) -> None:
-        for number in np.flatnonzero(ready):
+        for number in np.flatnonzero(ready).tolist():
             self._waiting[number] = False
-            probabilities = self.probabilities[self._windows[number]]
-            work = self._workers.submit(self._separate, self._blocks[number], probabilities)
-            self._begun.append(work)
+            self._begun[number] = self._submit(self._blocks[number], self._margin)
 
-    def _separate(self, block: Block, probabilities: NDArray[np.uint8]) -> _Done:
-        numbers, piece = separate_block(probabilities, block, self._options)
+    def _submit(self, block: Block, margin: int) -> Future[_Done | None]:
+        probabilities = self.probabilities[block.window(self._options, margin)]
+        return self._workers.submit(self._separate, block, margin, probabilities)
+
+    def _separate(
+        self, block: Block, margin: int, probabilities: NDArray[np.uint8]
+    ) -> _Done | None:
+        found = separate_block(
+            probabilities, block, self._options, margin, decide=not self._is_exact
+        )
+        if found is None:
+            return None
+        numbers, piece = found
         if self._shape == self._scaled:
             y, x = (part.stop - part.start for part in block.core)
             return _Done(piece, _small(numbers[:y, :x], piece), block.core)
-        window = block.window(self._options)
+        window = block.window(self._options, margin)
         y, x = (
             slice(scope.start - whole.start, scope.stop - whole.start)
             for scope, whole in zip(block.scope, window, strict=True)
         )
         certain = inside(probabilities[:, y, x], self._options)
+        if self._is_exact:
+            return _Done(piece, _small(numbers, piece), block.core, certain)
         resized, part = resize_block(numbers, block.core, self._scaled, self._shape, certain)
         return _Done(piece, _small(resized, piece), part)
 
@@ -234,25 +267,51 @@ class Separation:
         What no tile was written for counts as background.
         """
         self._begin(self._waiting.copy())
+        done = self._all_sure()
         self.probabilities.free(self._scaled[0] + RowPages.HEIGHT)
-        done = [work.result() for work in self._begun]
-        self._begun.clear()
         table, luts = joined([block.piece for block in done], self._options)
+        numbered = self._numbered(done, luts)
         is_present = np.zeros(table.n_fragments + table.n_holes + 1, bool)
         if self._shape == self._scaled:
             is_present[:] = True
         else:
-            for block, lut in zip(done, luts, strict=True):
-                seen = np.zeros(len(lut), bool)
-                seen[block.numbers] = True  # 0 stands for what `lut` says
-                is_present[lut[seen]] = True
+            for block in numbered:
+                block.mark(is_present)
         nothing = np.zeros((0, 0), np.int32)
         small = Fragments(table, nothing, np.flatnonzero(is_present), self._zoom)
-        return self._joined(done, luts, small)
+        return self._joined(numbered, small)
 
-    def _joined(
-        self, done: list[_Done], luts: list[NDArray[np.int32]], small: Fragments
-    ) -> Separated:
+    def _all_sure(self) -> list[_Done]:
+        """Wait for all blocks, and do those that are unsure again."""
+        found = {number: work.result() for number, work in sorted(self._begun.items())}
+        self._begun.clear()
+        again = [number for number, block in found.items() if block is None]
+        wider = [self._submit(self._blocks[number], WIDE_MARGIN) for number in again]
+        found |= {number: work.result() for number, work in zip(again, wider, strict=True)}
+        done = [block for block in found.values() if block is not None]
+        if len(done) == len(found):
+            return done
+        (whole,) = cut_blocks(self._scaled)
+        one = self._submit(whole, 0).result()
+        assert one is not None  # a plane has no open side
+        return [one]
+
+    def _numbered(self, done: list[_Done], luts: list[NDArray[np.int32]]) -> list[BlockNumbers]:
+        """Give the pixels of all blocks at the size of the plane."""
+
+        def resize(block: _Done, lut: NDArray[np.int32]) -> BlockNumbers:
+            if block.certain is None:
+                return BlockNumbers.of(block.part, block.numbers, lut)
+            numbers = lut[block.numbers]
+            resized, part = resize_block(
+                numbers, block.part, self._scaled, self._shape, block.certain
+            )
+            return BlockNumbers.of(part, resized)
+
+        work = [self._workers.submit(resize, *pair) for pair in zip(done, luts, strict=True)]
+        return [one.result() for one in work]
+
+    def _joined(self, numbered: list[BlockNumbers], small: Fragments) -> Separated:
         """Write the cells of all blocks."""
         cell_of = small.lut(self._options)
         cells = np.zeros(self._shape, cell_of.dtype)
@@ -263,45 +322,25 @@ class Separation:
             return block.packed() if is_packed else block
 
         written = []
-        while done:  # so that those that are compressed are freed one by one
-            block, lut = done.pop(), luts.pop()
-            numbers = BlockNumbers.of(block.part, block.numbers, lut)
-            written.append(self._workers.submit(write, numbers))
-            del block, numbers
+        while numbered:  # so that those that are compressed are freed one by one
+            written.append(self._workers.submit(write, numbered.pop()))
         blocks = tuple(work.result() for work in written)
         fragments = PackedFragments(small, self._shape, blocks)
         return Separated(cells, int(cell_of.max(initial=0)), fragments)
 
 
-def cuts_of(grid: TileGrid, options: InstanceOptions) -> tuple[list[int], list[int]]:
-    """Give the rows and columns at which a plane is cut into blocks.
+def cuts_of(shape: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """Give the rows and columns at which a plane (y, x) is cut into blocks.
 
-    Parameters
-    ----------
-    grid : TileGrid
-        Of the plane.
-    options : InstanceOptions
+    They do not depend on the tiles, which follow the free memory.
     """
-    if grid.total <= ONE_PIECE:
+    if shape[0] * shape[1] <= ONE_PIECE:
         return [], []
-    tiles = [tile for tile in grid if not tile.is_preview]
     rows, columns = (
-        _cuts({tile.write[axis].stop for tile in tiles}, grid.shape[axis], options)
-        for axis in (0, 1)
+        [i * size // n for i in range(1, n)]
+        for size, n in ((size, -(-size // LONGEST_BLOCK)) for size in shape)
     )
     return rows, columns
-
-
-def _cuts(stops: set[int], size: int, options: InstanceOptions) -> list[int]:
-    """Cut one axis where what a block needs ends with a tile, and into equal parts between."""
-    middle = Block((0, 0), (slice(size, size), slice(0, 0)), (2 * size, 1))
-    margin = middle.window(options)[0].stop - size
-    ends = [0, *sorted(stop - margin for stop in stops if margin < stop < size), size]
-    cuts = []
-    for start, end in pairwise(ends):
-        n = -(-(end - start) // LONGEST_BLOCK)
-        cuts += [start + i * (end - start) // n for i in range(1, n)] + [end]
-    return sorted(set(cuts) - {0, size})
 
 
 def _small(numbers: NDArray[np.int32], piece: Piece) -> NDArray[Any]:
