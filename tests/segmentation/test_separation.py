@@ -185,7 +185,7 @@ def test_what_no_tile_was_written_for_is_background() -> None:
 
 
 def test_an_error_in_a_block_is_the_error_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(separation, "separate_block", full)
