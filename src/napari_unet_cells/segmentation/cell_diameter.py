@@ -315,7 +315,7 @@ def _labels_of(
     for view, end in zip(views, ends, strict=True):
         together[:, end - GAP - view.shape[1] : end - GAP, : view.shape[2]] = view
     labels = label_cells(together, options)
-    found: list[NDArray[np.integer]] = []
+    found: list[NDArray[np.int32]] = []
     before = 0
     for view, end in zip(views, ends, strict=True):
         part = labels[end - GAP - view.shape[1] : end - GAP, : view.shape[2]].astype(np.int32)
