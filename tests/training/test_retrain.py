@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
@@ -223,6 +224,10 @@ def test_names_count_up_and_nothing_is_replaced(home, dataset, tiny_model, cache
 def test_the_weights_change_and_the_loss_falls(home, dataset):
     from napari_unet_cells.models.catalogue import load_model
 
+    for path in (dataset / "masks").iterdir():  # the base draws them larger: there is much to learn
+        mask = tifffile.imread(path)
+        alike = ndimage.minimum_filter(mask, 7) == ndimage.maximum_filter(mask, 7)
+        tifffile.imwrite(path, mask * alike)
     *events, done = events_of(dataset, "cells-fast", None, steps=30, seed=1)
     losses = [event.loss for event in events if isinstance(event, StepDone)]
     assert np.mean(losses[-8:]) < np.mean(losses[:8])
