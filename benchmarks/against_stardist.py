@@ -40,8 +40,8 @@ STARDIST = "StarDist 2D"
 #: took. `ways` are functions without arguments; what libraries print goes elsewhere.
 _TURNS = """
 import json, time
-import tensorflow as tf
-facts |= {"tensorflow": tf.__version__}
+import {library} as library
+facts |= {{"{library}": library.__version__}}
 for run in ways.values():
     run()
 print(json.dumps(facts), file=answers, flush=True)
@@ -103,8 +103,23 @@ facts = {{"stardist": stardist.__version__, "bytes": size}}
 """
 
 
+#: Prepares StarDist's network.
+STARDIST_SETUP = _STARDIST.format()
+
+
 class Runner:
     """A network in a process of its own that computes when it is told to.
+
+    Parameters
+    ----------
+    python : str
+    setup : str
+        Python code that prepares `ways` and `facts`; see `_TURNS`.
+    threads : int
+    side : int
+        Of the image `batch`.
+    library : str
+        Whose version is a fact.
 
     Attributes
     ----------
@@ -112,7 +127,9 @@ class Runner:
         What the process says of itself: versions, sizes.
     """
 
-    def __init__(self, python: str, setup: str, threads: int) -> None:
+    def __init__(
+        self, python: str, setup: str, threads: int, side: int = SIDE, library: str = "tensorflow"
+    ) -> None:
         # The number of threads within an operation is what counts; GPUs are hidden from both.
         environment = {
             **os.environ,
@@ -124,7 +141,7 @@ class Runner:
         # A file, because a pipe that nobody reads fills up and stops the process.
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` does
         self._process = subprocess.Popen(
-            [python, "-c", _START.format(side=SIDE) + setup + _TURNS],
+            [python, "-c", _START.format(side=side) + setup + _TURNS.format(library=library)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -235,7 +252,7 @@ def run(python: str, cards: Sequence[ModelCard], repeats: int, threads: int, who
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     names = [card.name for card in cards]
     ways = {STARDIST: ["function", "frozen"]}
-    runners = {STARDIST: Runner(python, _STARDIST.format(), threads)}
+    runners = {STARDIST: Runner(python, STARDIST_SETUP, threads)}
     try:
         for card in cards:
             setup = _OURS.format(path=str(card.path), whole=whole, side=SIDE)
