@@ -120,7 +120,7 @@ def test_norms_take_the_mean_of_the_batches_that_adapt_them(make: Any) -> None:
 
     values = [[convolved(image, 0) for image in images] for images in batches]
     assert mean[0] == pytest.approx(np.mean(values), abs=1e-4)
-    assert variance[0] == pytest.approx(np.mean([np.var(v) for v in values]), rel=0.01)
+    assert variance[0] == pytest.approx(np.var(values), rel=0.01)
 
 
 def test_predictions_and_the_model_have_the_weights_in_use(make: Any, batch: Any) -> None:

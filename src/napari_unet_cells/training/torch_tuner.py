@@ -83,13 +83,25 @@ class TorchTuner(Tuner):
 
     def adapt(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Have the batch norms take mean and variance from other images; see `Tuner.adapt`."""
-        copy, half = self._copy, self._copy.half
-        copy.norms_learn, copy.half = True, False
-        with import_torch().no_grad():
-            for number, images in enumerate(batches):
-                copy.momentum = number / (number + 1)  # the mean of all batches
-                copy(images, training=True)
-        copy.norms_learn, copy.half, copy.momentum = False, half, None
+        copy, half, torch = self._copy, self._copy.half, import_torch()
+        found: list[list[Any]] = [[] for _ in copy.statistics]
+        # A momentum of 0: each batch leaves its own statistics.
+        copy.norms_learn, copy.half, copy.momentum = True, False, 0.0
+        try:
+            with torch.no_grad():
+                for images in batches:
+                    copy(images, training=True)
+                    for seen, pair in zip(found, copy.statistics, strict=True):
+                        seen.append(torch.stack(pair))
+        finally:
+            copy.norms_learn, copy.half, copy.momentum = False, half, None
+        for seen, (mean, variance) in zip(found, copy.statistics, strict=True):
+            if not seen:
+                continue
+            means, variances = torch.stack(seen).unbind(1)
+            mean.copy_(means.mean(dim=0))
+            # Images that differ spread more than the pixels of one batch do.
+            variance.copy_(variances.mean(dim=0) + means.var(dim=0, correction=0))
 
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights."""

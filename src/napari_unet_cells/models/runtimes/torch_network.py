@@ -92,6 +92,15 @@ class TorchNetwork:
             if slot.is_learned and slot.layer not in frozen and slot.kind not in kinds
         ]
 
+    @property
+    def statistics(self) -> list[tuple[Any, Any]]:
+        """Mean and variance of each batch norm, as the tensors that it computes with."""
+        return [
+            (self._values[f"{call.name}/moving_mean"], self._values[f"{call.name}/moving_variance"])
+            for call in self._calls
+            if call.kind == "BatchNormalization"
+        ]
+
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Copy all weights, in the order and with the axes of Keras."""
         return [slot.to_keras(self._values[slot.key]) for slot in self._slots]
