@@ -199,8 +199,7 @@ if "napari_unet_cells.child" in sys.orig_argv:
     sys.modules[table.__name__] = table
     import napari_unet_cells.models.catalogue as catalogue
     import napari_unet_cells.errors as errors
-    from napari_unet_cells.models.runtimes import table
-from napari_unet_cells.models.runtimes.library import SecondLibrary
+    from napari_unet_cells.models.runtimes.library import SecondLibrary
 
     def find_model(path):
         if "broken" in path.name:
