@@ -8,16 +8,15 @@ latter, so that a step does not go through the pixels for it::
 What is learned stays the kernel, in 32 bits: s is computed in every step. Where the processor
 multiplies bfloat16, convolutions take it; depthwise ones do not, whose gradients TensorFlow
 computes in it in eight times the time.
-
-To be imported after `models.runtimes.tensorflow.prepare_gpus`, since it imports Keras.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
+if TYPE_CHECKING:
+    import keras
 
 BRIEF, FULL = "bfloat16", "float32"
 
@@ -32,6 +31,9 @@ def fold(model: keras.Model, brief: bool) -> keras.Model:
     brief : bool
         Whether convolutions compute in bfloat16.
     """
+    import keras
+    from keras import layers, ops
+
     followers = _followers(model)
     folded: set[str] = set()
 
@@ -41,7 +43,7 @@ def fold(model: keras.Model, brief: bool) -> keras.Model:
         if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Conv2DTranspose):
             norm, activation = _after(layer, followers)
             folded.update(one.name for one in (norm, activation) if one is not None)
-            return _Folded(layer, norm, activation, brief)(inputs[0])
+            return _folded_class()(layer, norm, activation, brief)(inputs[0])
         if isinstance(layer, layers.Concatenate):
             joined = [ops.cast(tensor, BRIEF if brief else FULL) for tensor in inputs[0]]
             return ops.concatenate(joined, axis=layer.axis)
@@ -53,57 +55,70 @@ def fold(model: keras.Model, brief: bool) -> keras.Model:
     return keras.Model(network.inputs[0], _in_full(network.outputs[0]))
 
 
-class _Folded(layers.Layer):  # type: ignore[misc]
-    """A convolution with what follows it; it has no variables of its own."""
+@functools.cache
+def _folded_class() -> type:
+    """Make the class when it is needed, since its base is one of Keras."""
+    import keras
+    from keras import layers, ops
 
-    def __init__(self, convolution: Any, norm: Any, activation: Any, brief: bool) -> None:
-        super().__init__(name=f"{convolution.name}_folded", dtype=FULL, autocast=False)
-        self.convolution, self.norm, self.activation = convolution, norm, activation
-        self._depthwise = isinstance(convolution, layers.DepthwiseConv2D)
-        self._type = BRIEF if brief and not self._depthwise else FULL
-        self.built = True
+    class _Folded(layers.Layer):  # type: ignore[misc]
+        """A convolution with what follows it; it has no variables of its own."""
 
-    def call(self, x: Any) -> Any:
-        """Compute convolution, batch norm and activation."""
-        layer = self.convolution
-        kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
-        if self.norm is not None:
-            kernel, bias = self._normalized(kernel, bias)
-        convolve = {layers.Conv2DTranspose: ops.conv_transpose}.get(
-            type(layer), ops.depthwise_conv if self._depthwise else ops.conv
-        )
-        x = convolve(
-            ops.cast(x, self._type),
-            ops.cast(kernel, self._type),
-            strides=layer.strides,
-            padding=layer.padding,
-            dilation_rate=layer.dilation_rate,
-        )
-        if bias is not None:
-            x = x + ops.cast(bias, self._type)
-        x = layer.activation(x)
-        return x if self.activation is None else _activated(x, self.activation)
+        def __init__(self, convolution: Any, norm: Any, activation: Any, brief: bool) -> None:
+            super().__init__(name=f"{convolution.name}_folded", dtype=FULL, autocast=False)
+            self.convolution, self.norm, self.activation = convolution, norm, activation
+            self._depthwise = isinstance(convolution, layers.DepthwiseConv2D)
+            self._type = BRIEF if brief and not self._depthwise else FULL
+            self.built = True
 
-    def _normalized(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
-        norm = self.norm
-        scale = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
-        shift = norm.beta - norm.moving_mean * scale
-        if bias is not None:
-            shift = shift + bias * scale
-        # The outputs are the last axis of a kernel; of a depthwise one the last but one.
-        return kernel * (scale[:, None] if self._depthwise else scale), shift
+        def call(self, x: Any) -> Any:
+            """Compute convolution, batch norm and activation."""
+            layer = self.convolution
+            kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
+            if self.norm is not None:
+                kernel, bias = self._normalized(kernel, bias)
+            convolve = {layers.Conv2DTranspose: ops.conv_transpose}.get(
+                type(layer), ops.depthwise_conv if self._depthwise else ops.conv
+            )
+            x = convolve(
+                ops.cast(x, self._type),
+                ops.cast(kernel, self._type),
+                strides=layer.strides,
+                padding=layer.padding,
+                dilation_rate=layer.dilation_rate,
+            )
+            if bias is not None:
+                x = x + ops.cast(bias, self._type)
+            x = layer.activation(x)
+            return x if self.activation is None else _activated(x, self.activation)
 
-    def compute_output_spec(self, x: Any) -> Any:
-        """Say shape and type of what `call` returns."""
-        return keras.KerasTensor(self.convolution.compute_output_shape(x.shape), self._type)
+        def _normalized(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
+            norm = self.norm
+            scale = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
+            shift = norm.beta - norm.moving_mean * scale
+            if bias is not None:
+                shift = shift + bias * scale
+            # The outputs are the last axis of a kernel; of a depthwise one the last but one.
+            return kernel * (scale[:, None] if self._depthwise else scale), shift
+
+        def compute_output_spec(self, x: Any) -> Any:
+            """Say shape and type of what `call` returns."""
+            return keras.KerasTensor(self.convolution.compute_output_shape(x.shape), self._type)
+
+    return _Folded
 
 
 def _activated(x: Any, activation: Any) -> Any:
+    from keras import ops
+
     return ops.relu6(x) if activation.max_value else ops.relu(x)
 
 
 def _after(layer: Any, followers: dict[str, list[Any]]) -> tuple[Any, Any]:
     """Give the batch norm and the ReLU that alone follow a convolution, or None."""
+    import keras
+    from keras import layers
+
     norm = _only(followers[layer.name], layers.BatchNormalization)
     if (
         isinstance(layer, layers.Conv2DTranspose)
@@ -138,5 +153,8 @@ def _followers(model: keras.Model) -> dict[str, list[Any]]:
 
 
 def _in_full(tensor: Any) -> Any:
+    import keras
+    from keras import ops
+
     brief = isinstance(tensor, keras.KerasTensor) and tensor.dtype == BRIEF
     return ops.cast(tensor, FULL) if brief else tensor

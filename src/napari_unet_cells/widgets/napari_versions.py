@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_unet_cells.widgets.wiring import once
+
 
 def camera_of(viewer: Any) -> Any:
     """Camera of a viewer, which napari 0.9 moved into the viewer's scene.
@@ -51,7 +53,7 @@ def add_hidden(viewer: Any, layer: Any) -> None:
     layers = getattr(viewer, "__wrapped__", viewer).layers
     layer.visible = False
     if _show_tools(layer, False):
-        layer.events.mode.connect(_tool_taken)
+        once(layer.events.mode, lambda event: _show_tools(event.source, True))
     activates = getattr(layers, "_activate_on_insert", None)
     layers._activate_on_insert = False
     try:
@@ -67,8 +69,3 @@ def _show_tools(layer: Any, visible: bool) -> bool:
     for overlay in overlays:
         overlay.visible = visible
     return bool(overlays)
-
-
-def _tool_taken(event: Any) -> None:
-    event.source.events.mode.disconnect(_tool_taken)
-    _show_tools(event.source, True)

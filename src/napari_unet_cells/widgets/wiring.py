@@ -36,6 +36,16 @@ def emitters(layer: Layer, names: Iterable[str]) -> list[Any]:
     return [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
 
 
+def once(emitter: Any, action: Callable[[Any], object]) -> None:
+    """Call an action with the next event of an emitter, and not again."""
+
+    def call(event: Any) -> None:
+        emitter.disconnect(call)
+        action(event)
+
+    emitter.connect(call)
+
+
 class Wiring:
     """Callbacks that belong together and are taken back together.
 

@@ -26,7 +26,8 @@ from napari_unet_cells.models.runtimes.library import (
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Pretend that this process holds nothing yet, and that all is installed."""
     for name in ("tensorflow", "torch", "keras"):
-        monkeypatch.setitem(sys.modules, name, None)  # so that what a test imports is taken out again
+        # Set first, so that what a test imports is taken out again.
+        monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.delitem(sys.modules, name)
         (tmp_path / f"{name}.py").write_text("")
     monkeypatch.setattr(library, "_claimed", "")
