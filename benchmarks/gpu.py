@@ -60,6 +60,11 @@ def picture(side: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(plane[np.newaxis, :side, :side, np.newaxis])
 
 
+def figures(value: float) -> float:
+    """Round to three significant figures: a slow machine's speed is not zero."""
+    return float(f"{value:.3g}")
+
+
 def prediction(
     card: ModelCard, network: RuntimeNetwork, cpu: RuntimeNetwork, seconds: float
 ) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def prediction(
     for side in TILES:
         batch = picture(side)
         taken = repeated(partial(network.forward, batch), seconds)
-        speeds[side] = round(side**2 / taken / 1e6, 1)
+        speeds[side] = figures(side**2 / taken / 1e6)
     batch = picture(512)
     ours, theirs = network.forward(batch), cpu.forward(batch)
     return {
@@ -94,7 +99,7 @@ def training(card: ModelCard, library: str, seconds: float) -> dict[str, Any]:
     for n in CROPS:
         batch = crops.batch(n, (0, n))
         taken = repeated(partial(steps.step, *batch, 1e-4), seconds)
-        speeds[n] = round(1 / taken, 2)
+        speeds[n] = figures(1 / taken)
     return {
         "steps a second by crops of 256 x 256": speeds,
         "loss of other crops before and after": [first, steps.loss(*crops.batch(8, (1, 0)))],
