@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.core.regions import RegionGrid, Review
-from napari_unet_cells.corrections.autosave import restore, session_of, sessions
+from napari_unet_cells.corrections.autosave import copy_of, restore, session_of, sessions
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.metadata import (
     CELLS,
@@ -449,7 +449,7 @@ def test_a_round_copies_a_little_in_each_turn_of_the_window(qtbot, viewer, savin
     layer = add(viewer, labels, counts=(8, 8))
     save(qtbot, saving)
     copies = []
-    copy = autosave_module.copy_of
+    copy = copy_of
 
     def slow_copy(*values):
         copies.append(turns[0])
