@@ -59,6 +59,24 @@ def test_limits_are_the_percentiles_of_the_plane() -> None:
     assert percentile_limits(image) == Limits(10.0, 998.0)
 
 
+@given(
+    st.sampled_from(["u1", "u2"]),
+    st.lists(st.integers(0, 255), min_size=2, max_size=60),
+    st.sampled_from([1, 100]),
+)
+def test_limits_of_counted_integers_are_those_of_sorted_ones(
+    dtype: str, values: list[int], times: int
+) -> None:
+    image = (np.array(values) * times).astype(dtype).reshape(1, -1)
+    counted = percentile_limits(image, 20, 70.3)
+    sorted_ = percentile_limits(image.astype(np.float64), 20, 70.3)
+    if sorted_ is None:
+        assert counted is None
+    else:
+        assert counted is not None
+        assert (counted.low, counted.high) == pytest.approx((sorted_.low, sorted_.high), abs=1e-9)
+
+
 def test_limits_ignore_what_is_not_finite() -> None:
     image = np.arange(1001, dtype=np.float32).reshape(7, 143)
     dirty = image.copy()
