@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import openvino, table, tensorflow
 from napari_unet_cells.models.runtimes.conversion import FailedConversion
+from napari_unet_cells.models.runtimes.network import GPU_FULL
 from napari_unet_cells.models.runtimes.openvino import OftenUsed, OpenvinoNetwork
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -317,6 +320,77 @@ def test_a_full_memory_is_told_and_recovered_from(tiny_model: Path, error: Excep
         full.recover(cpu=True)
     with pytest.raises(RuntimeError, match="other"):
         replace(network, _request=_Raising(RuntimeError("other"))).forward(picture((64, 64)))
+
+
+class _Computer:
+    """OpenVINO with a GPU, for which the CPU stands in."""
+
+    def __init__(self, changes: Any = None) -> None:
+        self._core = openvino.import_openvino().Core()
+        self._changes = changes or (lambda model: model)
+        self.available_devices = ["CPU", "GPU.0", "NPU"]
+        self.hints: list[dict[str, Any]] = []
+
+    def compile_model(self, model: Any, device: str, hints: dict[str, Any]) -> Any:
+        if device == "CPU":
+            return self._core.compile_model(model, device, hints)
+        assert device == "GPU.0"
+        self.hints.append(hints)
+        return self._core.compile_model(self._changes(model), "CPU", hints)
+
+    def get_property(self, device: str, name: str) -> Any:
+        if device == "GPU.0":
+            return {"FULL_DEVICE_NAME": "Intel(R) Imaginary Graphics (iGPU)"}[name]
+        return self._core.get_property(device, name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch, computer: _Computer) -> None:
+    ov = openvino.import_openvino()
+    there = SimpleNamespace(Core=lambda: computer, Tensor=ov.Tensor, opset13=ov.opset13)
+    monkeypatch.setattr(openvino, "import_openvino", lambda: there)
+
+
+def test_a_gpu_computes_where_this_runtime_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = find_model("cells-fast")
+    cpu = openvino.open_network(card)
+    with_gpu(monkeypatch, computer := _Computer())
+    network = table.open_network(card, "openvino")
+    assert network.device.startswith("GPU, OpenVINO ")
+    assert network.device.endswith(", Intel(R) Imaginary Graphics (iGPU)")
+    assert not network.on_cpu
+    assert {hints["INFERENCE_PRECISION_HINT"] for hints in computer.hints} == {"f32"}
+    batch = picture((128, 128))
+    assert (network.forward(batch)[..., 0] == cpu.forward(batch)[..., 0]).mean() > 0.99
+    assert network.recover(cpu=False) is network
+    assert network.recover(cpu=True).device.endswith(f"({GPU_FULL})")
+    assert table.open_network(card).on_cpu, "where nobody chose, the CPU is ready at once"
+
+
+def test_a_gpu_that_finds_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(model: Any) -> Any:
+        ov = real()
+        last = model.get_results()[0].input_value(0)
+        zeros = ov.opset13.multiply(last, ov.opset13.constant(np.uint8(0)))
+        return ov.Model([zeros], model.get_parameters(), "other")
+
+    real = openvino.import_openvino
+    with_gpu(monkeypatch, _Computer(other))
+    network = openvino.open_network(find_model("cells-fast"), cpu=False)
+    assert network.on_cpu
+    assert re.search(r"\(the GPU finds other classes in \d+% of the pixels\)$", network.device)
+
+
+def test_a_gpu_that_fails_is_named_and_the_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(model: Any) -> None:
+        raise RuntimeError("CL_OUT_OF_RESOURCES\nsomewhere")
+
+    with_gpu(monkeypatch, _Computer(fails))
+    network = openvino.open_network(find_model("cells-fast"), cpu=False)
+    assert network.on_cpu
+    assert network.device.endswith("(the GPU failed: CL_OUT_OF_RESOURCES)")
 
 
 _LOADED = """

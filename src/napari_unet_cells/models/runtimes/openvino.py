@@ -1,4 +1,6 @@
-"""The one file that names OpenVINO: it converts a network, and computes it on the CPU.
+"""The one file that names OpenVINO: it converts a network, and computes it.
+
+On the CPU; where the user chose this runtime, on a GPU of Intel's if OpenVINO finds one.
 
 What is converted is the network up to its logits; what follows (softmax, class, 8 bit) is written
 here a second time in OpenVINO's own operations, on planes that lie in one piece::
@@ -19,7 +21,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.derived import DamagedGraph, DerivedGraph, find_graph, keep_graph
 from napari_unet_cells.models.runtimes.conversion import converted
 from napari_unet_cells.models.runtimes.network import (
+    GPU_FULL,
     LocalNetwork,
     cpu_name,
     max_tile_of,
@@ -39,6 +42,12 @@ from napari_unet_cells.models.runtimes.network import (
 from napari_unet_cells.models.runtimes.table import UnusableRuntime
 
 TITLE = "OpenVINO"
+
+#: How the names of OpenVINO's GPUs begin.
+GPU = "GPU"
+
+#: Part of the pixels of a test image that a GPU has to give the class that the CPU gives.
+ENOUGH = 0.995
 
 
 class OftenUsed:
@@ -107,16 +116,18 @@ class OpenvinoNetwork(LocalNetwork):
         raise OutOfMemory
 
     def recover(self, cpu: bool) -> OpenvinoNetwork:
-        """Give itself, to go on with less after `OutOfMemory`.
+        """Give itself, or the model on the CPU, to go on with less after `OutOfMemory`.
 
         Raises
         ------
         OutOfMemory
-            Where the CPU is asked for: it computes there already.
+            Where the CPU is asked for and it computes there already.
         """
-        if cpu:
+        if not cpu:
+            return self
+        if self.on_cpu:
             raise OutOfMemory
-        return self
+        return open_network(self.card, cpu=True, why=GPU_FULL)
 
 
 def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNetwork:
@@ -126,7 +137,7 @@ def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNe
     ----------
     card : ModelCard
     cpu : bool
-        It always computes on the CPU.
+        Compute on the CPU, even where there is a GPU of Intel's.
     why : str
         Reason for a second choice, for `device`.
 
@@ -136,6 +147,12 @@ def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNe
         Where there is no graph and none can be made, or it is damaged.
     OutOfMemory
     """
+    network = open_graph(card, _graph_of(card), why)
+    return network if cpu else _on_gpu(network)
+
+
+def _graph_of(card: ModelCard) -> DerivedGraph:
+    """Find the graph of a model, or make it and keep it."""
     try:
         derived = find_graph(card)
     except DamagedGraph as error:
@@ -146,7 +163,43 @@ def open_network(card: ModelCard, cpu: bool = True, why: str = "") -> OpenvinoNe
         except UserError as error:
             raise UnusableRuntime(f"it was not converted for {TITLE}: {error}") from error
         keep_graph(card, derived)
-    return open_graph(card, derived, why)
+    return derived
+
+
+def _on_gpu(network: OpenvinoNetwork) -> OpenvinoNetwork:
+    """Give a network on a GPU of Intel's; itself where there is none, or it does not do.
+
+    What computes on a GPU for the first time there is not taken on trust: it has to find the same
+    classes as the CPU.
+    """
+    try:
+        gpus = [d for d in import_openvino().Core().available_devices if d.startswith(GPU)]
+    except Exception:  # a driver that fails is no reason to fail
+        gpus = []
+    if not gpus:
+        return network
+    try:
+        there = _ready(network.card, _graph_of(network.card), "", gpus[0])
+        same = _same_classes(there, network)
+    except Exception as error:
+        return _staying(network, f"the GPU failed: {_line(error)}")
+    if same < ENOUGH:
+        return _staying(network, f"the GPU finds other classes in {1 - same:.0%} of the pixels")
+    return there
+
+
+def _staying(network: OpenvinoNetwork, why: str) -> OpenvinoNetwork:
+    return replace(network, device=f"{network.device} ({why})", why=why)
+
+
+def _same_classes(one: OpenvinoNetwork, other: OpenvinoNetwork) -> float:
+    """Part of the pixels of some round cells for which two networks find the same class."""
+    side = 16 * one.card.stride
+    y, x = np.mgrid[:side, :side] / 24.0
+    cells = np.clip(4 * np.sin(np.pi * y) * np.sin(np.pi * x), 0, 1).astype(np.float32)
+    n = 1 if one.card.channels in (1, 3) else one.card.channels
+    batch = np.repeat(cells[np.newaxis, ..., np.newaxis], n, axis=-1)
+    return float((one.forward(batch)[..., 0] == other.forward(batch)[..., 0]).mean())
 
 
 def open_graph(card: ModelCard, derived: DerivedGraph, why: str = "") -> OpenvinoNetwork:
@@ -186,29 +239,36 @@ def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
+def _ready(
+    card: ModelCard, derived: DerivedGraph, why: str, device: str = "CPU"
+) -> OpenvinoNetwork:
     ov = import_openvino()
     core = ov.Core()
     weights = ov.Tensor(np.frombuffer(derived.weights, np.uint8))
     # Of integers alone nothing large is left to bfloat16.
-    brief = derived.precision != "int8" and _multiplies_bfloat16(core)
-    hints = _hints(brief)
+    on_cpu = device == "CPU"
+    brief = on_cpu and derived.precision != "int8" and _multiplies_bfloat16(core)
+    hints = _hints(brief) if on_cpu else _GPU_HINTS
 
     def compiled(shape: tuple[int, ...] = ()) -> Any:
         model = core.read_model(derived.graph, weights)
         if shape:
             model.reshape(list(shape))
-        return core.compile_model(model, "CPU", hints)
+        return core.compile_model(model, device, hints)
 
     any_size = compiled()
     floats = "bfloat16" if brief else "float32"
     precision = {"int8": "int8", "mixed": f"int8 and {floats}"}.get(derived.precision, floats)
-    threads = any_size.get_property("INFERENCE_NUM_THREADS")
+    if on_cpu:
+        threads = any_size.get_property("INFERENCE_NUM_THREADS")
+        name = cpu_name(f"{TITLE} {precision}", threads, why)
+    else:
+        name = f"GPU, {TITLE} {precision}, {core.get_property(device, 'FULL_DEVICE_NAME')}"
     network = OpenvinoNetwork(
         card,
-        cpu_name(f"{TITLE} {precision}", threads, why),
+        name,
         max_tile=max_tile_of(card),
-        on_cpu=True,
+        on_cpu=on_cpu,
         why=why,
         _request=any_size.create_infer_request(),
         _often=OftenUsed(lambda shape: compiled(shape).create_infer_request()),
@@ -217,6 +277,10 @@ def _ready(card: ModelCard, derived: DerivedGraph, why: str) -> OpenvinoNetwork:
     # What OpenVINO chooses is for one size; this only shows that it computes.
     warm_up(network, 1 if card.channels in (1, 3) else card.channels, strides=4)
     return network
+
+
+#: Options of compiling for a GPU, whose own choice would be 16-bit floats.
+_GPU_HINTS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
 
 def _hints(brief: bool) -> dict[str, Any]:
