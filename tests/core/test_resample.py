@@ -17,8 +17,11 @@ from napari_unet_cells.core.predict import FunctionNetwork, Output, predict_tile
 from napari_unet_cells.core.resample import (
     NormalizedPlane,
     covered,
+    neighbours_of,
     resize_classes,
     resize_labels,
+    resize_part,
+    resized_of,
     scaled_shape,
 )
 from napari_unet_cells.core.tiling import TileGrid
@@ -188,3 +191,31 @@ def _bilinear(values: NDArray[Any], y: float, x: float) -> float:
             for j in range(values.shape[1])
         )
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(20, 120), st.integers(20, 120)),
+    st.tuples(st.integers(20, 120), st.integers(20, 120)),
+    st.tuples(st.integers(0, 15), st.integers(0, 15)),
+    st.booleans(),
+)
+def test_a_window_of_labels_is_resized_as_in_the_whole(
+    shape: Any, scaled: Any, start: Any, with_inside: bool
+) -> None:
+    rng = np.random.default_rng(shape[0] * 121 + scaled[1])
+    labels = rng.integers(0, 4, scaled)
+    inside = np.where(labels > 0, 1, -1).astype(np.int16) * rng.integers(1, 9, scaled)
+    whole = resize_labels(labels, shape, inside if with_inside else None)
+    window = slice(start[0], scaled[0]), slice(start[1], scaled[1] - 3)
+    rows, columns = (resized_of(*values) for values in zip(window, scaled, shape, strict=True))
+    part = rows, columns
+    for one, own, size, target in zip(part, window, scaled, shape, strict=True):
+        if one.start < one.stop:
+            needed = neighbours_of(one, size, target)
+            assert own.start <= needed.start
+            assert needed.stop <= own.stop
+    found = resize_part(
+        labels[window], window, part, scaled, shape, inside[window] if with_inside else None
+    )
+    np.testing.assert_array_equal(found, whole[part])

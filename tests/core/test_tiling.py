@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from napari_unet_cells.core.tiling import Span, Tile, TileGrid
+from napari_unet_cells.core.tiling import Span, Tile, TileGrid, window_tiles
 
 
 @st.composite
@@ -129,3 +129,37 @@ def test_an_empty_plane_is_refused(shape: tuple[int, int]) -> None:
 def test_a_halo_that_would_shift_the_alignment_is_refused() -> None:
     with pytest.raises(ValueError, match="halo 40 must be a multiple of the stride 16"):
         TileGrid.plan((100, 100), 16, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(0, 20), st.integers(0, 20)),
+    st.integers(1, 300),
+    st.sampled_from([0, 16, 48]),
+    st.sampled_from([96, 160, 1024]),
+)
+def test_tiles_of_a_window_write_it_once_and_see_its_halo(
+    blocks: tuple[int, int], start: tuple[int, int], end: int, halo: int, max_tile: int
+) -> None:
+    stride = 16
+    height, width = (
+        stride * (first + n) - end % stride for n, first in zip(blocks, start, strict=True)
+    )
+    shape = height, width
+    window = slice(stride * start[0], height), slice(stride * start[1], width)
+    grid = window_tiles(shape, window, stride, halo, max_tile)
+    written = np.zeros(shape, int)
+    least = max(halo, 16)
+    for tile in grid:
+        written[tile.write] += 1
+        for span, size in ((tile.y, shape[0]), (tile.x, shape[1])):
+            assert span.start % stride == 0
+            assert span.length % stride == 0
+            assert span.start <= max(0, span.write_start - least)
+            assert span.stop >= min(size, span.write_stop + least)
+            assert span.length <= max(max_tile, 2 * least + stride)
+            assert span.pad < span.stop - span.start or size < 32
+    inside = np.zeros(shape, int)
+    inside[window] = 1
+    np.testing.assert_array_equal(written, inside)

@@ -189,6 +189,65 @@ def resize_block(
     return _resized(labels, inside, axes[0], axes[1], larger), (places[0], places[1])
 
 
+def neighbours_of(part: slice, scaled: int, size: int) -> slice:
+    """Pixels along an axis of the scaled plane that `resize_part` needs for some of the plane."""
+    before, _ = _neighbours(scaled, size)
+    return slice(int(before[part.start]), min(scaled, int(before[part.stop - 1]) + 2))
+
+
+def resized_of(part: slice, scaled: int, size: int) -> slice:
+    """Pixels along an axis of the plane for which `resize_part` needs no more than a part.
+
+    Parameters
+    ----------
+    part : slice
+        Of the scaled plane.
+    scaled, size : int
+        Lengths of the scaled plane, and of the plane.
+    """
+    before, _ = _neighbours(scaled, size)
+    last = part.stop - (part.stop < scaled)  # the neighbour after it lies in the part, too
+    start, stop = np.searchsorted(before, (part.start, last))
+    return slice(int(start), int(stop))
+
+
+def resize_part(
+    labels: NDArray[Any],
+    window: Box,
+    part: Box,
+    scaled: tuple[int, int],
+    shape: tuple[int, int],
+    inside: NDArray[np.integer[Any]] | None = None,
+) -> NDArray[Any]:
+    """Give a part of what `resize_labels` makes of a plane, of which a window is there.
+
+    Parameters
+    ----------
+    labels : integer array, (y, x)
+        Of the window.
+    window : (slice, slice)
+        Its place in the scaled plane; it holds `neighbours_of` the part along each axis.
+    part : (slice, slice)
+        Of the resized plane.
+    scaled, shape : (int, int)
+        Of the plane, as it is and as it shall be.
+    inside : signed integer array, (y, x), optional
+        Of the window; see `resize_labels`.
+    """
+    if scaled == shape:
+        y, x = (
+            slice(one.start - other.start, one.stop - other.start)
+            for one, other in zip(part, window, strict=True)
+        )
+        return labels[y, x]
+    axes = []
+    for own, there, size, target in zip(window, part, scaled, shape, strict=True):
+        before, weight = _neighbours(size, target)
+        axes.append((before[there] - own.start, weight[there]))
+    larger = shape[0] > scaled[0] and shape[1] > scaled[1]
+    return _resized(labels, inside, axes[0], axes[1], larger)
+
+
 def _resized(
     labels: NDArray[Any],
     inside: NDArray[np.integer[Any]] | None,

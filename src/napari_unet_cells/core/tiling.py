@@ -207,6 +207,48 @@ class TileGrid:
         return len(self.tiles)
 
 
+def window_tiles(
+    shape: tuple[int, int],
+    window: tuple[slice, slice],
+    stride: int,
+    halo: int,
+    max_tile: int = 1024,
+) -> TileGrid:
+    """Give tiles that write a window of a plane, and no more than that.
+
+    What they write is what the tiles of the whole plane would.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the plane, (y, x).
+    window : (slice, slice)
+        Its sides are multiples of the stride, or the end of the plane.
+    stride, halo, max_tile : int
+        As for `TileGrid.plan`.
+    """
+    halo = max(halo, _up(stride - 1, stride))
+    longest = max(max_tile // stride * stride, 2 * halo + stride)
+    rows, columns = (
+        _parts(
+            Span(0, 0, part.start, part.stop),
+            size,
+            stride,
+            halo,
+            _even(part, longest, halo, stride),
+        )
+        for part, size in zip(window, shape, strict=True)
+    )
+    return TileGrid(shape, tuple(Tile(y, x) for y in rows for x in columns))
+
+
+def _even(part: slice, longest: int, halo: int, stride: int) -> int:
+    """Shorten tiles so that all that write a part are of nearly one length."""
+    length = part.stop - part.start
+    n = math.ceil(length / (longest - 2 * halo))
+    return _up(math.ceil(length / n), stride) + 2 * halo
+
+
 def _up(value: int, stride: int) -> int:
     return math.ceil(value / stride) * stride
 
