@@ -1,0 +1,246 @@
+"""Labels written into an OME-Zarr, block by block, at several scales.
+
+::
+
+    NAME.ome.zarr/
+        labels/             lists the label images
+            cells/          image-label, the record of the run
+                0 1 2       written by the blocks, each its own shard or chunks
+                3 ...       made of the level before, once all blocks are written
+
+Versions 0.4 (zarr 2) and 0.5 (zarr 3, with shards) of https://ngff.openmicroscopy.org. A level has
+half the size of the one before; of four pixels the most frequent label stays. Chunks that would
+hold nothing but background are not written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from napari_unet_cells.core.mode import halve_by_mode, halved_shape
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.untrusted.zarr_nodes import RECORD
+
+VERSIONS = ("0.4", "0.5")
+
+#: Longest side of the coarsest level, in pixels.
+COARSEST = 1024
+
+#: Levels that a block writes: its side is a multiple of four chunks of the smallest size.
+OF_BLOCKS = 3
+
+#: Sides of chunks in pixels, the usual one first.
+_CHUNKS = (512, 256)
+
+_KINDS = {"t": "time", "c": "channel"}
+
+
+@dataclass(frozen=True)
+class LabelZarr:
+    """Label images of an OME-Zarr that is being written.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the OME-Zarr.
+    shape : tuple of int
+        Of the labels, (..., y, x).
+    axes : str
+        One letter for each axis, of "tczyx" in this order.
+    side : int
+        Of a block in pixels, a multiple of `core.plane_blocks.UNIT`.
+    scale : Scale
+    version : str
+        One of `VERSIONS`.
+    """
+
+    folder: Path
+    shape: tuple[int, ...]
+    axes: str
+    side: int
+    scale: Scale
+    version: str = VERSIONS[-1]
+
+    def __post_init__(self) -> None:
+        """Refuse a version that is not known."""
+        if self.version not in VERSIONS:
+            raise UserError(
+                f"OME-Zarr is written in the versions {' and '.join(VERSIONS)}, not {self.version}."
+            )
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of all levels, the finest first."""
+        shapes = [self.shape]
+        while max(shapes[-1][-2:]) > COARSEST:
+            *others, height, width = shapes[-1]
+            shapes.append((*others, *halved_shape((height, width))))
+        return tuple(shapes)
+
+    def create(self, name: str, dtype: DTypeLike) -> None:
+        """Make the arrays of a label image, empty; one that is there is replaced."""
+        import zarr  # takes half a second
+
+        for level, shape in enumerate(self.shapes):
+            chunk, shard = self._chunks(level)
+            ones = (1,) * (len(shape) - 2)
+            is_old = self.version == "0.4"
+            zarr.create_array(
+                self._level(name, level),
+                shape=shape,
+                chunks=(*ones, chunk, chunk),
+                shards=None if is_old or shard is None else (*ones, shard, shard),
+                dtype=np.dtype(dtype),
+                fill_value=0,
+                zarr_format=2 if is_old else 3,
+                compressors="auto",
+                chunk_key_encoding={"name": "v2" if is_old else "default", "separator": "/"},
+                dimension_names=None if is_old else list(self.axes),
+                overwrite=True,
+            )
+
+    def _chunks(self, level: int) -> tuple[int, int | None]:
+        """Side of a chunk, and of a shard where one block writes it."""
+        if level >= OF_BLOCKS:
+            return _CHUNKS[0], None
+        own = self.side >> level
+        return next((chunk for chunk in _CHUNKS if own % chunk == 0), own), own
+
+    def _level(self, name: str, level: int) -> Path:
+        return self.folder / "labels" / name / str(level)
+
+    def write(
+        self, name: str, plane: tuple[int, ...], part: tuple[slice, slice], labels: NDArray[Any]
+    ) -> None:
+        """Write what a block holds, at all levels that blocks write.
+
+        Parameters
+        ----------
+        name : str
+        plane : tuple of int
+            Index along the axes before (y, x).
+        part : (slice, slice)
+            Begins at multiples of `side`, and ends there or where the plane ends.
+        labels : integer array, (y, x)
+        """
+        import zarr
+
+        top, left = part[0].start, part[1].start
+        for level in range(min(OF_BLOCKS, len(self.shapes))):
+            if level:
+                labels = halve_by_mode(labels)
+            y, x = top >> level, left >> level
+            array: Any = zarr.open_array(self._level(name, level), mode="r+")
+            where = slice(y, y + labels.shape[0]), slice(x, x + labels.shape[1])
+            array[(*plane, *where)] = labels
+
+    def finish(self, name: str, record: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Make the coarse levels and the metadata: now it is a label image.
+
+        Parameters
+        ----------
+        name : str
+        record : mapping
+            See `files.results.result_record`.
+        about : mapping
+            Of "image-label": colours and properties; may be empty.
+        """
+        for level in range(OF_BLOCKS, len(self.shapes)):
+            self._coarsen(name, level)
+        image = {"name": name, "axes": list(self._axes()), "datasets": list(self._datasets())}
+        folder = self.folder / "labels" / name
+        said = {"multiscales": [image], "image-label": dict(about)}
+        self._write_group(folder, said, {RECORD: record})
+
+    def _coarsen(self, name: str, level: int) -> None:
+        """Make a level of the one before, a few chunks at a time."""
+        import zarr
+
+        source: Any = zarr.open_array(self._level(name, level - 1), mode="r")
+        target: Any = zarr.open_array(self._level(name, level), mode="r+")
+        step = 2 * _CHUNKS[0]
+        *others, height, width = target.shape
+        for plane in product(*map(range, others)):
+            for y, x in product(range(0, height, step), range(0, width, step)):
+                fine = source[(*plane, slice(2 * y, 2 * (y + step)), slice(2 * x, 2 * (x + step)))]
+                coarse = halve_by_mode(np.asarray(fine))
+                where = slice(y, y + coarse.shape[0]), slice(x, x + coarse.shape[1])
+                target[(*plane, *where)] = coarse
+
+    def _axes(self) -> Iterator[dict[str, str]]:
+        for letter in self.axes:
+            axis = {"name": letter, "type": _KINDS.get(letter, "space")}
+            if self._steps[letter] and letter in "zyx":
+                axis["unit"] = self.scale.unit
+            yield axis
+
+    @property
+    def _steps(self) -> dict[str, float]:
+        """Size of a pixel along each axis, 0 where it is not known."""
+        y, x = self.scale.pixel_size or (0.0, 0.0)
+        return {"t": 0.0, "c": 0.0, "z": self.scale.z_step or 0.0, "y": y, "x": x}
+
+    def _datasets(self) -> Iterator[dict[str, Any]]:
+        for level in range(len(self.shapes)):
+            steps = [self._steps[letter] or 1.0 for letter in self.axes]
+            by = [2**level if letter in "yx" else 1 for letter in self.axes]
+            scale = [step * factor for step, factor in zip(steps, by, strict=True)]
+            # the middle of the first pixel lies between those of the pixels it is made of
+            shift = [step * (factor - 1) / 2 for step, factor in zip(steps, by, strict=True)]
+            transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+            if level:
+                transforms.append({"type": "translation", "translation": shift})
+            yield {"path": str(level), "coordinateTransformations": transforms}
+
+    def list_labels(self, names: Sequence[str]) -> None:
+        """Write the groups around the label images."""
+        self._write_group(self.folder / "labels", {"labels": list(names)}, {})
+        self._write_group(self.folder, {}, {})
+
+    def _write_group(self, folder: Path, ome: dict[str, Any], others: dict[str, Any]) -> None:
+        """Write the metadata of a group in the format of the version."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.version == "0.4":
+            for image in ome.get("multiscales", ()):
+                image["version"] = self.version
+            if "image-label" in ome:
+                ome["image-label"]["version"] = self.version
+            _write(folder / ".zgroup", {"zarr_format": 2})
+            _write(folder / ".zattrs", ome | others)
+            return
+        attributes = ({"ome": {"version": self.version, **ome}} if ome else {}) | others
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        _write(folder / "zarr.json", group)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write JSON whatever the ending of the file."""
+    text = json.dumps(jsonable(document), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path, overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plane_axes(axes: str) -> str:
+    """Letters of NGFF for the axes of labels, such as "ZYX"; what it has no letter for is z."""
+    letters = axes.lower()
+    known = all(letter in "tczyx" for letter in letters)
+    in_order = sorted(letters, key="tczyx".find) == list(letters)
+    if known and in_order and len(set(letters)) == len(letters):
+        return letters
+    if len(letters) > 4:
+        raise UserError(
+            f"Labels of the axes {axes} are not written as an OME-Zarr, which knows t, c, z, y and "
+            "x. Segment one plane, with --plane and its number."
+        )
+    return "tzyx"[-len(letters) :] if len(letters) > 3 else "zyx"[-len(letters) :]
