@@ -42,6 +42,7 @@ from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.checkpoint import parse_state
 from napari_unet_cells.untrusted.json_text import parse_json
 from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.zarr_plan import parse_plan
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
 
@@ -143,6 +144,11 @@ def read_an_npz(content: bytes, folder: Path) -> None:
 
 def read_a_state(content: bytes, folder: Path) -> None:
     parse_state(parse_json(content, lenient=True))
+
+
+def read_a_plan(content: bytes, folder: Path) -> None:
+    plan = parse_plan(parse_json(content))
+    assert 0 < plan.shape[-1] < 2**40
 
 
 # --- what they are given ------------------------------------------------------------------
@@ -280,6 +286,26 @@ _TIFFS = (
     _saved(lambda file: tifffile.imwrite(file, _EYE, ome=True, tile=(16, 16))),
     _saved(lambda file: tifffile.imwrite(file, _EYE, bigtiff=True, byteorder=">")),
 )
+_PLAN = {
+    "key": "ab" * 32,
+    "axes": "zyx",
+    "shape": [2, 30, 40],
+    "scaled": [60, 80],
+    "limits": [[0, 1.5], None],
+    "options": {"min_size": 3},
+    "version": "0.5",
+    "pixel_size": [0.5, 0.5],
+    "channel": ["DAPI", 1],
+    **dict.fromkeys(("image", "model", "unit"), "a"),
+    **dict.fromkeys(("side", "margin", "stride"), 16),
+    "source": {},
+    "details": {
+        **dict.fromkeys(("diameter", "other_diameter", "confirmed_diameter", "zoom"), 1.0),
+        **dict.fromkeys(("diameter_given", "diameter_unsure"), False),
+    },
+    **dict.fromkeys(("allow_missing_chunks", "test_time_augmentation", "overwrite"), False),
+    "runtime": "",
+}
 _NPZ = _saved(lambda file: np.savez(file, _EYE, np.ones(3)))
 
 
@@ -311,6 +337,7 @@ TARGETS: dict[str, Target] = {
     "tiff": Target.of_bytes(read_a_picture, *_TIFFS),
     "npz": Target.of_bytes(read_an_npz, _NPZ),
     "checkpoint": Target.of_json(read_a_state, _STATE),
+    "plan": Target.of_json(read_a_plan, _PLAN),
 }
 
 # --- the tests ----------------------------------------------------------------------------

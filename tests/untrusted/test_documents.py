@@ -25,6 +25,7 @@ from napari_unet_cells.untrusted.result_record import parse_record as parse_resu
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.session import parse_exports, parse_save_header, unpack_header
 from napari_unet_cells.untrusted.zarr_nodes import read_node
+from napari_unet_cells.untrusted.zarr_plan import parse_plan
 
 # --- cards --------------------------------------------------------------------------------
 
@@ -474,3 +475,67 @@ def test_the_state_of_a_checkpoint() -> None:
     for name, value in bad.items():
         with pytest.raises(Malformed, match=name):
             parse_state({**state, name: value})
+
+
+# --- plans of runs that write an OME-Zarr ---------------------------------------------------
+
+PLAN: dict[str, Any] = {
+    "key": "ab" * 32,
+    "image": "/a.zarr",
+    "model": "/m.keras",
+    "runtime": "",
+    "channel": None,
+    "projection": None,
+    "plane": None,
+    "allow_missing_chunks": False,
+    "axes": "zyx",
+    "shape": [2, 30, 40],
+    "scaled": [60, 80],
+    "side": 1024,
+    "margin": 160,
+    "stride": 16,
+    "limits": [[0, 1.5], None],
+    "options": {"min_size": 3},
+    "test_time_augmentation": False,
+    "overwrite": False,
+    "version": "0.5",
+    "pixel_size": [0.5, 0.5],
+    "unit": "micrometer",
+    "z_step": None,
+    "details": {
+        "diameter": 20.0,
+        "diameter_given": False,
+        "diameter_unsure": False,
+        "other_diameter": 0,
+        "confirmed_diameter": 0,
+        "zoom": 2.0,
+    },
+    "source": {},
+}
+
+
+def test_a_plan_is_read() -> None:
+    plan = parse_plan(PLAN)
+    assert (plan.shape, plan.scaled, plan.limits) == ((2, 30, 40), (60, 80), ((0.0, 1.5), None))
+    assert parse_plan(PLAN | {"channel": ["DAPI", 1]}).channel == ("DAPI", 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"key": "ab"}, "key must be a sha256"),
+        ({"axes": "xy"}, "axes must be the axes of labels"),
+        ({"axes": "yx"}, "has axes that do not fit its shape"),
+        ({"shape": [2, 10**6, 10**6]}, "has too many pixels"),
+        ({"limits": [None]}, "has no limits for each plane"),
+        ({"limits": [[1, 1], None]}, r"limits\[0\] must rise"),
+        ({"side": 0}, "side must be a whole number from 1"),
+        ({"version": "0.3"}, "version must be one of '0.4', '0.5'"),
+        ({"options": {"split": 2}}, "options split must be a number from 0 to 1"),
+        ({"details": {"zoom": 2.0}}, "details has no 'diameter'"),
+        ({"plane": "some"}, "plane must be one of 'all'"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Malformed, match=sentence):
+        parse_plan(PLAN | changed)

@@ -29,6 +29,9 @@ from napari_unet_cells.core.channels import (
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.errors import UserError
 
+#: Values that are read at a time where all of a plane are looked at.
+_STRIP = 2**24
+
 #: A plane with less than this part of the usual contrast is not stretched any further: in a
 #: plane without cells the noise would become cells.
 LEAST_CONTRAST = 0.5
@@ -312,18 +315,32 @@ def limits_of(plane: Plane, usual: float = 0.0) -> Limits | None:
     Returns
     -------
     Limits or None
-        None for a plane of a stack where all pixels are the same.
+        None for a plane of a stack where all pixels are the same, and for one without numbers.
     """
     limits = percentile_limits(plane)
     if limits is None and not usual:
-        pixels = plane[:, :]
-        low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+        low, high = _range_of(plane)
+        if low > high:  # it holds no numbers
+            return None
         # A few bright pixels, which the sample missed; a single pixel has no contrast to
         # stretch, and is segmented all the same.
         return Limits(low, high if low < high else low + max(1.0, abs(low)))
     if limits is not None and limits.high - limits.low < LEAST_CONTRAST * usual:
         return Limits(limits.low, limits.low + usual)
     return limits
+
+
+def _range_of(plane: Plane) -> tuple[float, float]:
+    """Find the lowest and the highest value of a plane, a few rows at a time."""
+    rows = max(1, _STRIP // max(1, plane.shape[1] * max(1, plane.channels)))
+    low, high = np.inf, -np.inf
+    for top in range(0, plane.shape[0], rows):
+        pixels = plane[top : top + rows, :]
+        if pixels.dtype.kind == "f":
+            pixels = pixels[~np.isnan(pixels)]
+        if pixels.size:
+            low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
+    return low, high
 
 
 def usual_contrast(planes: Planes) -> float:

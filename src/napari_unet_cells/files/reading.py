@@ -21,7 +21,9 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | PICTURE_SUFFIXES
 """Endings, in lower case, of the files that `read_image` reads."""
 
 
-def read_image(path: PathLike, allow_missing_chunks: bool = False) -> Image:
+def read_image(
+    path: PathLike, allow_missing_chunks: bool = False, most_held: int | None = None
+) -> Image:
     """Read a TIFF (plain, ImageJ, OME), a picture (PNG, JPEG, BMP, ...) or an OME-Zarr.
 
     The content decides whether a file is a TIFF, so a JPEG named ``.tif`` is read too.
@@ -38,12 +40,15 @@ def read_image(path: PathLike, allow_missing_chunks: bool = False) -> Image:
         Read a zarr image also where none of its chunks is there. Where some are, those that are
         missing are read as its fill value, as most programs leave out chunks that hold nothing
         else; `Image.missing` says so.
+    most_held : int, optional
+        Bytes of a TIFF beyond which its pixels stay on the disk; by default a quarter of the free
+        memory.
 
     Returns
     -------
     Image
         All planes of the first image in the file; in memory, but for a zarr and a TIFF of
-        more than a quarter of the free memory, which stay on the disk.
+        more than `most_held`, which stay on the disk.
 
     Raises
     ------
@@ -56,8 +61,10 @@ def read_image(path: PathLike, allow_missing_chunks: bool = False) -> Image:
         if is_zarr(path):
             return _with_pixels(read_zarr(path, allow_missing_chunks))
         header = _header_of(path)
-        reader = read_tiff if header[:4] in TIFF_LAYOUTS else read_picture
-        image = reader(path, header)
+        if header[:4] in TIFF_LAYOUTS:
+            image = read_tiff(path, header, most_held)
+        else:
+            image = read_picture(path, header)
     except UserError:
         raise
     except MemoryError as error:

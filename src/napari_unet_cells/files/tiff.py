@@ -30,8 +30,8 @@ _IN_MEMORY = 0.25
 _LARGEST_CHUNK = 2**26
 
 
-def read_tiff(path: Path, header: bytes) -> Image:
-    """Read the first image of a TIFF that begins with `header`; errors as `read_image` says."""
+def read_tiff(path: Path, header: bytes, most_held: int | None = None) -> Image:
+    """Read the first image of a TIFF that begins with `header`; see `read_image`."""
     with open(path, "rb") as file:
         if structure_end(file, header) > path.stat().st_size:
             raise cut_off(path, "TIFF")
@@ -42,7 +42,9 @@ def read_tiff(path: Path, header: bytes) -> Image:
                 raise UserError(f"{path.name} is a TIFF without a page. Save the image again.")
             series = tif.series[0]
             check_complete(path, tif, series)
-            lazy = _lazy_pixels(path, tif, series)
+            if most_held is None:
+                most_held = int(_IN_MEMORY * psutil.virtual_memory().available)
+            lazy = _lazy_pixels(path, tif, series, most_held)
             if lazy is not None:
                 stack.pop_all()  # the file stays open as long as the pixels may be read
             data: ImageArray
@@ -60,9 +62,9 @@ def read_tiff(path: Path, header: bytes) -> Image:
 
 
 def _lazy_pixels(
-    path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries
+    path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, most_held: int
 ) -> tuple[LazyArray, str] | None:
-    """Leave the pixels on the disk; None where they fit into memory or cannot be left there.
+    """Leave the pixels on the disk; None where they are few bytes or cannot be left there.
 
     Uncompressed pixels that lie in one piece are mapped; others are decoded strip by strip or
     tile by tile. Palettes and samples that have to be moved are always read.
@@ -70,7 +72,7 @@ def _lazy_pixels(
     page, axes = series.keyframe, series.axes
     is_plain = "S" not in axes or (axes.endswith("YXS") and series.shape[-1] == 3)
     is_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-    small = series.nbytes <= _IN_MEMORY * psutil.virtual_memory().available
+    small = series.nbytes <= most_held
     if small or not is_plain or is_palette or "Y" not in axes:
         return None
     if series.dataoffset is not None:

@@ -178,6 +178,35 @@ def segment_planes(
         yield run.result(started)
 
 
+def choose_scale(
+    planes: Planes, network: Network, card: ModelCard, settings: Settings
+) -> tuple[Estimate, float, InstanceOptions]:
+    """Find the size of the cells, and what follows from it.
+
+    Returns
+    -------
+    estimate : Estimate
+        As the user or the card states it, or of a typical plane.
+    zoom : float
+        At which the network shall see the planes.
+    options : InstanceOptions
+        In pixels that it sees.
+    """
+    window, estimate = card.diameter_window, Estimate()
+    if settings.diameter is not None:
+        estimate = Estimate(settings.diameter)
+    elif card.typical_diameter > 0:
+        estimate = Estimate(card.typical_diameter)
+    elif card.makes_cells and window[1] > 0:
+        plane = typical_plane(planes)
+        limits = limits_of(plane)
+        if limits is not None:
+            likely = settings.likely_diameter
+            estimate = estimate_diameter(plane, network, limits, card.instances, window, likely)
+    zoom = zoom_for(estimate.diameter, window)
+    return estimate, zoom, settings.instances(card, zoom)
+
+
 class _Run:
     """State that the steps of one run share."""
 
@@ -229,21 +258,9 @@ class _Run:
                     yield event
 
     def _choose_scale(self) -> None:
-        given, window = self._settings.diameter, self._card.diameter_window
-        if given is not None:
-            self._estimate = Estimate(given)
-        elif self._card.typical_diameter > 0:
-            self._estimate = Estimate(self._card.typical_diameter)
-        elif self._card.makes_cells and window[1] > 0:
-            plane = typical_plane(self._planes)
-            limits = limits_of(plane)
-            if limits is not None:
-                likely = self._settings.likely_diameter
-                self._estimate = estimate_diameter(
-                    plane, self._network, limits, self._card.instances, window, likely
-                )
-        self._zoom = zoom_for(self._estimate.diameter, window)
-        self._options = self._settings.instances(self._card, self._zoom)
+        self._estimate, self._zoom, self._options = choose_scale(
+            self._planes, self._network, self._card, self._settings
+        )
 
     def _predict_plane(
         self, plane: Plane, out: Output, shape: tuple[int, int]

@@ -1,0 +1,43 @@
+"""Arrays in one compressed file, which appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.untrusted.arrays import read_arrays
+from napari_unet_cells.untrusted.rules import Malformed
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as an .npz file, replacing an older one.
+
+    Raises
+    ------
+    UserError
+        Where the disk refuses.
+    """
+    with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `write_arrays` wrote.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing or damaged.
+    """
+    try:
+        return read_arrays(path)
+    except (OSError, Malformed) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Remove the folder {path.parent} and start again."
+        ) from error

@@ -1,0 +1,227 @@
+"""The hidden folder of a run that writes an OME-Zarr, and what its blocks leave there.
+
+::
+
+    .NAME.ome.zarr.part/      beside NAME.ome.zarr, which is not there yet
+        plan.json             what all blocks have in common
+        blocks/00000007.pixels.npz   pixels and table of a block
+               00000007.index.npz    its keys, written last: the block is finished
+        numbers-0.npz         ids of the cells of a plane
+        written/00000007        its pixels are in the result
+        result.zarr           gets its name once it is whole
+
+Each file appears whole or not at all, so a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_cells.core.plane_blocks import PlaneBlocks
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import write_json
+from napari_unet_cells.files.array_file import load_arrays, write_arrays
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.segmentation.blocks import SIDES, BlockCells
+from napari_unet_cells.segmentation.numbering import BlockIndex, Numbering
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
+
+#: Indices of blocks that are remembered: some rows of blocks of the largest planes.
+_REMEMBERED = 512
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """Files of a run.
+
+    Attributes
+    ----------
+    folder : Path
+    plan : ZarrPlan
+    """
+
+    folder: Path
+    plan: ZarrPlan
+
+    @classmethod
+    def create(cls, folder: Path, plan: ZarrPlan) -> BlockStore:
+        """Begin a run, in place of an older one in the folder."""
+        if folder.exists():
+            shutil.rmtree(folder)
+        (folder / "blocks").mkdir(parents=True)
+        (folder / "written").mkdir()
+        write_json(folder / "plan.json", asdict(plan))
+        return cls(folder, plan)
+
+    @classmethod
+    def open(cls, folder: Path) -> BlockStore:
+        """Open the folder of a run.
+
+        Raises
+        ------
+        UserError
+            Where it is missing or damaged.
+        """
+        try:
+            return cls(folder, parse_plan(read_json(folder / "plan.json")))
+        except (OSError, Malformed) as error:
+            raise UserError(
+                f"The folder {folder} of a run cannot be read ({error}). Start the run again."
+            ) from error
+
+    @property
+    def blocks(self) -> PlaneBlocks:
+        """Blocks of each plane."""
+        plan = self.plan
+        height, width = plan.shape[-2:]
+        return PlaneBlocks((height, width), plan.scaled, plan.side, plan.margin, plan.stride)
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """Lengths of the axes before (y, x)."""
+        return self.plan.shape[:-2]
+
+    def __len__(self) -> int:
+        """Count the blocks of all planes."""
+        return prod(self.planes) * len(self.blocks)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Give the plane of a block, counted through all of them, and its number there."""
+        plane, block = divmod(number, len(self.blocks))
+        return plane, block
+
+    def plane_index(self, plane: int) -> tuple[int, ...]:
+        """Index of a plane along the axes before (y, x)."""
+        return tuple(int(i) for i in np.unravel_index(plane, self.planes)) if self.planes else ()
+
+    @property
+    def result(self) -> LabelZarr:
+        """Label images that the blocks are written into."""
+        plan = self.plan
+        scale = Scale(plan.pixel_size, plan.unit, plan.z_step)
+        folder = self.folder / "result.zarr"
+        return LabelZarr(folder, plan.shape, plan.axes, plan.side, scale, plan.version)
+
+    # --- blocks ---------------------------------------------------------------------------
+
+    def _block(self, number: int, ending: str) -> Path:
+        return self.folder / "blocks" / f"{number:08}{ending}"
+
+    def is_done(self, number: int) -> bool:
+        """Whether a block is finished."""
+        return self._block(number, ".index.npz").exists()
+
+    def save(self, number: int, cells: BlockCells) -> None:
+        """Keep the cells of a block."""
+        table = {f"table_{name}": column for name, column in cells.table.items()}
+        write_arrays(
+            self._block(number, ".pixels.npz"),
+            {"labels": cells.labels, "classes": cells.classes, **table},
+        )
+        index = BlockIndex.of(cells)
+        lines = {
+            f"{kind}_{side}": lines[side]
+            for kind, lines in (("beyond", index.beyond), ("rims", index.rims))
+            for side in SIDES
+        }
+        n_owned = np.array(index.n_owned)
+        write_arrays(
+            self._block(number, ".index.npz"),
+            {
+                "keys": index.keys,
+                "n_owned": n_owned,
+                "is_cut": index.is_cut,
+                "is_written": index.is_written,
+                **lines,
+            },
+        )
+
+    def pixels(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the labels and the classes of a block, by its own numbers."""
+        arrays = load_arrays(self._block(number, ".pixels.npz"))
+        return arrays["labels"], arrays["classes"]
+
+    def table(self, number: int) -> dict[str, np.ndarray]:
+        """Give the columns of the table of the cells that a block owns."""
+        arrays = load_arrays(self._block(number, ".pixels.npz"))
+        return {
+            name.removeprefix("table_"): column
+            for name, column in arrays.items()
+            if name.startswith("table_")
+        }
+
+    def index(self, number: int) -> BlockIndex:
+        """Give the index of a block."""
+        arrays = load_arrays(self._block(number, ".index.npz"))
+        beyond, rims = (
+            {side: arrays[f"{kind}_{side}"] for side in SIDES} for kind in ("beyond", "rims")
+        )
+        return BlockIndex(
+            arrays["keys"],
+            int(arrays["n_owned"]),
+            arrays["is_cut"],
+            arrays["is_written"],
+            beyond,
+            rims,
+        )
+
+    # --- ids ------------------------------------------------------------------------------
+
+    def _numbers(self, plane: int) -> Path:
+        return self.folder / f"numbers-{plane}.npz"
+
+    def is_numbered(self) -> bool:
+        """Whether the cells of all planes have ids."""
+        return self._numbers(max(0, prod(self.planes) - 1)).exists()
+
+    def save_numbering(self, plane: int, numbering: Numbering) -> None:
+        """Keep the ids of a plane."""
+        arrays = {one.name: np.asarray(getattr(numbering, one.name)) for one in fields(Numbering)}
+        write_arrays(self._numbers(plane), arrays)
+
+    def numbering(self, plane: int) -> Numbering:
+        """Give the ids of a plane."""
+        arrays = load_arrays(self._numbers(plane))
+        n_disputed = int(arrays.pop("n_disputed"))
+        return Numbering(**arrays, n_disputed=n_disputed)
+
+    def _mark(self, number: int) -> Path:
+        return self.folder / "written" / f"{number:08}"
+
+    def is_written(self, number: int) -> bool:
+        """Whether the pixels of a block are in the result."""
+        return self._mark(number).exists()
+
+    def mark_written(self, number: int) -> None:
+        """Note that they are."""
+        self._mark(number).touch()
+
+    def remembering(self) -> Remembered:
+        """Give indices that are not read again each time."""
+        return Remembered(self)
+
+
+class Remembered:
+    """Indices of blocks, of which the last ones are kept in memory.
+
+    Parameters
+    ----------
+    store : BlockStore
+    """
+
+    def __init__(self, store: BlockStore) -> None:
+        self._store = store
+        self._index = lru_cache(_REMEMBERED)(store.index)
+
+    def of_plane(self, plane: int, block: int) -> BlockIndex:
+        """Give the index of a block by its number in a plane."""
+        return self._index(plane * len(self._store.blocks) + block)

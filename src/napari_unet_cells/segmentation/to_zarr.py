@@ -1,0 +1,542 @@
+"""Segment an image of any size block by block, into an OME-Zarr.
+
+::
+
+    prepare          scale, limits and blocks: plan.json
+    segment_unit     a block: network, cells, table          in any order, in any process
+    number_units     ids 1 to n, from the blocks' counts
+    write_unit       a block: pixels into the result         in any order, in any process
+    finish           coarse levels, metadata, the name
+
+`segment_to_zarr` does all of it in this process, and goes on where an earlier run stopped. The
+memory in use does not grow with the image.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_unet_cells.core.instances import MAX_UINT16
+from napari_unet_cells.core.measure import Table
+from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.core.planes import Planes
+from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.engine.opening import open_network
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.atomic import FileExists, write_failure
+from napari_unet_cells.files.results import result_record
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.segmentation.block_store import BlockStore
+from napari_unet_cells.segmentation.blocks import (
+    BlockCells,
+    BlockWork,
+    Predicted,
+    cells_of_block,
+    predict_block,
+)
+from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.numbering import Numbering, number_cells
+from napari_unet_cells.segmentation.tta import AugmentedNetwork
+from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
+from napari_unet_cells.segmentation.zarr_request import (
+    details_of,
+    make_plan,
+    planes_of_plan,
+    refuse_places,
+    run_key,
+)
+from napari_unet_cells.untrusted.zarr_plan import ZarrPlan
+
+Tables = Callable[[Iterator[Table]], None]
+
+#: Names of the label images.
+CELLS, CLASSES = "cells", "classes"
+
+#: Part of the cells that two blocks may see differently before it is said: rounding does it.
+MOST_DISPUTED = 0.001
+
+#: Places of cells that a sentence names.
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """Blocks of a run that are still to be segmented.
+
+    Attributes
+    ----------
+    folder : Path
+        Hidden, beside the output; the other functions take it.
+    total : int
+        Blocks.
+    todo : tuple of int
+        Numbers of the blocks that are not segmented yet.
+    note : str
+        Where a run goes on, or begins anew; empty for a first one.
+    """
+
+    folder: Path
+    total: int
+    todo: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class UnitDone:
+    """A block was segmented, or written.
+
+    Attributes
+    ----------
+    number : int
+    done, total : int
+        Blocks.
+    stage : str
+        "segment" or "write".
+    n_cells : int
+        Cells that the block owns.
+    """
+
+    number: int
+    done: int
+    total: int
+    stage: str
+    n_cells: int
+
+
+@dataclass(frozen=True)
+class ZarrDone:
+    """The OME-Zarr is there.
+
+    Attributes
+    ----------
+    path : Path
+    n_cells : int
+        Of all planes.
+    details : RunDetails
+    problems : tuple of str
+        Sentences on cells that may not be right; the result is whole all the same.
+    seconds : float
+        Since the run was begun or taken up again.
+    n_blocks : int
+    """
+
+    path: Path
+    n_cells: int
+    details: RunDetails
+    problems: tuple[str, ...]
+    seconds: float
+    n_blocks: int
+
+
+ZarrEvent = Work | UnitDone | MemoryFull | ZarrDone
+
+
+def segment_to_zarr(
+    image: Path,
+    output: Path,
+    model: str | Path,
+    request: ZarrRequest | None = None,
+    network: Network | None = None,
+    tables: Tables | None = None,
+) -> Iterator[ZarrEvent]:
+    """Segment an image into an OME-Zarr with the label images cells and classes.
+
+    Parameters
+    ----------
+    image : Path
+        What `files.read_image` reads.
+    output : Path
+        A folder that ends in ``.zarr``; it appears when all is done.
+    model : str or Path
+    request : ZarrRequest, optional
+    network : Network, optional
+        Of the model, where it is open already.
+    tables : callable (iterator of Table), optional
+        Called before the output gets its name, with one table a block; the ids rise.
+
+    Yields
+    ------
+    Work
+        First.
+    UnitDone
+        For each block, twice.
+    MemoryFull
+        Where the run goes on with smaller tiles, or on the CPU.
+    ZarrDone
+        Last.
+
+    Raises
+    ------
+    UserError
+        Where the image, the model or the output cannot be used. What is done is kept, and the
+        next run goes on with it.
+    """
+    started = time.perf_counter()
+    opened = [network] if network is not None else []
+    work = prepare(image, output, model, request, network)
+    yield work
+    store = BlockStore.open(work.folder)
+    yield from _segment_all(_Opened.of(store, opened), work.todo)
+    number_units(work.folder)
+    for number in range(work.total):
+        yield write_unit(work.folder, number)
+    done = finish(work.folder, tables)
+    yield replace(done, seconds=time.perf_counter() - started)
+
+
+def prepare(
+    image: Path,
+    output: Path,
+    model: str | Path,
+    request: ZarrRequest | None = None,
+    network: Network | None = None,
+) -> Work:
+    """Plan a run, or find the one that was begun with the same image, model and settings.
+
+    Parameters
+    ----------
+    image, output, model, request, network
+        See `segment_to_zarr`; the network is opened where the size of the cells is estimated.
+    """
+    request = request or ZarrRequest()
+    card = find_model(model)
+    refuse_places(image, output, request.overwrite)
+    folder = output.with_name(f".{output.name}.part")
+    key = run_key(image, card, request)
+    note = ""
+    if folder.exists():
+        store = _begun(folder, key)
+        if store is not None:
+            todo = tuple(number for number in range(len(store)) if not store.is_done(number))
+            done = len(store) - len(todo)
+            return Work(folder, len(store), todo, f"goes on after {done} of {len(store)} blocks")
+        note = "image, model, settings or version changed since the last run: begun anew"
+    plan = make_plan(image, card, request, key, network)
+    try:
+        store = BlockStore.create(folder, plan)
+    except OSError as error:
+        raise write_failure(output, error) from error
+    return Work(folder, len(store), tuple(range(len(store))), note)
+
+
+def _begun(folder: Path, key: str) -> BlockStore | None:
+    """Give the run that was begun in a folder, unless it is another one."""
+    try:
+        store = BlockStore.open(folder)
+    except UserError:  # it was killed before it had a plan
+        return None
+    return store if store.plan.key == key else None
+
+
+def segment_unit(folder: Path, number: int) -> UnitDone:
+    """Segment one block; nothing is done where it is finished already.
+
+    The image, and the network once a process, are opened as the plan says.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `Work`.
+    number : int
+        Below `Work.total`.
+    """
+    store = BlockStore.open(folder)
+    if not store.is_done(number):
+        for _ in _segment_all(_opened(store), (number,)):
+            pass
+    return UnitDone(number, 1, len(store), "segment", store.index(number).n_owned)
+
+
+@dataclass
+class _Opened:
+    """A run whose image and network are open in this process."""
+
+    store: BlockStore
+    planes: Planes
+    channel_names: tuple[str, ...]
+    card: ModelCard
+    network: Network
+    max_tile: int | None = None
+
+    @classmethod
+    def of(cls, store: BlockStore, networks: list[Network] | None = None) -> _Opened:
+        plan = store.plan
+        card = find_model(Path(plan.model))
+        planes, names = planes_of_plan(plan)
+        network = networks[0] if networks else open_network(card, plan.runtime)
+        if plan.test_time_augmentation:
+            network = AugmentedNetwork(network, card.columns)
+        return cls(store, planes, names, card, network)
+
+    def work(self, plane: int) -> BlockWork:
+        """Give what all blocks of a plane have in common."""
+        plan = self.store.plan
+        limits = plan.limits[plane]
+        return BlockWork(
+            self.planes.plane(self.store.plane_index(plane)),
+            self.store.blocks,
+            None if limits is None else Limits(*limits),
+            plan.options,
+            self.card.probabilities,
+            plan.pixel_size or (1.0, 1.0),
+            plan.unit,
+            self.channel_names,
+        )
+
+
+#: The run whose block was segmented last by `segment_unit`: its image and network stay open.
+_last: list[_Opened] = []
+
+
+def _opened(store: BlockStore) -> _Opened:
+    if not _last or _last[0].store != store:
+        _last[:] = [_Opened.of(store)]
+    return _last[0]
+
+
+def _segment_all(run: _Opened, todo: Sequence[int]) -> Iterator[UnitDone | MemoryFull]:
+    """Segment blocks; while the network computes one, a thread separates the cells of another."""
+    total = len(run.store)
+    done = total - len(todo)
+    pending: tuple[int, Future[BlockCells | None]] | None = None
+    with ThreadPoolExecutor(1, "unet-cells-block") as pool:
+        for number in [*todo, None]:
+            predicted = None if number is None else (yield from _predicted(run, number))
+            if pending is not None:
+                before, future = pending
+                cells = future.result()
+                if cells is None:
+                    cells = _cells(run, before, (yield from _predicted(run, before, wide=True)))
+                    assert cells is not None  # there is no wider window
+                done += 1
+                yield UnitDone(before, done, total, "segment", cells.n_owned)
+            if number is not None and predicted is not None:
+                pending = number, pool.submit(_cells, run, number, predicted)
+
+
+def _predicted(
+    run: _Opened, number: int, wide: bool = False
+) -> Generator[MemoryFull, None, Predicted]:
+    """Show the network a block, and remember how it goes on where memory was short."""
+    plane, block = run.store.place(number)
+    steps = predict_block(run.work(plane), block, run.network, wide, run.max_tile)
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            predicted: Predicted = end.value
+            return predicted
+        run.network, run.max_tile = event.network, event.tile
+        yield event
+
+
+def _cells(run: _Opened, number: int, predicted: Predicted) -> BlockCells | None:
+    """Separate the cells of a block, and keep them; None where a wider window is needed."""
+    plane, _ = run.store.place(number)
+    cells = cells_of_block(run.work(plane), predicted)
+    if cells is not None:
+        run.store.save(number, cells)
+    return cells
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[Path]:
+    """Give the output of a run; what the disk refuses is said of it, not of its hidden folder."""
+    output = folder.with_name(folder.name.removeprefix(".").removesuffix(".part"))
+    try:
+        yield output
+    except OSError as error:
+        raise write_failure(output, error) from error
+
+
+def number_units(folder: Path) -> None:
+    """Give ids to the cells of all blocks, and make the arrays that they are written to.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `Work`, all of whose blocks are segmented.
+    """
+    store = BlockStore.open(folder)
+    if store.is_numbered():
+        return
+    missing = sum(not store.is_done(number) for number in range(len(store)))
+    if missing:
+        raise UserError(f"{missing} of {len(store)} blocks are not segmented yet. Start again.")
+    most = 0
+    for plane in range(prod(store.planes)):
+        numbering = number_cells(store.blocks, partial(store.remembering().of_plane, plane))
+        most = max(most, numbering.n_cells)
+        if plane + 1 < prod(store.planes):
+            store.save_numbering(plane, numbering)
+    dtype = np.min_scalar_type(max(most, MAX_UINT16))
+    with _said_of(folder):
+        if store.plan.options is not None:
+            store.result.create(CELLS, dtype)
+        store.result.create(CLASSES, np.uint8)
+    store.save_numbering(plane, numbering)  # the last one says that all of this is done
+
+
+def write_unit(folder: Path, number: int) -> UnitDone:
+    """Write the pixels of one block into the result; nothing is done where they are there already.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `Work`, whose blocks are numbered.
+    number : int
+    """
+    store = BlockStore.open(folder)
+    if not store.is_written(number):
+        with _said_of(folder):
+            _write(store, number)
+    return UnitDone(number, number + 1, len(store), "write", store.index(number).n_owned)
+
+
+def _write(store: BlockStore, number: int) -> None:
+    plane, block = store.place(number)
+    labels, classes = store.pixels(number)
+    index, part = store.plane_index(plane), store.blocks.block(block).core
+    if store.plan.options is not None:
+        indices = partial(store.remembering().of_plane, plane)
+        lut = store.numbering(plane).lut(block, store.blocks, indices)
+        dtype = np.min_scalar_type(max(int(lut.max()), 1))
+        store.result.write(CELLS, index, part, lut.astype(dtype)[labels])
+    store.result.write(CLASSES, index, part, classes)
+    store.mark_written(number)
+
+
+def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
+    """Complete the result, and give it its name.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `Work`, whose blocks are all written.
+    tables : callable, optional
+        See `segment_to_zarr`.
+
+    Raises
+    ------
+    FileExists
+        Where another program made the output meanwhile, and it may not be replaced.
+    """
+    store = BlockStore.open(folder)
+    missing = sum(not store.is_written(number) for number in range(len(store)))
+    if missing:
+        raise UserError(f"{missing} of {len(store)} blocks are not written yet. Start again.")
+    details = details_of(store.plan, find_model(Path(store.plan.model)))
+    numberings = [store.numbering(plane) for plane in range(prod(store.planes))]
+    n_cells = sum(numbering.n_cells for numbering in numberings)
+    problems, n_blocks = tuple(_problems(store, numberings)), len(store)
+    with _said_of(folder) as output:
+        _describe(store, details, n_cells)
+        if tables is not None and store.plan.options is not None:
+            tables(_tables(store, numberings))
+        _give_name(store.result.folder, output, store.plan.overwrite)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ZarrDone(output, n_cells, details, problems, 0.0, n_blocks)
+
+
+def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
+    """Write coarse levels and metadata."""
+    result, plan = store.result, store.plan
+    roles = [CELLS, CLASSES] if plan.options is not None else [CLASSES]
+    for role in roles:
+        record = result_record(
+            details.provenance(),
+            plan.pixel_size,
+            plan.unit,
+            role=role,
+            **({"cells": n_cells} if role == CELLS else {}),
+        )
+        result.finish(role, record, {} if role == CELLS else _about_classes(details.card))
+    result.list_labels(roles)
+
+
+def _about_classes(card: ModelCard) -> dict[str, Any]:
+    """Name the classes, as "image-label" does it."""
+    named = [
+        {"label-value": value, "class": name} for value, name in enumerate(card.classes) if value
+    ]
+    colors = [
+        {"label-value": value, "rgba": [*bytes.fromhex(color[1:7]), 255]}
+        for value, color in enumerate(card.colors)
+        if value and len(color) >= 7
+    ]
+    return {"properties": named} | ({"colors": colors} if colors else {})
+
+
+def _tables(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[Table]:
+    """Give the tables of all blocks, with the ids of their cells."""
+    stack = tuple(store.plan.axes[:-2])
+    size, unit = store.plan.pixel_size or (1.0, 1.0), store.plan.unit
+    for number in range(len(store)):
+        plane, block = store.place(number)
+        index, numbering = store.index(number), numberings[plane]
+        kept = np.isin(index.owned, numbering.numbered(index))
+        columns = {name: column[kept] for name, column in store.table(number).items()}
+        ids = int(numbering.offsets[block]) + 1 + np.arange(np.count_nonzero(kept))
+        places = zip(stack, store.plane_index(plane), strict=True)
+        where = {name: np.full(len(ids), at) for name, at in places}
+        columns.pop("label")
+        yield Table({"label": ids, **where, **columns}, size, unit, stack)
+
+
+def _problems(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[str]:
+    """Say which cells may not be right."""
+    n_cut = sum(len(numbering.cut) for numbering in numberings)
+    if n_cut:
+        first = next(numbering.cut for numbering in numberings if len(numbering.cut))
+        places = ", ".join(_place(store.plan, key) for key in first[:_MOST_NAMED].tolist())
+        more = ", ..." if n_cut > _MOST_NAMED else ""
+        yield (
+            f"{n_cut} cells are so large that no block of the image held all of them ({places}"
+            f"{more}). They were put together from parts: do not trust their measures. Does the "
+            "cell diameter fit the image?"
+        )
+    n_disputed = sum(numbering.n_disputed for numbering in numberings)
+    if n_disputed > MOST_DISPUTED * sum(numbering.n_cells for numbering in numberings):
+        yield (
+            f"{n_disputed} cells were seen differently by two blocks, as where two computers round "
+            "differently. Each is one cell in the result, and its outline may be off by a few "
+            "pixels."
+        )
+
+
+def _place(plan: ZarrPlan, key: int) -> str:
+    """Say where a cell begins, in pixels of the image."""
+    at = divmod(key, plan.scaled[1])
+    y, x = (
+        round(i * size / scaled)
+        for i, size, scaled in zip(at, plan.shape[-2:], plan.scaled, strict=True)
+    )
+    return f"y {y} x {x}"
+
+
+def _give_name(made: Path, output: Path, overwrite: bool) -> None:
+    """Let the result appear; what was there before goes once it is there."""
+    older = made.with_name("older.zarr")
+    if os.path.lexists(output):
+        if not overwrite:
+            raise FileExists(output)
+        os.rename(output, older)
+    try:
+        os.rename(made, output)
+    except OSError:
+        if older.exists():
+            os.rename(older, output)
+        raise

@@ -1,0 +1,319 @@
+"""Options of a run that writes an OME-Zarr, and the plan that is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+from napari_unet_cells import __version__
+from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.core.plane_blocks import UNIT, side_of_blocks
+from napari_unet_cells.core.planes import (
+    Channels,
+    Planes,
+    limits_of,
+    many_channels,
+    planes_of,
+    usual_contrast,
+)
+from napari_unet_cells.core.predict import Network
+from napari_unet_cells.core.resample import scaled_shape
+from napari_unet_cells.engine.opening import open_network
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import Image, read_image
+from napari_unet_cells.files.atomic import FileExists
+from napari_unet_cells.files.label_zarr import VERSIONS, plane_axes
+from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.details import RunDetails
+from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
+from napari_unet_cells.segmentation.segment import check_channels
+from napari_unet_cells.untrusted.zarr_plan import KNOWN, MOST_PIXELS, ZarrPlan, parse_plan
+
+#: The margin of a block in diameters of the largest cells that the model was made for.
+MARGIN = 3.0
+
+#: Pixels; the margin for a model that does not say how large its cells are.
+USUAL_MARGIN = 160
+
+#: Bytes of a TIFF beyond which its pixels stay on the disk.
+MOST_HELD = 2**27
+
+
+@dataclass(frozen=True)
+class ZarrRequest:
+    """Options of a run, as plain values.
+
+    Attributes
+    ----------
+    settings : Settings
+        Cells are not linked across planes.
+    channel : int, str, or a sequence of them; or None
+    plane : int, "all" or None
+        Of a stack; None refuses it.
+    projection : str or None
+        "max" or "mean" of the chosen channels.
+    pixel_size : float or None
+        Width of a pixel in micrometers, for files that do not state it.
+    runtime : str
+        See `models.runtimes.table.open_network`.
+    allow_missing_chunks : bool
+        See `files.read_image`.
+    overwrite : bool
+        Replace an older output.
+    version : str
+        Of NGFF, "0.4" or "0.5".
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    channel: Channels | None = None
+    plane: int | str | None = None
+    projection: str | None = None
+    pixel_size: float | None = None
+    runtime: str = ""
+    allow_missing_chunks: bool = False
+    overwrite: bool = False
+    version: str = VERSIONS[-1]
+
+    def __post_init__(self) -> None:
+        """Refuse what is not possible."""
+        if self.settings.link is not None:
+            raise UserError(
+                "Cells are not linked across planes in an OME-Zarr. Leave --link out, or write "
+                "TIFFs."
+            )
+        if self.version not in VERSIONS:
+            raise UserError(
+                f"OME-Zarr is written in the versions {' and '.join(VERSIONS)}, not {self.version}."
+            )
+
+
+def refuse_places(image: Path, output: Path, overwrite: bool) -> None:
+    """Refuse an output that is there, has another ending, or lies in the image or around it.
+
+    Raises
+    ------
+    UserError
+    """
+    if output.suffix.lower() != ZARR_SUFFIX:
+        raise UserError(f"{output.name} does not end in {ZARR_SUFFIX}. Add that to its name.")
+    here, there = (Path(os.path.realpath(path)) for path in (output, image))
+    if here == there or there in here.parents or here in there.parents:
+        raise UserError(
+            f"The result {output} would lie in the image {image}, or take its place. Choose "
+            "another folder for the results."
+        )
+    if os.path.lexists(output) and not overwrite:
+        raise FileExists(output)
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
+
+
+def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
+    """Tell runs from each other that would not give the same.
+
+    The diameter that an estimate begins with is left out: it depends on what was segmented before.
+    """
+    asked = asdict(replace(request, settings=replace(request.settings, likely_diameter=0.0)))
+    del asked["overwrite"]
+    said = {
+        "version": __version__,
+        "image": os.path.realpath(image),
+        "stamp": _stamp(image),
+        "model": [card.sha256, card.digest()],
+        "request": asked,
+        "unit": UNIT,
+        "margin": MARGIN,
+    }
+    text = json.dumps(jsonable(said), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _stamp(image: Path) -> str:
+    """Digest of size and time of change of a file, or of all files of a folder."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(_files(image)):
+            found = os.stat(path)
+            name = os.fsencode(os.path.relpath(path, image))
+            digest.update(b"%b %d %d\n" % (name, found.st_size, found.st_mtime_ns))
+    except OSError as error:
+        raise UserError(
+            f"{image} cannot be read ({error.strerror or error}). See that its disk is connected."
+        ) from error
+    return digest.hexdigest()
+
+
+def _files(image: Path) -> Iterator[str]:
+    if not image.is_dir():
+        yield os.fspath(image)
+    for root, _, names in os.walk(image):
+        yield from (os.path.join(root, name) for name in names)
+
+
+def open_planes(image: Path, request: ZarrRequest) -> tuple[Image, Planes, str]:
+    """Open an image, and choose its planes; the letters are the axes of the labels."""
+    found = read_image(image, request.allow_missing_chunks, MOST_HELD)
+    planes = planes_of(
+        found.data, found.axes, request.channel, request.projection, found.channel_names
+    )
+    if len(planes) > 1 and request.plane is None:
+        size = " x ".join(map(str, found.data.shape))
+        raise UserError(
+            f"It is a stack of {len(planes)} planes (axes {found.axes}, {size}). Say which: "
+            "--plane all segments every plane, --plane 0 the first one."
+        )
+    if isinstance(request.plane, int) and planes.free:
+        planes = replace(planes, fixed={**planes.fixed, **_fixed(planes, request.plane)})
+    return found, planes, "".join(found.axes[axis] for axis in planes.free) + "YX"
+
+
+def _fixed(planes: Planes, number: int) -> dict[int, int]:
+    """Fix every free axis to select one plane, counted through all of them."""
+    if not 0 <= number < len(planes):
+        raise UserError(
+            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
+        )
+    fixed = {}
+    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
+        number, fixed[axis] = divmod(number, length)
+    return fixed
+
+
+def planes_of_plan(plan: ZarrPlan) -> tuple[Planes, tuple[str, ...]]:
+    """Open the planes of a plan, and give the names of the channels.
+
+    Raises
+    ------
+    UserError
+        Where the image is not what it was.
+    """
+    request = ZarrRequest(
+        channel=plan.channel,
+        plane=plan.plane,
+        projection=plan.projection,
+        allow_missing_chunks=plan.allow_missing_chunks,
+    )
+    found, planes, _ = open_planes(Path(plan.image), request)
+    if planes.shape != plan.shape:
+        raise UserError(f"{plan.image} has changed while it was segmented. Start the run again.")
+    return planes, found.channel_names
+
+
+def make_plan(
+    image: Path, card: ModelCard, request: ZarrRequest, key: str, network: Network | None
+) -> ZarrPlan:
+    """Find the scale, the limits and the blocks of an image.
+
+    Parameters
+    ----------
+    image, request
+        As for `to_zarr.segment_to_zarr`.
+    card : ModelCard
+    key : str
+        Of `run_key`.
+    network : Network or None
+        Opened where it is None.
+
+    Raises
+    ------
+    UserError
+        Where the image cannot be used.
+    """
+    found, planes, axes = open_planes(image, request)
+    check_channels(planes, card)
+    _refuse_size(image, planes)
+    network = open_network(card, request.runtime) if network is None else network
+    estimate, zoom, options = choose_scale(planes, network, card, request.settings)
+    height, width = planes.shape[-2:]
+    usual = usual_contrast(planes)
+    limits = [limits_of(planes.plane(index), usual) for index in planes.indices()]
+    pixel_size, unit = found.pixel_size, found.unit
+    if pixel_size is None and request.pixel_size is not None:
+        pixel_size, unit = (request.pixel_size,) * 2, "micrometer"
+    details = (
+        estimate.diameter,
+        request.settings.diameter is not None,
+        estimate.unsure,
+        estimate.other,
+        estimate.confirmed,
+        zoom,
+    )
+    values = {
+        "key": key,
+        "image": os.path.realpath(image),
+        "model": os.path.realpath(card.path),
+        "runtime": request.runtime,
+        "channel": request.channel,
+        "projection": request.projection,
+        "plane": request.plane,
+        "allow_missing_chunks": request.allow_missing_chunks,
+        "axes": plane_axes(axes),
+        "shape": planes.shape,
+        "scaled": (height, width) if zoom == 1 else scaled_shape((height, width), zoom),
+        "side": side_of_blocks((height, width), zoom),
+        "margin": margin_of(card, network.stride),
+        "stride": network.stride,
+        "limits": [None if one is None else (one.low, one.high) for one in limits],
+        "options": asdict(options) if card.makes_cells else None,
+        "test_time_augmentation": request.settings.test_time_augmentation and card.makes_cells,
+        "overwrite": request.overwrite,
+        "version": request.version,
+        "pixel_size": pixel_size,
+        "unit": unit,
+        "z_step": found.z_step,
+        "details": dict(zip(KNOWN, details, strict=True)),
+        "source": _source(image, found, planes),
+    }
+    return parse_plan(json.loads(json.dumps(jsonable(values))))
+
+
+def _source(image: Path, found: Image, planes: Planes) -> dict[str, Any]:
+    """Describe where the image came from, for the record."""
+    source: dict[str, Any] = {
+        "path": os.path.realpath(image),
+        "shape": found.data.shape,
+        "axes": found.axes,
+        **many_channels(planes),
+    }
+    fixed = {found.axes[axis]: index for axis, index in planes.fixed.items()}
+    if "channels" in source:
+        del fixed["C"]
+    return source | ({"fixed": fixed} if fixed else {})
+
+
+def _refuse_size(image: Path, planes: Planes) -> None:
+    height, width = planes.shape[-2:]
+    if height * width > MOST_PIXELS:
+        raise UserError(
+            f"{image.name} claims to be {height:,} x {width:,} pixels, and at most "
+            f"{MOST_PIXELS / 1e9:.0f} gigapixels a plane are segmented. Is it the right image? "
+            "Else save a part of it."
+        )
+
+
+def margin_of(card: ModelCard, stride: int) -> int:
+    """Pixels around a block that the network sees: wider than the largest cell of the model."""
+    largest = max(card.diameters[1], card.diameter_window[1])
+    return ceil((MARGIN * largest or USUAL_MARGIN) / stride) * stride
+
+
+def details_of(plan: ZarrPlan, card: ModelCard) -> RunDetails:
+    """Give what is known of a run for its record."""
+    single = plan.limits[0] if len(plan.limits) == 1 else None
+    return RunDetails(
+        card=card,
+        options=plan.options,
+        **plan.details,
+        test_time_augmentation=plan.test_time_augmentation,
+        limits=None if single is None else Limits(*single),
+        is_stack=prod(plan.shape[:-2]) > 1,
+        source=plan.source,
+    )

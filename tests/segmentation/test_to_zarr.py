@@ -1,0 +1,502 @@
+"""An image block by block into an OME-Zarr: the cells are those of the plane in one piece."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unet_cells.core.measure import Table, measure
+from napari_unet_cells.core.planes import planes_of
+from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.files import FileExists, read_image
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.labels import read_provenance
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import to_zarr, zarr_request
+from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.to_zarr import (
+    UnitDone,
+    Work,
+    ZarrDone,
+    ZarrRequest,
+    finish,
+    number_units,
+    prepare,
+    segment_to_zarr,
+    segment_unit,
+    write_unit,
+)
+from napari_unet_cells.training.crops import BOUNDARY, annotate, boundary_classes
+from napari_unet_cells.training.synthetic.simulate import simulate
+
+CARD = ModelCard(
+    "drawn", "none", ("background", "cell", "boundary"), 3, 8, 8, "ab" * 32, distance=True
+)
+
+
+def drawn_probabilities(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Take the colours of the image for what a network would give: cell, boundary, distance."""
+    values = np.rint(255 * batch).astype(np.uint8)
+    background = 255 - np.minimum(values[..., 0].astype(int) + values[..., 1], 255)
+    classes = np.argmax(np.stack([background, values[..., 0], values[..., 1]]), axis=0)
+    return np.concatenate([classes[..., np.newaxis].astype(np.uint8), values], axis=-1)
+
+
+NETWORK = FunctionNetwork(
+    drawn_probabilities, stride=8, halo=8, channels=3, probabilities=3, max_tile=96
+)
+
+
+def drawn(kind: str, seed: int, size: int = 300) -> NDArray[np.uint8]:
+    """Image (y, x, 3) whose colours are the probabilities of a simulated plane, with noise."""
+    if kind == "nuclei":
+        density = np.random.default_rng(seed).uniform(0.05, 0.6)
+        mask = simulate_nuclei((size, size), seed=seed, density=density)[1].astype(np.int32)
+    else:
+        mask = simulate(np.random.default_rng(seed), size, (kind,), (8.0, 40.0))[1]
+    distance = annotate(np.zeros((size, size), np.float32), mask).distance
+    edges = np.where(boundary_classes(mask) == BOUNDARY, 0.8, 0.0)
+    boundary = ndimage.gaussian_filter(edges, 0.7)
+    cell = np.where(mask > 0, 0.97 - boundary, 0.05)
+    noise = np.random.default_rng(seed + 1).normal(0, 0.02, mask.shape)
+    depth = ndimage.gaussian_filter(distance / 255, 1.0) + noise
+    image = np.stack([cell, boundary, depth], axis=-1)
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelCard]:
+    """Stand-in models, and blocks of 64 pixels."""
+    models = {"drawn": replace(CARD, diameters=(8.0, 25.0))}
+
+    def find(model: str | Path) -> ModelCard:
+        return models.get(str(model), models["drawn"])
+
+    for module in (to_zarr, zarr_request):
+        monkeypatch.setattr(module, "open_network", lambda card, runtime="": NETWORK)
+    monkeypatch.setattr(to_zarr, "find_model", find)
+    monkeypatch.setattr(zarr_request, "side_of_blocks", lambda shape, zoom: 64)
+    monkeypatch.setattr(to_zarr, "_last", [])
+    return models
+
+
+def saved(folder: Path, image: NDArray[Any]) -> Path:
+    path = folder / "in" / "image.zarr"
+    zarr.create_array(path, data=image, chunks=(64, 64, *image.shape[2:]), overwrite=True)
+    return path
+
+
+def run(image: Path, output: Path, **request: Any) -> tuple[ZarrDone, list[Table]]:
+    tables: list[Table] = []
+    *_, done = segment_to_zarr(image, output, "drawn", ZarrRequest(**request), tables=tables.extend)
+    assert isinstance(done, ZarrDone)
+    return done, tables
+
+
+def labels_of(output: Path, name: str = "cells", level: int = 0) -> NDArray[Any]:
+    pixels: NDArray[Any] = np.asarray(zarr.open_array(output / "labels" / name / str(level))[...])
+    return pixels
+
+
+def in_one_piece(image: NDArray[Any], card: ModelCard, settings: Settings | None = None) -> Result:
+    *_, result = segment_planes(planes_of(image), NETWORK, card, settings)
+    assert isinstance(result, Result)
+    return result
+
+
+def same_cells(one: NDArray[Any], other: NDArray[Any]) -> int:
+    """Count the cells that are the same, pixel by pixel, under whatever id."""
+    pairs = np.unique(np.stack([one.ravel(), other.ravel()]).astype(np.int64), axis=1)
+    alone = [np.bincount(ids)[ids] == 1 for ids in pairs]
+    return int((alone[0] & alone[1] & (pairs > 0).all(axis=0)).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nuclei", "round", "rods", "colonies", "spread", "sheet"])
+@pytest.mark.parametrize(("seed", "diameter"), [(1, None), (2, 30.0), (3, 10.0)])
+def test_blocks_give_the_cells_of_one_piece(
+    tmp_path: Path, small_blocks: dict[str, ModelCard], kind: str, seed: int, diameter: float | None
+) -> None:
+    """Also where the network sees the image smaller or larger than it is."""
+    card = small_blocks["drawn"] = replace(
+        small_blocks["drawn"], diameter_window=(18.0, 22.0) if diameter else (0.0, 0.0)
+    )
+    image, settings = drawn(kind, seed, 240), Settings(diameter=diameter)
+    whole = in_one_piece(image, card, settings)
+    assert (whole.zoom == 1) == (diameter is None)
+    done, tables = run(saved(tmp_path, image), tmp_path / "out.zarr", settings=settings)
+    cells = labels_of(done.path)
+    assert whole.n_cells > 3
+    assert abs(done.n_cells - whole.n_cells) <= 0.001 * whole.n_cells
+    assert same_cells(whole.cells, cells) >= 0.999 * whole.n_cells
+    assert done.problems == ()
+    # resampled by Pillow, a tie between two classes may fall either way
+    differ = labels_of(done.path, "classes") != whole.classes
+    assert np.mean(differ) < (0.001 if diameter else 1e-9)
+    # ids from 1 to n, each for one cell, and the table knows all of them
+    ids = np.unique(cells)
+    np.testing.assert_array_equal(ids, np.arange(done.n_cells + 1))
+    np.testing.assert_array_equal(np.concatenate([t.columns["label"] for t in tables]), ids[1:])
+    areas = np.concatenate([t.columns["area_pixels"] for t in tables])
+    np.testing.assert_array_equal(areas, np.bincount(cells.ravel())[1:])
+
+
+def test_the_table_is_that_of_the_written_labels(tmp_path: Path) -> None:
+    image = drawn("nuclei", 5)
+    done, tables = run(saved(tmp_path, image), tmp_path / "out.zarr", pixel_size=0.5)
+    colors = {name: image[..., c] for c, name in enumerate(("red", "green", "blue"))}
+    whole = measure(labels_of(done.path), colors, (0.5, 0.5), "micrometer")
+    for name, column in whole.columns.items():
+        found = np.concatenate([table.columns[name] for table in tables])
+        np.testing.assert_allclose(found, column, rtol=1e-9, atol=1e-9, err_msg=name)
+    assert {table.unit for table in tables} == {"micrometer"}
+
+
+def big_cell(shape: tuple[int, int] = (450, 470)) -> NDArray[np.uint8]:
+    """Draw a cell that no window holds, and two small ones."""
+    image = np.zeros((*shape, 3), np.uint8)
+    image[20:440, 30:450, ::2] = 255
+    image[60:400, 70:410] = 0
+    image[200:220, 200:220, ::2] = 255
+    image[2:12, 2:12, ::2] = 255
+    return image
+
+
+def test_a_cell_that_no_block_sees_whole_is_one_cell_and_reported(tmp_path: Path) -> None:
+    path = saved(tmp_path, big_cell())
+    done, _ = run(path, tmp_path / "out.zarr")
+    cells = labels_of(done.path)
+    ring = np.zeros(cells.shape, bool)
+    ring[20:440, 30:450] = True
+    ring[60:400, 70:410] = False
+    assert len(np.unique(cells[ring])) == 1
+    assert cells[ring][0] > 0
+    assert cells[210, 210] not in (0, cells[ring][0])
+    assert cells[5, 5] not in (0, cells[ring][0])
+    (problem,) = done.problems
+    assert problem.startswith("1 cells are so large that no block of the image held all of them")
+    assert "(y 20 x 30)" in problem
+
+
+def test_a_cell_that_the_margin_does_not_hold_is_looked_at_again(
+    tmp_path: Path, small_blocks: dict[str, ModelCard]
+) -> None:
+    small_blocks["drawn"] = replace(CARD, diameters=(8.0, 10.0))  # a margin of 32
+    image = np.zeros((300, 300, 3), np.uint8)
+    image[100:190, 60:150, ::2] = 255  # reaches 32 pixels beyond each of the blocks around
+    done, _ = run(saved(tmp_path, image), tmp_path / "out.zarr")
+    assert done.problems == ()
+    assert done.n_cells == 1
+    np.testing.assert_array_equal(labels_of(done.path) > 0, image[..., 0] > 0)
+
+
+def test_units_in_any_order_give_the_same(tmp_path: Path) -> None:
+    path = saved(tmp_path, drawn("sheet", 4, 200))
+    first, _ = run(path, tmp_path / "a.zarr")
+    work = prepare(path, tmp_path / "b.zarr", "drawn", ZarrRequest())
+    assert work.todo == tuple(range(work.total))
+    for number in reversed(work.todo):
+        segment_unit(work.folder, number)
+    number_units(work.folder)
+    for number in np.random.default_rng(0).permutation(work.total).tolist():
+        assert write_unit(work.folder, number).number == number
+    second = finish(work.folder)
+    np.testing.assert_array_equal(labels_of(first.path), labels_of(second.path))
+    assert not work.folder.exists()
+
+
+def test_steps_that_come_too_early_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, drawn("nuclei", 1, 100))
+    work = prepare(path, tmp_path / "b.zarr", "drawn", ZarrRequest())
+    segment_unit(work.folder, 0)
+    with pytest.raises(UserError, match="3 of 4 blocks are not segmented yet"):
+        number_units(work.folder)
+    for number in work.todo:
+        segment_unit(work.folder, number)
+    number_units(work.folder)
+    write_unit(work.folder, 2)
+    with pytest.raises(UserError, match="3 of 4 blocks are not written yet"):
+        finish(work.folder)
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def until(steps: Iterator[Any], n: int) -> None:
+    """Take the first events of a run, and break it off."""
+    for _, _event in zip(range(n), steps, strict=False):
+        pass
+    steps.close()  # type: ignore[attr-defined]
+
+
+def test_a_run_that_was_broken_off_goes_on_with_the_same_result(tmp_path: Path) -> None:
+    path = saved(tmp_path, drawn("colonies", 2, 200))
+    whole, tables = run(path, tmp_path / "whole.zarr")
+    output = tmp_path / "out.zarr"
+    total = whole.n_blocks
+    while list((tmp_path / ".out.zarr.part" / "blocks").glob("*.index.npz"))[total - 1 :] == []:
+        until(segment_to_zarr(path, output, "drawn"), 4)
+    until(segment_to_zarr(path, output, "drawn"), 6)  # while they are written
+    assert not output.exists()
+    again: list[Table] = []
+    work, *events = segment_to_zarr(path, output, "drawn", tables=again.extend)
+    assert isinstance(work, Work)
+    assert work.todo == ()
+    assert work.note == f"goes on after {total} of {total} blocks"
+    assert {event.stage for event in events if isinstance(event, UnitDone)} == {"write"}
+    np.testing.assert_array_equal(labels_of(output), labels_of(whole.path))
+    for one, other in zip(tables, again, strict=True):
+        for name, column in one.columns.items():
+            np.testing.assert_array_equal(column, other.columns[name])
+
+
+def test_finished_blocks_are_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 200)), tmp_path / "out.zarr"
+    until(segment_to_zarr(path, output, "drawn"), 6)
+    seen: list[tuple[int, ...]] = []
+
+    def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        seen.append(batch.shape)
+        return drawn_probabilities(batch)
+
+    network = replace(NETWORK, function=counted)
+    work, *_ = segment_to_zarr(path, output, "drawn", network=network)
+    assert isinstance(work, Work)
+    assert 0 < len(work.todo) < work.total
+    n_resumed = len(seen)
+    seen.clear()
+    list(segment_to_zarr(path, tmp_path / "other.zarr", "drawn", network=network))
+    assert 0 < n_resumed < len(seen)
+
+
+@pytest.mark.parametrize("change", ["image", "model", "settings", "nothing"])
+def test_what_changed_begins_anew_and_is_said(
+    tmp_path: Path, small_blocks: dict[str, ModelCard], change: str
+) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 200)), tmp_path / "out.zarr"
+    until(segment_to_zarr(path, output, "drawn"), 6)
+    settings = Settings(likely_diameter=17.0)  # an expectation is no setting
+    if change == "image":
+        saved(tmp_path, drawn("nuclei", 3, 200))
+    elif change == "model":
+        small_blocks["drawn"] = replace(small_blocks["drawn"], sha256="cd" * 32)
+    elif change == "settings":
+        settings = Settings(min_size=30)
+    work = prepare(path, output, "drawn", ZarrRequest(settings))
+    if change == "nothing":
+        assert len(work.todo) < work.total
+        assert work.note.startswith("goes on after")
+    else:
+        assert len(work.todo) == work.total
+        assert work.note.endswith("changed since the last run: begun anew")
+
+
+def test_a_half_made_folder_of_a_killed_run_is_begun_anew(tmp_path: Path) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr"
+    folder = tmp_path / ".out.zarr.part"
+    folder.mkdir()
+    (folder / "plan.json").write_text('{"key": "')
+    done, _ = run(path, output)
+    assert done.n_cells > 0
+    assert not folder.exists()
+
+
+def test_an_output_is_not_replaced_unasked(tmp_path: Path) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr"
+    first, _ = run(path, output)
+    with pytest.raises(FileExists):
+        run(path, output)
+    again, _ = run(path, output, overwrite=True)
+    assert again.n_cells == first.n_cells
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["in", "out.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("out", "does not end in .zarr"),
+        ("in/image.zarr", "would lie in the image"),
+        ("in/image.zarr/out.zarr", "would lie in the image"),
+        ("nowhere/out.zarr", "There is no folder"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused(tmp_path: Path, output: str, sentence: str) -> None:
+    path = saved(tmp_path, drawn("nuclei", 2, 100))
+    with pytest.raises(UserError, match=sentence):
+        run(path, tmp_path / output)
+
+
+def test_a_zarr_that_claims_to_be_endless_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.zarr"
+    zarr.create_array(path, shape=(10**6, 10**6), chunks=(1024, 1024), dtype="u2")
+    with pytest.raises(UserError, match="claims to be 1,000,000 x 1,000,000 pixels"):
+        run(path, tmp_path / "out.zarr", allow_missing_chunks=True)
+
+
+def test_a_plane_that_is_mostly_not_there_costs_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is not asked where nothing is."""
+    path = tmp_path / "empty.zarr"
+    array = zarr.create_array(path, shape=(500, 450, 3), chunks=(50, 50, 3), dtype="u1")
+    image = drawn("nuclei", 6, 100)
+    array[300:400, 200:300] = image
+    seen: list[tuple[int, ...]] = []
+
+    def counted(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        seen.append(batch.shape)
+        return drawn_probabilities(batch)
+
+    network = replace(NETWORK, function=counted)
+    *_, done = segment_to_zarr(path, tmp_path / "out.zarr", "drawn", network=network)
+    assert isinstance(done, ZarrDone)
+    assert done.n_cells > 0
+    assert done.n_blocks == 8 * 8
+    assert 0 < len(seen) < 40 * 9  # of blocks with up to nine tiles each
+    written = sum(len(names) for _, _, names in os.walk(done.path))
+    assert written < 60  # empty chunks are not
+
+
+def test_planes_of_a_stack_are_numbered_each_on_its_own(
+    tmp_path: Path, small_blocks: dict[str, ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bright(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        cell = (batch > 0.5).astype(np.float32)
+        return drawn_probabilities(np.concatenate([cell, 0 * cell, cell], axis=3))
+
+    small_blocks["drawn"] = replace(CARD, channels=1)
+    network = replace(NETWORK, function=bright, channels=1)
+    stack = np.stack([simulate_nuclei((100, 100), seed=seed)[0] for seed in (1, 2)])
+    for module in (to_zarr, zarr_request):
+        monkeypatch.setattr(module, "open_network", lambda card, runtime="": network)
+    path = tmp_path / "stack.zarr"
+    zarr.create_array(path, data=stack, chunks=(1, 50, 50), dimension_names=("z", "y", "x"))
+    with pytest.raises(UserError, match="stack of 2 planes"):
+        run(path, tmp_path / "out.zarr")
+    done, tables = run(path, tmp_path / "out.zarr", plane="all")
+    cells = labels_of(done.path)
+    assert cells.shape == stack.shape
+    rows = {name: np.concatenate([t.columns[name] for t in tables]) for name in ("z", "label")}
+    for z in (0, 1):
+        ids = np.unique(cells[z])[1:]
+        np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
+        np.testing.assert_array_equal(rows["label"][rows["z"] == z], ids)
+    assert done.n_cells == len(rows["label"])
+
+
+def test_a_model_of_classes_writes_classes_only(
+    tmp_path: Path, small_blocks: dict[str, ModelCard]
+) -> None:
+    small_blocks["drawn"] = replace(CARD, classes=("background", "cell"), distance=False)
+    done, tables = run(saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr")
+    assert done.n_cells == 0
+    assert tables == []
+    assert labels_of(done.path, "classes").any()
+    assert not (done.path / "labels" / "cells").exists()
+
+
+def test_memory_that_is_short_is_survived(tmp_path: Path) -> None:
+    path = saved(tmp_path, drawn("nuclei", 2, 200))
+    whole, _ = run(path, tmp_path / "whole.zarr")
+
+    def short(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if batch.shape[1] > 130:
+            raise OutOfMemory
+        return drawn_probabilities(batch)
+
+    network = replace(NETWORK, function=short, max_tile=200)
+    events = list(segment_to_zarr(path, tmp_path / "out.zarr", "drawn", network=network))
+    assert sum(isinstance(event, MemoryFull) for event in events) == 1
+    np.testing.assert_array_equal(labels_of(tmp_path / "out.zarr"), labels_of(whole.path))
+
+
+def test_a_full_disk_is_a_sentence_and_what_is_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 200)), tmp_path / "out.zarr"
+    whole, _ = run(path, tmp_path / "whole.zarr")
+    write, written = LabelZarr.write, []
+
+    def full(self: LabelZarr, *values: Any) -> None:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(values)
+        write(self, *values)
+
+    monkeypatch.setattr(LabelZarr, "write", full)
+    with pytest.raises(UserError, match=r"out.zarr was not written: the disk of .* is full"):
+        run(path, output)
+    assert not output.exists()
+    monkeypatch.setattr(LabelZarr, "write", write)
+    work, *_ = segment_to_zarr(path, output, "drawn")
+    assert isinstance(work, Work)
+    assert work.todo == ()
+    np.testing.assert_array_equal(labels_of(output), labels_of(whole.path))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_result_says_how_it_was_made(tmp_path: Path, version: str, schema_faults: Any) -> None:
+    path = saved(tmp_path, drawn("nuclei", 2, 100))
+    done, _ = run(path, tmp_path / "out.ome.zarr", version=version, pixel_size=0.25)
+    for name in ("cells", "classes"):
+        record = read_provenance(done.path / "labels" / name)
+        assert schema_faults(json.loads(json.dumps(record))) == []
+        assert record["role"] == name
+        assert record["model"]["name"] == "drawn"
+        assert record["source"]["path"] == str(path)
+        assert record["pixel_size"] == {"y": 0.25, "x": 0.25, "unit": "micrometer"}
+    assert read_provenance(done.path / "labels" / "cells")["cells"] == done.n_cells
+    image = read_image(done.path / "labels" / "cells")
+    assert image.pixel_size == (0.25, 0.25)
+    assert image.unit == "micrometer"
+
+
+#: Segments a plane of 64 megapixels with the fast model, and says the most memory that was used.
+_LARGE = """
+import json, resource, sys
+from pathlib import Path
+import numpy as np, zarr
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation.to_zarr import segment_to_zarr
+folder = Path(sys.argv[1])
+part = simulate_nuclei((1000, 1000), seed=1)[0]
+array = zarr.create_array(folder / "a.zarr", shape=(8000, 8000), chunks=(1000, 1000), dtype="u1")
+for y in range(0, 8000, 1000):
+    array[y:y + 1000] = np.tile(part, (1, 8))
+*_, done = segment_to_zarr(folder / "a.zarr", folder / "out.zarr", "cells-fast")
+unit = 1 if sys.platform == "darwin" else 1024
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print(json.dumps({"peak": peak, "cells": done.n_cells, "blocks": done.n_blocks}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="its memory is read in another way")
+def test_64_megapixels_need_little_memory(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _LARGE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=280,
+    ).stdout
+    found = json.loads(said.splitlines()[-1])
+    assert found["peak"] < 1.2e9
+    assert found["blocks"] == 9
+    assert found["cells"] > 20_000
+    assert len(np.unique(labels_of(tmp_path / "out.zarr", level=3))) > 1000
