@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,9 @@ from napari_unet_cells.models.runtimes.library import SecondLibrary
 
 #: The network takes all cores; the window goes first where both want one.
 NICENESS = 5
+
+#: What another niceness is told by, on the command line.
+NICE_OPTION = "--nice="
 
 
 class _Server:
@@ -122,7 +126,7 @@ class _Server:
         self._reply(header, "prepared")
 
     def _retrain(self, header: dict[str, Any], payload: bytearray) -> None:
-        from napari_unet_cells.training.events import RetrainOptions, event_as_dict
+        from napari_unet_cells.training.events import Retrained, RetrainOptions, event_as_dict
         from napari_unet_cells.training.retrain import retrain
 
         job, path = header["job"], header["output"]
@@ -133,12 +137,15 @@ class _Server:
             RetrainOptions(**header["options"]),
             stop=lambda: job in self._finishing,
             cache=self._tuner_cache(),
+            since=header.get("since"),
         )
         with contextlib.closing(events):
             for event in events:
                 if job in self._forgotten:
                     return
                 self._reply(header, "event", **event_as_dict(event))
+                if isinstance(event, Retrained) and not header.get("derive", True):
+                    return  # the model is whole; what follows is its conversion
 
     def _sync(self, header: dict[str, Any], payload: bytearray) -> None:
         self._reply(header, "synced")
@@ -167,7 +174,8 @@ def _serve() -> None:
         # When the memory is full, this process should go, not napari with its layers.
         Path("/proc/self/oom_score_adj").write_text("800")
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
+        told = (word.removeprefix(NICE_OPTION) for word in sys.argv if word.startswith(NICE_OPTION))
+        os.nice(int(next(told, NICENESS)))
     outbox.write(HELLO)
     _Server(inbox, outbox).run()
 

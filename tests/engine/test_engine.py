@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_unet_cells import child as child_module
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.engine import engine as engine_module
 from napari_unet_cells.engine import opening
@@ -48,6 +49,8 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.runtimes import table as runtime_table
 from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.table import RUNTIMES
+from napari_unet_cells.training import retrain as retrain_module
+from napari_unet_cells.training.events import Retrained
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -274,6 +277,40 @@ def running(engine: Engine) -> int:
     assert pid is not None
     assert psutil.pid_exists(pid)
     return pid
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="the system knows no niceness")
+@pytest.mark.parametrize(("asked", "expected"), [(None, 5), (12, 12)])
+def test_a_child_stands_back_as_far_as_it_is_told(
+    stand_in: None, asked: int | None, expected: int
+) -> None:
+    engine = Engine(asked)
+    try:
+        engine.open(card())
+        assert psutil.Process(engine.pid).nice() == min(os.nice(0) + expected, 19)
+    finally:
+        engine.close(5.0)
+
+
+@pytest.mark.parametrize(("more", "converted"), [({}, True), ({"derive": False}, False)])
+def test_a_model_for_a_while_is_not_converted(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], converted: bool
+) -> None:
+    asked: list[Any] = []
+
+    def retrain(*_: Any, since: Any, **__: Any) -> Iterator[Any]:
+        asked.append(since)
+        yield Retrained(card(), None, None, 1.0, 2.0)
+        asked.append("converted")
+
+    monkeypatch.setattr(retrain_module, "retrain", retrain)
+    outbox = Drip(100)
+    header = {"job": 3, "dataset": "", "base": "", "output": "", "options": {}, **more}
+    child_module._Server(io.BytesIO(), outbox)._retrain(header | {"since": "before.keras"}, b"")  # type: ignore[arg-type]
+    assert asked == ["before.keras", *(["converted"] if converted else [])]
+    frame = read_frame(outbox)
+    assert frame is not None
+    assert (frame[0]["job"], frame[0]["event"]) == (3, "Retrained")
 
 
 def test_outputs_come_in_order_whatever_is_printed(engine: Engine) -> None:
@@ -561,8 +598,8 @@ def test_close_while_a_thread_opens_cancels_it_and_leaves_no_process(
     started: list[Any] = []
     start = _start_process
 
-    def record() -> Any:
-        process = start()
+    def record(more: Any) -> Any:
+        process = start(more)
         started.append(process)
         return process
 

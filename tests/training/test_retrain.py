@@ -109,8 +109,9 @@ def events_of(dataset, base, cache, **options):
 
     output = options.pop("output", None)
     stop = options.pop("stop", lambda: False)
+    since = options.pop("since", None)
     chosen = RetrainOptions(**{"steps": 2, **options})
-    return list(retrain(dataset, base, output, chosen, stop, cache))
+    return list(retrain(dataset, base, output, chosen, stop, cache, since=since))
 
 
 def test_a_retraining_tells_its_steps_and_writes_a_model(home, dataset, tiny_model, cache):
@@ -209,6 +210,44 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     tuned = 0.61
     *_, done = events_of(folder, tiny_model, cache)
     assert done.mixture == 1.0
+
+
+def test_a_tuning_goes_on_from_what_was_learned_before(
+    home, dataset, tiny_model, cache, monkeypatch
+):
+    from napari_unet_cells.models.catalogue import load_model
+    from napari_unet_cells.training import retrain
+
+    start = load_model(read_card(tiny_model)).get_weights()
+
+    def measure(self, card, examples=None):
+        now = self.tuner.get_weights()
+        same = all((a == b).all() for a, b in zip(start, now, strict=True))
+        return retrain.Measurement(0.5 if same else 0.6, (0.0, 1.0), 1)
+
+    monkeypatch.setattr(retrain._Retraining, "measure", measure)
+    *_, first = events_of(dataset, tiny_model, cache, steps=3)
+    learned = load_model(first.card).get_layer("head").get_weights()
+    assert not np.array_equal(learned[0], load_model(read_card(tiny_model)).get_weights()[-2])
+
+    *_, second = events_of(dataset, tiny_model, cache, stop=lambda: True, since=first.card.path)
+    assert second.card.parent == first.card.parent  # its base is that of the first
+    for weight, expected in zip(
+        load_model(second.card).get_layer("head").get_weights(), learned, strict=True
+    ):
+        np.testing.assert_array_equal(weight, expected)
+    *_, other = events_of(dataset, tiny_model, cache, stop=lambda: True)  # nothing is left of it
+    assert not np.array_equal(load_model(other.card).get_layer("head").get_weights()[0], learned[0])
+    with pytest.raises(UserError, match="tiny-2 was not made from tiny-3"):
+        events_of(dataset, "tiny-3", None, since="tiny-2")
+
+
+def test_measuring_while_it_learns_can_be_left_out(home, dataset, tiny_model, cache):
+    events = events_of(dataset, tiny_model, cache, steps=6)
+    assert any(event.score is not None for event in events if isinstance(event, StepDone))
+    events = events_of(dataset, tiny_model, cache, steps=6, validations=0)
+    assert all(event.score is None for event in events if isinstance(event, StepDone))
+    assert events[-1].after is not None
 
 
 def test_names_count_up_and_nothing_is_replaced(home, dataset, tiny_model, cache):

@@ -17,6 +17,9 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.runtimes.library import SecondLibrary
 from napari_unet_cells.models.runtimes.table import chosen_runtime
 
+#: Of the child that trains: it stands back for the window, and for the child that segments.
+TRAINING_NICENESS = 10
+
 
 def shared_engine() -> Engine:
     """Return the one engine, with the one child, of this process; it ends with the process."""
@@ -56,9 +59,15 @@ class Engine:
     """Starts the child when it is first needed, and a fresh one when it has died.
 
     `open` is called from worker threads and blocks; `close` from anywhere, and does not.
+
+    Parameters
+    ----------
+    niceness : int, optional
+        See `Child`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int | None = None) -> None:
+        self._niceness = niceness
         self._starting = threading.Lock()
         self._child: Child | None = None
         self._closings = 0
@@ -158,18 +167,25 @@ class Engine:
             child.receive(inbox, stop)
 
     def retrain(
-        self, request: dict[str, Any], stop: threading.Event, finish: threading.Event
+        self,
+        request: dict[str, Any],
+        stop: threading.Event,
+        finish: threading.Event,
+        again: str = "press Retrain again",
     ) -> Generator[dict[str, Any], None, None]:
         """Retrain in the child.
 
         Parameters
         ----------
         request : dict
-            dataset, base, output and options, as for `retrain.retrain`, as JSON holds them.
+            dataset, base, output and options, as for `retrain.retrain`, as JSON holds them; perhaps
+            since, and derive, false where the new model need not be converted for OpenVINO.
         stop : threading.Event
             Set it to cancel; no model is written.
         finish : threading.Event
             Set it to end the tuning early and keep its result.
+        again : str
+            What the user does to try once more, where the child died.
 
         Yields
         ------
@@ -200,7 +216,7 @@ class Engine:
                     raise UserError(
                         "The process that retrains the network ended, perhaps because the memory "
                         "was full. Your images, masks and models are as they were. Close other "
-                        "programs and press Retrain again."
+                        f"programs and {again}."
                     ) from error
                 yield event
                 if event["event"] == "Retrained":
@@ -245,7 +261,7 @@ class Engine:
                 raise Cancelled
             child = self._child
             if child is None or not child.alive:
-                child = self._child = Child()
+                child = self._child = Child(self._niceness)
                 # `close` counts first and takes the child away then, without the lock, which
                 # it must not wait for: whatever the order, one of the two sees the other.
                 if closings != self._closings:
@@ -254,7 +270,7 @@ class Engine:
             return child
 
 
-_shared, _training = Engine(), Engine()
+_shared, _training = Engine(), Engine(TRAINING_NICENESS)
 
 
 atexit.register(_shared.close, 2.0)

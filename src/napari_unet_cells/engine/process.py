@@ -5,7 +5,7 @@ TensorFlow and OpenGL in one process end in a segmentation fault on common Linux
 child sees normalised pixels and gives 8-bit results; images, labels and decisions stay here.
 
 Requests:  open {model, device, runtime}, predict {model, device, runtime, shape}, forget, sync,
-           prepare {base}, retrain {dataset, base, output, options}, finish
+           prepare {base}, retrain {dataset, base, output, options, since, derive}, finish
 Replies:   opened {device, max_tile, on_cpu}, output {shape}, synced,
            prepared, event {event, ...}, failed {message}, out of memory {message},
            lost device {message}, second library {message}
@@ -37,7 +37,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,10 +106,15 @@ class Child:
 
     No method waits for a pipe: `send` hands over to a thread, `receive` looks at its stop
     event all the time, `kill` is a signal.
+
+    Parameters
+    ----------
+    niceness : int, optional
+        How far it stands back for other processes, where the system knows that.
     """
 
-    def __init__(self) -> None:
-        self._process = _start_process()
+    def __init__(self, niceness: int | None = None) -> None:
+        self._process = _start_process(() if niceness is None else (f"--nice={niceness}",))
         # Of the simple kind, and a lock that may be taken twice: a generator may be closed
         # by the garbage collector, in any thread and in the middle of these methods.
         self._outgoing: queue.SimpleQueue[tuple[dict[str, Any], NDArray[Any] | None] | None]
@@ -301,7 +306,7 @@ class Child:
         )
 
 
-def _start_process() -> subprocess.Popen[bytes]:
+def _start_process(more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     options: dict[str, Any] = {}
     if sys.platform == "win32":
         options["creationflags"] = (
@@ -313,7 +318,7 @@ def _start_process() -> subprocess.Popen[bytes]:
         options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "napari_unet_cells.child"],
+            [sys.executable, "-P", "-m", "napari_unet_cells.child", *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if sys.stderr is not None else subprocess.DEVNULL,

@@ -33,6 +33,8 @@ class RetrainOptions:
     batch : int
         Crops in a step; fewer, where the memory is full.
     seed : int
+    validations : int
+        How often the tuning is measured on held-out images, which takes a part of the time.
     """
 
     minutes: float = 1.0
@@ -40,6 +42,7 @@ class RetrainOptions:
     start: str = "model"
     batch: int = 4
     seed: int = 0
+    validations: int = 4
 
     def problem(self) -> str | None:
         """Say why nothing can be retrained with these options, naming the option first."""
@@ -53,6 +56,8 @@ class RetrainOptions:
             return f"batch must be at least 1, and is {self.batch}."
         if self.seed < 0:
             return f"seed must not be negative, and is {self.seed}."
+        if self.validations < 0:
+            return f"validations must not be negative, and is {self.validations}."
         return None
 
 

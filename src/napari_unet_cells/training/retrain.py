@@ -100,9 +100,6 @@ FEWEST_TO_CHOOSE = 3
 #: Cells in the held-out images that it takes to choose thresholds.
 CELLS_TO_FIT = 100
 
-#: How often a tuning is measured on held-out images.
-VALIDATIONS = 4
-
 #: Of the moving average of the weights.
 AVERAGE_DECAY = 0.99
 
@@ -172,6 +169,7 @@ def retrain(
     stop: Stop = lambda: False,
     cache: TunerCache | None = None,
     recipe: Recipe = RECIPE,
+    since: str | Path | None = None,
 ) -> Generator[Event, None, None]:
     """Tune a model on a correction dataset, or on any annotated folder.
 
@@ -191,6 +189,9 @@ def retrain(
     cache : TunerCache, optional
     recipe : Recipe, optional
         What learns, and how fast: the best one that was found, where nothing else is said.
+    since : str or path, optional
+        Model that was tuned from the same base before: the tuning goes on from its weights. What
+        comes out is compared and mixed with the base as ever.
 
     Yields
     ------
@@ -224,6 +225,8 @@ def retrain(
         made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
     work = _Retraining(made, classes, tuner, train, held, options)
     before = work.measure(card) if held and options.start == "model" else None
+    if since is not None:
+        _go_on(tuner, find_model(since), card)
     yield from work.tune(stop)
     yield Choosing()
     tuned, mixture, after = work.choose(before)
@@ -234,7 +237,7 @@ def retrain(
         path=path,
         date=date.today().isoformat(),
         parent={"name": card.name, "sha256": card.sha256},
-        description=_description(card, len(train), options),
+        description=_description(card, len(train), options, since is not None),
         trained_on=(*card.trained_on, {"name": Path(dataset).name, "images": len(train)}),
         scores=_scores(before, after, cells),
     )
@@ -332,6 +335,16 @@ def _tuner_class(library: str) -> type[Tuner]:
     return TorchTuner
 
 
+def _go_on(tuner: Tuner, learned: ModelCard, base: ModelCard) -> None:
+    """Put weights into a tuner that were tuned from its base before."""
+    if learned.parent.get("sha256") != base.sha256:
+        raise UserError(
+            f"The model {learned.name} was not made from {base.name}, so the retraining cannot go "
+            "on from it."
+        )
+    tuner.set_weights(load_model(learned).get_weights())
+
+
 def _learns_distance(base: ModelCard, classes: tuple[str, ...], options: RetrainOptions) -> bool:
     """Whether the network gives the distance to the boundary: as it did, or a new one of cells."""
     return base.distance if options.start == "model" else classes == CELL_CLASSES
@@ -384,7 +397,11 @@ class _Retraining:
             for event in events:
                 if not isinstance(event, StepDone):
                     continue
-                if checks and event.done >= (measured + 1) / (VALIDATIONS + 1):
+                if (
+                    checks
+                    and measured < options.validations
+                    and event.done >= (measured + 1) / (options.validations + 1)
+                ):
                     measured += 1
                     event = self._validated(event, checks)
                 yield event
@@ -593,8 +610,10 @@ def _loop_options(options: RetrainOptions) -> LoopOptions:
     )
 
 
-def _description(base: ModelCard, n: int, options: RetrainOptions) -> str:
+def _description(base: ModelCard, n: int, options: RetrainOptions, goes_on: bool) -> str:
     images = "1 image or region" if n == 1 else f"{n} images or regions"
+    if goes_on:  # the minutes of all its parts are not known here
+        return f"{base.name}, retrained in several parts, at last on {images} of your own."
     return f"{base.name}, retrained on {images} of your own in {options.minutes:g} minutes."
 
 
