@@ -353,14 +353,14 @@ def credits_of(shown: Sequence[Measured]) -> list[str]:
     return textwrap.wrap(f"Images and true outlines: {'; '.join(known)}.", 100)
 
 
-def replace_section(name: str, text: str) -> None:
-    """Put text between the marks of a section of the page."""
-    page = PAGE.read_text(encoding="utf-8")
+def replace_section(name: str, text: str, path: Path = PAGE) -> None:
+    """Put text between the marks of a section of a page, by default that of the scores."""
+    page = path.read_text(encoding="utf-8")
     marks = rf"(<!-- {name}: start -->\n).*?(<!-- {name}: end -->)"
     changed, count = re.subn(marks, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"{PAGE} has no section {name}.")
-    PAGE.write_text(changed, encoding="utf-8")
+        raise SystemExit(f"{path} has no section {name}.")
+    path.write_text(changed, encoding="utf-8")
 
 
 def result_of(

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import tempfile
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import replace_section
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -400,12 +400,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
 
 def write_page(text: str, picture: Path) -> None:
     """Put the table between the marks of the page, and the plot beside it."""
-    page = PAGE.read_text(encoding="utf-8")
-    marks = r"(<!-- table -->\n).*(<!-- end of table -->)"
-    changed, count = re.subn(marks, lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"{PAGE} has no marks of a table.")
-    PAGE.write_text(changed, encoding="utf-8")
+    replace_section("tasks", text, PAGE)
     shutil.copy(picture, PAGE.parent / "images" / "retrain-loop.png")
 
 

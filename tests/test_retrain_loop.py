@@ -76,12 +76,12 @@ def test_the_plot_leaves_out_tasks_that_are_not_finished(tmp_path, way):
 def test_the_page_gets_the_table_between_its_marks(tmp_path, monkeypatch, text):
     (tmp_path / "images").mkdir()
     page, picture = tmp_path / "page.md", tmp_path / "plot.png"
-    page.write_text("before\n<!-- table -->\n| old |\n<!-- end of table -->\nafter\n")
+    page.write_text("before\n<!-- tasks: start -->\n| old |\n<!-- tasks: end -->\nafter\n")
     picture.write_bytes(b"1")
     monkeypatch.setattr(retrain_loop, "PAGE", page)
 
     retrain_loop.write_page(text, picture)
 
-    marked = f"before\n<!-- table -->\n{text}\n<!-- end of table -->\nafter\n"
+    marked = f"before\n<!-- tasks: start -->\n\n{text}\n\n<!-- tasks: end -->\nafter\n"
     assert page.read_text() == marked
     assert (tmp_path / "images" / "retrain-loop.png").read_bytes() == b"1"
