@@ -17,8 +17,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from napari_unet_cells.batch import one_image
 from napari_unet_cells.batch import segment_files as batch
-from napari_unet_cells.batch.segment_files import FileDone, PixelsDone, Request, segment_files
+from napari_unet_cells.batch.one_image import PixelsDone
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.batch.segment_files import FileDone, segment_files
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import file_set, read_image, read_provenance
@@ -434,7 +437,7 @@ def test_a_disk_that_gets_full_leaves_old_results_whole(
 def test_a_disk_that_gets_full_leaves_no_half_of_the_results(
     nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "write_json", refuse_with_sentence)
+    monkeypatch.setattr(one_image, "write_json", refuse_with_sentence)
     (done,) = run([nuclei], tmp_path / "out")
     assert done.problem == "The disk is full."
     assert os.listdir(tmp_path / "out") == []
@@ -483,7 +486,7 @@ def test_an_error_that_nobody_foresaw_ends_one_file_only(
             raise error
         return read_image(path, allow_missing_chunks)
 
-    monkeypatch.setattr(batch, "read_image", read)
+    monkeypatch.setattr(one_image, "read_image", read)
     bad, good = run([nuclei, other], output)
     assert good.problem == ""
     assert bad.problem.startswith(f"It failed in a way that nobody foresaw ({type(error).__name__}")

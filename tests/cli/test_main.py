@@ -18,6 +18,7 @@ import tifffile
 
 from napari_unet_cells import __version__
 from napari_unet_cells.cli import main as cli
+from napari_unet_cells.cli.image_options import request_of
 from napari_unet_cells.cli.main import main
 from napari_unet_cells.files import read_image, read_provenance
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -153,7 +154,7 @@ def test_test_time_augmentation_has_an_old_name(
 )
 def test_channels_are_numbers_or_names(text: str, chosen: Any) -> None:
     arguments = ["segment", "a.tif", "-o", "out", f"--channel={text}", "--projection", "max"]
-    request = cli._request(cli._parser().parse_args(arguments))
+    request = request_of(cli._parser().parse_args(arguments))
     assert request.channel == chosen
     assert request.projection == "max"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, write_table
+from napari_unet_cells.files.tables import (
+    TABLES,
+    TablePart,
+    check_table_kind,
+    join_tables,
+    write_parquet,
+)
 
 
 @pytest.fixture
@@ -72,3 +80,91 @@ def test_nothing_is_replaced_unasked(tmp_path, table):
 def test_a_missing_folder_is_said_in_a_sentence(tmp_path, table):
     with pytest.raises(UserError, match="there is no folder"):
         write_table(tmp_path / "nowhere" / "cells.csv", table)
+
+
+# --- Parquet, and many tables in one ------------------------------------------------------
+
+
+def test_parquet_keeps_types(tmp_path, table):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = write_parquet(tmp_path / "cells", table)
+    assert path == tmp_path / "cells.parquet"
+    read = parquet.read_table(path).to_pydict()
+    assert list(read) == [*table.columns, "unit"]
+    assert read["label"] == table.columns["label"].tolist()
+    np.testing.assert_array_equal(read["area"], table.columns["area"])
+    assert set(read["unit"]) == {"micrometer"}
+    with pytest.raises(FileExists):
+        write_parquet(path, table)
+
+
+def test_without_pyarrow_a_sentence_says_so(monkeypatch, tmp_path, table):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    check_table_kind("csv")
+    with pytest.raises(UserError, match=r"need the library pyarrow.*--table csv"):
+        check_table_kind("parquet")
+    with pytest.raises(UserError, match="A table is csv or parquet, not 'xlsx'"):
+        check_table_kind("xlsx")
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Write tables of one and of two channels, of both kinds, one of them without rows."""
+    labels = np.zeros((2, 9, 9), np.uint8)
+    labels[:, 1:3, 1:3], labels[0, 5:8, 5:8] = 1, 2
+    image = labels[0] * 10.0
+
+    def make(kind):
+        pytest.importorskip("pyarrow") if kind == "parquet" else None
+        tables = {
+            "one": measure(labels[0], image),
+            "none": measure(labels[0] * 0, image),
+            "two": measure(labels[1], {"a": image, "b": image}, (0.5, 0.5), "micrometer"),
+        }
+        found = []
+        for name, table in tables.items():
+            path = TABLES[kind](tmp_path / f"{name}.{kind}", table)
+            more = {"well": "B2"} if name == "two" else {}
+            found.append(TablePart(path, {"image": f"{name}, \u00b5", **more}))
+        return found
+
+    return make
+
+
+def test_tables_are_joined_below_each_other(tmp_path, parts):
+    path = join_tables(tmp_path / "all.csv", parts("csv"))
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["one, \u00b5", "one, \u00b5", "two, \u00b5"]
+    assert [row["well"] for row in rows] == ["", "", "B2"]
+    assert [row["label"] for row in rows] == ["1", "2", "1"]
+    assert [row["intensity_mean"] for row in rows] == ["10", "20", ""]
+    assert [row["intensity_mean_b"] for row in rows] == ["", "", "10"]
+    assert [row["unit"] for row in rows] == ["pixel", "pixel", "micrometer"]
+
+
+def test_parquet_is_joined_with_its_types(tmp_path, parts):
+    found = parts("parquet")
+    path = join_tables(tmp_path / "all.parquet", found)
+    import pyarrow.parquet
+
+    read = pyarrow.parquet.read_table(path).to_pydict()
+    assert read["image"] == ["one, \u00b5", "one, \u00b5", "two, \u00b5"]
+    assert read["well"] == [None, None, "B2"]
+    assert read["label"] == [1, 2, 1]
+    assert read["intensity_mean"] == [10.0, 20.0, None]
+    assert read["intensity_mean_b"] == [None, None, 10.0]
+
+
+def test_a_damaged_table_is_a_sentence_and_the_older_file_stays(tmp_path, parts):
+    found = parts("csv")
+    target = tmp_path / "all.csv"
+    join_tables(target, found)
+    before = target.read_bytes()
+    found[2].path.write_text("label,area\n1,2,3\n")
+    with pytest.raises(UserError, match=r"two\.csv cannot be read as a table"):
+        join_tables(target, found)
+    found[2].path.unlink()
+    with pytest.raises(UserError, match=r"two\.csv does not exist"):
+        join_tables(target, found)
+    assert target.read_bytes() == before

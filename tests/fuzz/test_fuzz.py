@@ -6,6 +6,7 @@ for all. What was once not held lies in ``corpus/READER/`` and is tried first.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -27,6 +28,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_unet_cells.batch.finished import look_back, read_unit_record
 from napari_unet_cells.corrections import exported
 from napari_unet_cells.corrections.autosave import restore
 from napari_unet_cells.corrections.session_files import Damaged
@@ -90,6 +92,15 @@ def read_a_result(content: bytes, folder: Path) -> None:
     path.with_suffix(".json").write_bytes(content)
     ((_, attributes, _),) = open_result(path)
     assert np.isfinite(np.asarray(attributes["scale"])).all()
+
+
+def read_a_unit(content: bytes, folder: Path) -> None:
+    (folder / "a.json").write_bytes(content)
+    record = read_unit_record(folder / "a.json")
+    if record is not None:
+        json.dumps(record.document(), allow_nan=False)
+        with contextlib.suppress(OSError):
+            look_back(folder / "a.tif", [folder / "a.json"], "ab" * 32, {"plane": 1})
 
 
 def read_a_session(content: bytes, folder: Path) -> None:
@@ -239,6 +250,22 @@ _RESULT = {
     "source": {"path": "/a.tif", "shape": [8, 8], "plane": []},
     "transform": _TRANSFORM,
 }
+_STAMP = {"size": 3, "mtime_ns": 10**18, "digest": "ab" * 32}
+_UNIT = {
+    "model": {"name": "m", "sha256": "ab" * 32},
+    "cells": 3,
+    "device": "CPU",
+    "seconds": 0.5,
+    "batch": {
+        "input": _STAMP,
+        "settings": {"plane": 1, "settings": {"diameter": None}},
+        "outputs": {"a_cells.tif": _STAMP},
+        "summary": "3 cells",
+        "shape": [8, 8],
+        "area": {"low": 1.0, "high": 2.0, "counts": [1, 2]},
+        "unit": "micrometer",
+    },
+}
 _OME_ZARR = {
     "multiscales": [
         {
@@ -331,6 +358,7 @@ TARGETS: dict[str, Target] = {
     "card": Target.of_json(read_a_card, _CARD),
     "index": Target.of_json(read_an_index, _INDEX),
     "result": Target.of_json(read_a_result, _RESULT),
+    "unit": Target.of_json(read_a_unit, _UNIT),
     "session": Target.of_json(read_a_session, _HEADER),
     "exports": Target.of_json(read_exports, _EXPORTS),
     "zarr": Target.of_json(read_a_zarr, _OME_ZARR, _ZARRAY),

@@ -24,6 +24,12 @@ from napari_unet_cells.untrusted.ome_xml import parse_ome
 from napari_unet_cells.untrusted.result_record import parse_record as parse_result
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.session import parse_exports, parse_save_header, unpack_header
+from napari_unet_cells.untrusted.unit_record import (
+    Histogram,
+    Stamp,
+    UnitRecord,
+    parse_unit_record,
+)
 from napari_unet_cells.untrusted.zarr_nodes import read_node
 from napari_unet_cells.untrusted.zarr_plan import parse_plan
 
@@ -539,3 +545,46 @@ def test_a_plan_is_read() -> None:
 def test_a_plan_that_cannot_be_is_refused(changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Malformed, match=sentence):
         parse_plan(PLAN | changed)
+
+
+# --- units of a batch ---------------------------------------------------------------------
+
+STAMP = Stamp(3, 10**18, "ab" * 32)
+UNIT = UnitRecord(
+    model="cd" * 32,
+    input=STAMP,
+    settings={"plane": 1},
+    outputs={"a_cells.tif": STAMP},
+    summary="3 cells",
+    cells=3,
+    shape=(8, 9),
+    area=Histogram(0.5, 2.0, (1, 2)),
+    unit="micrometer",
+)
+
+
+def unit_document(**changed: Any) -> dict[str, Any]:
+    document = json.loads(json.dumps(UNIT.document())) | changed
+    return {"model": {"sha256": "cd" * 32}, "cells": 3, "batch": document}
+
+
+def test_the_record_of_a_unit_comes_back() -> None:
+    assert parse_unit_record(unit_document()) == UNIT
+    assert parse_unit_record({"model": {"sha256": "cd" * 32}}) is None
+
+
+BAD_UNITS: dict[str, tuple[dict[str, Any], str]] = {
+    "no input": ({"input": None}, "input must be an object with names"),
+    "a digest": ({"input": {"size": 1, "mtime_ns": 1, "digest": "../x"}}, "digest must be 64"),
+    "a size": ({"outputs": {"a": {"size": -1, "mtime_ns": 1}}}, r"outputs\.a size must be"),
+    "a histogram": ({"area": {"low": 2, "high": 1, "counts": [1]}}, "area must rise, and goes"),
+    "counts": ({"area": {"low": 0, "high": 1, "counts": [0.5]}}, r"counts\[0\] must be a whole"),
+    "settings": ({"settings": 5}, "settings must be an object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_UNITS)
+def test_a_bad_record_of_a_unit_is_refused_in_words(name: str) -> None:
+    changed, words = BAD_UNITS[name]
+    with pytest.raises(Malformed, match=words):
+        parse_unit_record(unit_document(**changed))

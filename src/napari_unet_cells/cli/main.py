@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from napari_unet_cells.cli import batch as cli_batch
 from napari_unet_cells.cli import dataset as cli_dataset
 from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
@@ -26,15 +26,16 @@ from napari_unet_cells.cli.ending import (
     problem_of,
     stopped_by_the_system,
 )
-from napari_unet_cells.cli.old_names import keep_old_name
+from napari_unet_cells.cli.image_options import (
+    add_augmentation,
+    add_image_options,
+    add_runtime,
+    request_of,
+)
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files.atomic import FileExists
 from napari_unet_cells.files.unforeseen import unforeseen
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.untrusted.rules import printable, safe
-
-if TYPE_CHECKING:
-    from napari_unet_cells.batch.segment_files import Request
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     own = (_add_segment, _add_models, _add_evaluate)
-    others = (cli_train, cli_retrain, cli_dataset, cli_simulate, cli_info)
+    others = (cli_batch, cli_train, cli_retrain, cli_dataset, cli_simulate, cli_info)
     for add in (*own, *(command.add for command in others)):
         add(commands)
     return parser
@@ -115,7 +116,7 @@ Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("segment", help="segment image files")
+    parser = commands.add_parser("segment", help="segment a handful of image files")
     parser.add_argument("path", nargs="+", help="image, folder or pattern such as 'day1/*.tif'")
     parser.add_argument(
         "-o",
@@ -125,173 +126,19 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         type=Path,
         help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json",
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME_OR_PATH",
-        help="an installed model or a .keras file (default: the one that `models` "
-        f"marks as default, {DEFAULT_MODEL} unless you chose another)",
-    )
-    parser.add_argument(
-        "--diameter",
-        type=float,
-        metavar="PIXELS",
-        help="typical cell diameter (default: estimated for each image)",
-    )
-    parser.add_argument(
-        "--channel",
-        type=_channel,
-        metavar="N,...",
-        help="channel to segment, counted from 0, or its name in the file; several, such as 0,2, "
-        "are projected, or become one image for a model that was trained on as many",
-    )
-    parser.add_argument(
-        "--projection",
-        choices=("max", "mean"),
-        help="make one channel of the chosen ones (default: of all), such as nuclei and cytoplasm",
-    )
-    parser.add_argument(
-        "--plane",
-        type=_plane,
-        metavar="N|all",
-        help="planes of a stack to segment: one, counted from 0, or all",
-    )
-    parser.add_argument(
-        "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
-    )
-    min_size = parser.add_argument(
-        "--min-size",
-        type=int,
-        metavar="PIXELS",
-        help="a cell of fewer pixels joins one that it touches, or is dropped",
-    )
-    keep_old_name("--smallest", min_size, parser)
-    parser.add_argument(
-        "--split",
-        type=float,
-        metavar="0..1",
-        help="higher splits touching cells more readily (default: the model's own)",
-    )
-    min_probability = parser.add_argument(
-        "--min-probability",
-        type=float,
-        metavar="0..1",
-        help="probability threshold: drop cells whose mean probability is lower (default: the "
-        "model's own; 0 keeps all)",
-    )
-    keep_old_name("--certainty", min_probability, parser)
-    parser.add_argument("--keep-holes", action="store_true", help="do not fill holes inside cells")
-    parser.add_argument(
-        "--drop-border", action="store_true", help="drop cells that touch the border of the image"
-    )
-    _add_augmentation(parser)
-    _add_runtime(parser)
-    parser.add_argument(
-        "--pixel-size",
-        type=float,
-        metavar="MICROMETERS",
-        help="pixel width of images whose files do not state it",
-    )
-    parser.add_argument(
-        "--allow-missing-chunks",
-        action="store_true",
-        help="read a zarr image also where none of its chunks is there (where some are, those that "
-        "are missing count as empty, and that is said)",
-    )
+    add_image_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.set_defaults(command=_segment)
-
-
-def _add_augmentation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tta",
-        "--test-time-augmentation",
-        action="store_true",
-        help="average predictions over four mirrored copies (test-time augmentation): slightly "
-        "more accurate, up to four times slower",
-    )
-    parser.add_argument(
-        "--quality", dest="tta", type=_quality, default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
-
-
-def _add_runtime(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--runtime",
-        default="",
-        metavar="NAME",
-        help="library that computes the network: openvino, tensorflow, torch, or auto for the best "
-        "one there is (default: auto)",
-    )
-
-
-def _quality(text: str) -> bool:
-    """Read the value of `--quality`, the old name of `--tta`."""
-    if text not in ("normal", "high"):
-        raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from normal, high)")
-    return text == "high"
-
-
-def _channel(text: str) -> int | str | tuple[int | str, ...]:
-    """Read "1", "GFP", or several with commas between them."""
-    parts = [part.strip() for part in text.split(",")]
-    chosen = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
-    return chosen[0] if len(chosen) == 1 else chosen
-
-
-def _plane(text: str) -> int | str:
-    return text if text == "all" else int(text)
-
-
-def _request(options: argparse.Namespace) -> Request:
-    from napari_unet_cells.batch.segment_files import Request
-    from napari_unet_cells.files.pixel_size import LARGEST_PIXEL, SMALLEST_PIXEL
-    from napari_unet_cells.segmentation.pipeline import Settings
-
-    for name in ("diameter", "pixel_size"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
-    for name in ("split", "min_probability"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1:
-            raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1, not {value:g}.")
-    micrometers = options.pixel_size
-    if micrometers is not None and not SMALLEST_PIXEL <= micrometers <= LARGEST_PIXEL:
-        raise UserError(
-            f"--pixel-size must lie between {SMALLEST_PIXEL:g} and {LARGEST_PIXEL:g} micrometers, "
-            f"not {micrometers:g}."
-        )
-    if options.link and options.plane != "all":
-        raise UserError("--link needs --plane all: cells are linked from plane to plane.")
-    settings = Settings(
-        diameter=options.diameter,
-        min_size=options.min_size,
-        split=options.split,
-        min_probability=options.min_probability,
-        fill_holes=False if options.keep_holes else None,
-        drop_border=True if options.drop_border else None,
-        test_time_augmentation=options.tta,
-    )
-    return Request(
-        settings,
-        options.channel,
-        options.plane,
-        options.link,
-        options.pixel_size,
-        options.overwrite,
-        options.projection,
-        options.runtime,
-        options.allow_missing_chunks,
-    )
 
 
 def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_unet_cells.batch.segment_files import FileDone, PixelsDone, segment_files
+    from napari_unet_cells.batch.one_image import PixelsDone
+    from napari_unet_cells.batch.segment_files import FileDone, segment_files
     from napari_unet_cells.models.catalogue import default_model
 
-    request = _request(options)
+    request = request_of(options)
     paths, failed = _find(options.path)
     if not paths:
         return BAD_INPUT
@@ -392,8 +239,8 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "-o", "--output", metavar="FILE.json", type=Path, help="write scores of each image here"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
-    _add_augmentation(parser)
-    _add_runtime(parser)
+    add_augmentation(parser)
+    add_runtime(parser)
     parser.set_defaults(command=_evaluate)
 
 

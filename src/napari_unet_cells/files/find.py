@@ -14,8 +14,10 @@ from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.labels import read_provenance
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, is_zarr
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
-_RESULT_NAME = re.compile(r".*_(cells|classes)\.(tiff?|zarr)", re.IGNORECASE)
+_RESULT_NAME = re.compile(r".*_((cells|classes)\.(tiff?|zarr)|outlines\.jpg)", re.IGNORECASE)
 
 
 def find_images(paths: Iterable[PathLike]) -> list[Path]:
@@ -24,8 +26,8 @@ def find_images(paths: Iterable[PathLike]) -> list[Path]:
     A file and a zarr folder stand for themselves, whatever they are; any other folder for
     the images in it, not in its subfolders; a pattern (``*``, ``?``, ``[...]``, and ``**``
     for any depth) for the images it matches. Hidden files and our own results
-    (``*_cells.tif``, ``*_classes.tif``, or ``.zarr``) are left out, unless named or asked
-    for by a pattern that ends so.
+    (``*_cells.tif``, ``*_classes.tif``, or ``.zarr``, and ``*_outlines.jpg``) are left out,
+    unless named or asked for by a pattern that ends so.
 
     Parameters
     ----------
@@ -98,8 +100,12 @@ def _is_result(path: Path) -> bool:
     if not _asks_for_results(path):
         return False
     try:
+        if path.suffix.lower() == ".jpg":  # it holds no record, which lies beside it
+            stem = path.name[: -len("_outlines.jpg")]
+            document = plain_mapping(read_json(path.with_name(f"{stem}.json")))
+            return document.get("program") == "napari-unet-cells"
         return bool(read_provenance(path))
-    except UserError:
+    except (UserError, Malformed, OSError):
         return False
 
 

@@ -69,3 +69,10 @@ def _read_deep_png(path: Path) -> NDArray[Any]:
 
     data = np.asarray(imagecodecs.png_decode(path.read_bytes()))
     return data[..., 0] if data.shape[-1] == 2 else data[..., :3]
+
+
+def write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture (y, x, 3) as a JPEG of moderate size; not atomically."""
+    from PIL import Image as pillow
+
+    pillow.fromarray(pixels).save(path, "JPEG", quality=80, optimize=True)

@@ -32,6 +32,7 @@ SCHEMA = Path(__file__).with_name("result.schema.json")
 #: Keys of a record that say something about one file, not about the run that made the labels.
 OF_ONE_FILE = (
     "schema_version",
+    "batch",
     "cells",
     "corrected_by_hand",
     "files",

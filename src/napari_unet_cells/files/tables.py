@@ -1,16 +1,23 @@
-"""Tables as CSV, for Excel, R and pandas."""
+"""Tables as CSV, for Excel, R and pandas, or as Parquet, which needs the library pyarrow."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.measure import Table
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import PathLike, atomic_write, with_ending
+from napari_unet_cells.files.failures import damaged, read_failure
+from napari_unet_cells.files.file_set import write_together
 
 #: Significant digits of a number that is not whole.
 DIGITS = 12
@@ -65,3 +72,158 @@ def _as_text(column: NDArray[Any]) -> list[str]:
     if column.dtype.kind != "f":
         return [str(value) for value in column.tolist()]
     return ["" if np.isnan(value) else f"{value:.{DIGITS}g}" for value in column.tolist()]
+
+
+def write_parquet(path: PathLike, table: Table, overwrite: bool = False) -> Path:
+    """Write a table of cells as Parquet, atomically: the columns of `write_table`, with types.
+
+    Arguments and errors as those of `write_table`; without pyarrow a `UserError` says so.
+    """
+    arrow, parquet = _arrow()
+    target = with_ending(path, frozenset({".parquet"}), ".parquet")
+    columns = {name: arrow.array(column) for name, column in table.columns.items()}
+    unit = arrow.array([table.unit] * len(table), arrow.string())
+    with atomic_write(target, overwrite) as temporary:
+        parquet.write_table(arrow.table({**columns, "unit": unit}), temporary)
+    return target
+
+
+#: What writes a table, by the ending of its file.
+TABLES: Mapping[str, Callable[[Path, Table], Path]] = MappingProxyType(
+    {"csv": write_table, "parquet": write_parquet}
+)
+
+
+def check_table_kind(kind: str) -> None:
+    """Refuse a kind of table that cannot be written, before time is spent on it.
+
+    Raises
+    ------
+    UserError
+    """
+    if kind not in TABLES:
+        raise UserError(f"A table is {' or '.join(TABLES)}, not '{kind}'.")
+    if kind == "parquet":
+        _arrow()
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            "Tables in Parquet need the library pyarrow, which is not installed. Install it "
+            "(python -m pip install pyarrow), or choose --table csv."
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """Table of one image that becomes a part of a larger one.
+
+    Attributes
+    ----------
+    path : Path
+        Of the file that `write_table` or `write_parquet` wrote.
+    values : mapping of str to str
+        Columns that say which image it is, the same in every row.
+    """
+
+    path: Path
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def join_tables(target: Path, parts: Sequence[TablePart]) -> Path:
+    """Put the tables of many images below each other, atomically; an older file is replaced.
+
+    A column that a table has not is empty in its rows. One table is in memory at a time, of a CSV
+    one row.
+
+    Parameters
+    ----------
+    target : Path
+        Its ending, ``.csv`` or ``.parquet``, is that of the parts.
+    parts : sequence of TablePart
+
+    Raises
+    ------
+    UserError
+        Where a part cannot be read, or the disk refuses.
+    """
+    with (
+        write_together((target,), overwrite=True) as part,  # removes what a killed program left
+        atomic_write(part / target.name) as temporary,
+    ):
+        (_join_parquet if target.suffix == ".parquet" else _join_csv)(temporary, parts)
+    return target
+
+
+def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
+    names: dict[str, None] = {}
+    for part in parts:
+        for row in _rows(part.path):
+            names |= dict.fromkeys(row)
+            break
+    with open(target, "w", encoding="utf-8", newline="") as file:
+        own = dict.fromkeys(name for part in parts for name in part.values)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*own, *names])
+        for part in parts:
+            values = [part.values.get(name, "") for name in own]
+            rows = _rows(part.path)
+            header = {name: at for at, name in enumerate(next(rows, []))}
+            places = [header.get(name, -1) for name in names]
+            for row in rows:
+                padded = [*row, ""]  # place -1 is that of a column which is not there
+                writer.writerow([*values, *(padded[place] for place in places)])
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Iterate over the rows of a CSV, its header first; each is as long as the header."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            header: list[str] = []
+            for row in csv.reader(file):
+                header = header or row
+                if len(row) != len(header):
+                    raise ValueError(f"a row has {len(row)} fields, and the header {len(header)}")
+                yield row
+    except OSError as error:
+        raise read_failure(path, error) from error
+    except (ValueError, csv.Error) as error:
+        raise damaged(path, "table", error) from error
+
+
+def _join_parquet(target: Path, parts: Sequence[TablePart]) -> None:
+    arrow, parquet = _arrow()
+    own = dict.fromkeys(name for part in parts for name in part.values)
+    schemas = [_of_part(part, lambda path: parquet.read_schema(path)) for part in parts]
+    named = arrow.schema([(name, arrow.string()) for name in own])
+    schema = arrow.unify_schemas(
+        [named, *(known.remove_metadata() for known in schemas)], promote_options="permissive"
+    )
+    with ExitStack() as stack:
+        writer = stack.enter_context(parquet.ParquetWriter(target, schema))
+        for part in parts:
+            table = _of_part(part, lambda path: parquet.read_table(path))
+            arrays = [_arrow_column(arrow, table, entry, part.values) for entry in schema]
+            writer.write_table(arrow.table(arrays, schema=schema))
+
+
+def _arrow_column(arrow: Any, table: Any, entry: Any, values: Mapping[str, str]) -> Any:
+    if entry.name in values:
+        return arrow.array([values[entry.name]] * table.num_rows, entry.type)
+    if entry.name in table.column_names:
+        return table[entry.name].cast(entry.type)
+    return arrow.nulls(table.num_rows, entry.type)
+
+
+def _of_part(part: TablePart, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(part.path)
+    except OSError as error:
+        raise read_failure(part.path, error) from error
+    except Exception as error:  # pyarrow's own
+        raise damaged(part.path, "table", error) from error

@@ -194,6 +194,66 @@ def _image_of(path: Path) -> ZarrImage:
     return replace(_image_of(path / inside[0]), n_images=len(inside))
 
 
+@dataclass(frozen=True)
+class InnerImage:
+    """An image in a zarr folder.
+
+    Attributes
+    ----------
+    path : Path
+    well : str
+        Of a plate, such as "B3"; empty elsewhere.
+    field : str
+        Its name in the well.
+    problem : str
+        Why there is none although it is listed; empty where it is there.
+    """
+
+    path: Path
+    well: str = ""
+    field: str = ""
+    problem: str = ""
+
+
+def images_in(path: Path) -> list[InnerImage]:
+    """List the images of a zarr folder: one, those of a plate or a well, or of a series.
+
+    Raises
+    ------
+    UserError
+        Where the metadata are missing or damaged.
+    """
+    try:
+        node = read_node(path)
+        if node is None or node.shape is not None or node.images:
+            return [InnerImage(path)]
+        if node.plate_wells is not None:
+            return [image for well in node.plate_wells for image in _in_well(path / well, well)]
+        if node.well_images is not None:
+            return _in_well(path, "/".join(path.parts[-2:]))
+        return [InnerImage(path / inside) for inside in _images_inside(path, node)] or [
+            InnerImage(path)
+        ]
+    except OSError as error:
+        raise read_failure(path, error) from error
+    except (Malformed, RecursionError) as error:
+        raise damaged(path, KIND, error) from error
+
+
+def _in_well(folder: Path, path: str) -> list[InnerImage]:
+    """List the images of a well; `path` is that in its plate, such as ``B/3``."""
+    well = path.replace("/", "")
+    try:
+        node = read_node(folder)
+    except (OSError, Malformed) as error:
+        return [InnerImage(folder, well, problem=str(damaged(folder, KIND, error)))]
+    if node is None or node.well_images is None:
+        lacks = "is not there" if node is None else "is no well"
+        problem = f"The plate lists the well {path}, and it {lacks}. Copy the whole folder again."
+        return [InnerImage(folder, well, problem=problem)]
+    return [InnerImage(folder / inside, well, inside) for inside in node.well_images]
+
+
 def _images_inside(path: Path, node: Node) -> Sequence[str]:
     """List the images of a group that is none itself, by their paths in it."""
     if node.well_images is not None:

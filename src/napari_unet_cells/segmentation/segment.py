@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Segmenter:
         settings: Settings | None = None,
         source: Mapping[str, Any] | None = None,
         uncertainty: bool = False,
-    ) -> Iterator[Opened | Event]:
+    ) -> Generator[Opened | Event, None, None]:
         """Segment planes step by step; parameters as in `pipeline.segment_planes`.
 
         Yields

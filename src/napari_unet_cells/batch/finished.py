@@ -1,0 +1,114 @@
+"""Tell units that are done, and still are what they would be now, from those that are to be done.
+
+The record of a unit, ``NAME.json``, appears together with its results or not at all, so there is no
+list of its own that could tell something else than the files::
+
+    NAME.json    image, model and settings as they are now, files there?   yes: done
+                                                                           no: begins anew
+    a file that the user changed since is never replaced without --overwrite
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.stamp import is_unchanged
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.unit_record import UnitRecord, parse_unit_record
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Rest of an earlier run of a unit.
+
+    Attributes
+    ----------
+    record : UnitRecord or None
+        Of a unit that is done; None where it is to be done.
+    why : str
+        Why it begins anew, such as "the image was changed"; empty where it just begins.
+    """
+
+    record: UnitRecord | None = None
+    why: str = ""
+
+
+def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str, Any]) -> Earlier:
+    """Find out what an earlier run left of a unit.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+    results : list of Path
+        The files of the unit, its record last.
+    model : str
+        Sha256.
+    settings : mapping
+        See `Request.decisive`.
+
+    Raises
+    ------
+    UserError
+        Where it begins anew, and a file that would be replaced was changed by somebody else.
+    OSError
+        Where the disk refuses.
+    """
+    found = read_unit_record(results[-1])
+    if found is None:
+        return Earlier()
+    folder = results[-1].parent
+    missing = [name for name in found.outputs if not (folder / name).exists()]
+    why = "; ".join(_differences(path, found, model, settings, missing))
+    if not why:
+        return Earlier(found)
+    for name, stamp in found.outputs.items():
+        if name not in missing and not is_unchanged(folder / name, stamp):
+            raise UserError(
+                f"It would begin anew ({why}), but {folder / name} was changed since the batch "
+                "wrote it, and was kept. --overwrite replaces it; or choose another folder."
+            )
+    return Earlier(None, why)
+
+
+def read_unit_record(path: Path) -> UnitRecord | None:
+    """Read the record of a unit; None where there is none that a batch wrote."""
+    try:
+        return parse_unit_record(read_json(path))
+    except (Malformed, FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _differences(
+    path: Path, found: UnitRecord, model: str, settings: Mapping[str, Any], missing: list[str]
+) -> Iterator[str]:
+    if not is_unchanged(path, found.input):
+        yield "the image was changed"
+    if found.model != model:
+        yield "the model is another one"
+    changed = ", ".join(_changed(found.settings, settings))
+    if changed:
+        yield f"other settings: {changed}"
+    if missing:
+        yield f"{', '.join(missing)} is missing"
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Name the settings that differ, as the command line does."""
+    flat = [_flat(one) for one in (before, now)]
+    for key in sorted(flat[0].keys() | flat[1].keys()):
+        values = [settings.get(key) for settings in flat]
+        # an option that another version does not know is one that nobody chose
+        if values[0] != values[1] and any(value not in (None, False, "") for value in values):
+            yield key.replace("_", "-")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    inner = settings.get("settings")
+    outer = {key: value for key, value in settings.items() if key != "settings"}
+    return outer | (dict(inner) if isinstance(inner, Mapping) else {})

@@ -1,0 +1,317 @@
+"""Segment one image and write its results: the same for a handful of files and for a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_unet_cells.batch.overview import histograms, picture_of
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.channels import ManyChannels
+from napari_unet_cells.core.measure import Table, measure
+from napari_unet_cells.core.planes import Planes, many_channels, planes_of
+from napari_unet_cells.core.predict import MemoryFull
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import (
+    Image,
+    read_image,
+    refuse_existing,
+    write_json,
+    write_labels,
+    write_together,
+)
+from napari_unet_cells.files.file_set import finish_sets
+from napari_unet_cells.files.pictures import write_jpeg
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.results import result_record
+from napari_unet_cells.files.stamp import stamp_of
+from napari_unet_cells.files.tables import TABLES
+from napari_unet_cells.layers.metadata import CELLS, CLASSES
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.messages import describe_doubt
+from napari_unet_cells.segmentation.pipeline import Progress
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.segment import Segmenter, link_axis
+from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
+
+
+@dataclass(frozen=True)
+class PixelsDone:
+    """Progress within a file; `fraction` lies between 0 and 1."""
+
+    path: Path
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """The results of an image are on the disk.
+
+    Attributes
+    ----------
+    files : tuple of Path
+    summary : str
+        Such as "214 cells in 1.9 s".
+    diameter : float
+        That similar images begin with, see `Settings`; 0 where it is a guess.
+    record : UnitRecord or None
+        Where a batch asked for one.
+    """
+
+    files: tuple[Path, ...]
+    summary: str
+    diameter: float
+    record: UnitRecord | None = None
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """One image and its results.
+
+    Attributes
+    ----------
+    path : Path
+    target : Path
+        Of the results, without an ending.
+    card : ModelCard
+    request : Request
+    stamp : Stamp or None
+        Of the image, for the record of a batch; where there is one, a picture is written too.
+    """
+
+    path: Path
+    target: Path
+    card: ModelCard
+    request: Request
+    stamp: Stamp | None = None
+
+    @property
+    def results(self) -> list[Path]:
+        """Files that are written, the record last."""
+        return result_paths(self.target, self.card, self.request.table, self.stamp is not None)
+
+    def segment(self, segmenter: Segmenter) -> Generator[PixelsDone, None, Written]:
+        """Segment it step by step, and return what was written.
+
+        Raises
+        ------
+        UserError
+            Where the image, the options and the model do not fit, or the disk refuses.
+        """
+        # Before the network runs in vain.
+        finish_sets(self.results)
+        refuse_existing(self.results, self.request.overwrite)
+        image = read_image(self.path, self.request.allow_missing_chunks)
+        planes, axes = self._planes(image)
+        link = link_axis(planes, image.axes, self.request.link)
+        settings = replace(self.request.settings, link=link)
+        notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
+        notes += [image.missing] * bool(image.missing)
+        # Closed here: where a signal comes while it is thrown away, nobody would hear of it.
+        with closing(segmenter.events(planes, settings, self._source(image, planes))) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    yield PixelsDone(self.path, event.done / event.total)
+                elif isinstance(event, MemoryFull):
+                    notes.append(f"memory full, went on with tiles of {event.tile} pixels")
+                elif isinstance(event, Result):
+                    return self._write(event, image, planes, axes, notes)
+        raise AssertionError("the last event is a Result")
+
+    def _source(self, image: Image, planes: Planes) -> dict[str, Any]:
+        """Say where the image came from and what of it was chosen."""
+        source: dict[str, Any] = {
+            "path": os.path.realpath(self.path),
+            "shape": image.data.shape,
+            "axes": image.axes,
+        }
+        source |= many_channels(planes)
+        fixed = {image.axes[axis]: index for axis, index in planes.fixed.items()}
+        if "channels" in source:
+            del fixed["C"]
+        if fixed:
+            source["fixed"] = fixed
+        return source
+
+    def _planes(self, image: Image) -> tuple[Planes, str]:
+        """Planes of a file, and the axes of their labels."""
+        request = self.request
+        planes = planes_of(
+            image.data, image.axes, request.channel, request.projection, image.channel_names
+        )
+        plane = self.request.plane
+        if len(planes) > 1 and plane is None:
+            size = " x ".join(map(str, image.data.shape))
+            raise UserError(
+                f"It is a stack of {len(planes)} planes (axes {image.axes}, {size}). Say which: "
+                "--plane all segments every plane, --plane 0 the first one."
+            )
+        if isinstance(plane, int) and planes.free:
+            planes = replace(planes, fixed={**planes.fixed, **_at(planes, plane)})
+        return planes, "".join(image.axes[axis] for axis in planes.free) + "YX"
+
+    def _write(
+        self, result: Result, image: Image, planes: Planes, axes: str, notes: Sequence[str]
+    ) -> Written:
+        """Write all results, or none of the new ones."""
+        scale = self._scale(image)
+        size, unit = scale.pixel_size, scale.unit
+        summary = _summary(result, notes)
+        targets = self.results
+        names = [path.name for path in targets[:-1]]
+        table = None
+        if result.cells is not None:
+            channels = _channels(planes, image)
+            table = measure(result.cells, channels, size or (1.0, 1.0), unit, axes)
+        with write_together(targets, self.request.overwrite) as folder:
+            self._write_labels(folder, result, axes, scale)
+            if table is not None:
+                write = TABLES[self.request.table]
+                write(folder / self._name(f"_cells.{self.request.table}"), table)
+            noted = self._noted(folder, planes, result, table, summary)
+            record = result_record(
+                result.provenance,
+                size,
+                unit,
+                cells=None if result.cells is None else result.n_cells,
+                files=names,
+                **({} if noted is None else {BATCH: noted.document()}),
+            )
+            write_json(folder / targets[-1].name, record)
+        diameter = 0.0 if result.details.diameter_unsure else result.diameter
+        return Written(tuple(targets), summary, diameter, noted)
+
+    def _write_labels(self, folder: Path, result: Result, axes: str, scale: Scale) -> None:
+        size, unit = scale.pixel_size, scale.unit
+        for role, labels in ((CELLS, result.cells), (CLASSES, result.classes)):
+            if labels is None:
+                continue
+            record = result_record(result.provenance, size, unit, role=role, **self._place(axes))
+            write_labels(
+                folder / self._name(f"_{role}.tif"),
+                labels,
+                axes=axes if axes in _TIFF_AXES else "ZYX",
+                pixel_size=size,
+                unit=unit,
+                z_step=scale.z_step,
+                provenance=record,
+            )
+
+    def _noted(
+        self, folder: Path, planes: Planes, result: Result, table: Table | None, summary: str
+    ) -> UnitRecord | None:
+        """Draw the picture, and note what a batch wants to know of the unit."""
+        if self.stamp is None:
+            return None
+        write_jpeg(folder / self._name(PICTURE), picture_of(planes, result, table))
+        outputs = {path.name: folder / path.name for path in self.results[:-1]}
+        area, intensity = histograms(table)
+        return UnitRecord(
+            model=self.card.sha256,
+            input=self.stamp,
+            settings=self.request.decisive(),
+            outputs={name: stamp_of(path) for name, path in outputs.items()},
+            summary=summary,
+            cells=None if result.cells is None else result.n_cells,
+            shape=result.classes.shape,
+            area=area,
+            intensity=intensity,
+            unit="pixel" if table is None else table.unit,
+            device=result.device,
+            seconds=result.seconds,
+        )
+
+    def _scale(self, image: Image) -> Scale:
+        if image.pixel_size is None and self.request.pixel_size is not None:
+            return Scale((self.request.pixel_size,) * 2, "micrometer", image.z_step)
+        return Scale(image.pixel_size, image.unit, image.z_step)
+
+    def _name(self, ending: str) -> str:
+        return _named(self.target, ending).name
+
+    def _place(self, axes: str) -> dict[str, Any]:
+        """Transform that puts the labels on the image as napari opens it.
+
+        napari's readers give pictures and TIFFs a scale of one pixel.
+        """
+        if self.path.suffix.lower() == ".zarr":
+            return {}
+        n = len(axes)
+        return {
+            "transform": {
+                "scale": [1.0] * n,
+                "translate": [0.0] * n,
+                "rotate": np.eye(n).tolist(),
+                "shear": [0.0] * (n * (n - 1) // 2),
+                "affine": np.eye(n + 1).tolist(),
+                "units": ["pixel"] * n,
+                "axis_labels": list(axes.lower()),
+            }
+        }
+
+
+#: Axes that a label TIFF can name; pages along other axes are written as planes.
+_TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
+
+#: Ending of the small picture with outlines that a batch writes.
+PICTURE = "_outlines.jpg"
+
+
+def _at(planes: Planes, number: int) -> dict[int, int]:
+    """Fix every free axis to select one plane, counted through all of them."""
+    if not 0 <= number < len(planes):
+        raise UserError(
+            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
+        )
+    fixed = {}
+    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
+        number, fixed[axis] = divmod(number, length)
+    return fixed
+
+
+def _channels(planes: Planes, image: Image) -> ImageArray | Mapping[str, ImageArray]:
+    """Image for the table: an array of the labels' shape, or one for each colour or channel."""
+    key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(image.data.shape)))
+    if isinstance(planes.data, ManyChannels):
+        axis, raw = planes.data.axis, planes.data.data
+        names = image.channel_names or [f"channel {n}" for n in range(raw.shape[axis])]
+        return {names[n]: raw[(*key[:axis], n, *key[axis + 1 :])] for n in planes.data.channels}
+    if not planes.color:
+        pixels: ImageArray = planes.data[key]
+        return pixels
+    colors = ("red", "green", "blue") if planes.channels == 3 else range(planes.channels)
+    return {str(name): planes.data[(*key[:-1], c)] for c, name in enumerate(colors)}
+
+
+def _summary(result: Result, notes: Sequence[str]) -> str:
+    made = "classes" if result.cells is None else f"{result.n_cells} cells"
+    n_planes = prod(result.classes.shape[:-2])
+    if n_planes > 1:
+        made += f" in {n_planes} planes"
+    made += f" in {result.seconds:.1f} s"
+    if result.details.diameter_unsure:
+        notes = [*notes, f"{describe_doubt(result)[:-1]}, --diameter sets it"]
+    return f"{made} ({'; '.join(notes)})" if notes else made
+
+
+def result_paths(
+    target: Path, card: ModelCard, table: str = "csv", picture: bool = False
+) -> list[Path]:
+    """Files of one image, the record last; `target` is their path without an ending."""
+    endings = ["_classes.tif"]
+    if card.makes_cells:
+        endings = ["_cells.tif", "_classes.tif", f"_cells.{table}"]
+    endings += [PICTURE] if picture else []
+    return [_named(target, ending) for ending in (*endings, ".json")]
+
+
+def _named(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

@@ -1,0 +1,155 @@
+"""An image and its cells at a glance: a small picture with outlines, and histograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.measure import Table
+from napari_unet_cells.core.normalize import normalize
+from napari_unet_cells.core.planes import Plane, Planes, limits_of
+from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.untrusted.unit_record import Histogram
+
+#: Longest side of the picture in pixels, and least diameter of a cell in it: where cells would be
+#: smaller, the picture shows the part of the image that holds the most.
+SIDE, LEAST_DIAMETER = 360, 7
+
+BINS = 24
+
+#: Values above this percentile count as the highest: one clump must not squash all bars.
+_HIGHEST = 99.0
+
+_OUTLINE = (255, 214, 10)
+
+
+@dataclass(frozen=True)
+class View:
+    """Part of a plane that a picture shows, at one of `step` pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    step: int
+
+
+def picture_of(planes: Planes, result: Result, table: Table | None) -> NDArray[np.uint8]:
+    """Draw the middle plane of a run and the outlines of its cells; of a large one, a part.
+
+    Parameters
+    ----------
+    planes : Planes
+        As they were segmented.
+    result : Result
+    table : Table or None
+        Of the cells.
+
+    Returns
+    -------
+    uint8 array, (y, x, 3)
+    """
+    indices = list(planes.indices())
+    index = indices[len(indices) // 2]
+    plane = planes.plane(index)
+    labels = result.classes[index] if result.cells is None else result.cells[index]
+    view = _view(plane, table, result.diameter)
+    return draw(plane, labels, view)
+
+
+def draw(plane: Plane, labels: NDArray[np.integer], view: View) -> NDArray[np.uint8]:
+    """Draw a part of a plane and the outlines of its labels."""
+    limits = limits_of(plane)
+    pixels = np.zeros(_size(view), np.float32) if limits is None else _shrunk(plane, view)
+    grey = pixels if limits is None else normalize(pixels, limits)
+    grey = grey[..., :3] if grey.shape[-1:] == (3,) else grey.reshape(*grey.shape[:2], -1).max(-1)
+    colors = np.repeat(grey[..., None], 3, axis=-1) if grey.ndim == 2 else grey
+    picture: NDArray[np.uint8] = (255 * colors).astype(np.uint8)
+    middle, step = view.step // 2, view.step
+    shown = labels[
+        view.top + middle : view.top + view.height : step,
+        view.left + middle : view.left + view.width : step,
+    ]
+    picture[_borders(shown[: len(picture), : picture.shape[1]])] = _OUTLINE
+    return picture
+
+
+def _view(plane: Plane, table: Table | None, diameter: float) -> View:
+    height, width = plane.shape[:2]
+    step = max(1, -(-max(height, width) // SIDE))
+    if table is not None and len(table) and diameter > 0:
+        step = min(step, max(1, int(diameter / LEAST_DIAMETER)))
+    side = SIDE * step
+    tall, wide = min(height, side), min(width, side)
+    if (tall, wide) == (height, width) or table is None:
+        return View(0, 0, tall, wide, step)
+    top, left = _fullest(table, (height, width), (tall, wide))
+    return View(top, left, tall, wide, step)
+
+
+def _fullest(table: Table, shape: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+    """Upper left corner of the window that holds the most cells, among some."""
+    corners = []
+    for axis, name in enumerate(("centroid_y", "centroid_x")):
+        at = table.columns[name] / table.pixel_size[axis]
+        n = -(-shape[axis] // window[axis])
+        starts = np.linspace(0, shape[axis] - window[axis], n).astype(int)
+        corners.append((starts, np.minimum(at // (shape[axis] / n), n - 1).astype(int)))
+    (rows, y), (columns, x) = corners
+    counts = np.bincount(y * len(columns) + x, minlength=len(rows) * len(columns))
+    row, column = divmod(int(counts.argmax()), len(columns))
+    return int(rows[row]), int(columns[column])
+
+
+def _size(view: View) -> tuple[int, int]:
+    return max(1, view.height // view.step), max(1, view.width // view.step)
+
+
+def _shrunk(plane: Plane, view: View) -> NDArray[np.float32]:
+    """Means over squares of `step` pixels; some rows are read at a time."""
+    tall, wide = _size(view)
+    step = min(view.step, view.height, view.width)
+    rows_at_once = max(1, 1024 // step)
+    parts = []
+    for row in range(0, tall, rows_at_once):
+        n = min(rows_at_once, tall - row)
+        top = view.top + row * step
+        pixels = plane[top : top + n * step, view.left : view.left + wide * step]
+        squares = pixels.reshape(n, step, wide, step, *pixels.shape[2:])
+        parts.append(np.asarray(squares.mean(axis=(1, 3), dtype=np.float32), np.float32))
+    return np.concatenate(parts)
+
+
+def _borders(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Pixels of a label that touch another one, by a side."""
+    border = np.zeros(labels.shape, bool)
+    differs = labels[1:] != labels[:-1]
+    border[1:] |= differs
+    border[:-1] |= differs
+    differs = labels[:, 1:] != labels[:, :-1]
+    border[:, 1:] |= differs
+    border[:, :-1] |= differs
+    return border & (labels > 0)
+
+
+def histograms(table: Table | None) -> tuple[Histogram | None, Histogram | None]:
+    """Count the cells by area and by mean intensity, of the first channel; None without any."""
+    if table is None:
+        return None, None
+    names = [name for name in table.columns if name.startswith("intensity_mean")]
+    intensity = histogram(table.columns[names[0]]) if names else None
+    return histogram(table.columns["area"]), intensity
+
+
+def histogram(values: NDArray[np.floating] | NDArray[np.integer]) -> Histogram | None:
+    """Count values in bins of equal width; None where there is none."""
+    known = values[np.isfinite(values)].astype(float)
+    if not known.size:
+        return None
+    low, high = float(known.min()), float(np.percentile(known, _HIGHEST))
+    if not low < high:
+        low, high = low - 0.5, low + 0.5
+    counts, _ = np.histogram(np.minimum(known, high), BINS, (low, high))
+    return Histogram(low, high, tuple(counts.tolist()))

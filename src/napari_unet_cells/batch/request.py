@@ -1,0 +1,65 @@
+"""Options of a batch, the same for each of its images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from napari_unet_cells.core.planes import Channels
+from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.segmentation.pipeline import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of a batch, the same for each file.
+
+    Attributes
+    ----------
+    settings : Settings
+        Without `link`, which is a letter here.
+    channel : int, str, or a sequence of them; or None
+        Of files with several channels: numbers from 0, or names. Several are projected, or become
+        one image for a model that was trained on as many.
+    plane : int, "all" or None
+        Of stacks: one plane, counted from 0, or every plane. None refuses a stack: a run over a
+        thousand planes must be asked for.
+    link : str or None
+        "Z" or "T": the axis along which cells are linked across planes.
+    pixel_size : float or None
+        Width of a pixel in micrometers, for files that do not state it.
+    overwrite : bool
+        Replace results of an earlier run; else they are kept, and the image is reported.
+    projection : str or None
+        "max" or "mean" of the chosen channels, by default of all.
+    runtime : str
+        See `models.runtimes.table.open_network`.
+    allow_missing_chunks : bool
+        See `files.read_image`.
+    table : str
+        "csv" or "parquet".
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    channel: Channels | None = None
+    plane: int | str | None = None
+    link: str | None = None
+    pixel_size: float | None = None
+    overwrite: bool = False
+    projection: str | None = None
+    runtime: str = ""
+    allow_missing_chunks: bool = False
+    table: str = "csv"
+
+    def expecting(self, diameter: float) -> Request:
+        """Give the request for a file after one with cells of a diameter, in pixels."""
+        return replace(self, settings=replace(self.settings, likely_diameter=diameter))
+
+    def decisive(self) -> dict[str, Any]:
+        """Give the options that decide on the result, as JSON holds them."""
+        chosen: dict[str, Any] = jsonable(asdict(self))
+        del chosen["overwrite"]
+        del chosen["settings"]["link"]  # it is a letter here
+        del chosen["settings"]["likely_diameter"]  # no unit of a batch knows another one
+        chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
+        return chosen

@@ -1,0 +1,178 @@
+"""Run a batch: find out what is done, have the rest done, and write the table and the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_unet_cells.batch.one_image import PixelsDone, result_paths
+from napari_unet_cells.batch.report import REPORT, Report, is_report, write_report
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.batch.segment_files import spare_inputs
+from napari_unet_cells.batch.units import Units
+from napari_unet_cells.batch.work import Job, Model, Note, UnitDone, done_before, step_by_step
+from napari_unet_cells.files import FileExists, make_folder
+from napari_unet_cells.files.tables import TablePart, check_table_kind, join_tables
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.models.runtimes.table import chosen_runtime
+
+#: Does jobs in any order, and says of each how it ended.
+Executor = Callable[[Sequence[Job]], Iterable[PixelsDone | UnitDone | Note]]
+
+#: Seconds from one report of a run that goes on to the next, and how much longer than it takes.
+REPORT_EVERY, REPORT_SHARE = 60.0, 20.0
+
+
+def here(jobs: Sequence[Job]) -> Iterator[PixelsDone | UnitDone]:
+    """Do jobs in this process, one after another."""
+    for job in jobs:
+        yield (yield from step_by_step(job))
+
+
+@dataclass
+class BatchRun:
+    """One run of a batch.
+
+    Parameters
+    ----------
+    units : Units
+    output : Path
+        Folder of the results, made where it is missing.
+    model : str or Path
+        Name of an installed model, or a `.keras` file.
+    request : Request
+    execute : callable
+        Does the units that are left.
+    """
+
+    units: Units
+    output: Path
+    model: str | Path
+    request: Request = field(default_factory=Request)
+    execute: Executor = here
+    #: How units ended, by their names.
+    done: dict[str, UnitDone] = field(default_factory=dict, init=False)
+    _card: ModelCard | None = field(default=None, init=False)
+    _report_at: float = field(default=0.0, init=False)
+
+    def events(self) -> Generator[PixelsDone | UnitDone | Note, None, None]:
+        """Do all units that are not done.
+
+        Yields
+        ------
+        PixelsDone
+            While a unit is computed in this process.
+        UnitDone
+            Once for each unit, in the order in which they end; those that were done before first.
+        Note
+            Where there is something to be said of the run as a whole.
+
+        Raises
+        ------
+        UserError
+            Where the model, the folder or an option cannot be used, before anything is
+            computed; and where nothing can be written any more.
+        """
+        jobs = self._prepared()
+        left = []
+        for job in jobs:
+            done = done_before(job, self._known_card)
+            if done is None:
+                left.append(job)
+            else:
+                yield self._noted(done)
+        self._report("It goes on.")
+        for event in self.execute(left) if left else ():
+            if isinstance(event, UnitDone):
+                yield self._noted(event)
+                if event.problem:
+                    make_folder(self.output)  # full, or gone? then all the others would fail too
+                self._report_now_and_then()
+            else:
+                yield event
+
+    def close(self) -> None:
+        """Write the table of all cells and the report, of what is done.
+
+        Raises
+        ------
+        UserError
+            Where the disk refuses.
+        """
+        if self._card is None:  # it did not begin
+            return
+        parts = [
+            TablePart(self._table_of(done), {"image": done.unit.name, **done.unit.columns})
+            for unit in self.units.units
+            if (done := self.done.get(unit.name)) is not None and done.record is not None
+        ]
+        try:
+            if self._table and parts:
+                join_tables(self.output / self._table, parts)
+        finally:
+            self._report("It was stopped. The same command goes on where it was.")
+
+    @property
+    def _known_card(self) -> ModelCard:
+        assert self._card is not None, "it is known from `_prepared` on"
+        return self._card
+
+    @property
+    def _table(self) -> str:
+        return f"cells.{self.request.table}" if self._known_card.makes_cells else ""
+
+    def _table_of(self, done: UnitDone) -> Path:
+        return self.output / f"{done.unit.name}_cells.{self.request.table}"
+
+    def _prepared(self) -> list[Job]:
+        """Check what can be checked before anything is computed."""
+        check_table_kind(self.request.table)
+        chosen_runtime(self.request.runtime)
+        card = find_model(self.model)
+        output = self.output.absolute()
+        kind = self.request.table
+        units = self.units.units
+        results = [
+            path for unit in units for path in result_paths(output / unit.name, card, kind, True)
+        ]
+        table = output / f"cells.{kind}"
+        spare_inputs([unit.path for unit in units], [*results, table, output / REPORT])
+        make_folder(output)
+        self._refuse_others([output / REPORT, table])
+        self._card = card
+        return [Job(unit, output, Model.of(card), self.request) for unit in units]
+
+    def _refuse_others(self, files: Sequence[Path]) -> None:
+        """Refuse to replace a report or a table that is not ours; only we write both."""
+        if self.request.overwrite or is_report(files[0]):
+            return
+        for path in files:
+            if path.exists():
+                raise FileExists(path)
+
+    def _noted(self, done: UnitDone) -> UnitDone:
+        self.done[done.unit.name] = done
+        return done
+
+    def _report_now_and_then(self) -> None:
+        """Write the report, unless that was a short time ago: it takes longer the more is done."""
+        if time.monotonic() >= self._report_at:
+            self._report("It goes on.")
+
+    def _report(self, stopped: str) -> None:
+        began = time.monotonic()
+        report = Report(
+            self._known_card,
+            self.request.decisive(),
+            self.units.units,
+            self.done,
+            self.units.problems,
+            self._table,
+            stopped,
+        )
+        write_report(self.output, report)
+        now = time.monotonic()
+        self._report_at = now + max(REPORT_EVERY, REPORT_SHARE * (now - began))

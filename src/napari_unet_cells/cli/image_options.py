@@ -1,0 +1,182 @@
+"""Options of the commands that segment images, ``segment`` and ``batch``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import TYPE_CHECKING
+
+from napari_unet_cells.cli.old_names import keep_old_name
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from napari_unet_cells.batch.request import Request
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the user may choose of a segmentation."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME_OR_PATH",
+        help="an installed model or a .keras file (default: the one that `models` "
+        f"marks as default, {DEFAULT_MODEL} unless you chose another)",
+    )
+    parser.add_argument(
+        "--diameter",
+        type=float,
+        metavar="PIXELS",
+        help="typical cell diameter (default: estimated for each image)",
+    )
+    parser.add_argument(
+        "--channel",
+        type=_channel,
+        metavar="N,...",
+        help="channel to segment, counted from 0, or its name in the file; several, such as 0,2, "
+        "are projected, or become one image for a model that was trained on as many",
+    )
+    parser.add_argument(
+        "--projection",
+        choices=("max", "mean"),
+        help="make one channel of the chosen ones (default: of all), such as nuclei and cytoplasm",
+    )
+    parser.add_argument(
+        "--plane",
+        type=_plane,
+        metavar="N|all",
+        help="planes of a stack to segment: one, counted from 0, or all",
+    )
+    parser.add_argument(
+        "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
+    )
+    min_size = parser.add_argument(
+        "--min-size",
+        type=int,
+        metavar="PIXELS",
+        help="a cell of fewer pixels joins one that it touches, or is dropped",
+    )
+    keep_old_name("--smallest", min_size, parser)
+    parser.add_argument(
+        "--split",
+        type=float,
+        metavar="0..1",
+        help="higher splits touching cells more readily (default: the model's own)",
+    )
+    min_probability = parser.add_argument(
+        "--min-probability",
+        type=float,
+        metavar="0..1",
+        help="probability threshold: drop cells whose mean probability is lower (default: the "
+        "model's own; 0 keeps all)",
+    )
+    keep_old_name("--certainty", min_probability, parser)
+    parser.add_argument("--keep-holes", action="store_true", help="do not fill holes inside cells")
+    parser.add_argument(
+        "--drop-border", action="store_true", help="drop cells that touch the border of the image"
+    )
+    add_augmentation(parser)
+    add_runtime(parser)
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="MICROMETERS",
+        help="pixel width of images whose files do not state it",
+    )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read a zarr image also where none of its chunks is there (where some are, those that "
+        "are missing count as empty, and that is said)",
+    )
+
+
+def add_augmentation(parser: argparse.ArgumentParser) -> None:
+    """Add the option for test-time augmentation, and its old name."""
+    parser.add_argument(
+        "--tta",
+        "--test-time-augmentation",
+        action="store_true",
+        help="average predictions over four mirrored copies (test-time augmentation): slightly "
+        "more accurate, up to four times slower",
+    )
+    parser.add_argument(
+        "--quality", dest="tta", type=_quality, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the library that computes the network."""
+    parser.add_argument(
+        "--runtime",
+        default="",
+        metavar="NAME",
+        help="library that computes the network: openvino, tensorflow, torch, or auto for the best "
+        "one there is (default: auto)",
+    )
+
+
+def _quality(text: str) -> bool:
+    """Read the value of `--quality`, the old name of `--tta`."""
+    if text not in ("normal", "high"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from normal, high)")
+    return text == "high"
+
+
+def _channel(text: str) -> int | str | tuple[int | str, ...]:
+    """Read "1", "GFP", or several with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    chosen = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
+    return chosen[0] if len(chosen) == 1 else chosen
+
+
+def _plane(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """Check the options, and put them together.
+
+    Raises
+    ------
+    UserError
+    """
+    from napari_unet_cells.batch.request import Request
+    from napari_unet_cells.files.pixel_size import LARGEST_PIXEL, SMALLEST_PIXEL
+    from napari_unet_cells.segmentation.pipeline import Settings
+
+    for name in ("diameter", "pixel_size"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value:g}.")
+    for name in ("split", "min_probability"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1, not {value:g}.")
+    micrometers = options.pixel_size
+    if micrometers is not None and not SMALLEST_PIXEL <= micrometers <= LARGEST_PIXEL:
+        raise UserError(
+            f"--pixel-size must lie between {SMALLEST_PIXEL:g} and {LARGEST_PIXEL:g} micrometers, "
+            f"not {micrometers:g}."
+        )
+    if options.link and options.plane != "all":
+        raise UserError("--link needs --plane all: cells are linked from plane to plane.")
+    settings = Settings(
+        diameter=options.diameter,
+        min_size=options.min_size,
+        split=options.split,
+        min_probability=options.min_probability,
+        fill_holes=False if options.keep_holes else None,
+        drop_border=True if options.drop_border else None,
+        test_time_augmentation=options.tta,
+    )
+    return Request(
+        settings,
+        options.channel,
+        options.plane,
+        options.link,
+        options.pixel_size,
+        options.overwrite,
+        options.projection,
+        options.runtime,
+        options.allow_missing_chunks,
+    )
