@@ -20,7 +20,7 @@ import numpy as np
 from napari_unet_cells.engine.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
 from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.catalogue import find_model
-from napari_unet_cells.models.runtimes.library import SecondLibrary
+from napari_unet_cells.models.runtimes.library import SecondLibrary, library_here
 
 #: The network takes all cores; the window goes first where both want one.
 NICENESS = 5
@@ -143,7 +143,7 @@ class _Server:
             for event in events:
                 if job in self._forgotten:
                     return
-                self._reply(header, "event", **event_as_dict(event))
+                self._reply(header, "event", **event_as_dict(event), library=library_here())
                 if isinstance(event, Retrained) and not header.get("derive", True):
                     return  # the model is whole; what follows is its conversion
 

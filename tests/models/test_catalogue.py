@@ -21,11 +21,14 @@ from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.catalogue import (
     broken_models,
     find_model,
+    install,
     installed_models,
+    lend,
     load_model,
     model_folders,
     next_name,
     save_model,
+    take_back,
 )
 
 Config = dict[str, Any]
@@ -499,6 +502,37 @@ def test_a_model_of_the_user_hides_a_shipped_one(folders: tuple[Path, Path]) -> 
         "cells-fast": own,
         "other": shipped,
     }
+
+
+def test_a_model_is_lent_and_taken_back(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "_lent", {})
+    path = write_model(tmp_path / "else" / "for a while.keras")
+    assert "for a while" not in installed_models()
+    lend(read_card(path))
+    assert installed_models()["for a while"] == find_model("for a while") == read_card(path)
+    path.unlink()
+    assert "for a while" not in installed_models()  # its files are gone
+    take_back("for a while")
+    take_back("for a while")
+    with pytest.raises(UserError, match="There is no model 'for a while'"):
+        find_model("for a while")
+
+
+def test_a_model_is_installed_under_a_name_of_its_own(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = read_card(write_model(tmp_path / "else" / "one.keras"))
+    copy_of_it = install(card, "mine")
+    assert copy_of_it == find_model("mine")
+    assert copy_of_it.path.parent == folders[0]
+    assert (copy_of_it.name, copy_of_it.sha256) == ("mine", card.sha256)
+    with pytest.raises(UserError, match=r"mine\.keras exists already"):
+        install(card, "mine")
+    card.path.unlink()
+    with pytest.raises(UserError, match=r"one\.keras cannot be read"):
+        install(card, "other")
 
 
 def test_a_broken_model_is_left_out_and_its_reason_kept(folders: tuple[Path, Path]) -> None:

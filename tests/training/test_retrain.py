@@ -216,7 +216,7 @@ def test_a_tuning_goes_on_from_what_was_learned_before(
     home, dataset, tiny_model, cache, monkeypatch
 ):
     from napari_unet_cells.models.catalogue import load_model
-    from napari_unet_cells.training import retrain
+    from napari_unet_cells.training import fine_tuning, retrain
 
     start = load_model(read_card(tiny_model)).get_weights()
 
@@ -226,11 +226,21 @@ def test_a_tuning_goes_on_from_what_was_learned_before(
         return retrain.Measurement(0.5 if same else 0.6, (0.0, 1.0), 1)
 
     monkeypatch.setattr(retrain._Retraining, "measure", measure)
+    looked: list[int] = []
+    adapt = fine_tuning.Tuner.adapt
+
+    def counted(self, batches):
+        seen = list(batches)
+        looked.append(len(seen))
+        adapt(self, seen)
+
+    monkeypatch.setattr(fine_tuning.Tuner, "adapt", counted)
     *_, first = events_of(dataset, tiny_model, cache, steps=3)
     learned = load_model(first.card).get_layer("head").get_weights()
     assert not np.array_equal(learned[0], load_model(read_card(tiny_model)).get_weights()[-2])
 
     *_, second = events_of(dataset, tiny_model, cache, stop=lambda: True, since=first.card.path)
+    assert looked == [retrain.ADAPT_BATCHES, retrain.ADAPT_AGAIN]
     assert second.card.parent == first.card.parent  # its base is that of the first
     for weight, expected in zip(
         load_model(second.card).get_layer("head").get_weights(), learned, strict=True

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,18 @@ from napari_unet_cells.core.regions import Region
 from napari_unet_cells.corrections.autosave import sessions
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.layers.metadata import CELLS, result_metadata
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
+from napari_unet_cells.models.catalogue import (
+    DEFAULT_MODEL,
+    default_model,
+    find_model,
+    take_back,
+)
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.add_cells import Found
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.training.events import Retrained
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+from napari_unet_cells.widgets.correct.teaching import Learned
 
 pytestmark = pytest.mark.gui
 
@@ -781,6 +787,25 @@ def test_the_status_line_counts_what_was_corrected(qtbot, viewer, dock, nuclei):
     viewer.layers.clear()
     qtbot.waitUntil(lambda: count.text() == "", timeout=5000)
     assert dock.status.saved_label.text() == ""
+
+
+def test_a_model_that_learned_is_listed_and_a_retraining_goes_first(dock):
+    learning = dock.correct.learning
+    card = replace(find_model(DEFAULT_MODEL), name="cells (learning)")
+    learning.controller.receive(Learned(card, "Learned from 1 region."))
+    try:
+        boxes = dock.segment.model_form.model_box, dock.retrain.base_box
+        assert boxes[0].findText("cells (learning)") >= 0
+        dock.open("Retrain")
+        assert boxes[1].findText("cells (learning)") >= 0
+        dock.retrain.running_changed.emit(True)
+        assert learning.controller._paused
+        dock.retrain.worker.failed.emit("The dataset is gone.")
+        assert not learning.controller._paused
+    finally:
+        take_back("cells (learning)")
+    dock.correct.learning.models_changed.emit()
+    assert boxes[0].findText("cells (learning)") < 0
 
 
 def test_a_new_model_is_compared_kept_or_used(qtbot, viewer, dock, nuclei):

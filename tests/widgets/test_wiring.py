@@ -158,6 +158,17 @@ def _review(viewer, layer):
     return form
 
 
+def _learning(viewer, layer):
+    from napari_unet_cells.widgets.correct.learning_form import LearningForm
+    from napari_unet_cells.widgets.correct.review_form import ReviewForm
+
+    engine: Any = NoEngine()
+    review = ReviewForm(viewer)
+    form = LearningForm(viewer, engine, review.controller, lambda: "cells")
+    review.setParent(form)
+    return form
+
+
 def _autosave(viewer, layer):
     from napari_unet_cells.widgets.correct.autosave import Autosave
 
@@ -222,6 +233,7 @@ MAKERS = {
     "TableView": _table,
     "ToolsForm": _tools,
     "ReviewForm": _review,
+    "LearningForm": _learning,
     "Autosave": _autosave,
     "SegmentSection": _segment,
     "StatusLine": _status_line,

@@ -6,6 +6,7 @@ not loaded until `load_model` is called.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import atomic_write
+from napari_unet_cells.files import atomic_write, make_folder
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
@@ -32,6 +33,9 @@ DEFAULT_MODEL = "cells"
 
 #: Characters of the name of a new model that come from the old one.
 _LONGEST_NAME = 60
+
+#: Models of this process alone, by name; see `lend`.
+_lent: dict[str, Path] = {}
 
 #: Key of `settings` under which the default model is remembered.
 _DEFAULT = "default_model"
@@ -69,7 +73,49 @@ def found_models() -> dict[str, ModelCard | UserError]:
                 found[path.stem] = read_card(path)
             except UserError as error:
                 found[path.stem] = error
+    for name, path in _lent.items():
+        with contextlib.suppress(UserError):  # its files may be gone
+            found[name] = read_card(path)
     return found
+
+
+def lend(card: ModelCard) -> None:
+    """List a model by its name in this process, wherever it lies; nothing is copied.
+
+    One that was lent by this name before is forgotten, and one that is installed is hidden.
+    """
+    _lent[card.name] = card.path
+
+
+def take_back(name: str) -> None:
+    """List a lent model no more."""
+    _lent.pop(name, None)
+
+
+def install(card: ModelCard, name: str) -> ModelCard:
+    """Copy a model into the user's folder under another name.
+
+    Returns
+    -------
+    ModelCard
+        Of the copy.
+
+    Raises
+    ------
+    UserError
+        Where there is a model of this name, the files are gone, or the disk refuses.
+    """
+    try:
+        content = card.path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{card.path} cannot be read ({error.strerror or error}).") from error
+    path = models_folder() / f"{name}.keras"
+    copy = replace(card, name=name, path=path)
+    make_folder(path.parent)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+    copy.write()
+    return copy
 
 
 def default_model() -> str:
@@ -126,6 +172,8 @@ def find_model(name_or_path: str | Path) -> ModelCard:
         Where there is no such model, or its files are not what they should be.
     """
     text = str(name_or_path)
+    if text in _lent:
+        return read_card(_lent[text])
     if "/" not in text and "\\" not in text:
         for folder in model_folders():
             if os.path.isfile(folder / f"{text}.keras"):

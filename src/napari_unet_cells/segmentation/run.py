@@ -85,7 +85,7 @@ def run(
     segmenter = Segmenter(find_model(name), lambda card: engine.open(card, stop))
     with short_turns():
         for event in segmenter.events(planes, settings, source, uncertainty=True):
-            yield _finished(event, len(planes.fixed)) if isinstance(event, Result) else event
+            yield finished(event, len(planes.fixed)) if isinstance(event, Result) else event
 
 
 @contextmanager
@@ -108,7 +108,15 @@ def short_turns() -> Iterator[None]:
                 sys.setswitchinterval(usual)
 
 
-def _finished(result: Result, n_fixed: int) -> Finished:
+def finished(result: Result, n_fixed: int) -> Finished:
+    """Make the last event of a run of its result.
+
+    Parameters
+    ----------
+    result : Result
+    n_fixed : int
+        Axes of the stack that its plane was chosen from.
+    """
     cells = result.cells
     labels = result.classes if cells is None else cells
     placed = labels.reshape((1,) * n_fixed + labels.shape)

@@ -103,8 +103,9 @@ CELLS_TO_FIT = 100
 #: Of the moving average of the weights.
 AVERAGE_DECAY = 0.99
 
-#: Batches from which the batch norms learn what these images look like.
-ADAPT_BATCHES = 10
+#: Batches from which the batch norms learn what these images look like; where they have learned it
+#: before, and most of the images are the same, fewer do. Ten cost more than twenty steps.
+ADAPT_BATCHES, ADAPT_AGAIN = 10, 3
 
 #: Images that a tuning is measured and fitted on.
 MEASURED_IMAGES = 8
@@ -227,7 +228,7 @@ def retrain(
     before = work.measure(card) if held and options.start == "model" else None
     if since is not None:
         _go_on(tuner, find_model(since), card)
-    yield from work.tune(stop)
+    yield from work.tune(stop, ADAPT_BATCHES if since is None else ADAPT_AGAIN)
     yield Choosing()
     tuned, mixture, after = work.choose(before)
     tuned = replace(
@@ -384,12 +385,13 @@ class _Retraining:
         widths = [max(one.truth[one.inside].shape) * self._zoom(one) for one in self.train]
         self.tiles = tiles_for(widths)
 
-    def tune(self, stop: Stop) -> Iterator[StepDone]:
+    def tune(self, stop: Stop, adapting: int = ADAPT_BATCHES) -> Iterator[StepDone]:
+        """Learn; the batch norms look at so many batches first."""
         options = self.options
         crops, held = self._crops(self.train), self._crops(self.measured)
         checks = [held.batch(options.batch, (i,)) for i in range(2)] if self.measured else []
         if options.start == "model":
-            looks = (crops.batch(options.batch, (options.seed, i)) for i in range(ADAPT_BATCHES))
+            looks = (crops.batch(options.batch, (options.seed, i)) for i in range(adapting))
             self.tuner.adapt(images for images, _, _ in looks)
         self.loop = Loop(self.tuner, crops, _loop_options(options))
         measured = 0

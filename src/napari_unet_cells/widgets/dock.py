@@ -46,7 +46,7 @@ class UNetCellsDock(Wired, QWidget):
         open_drops()
         engine, training = shared_engine(), training_engine()
         self.segment = SegmentSection(napari_viewer, engine)
-        self.correct = CorrectSection(napari_viewer, engine, self.segment)
+        self.correct = CorrectSection(napari_viewer, engine, self.segment, training)
         self.export = ExportSection(napari_viewer)
         self.retrain = RetrainSection(napari_viewer, training, engine)
         self.autosave = Autosave(napari_viewer, self)
@@ -115,6 +115,8 @@ class UNetCellsDock(Wired, QWidget):
         self.retrain.kept.connect(model_form.list_models)
         self.retrain.used.connect(model_form.list_models)
         self.retrain.comparing_changed.connect(self._comparing_changed)
+        self.retrain.running_changed.connect(self.correct.learning.controller.pause)
+        self.correct.learning.models_changed.connect(model_form.list_models)
         self.export.dataset_written.connect(self.retrain.choose_dataset)
         self.retrain.dataset_wanted.connect(self.export.ask_dataset)
         self.autosave.left.connect(self.banner.refresh)
@@ -137,6 +139,7 @@ class UNetCellsDock(Wired, QWidget):
     def _warm_up(self, index: int) -> None:
         """Make the network ready for retraining while the user fills in the form."""
         if list(self._pages)[index] == "Retrain":
+            self.retrain.fill_models()  # there may be one that learned while the user corrected
             self.retrain.warm_up()
 
     def _comparing_changed(self, running: bool) -> None:

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QProgressBar
 
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.layers.metadata import CELLS, REVIEW, result_metadata
+from napari_unet_cells.widgets.correct.learning import LearningState
 from napari_unet_cells.widgets.correct.section import CorrectSection
 
 pytestmark = pytest.mark.gui
@@ -33,6 +34,9 @@ def section(make_napari_viewer, qtbot, monkeypatch, tmp_path):
 def test_it_fits_without_scrolling_whatever_it_says(section):
     section.tools.choose("merge")
     section.review.controller.fail("The memory is full. Close other programs and try again.")
+    section.learning.show_learning(
+        LearningState(True, "Learned from 12 regions; looking at the image again...", "cells")
+    )
     section.message.setText("Now click the cell that belongs to it; press Escape to start over.")
     assert section.minimumSizeHint().width() <= WIDTH
     assert section.layout().totalHeightForWidth(WIDTH) <= HEIGHT

@@ -121,6 +121,21 @@ class ReviewController:
         return self._soon.isActive() or self._edited.busy
 
     @property
+    def labels(self) -> Labels | None:
+        """Labels at hand."""
+        layer: Labels | None = self._layer
+        return layer
+
+    def at_work(self, layer: Labels) -> bool:
+        """Whether the region in the middle of the view was changed and is not approved."""
+        review = review_of(layer)
+        if review is None or layer != self._layer or review is not self._review:
+            return False
+        place = self.place()
+        review.look(layer.data, [place])  # whether it is edited may be out of date
+        return place not in review.approved and review.is_edited(place)
+
+    @property
     def edited(self) -> EditedRegions:
         """Search for edited regions."""
         return self._edited

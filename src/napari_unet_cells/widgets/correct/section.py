@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.engine.engine import Engine, training_engine
 from napari_unet_cells.widgets.correct.adding import Segmenting
+from napari_unet_cells.widgets.correct.learning_form import LearningForm
 from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 
@@ -25,6 +26,8 @@ class CorrectSection(QWidget):
     engine : Engine, optional
     segmenting : Segmenting, optional
         The section that made the cells; see `ToolsController`.
+    training : Engine, optional
+        Whose child learns while the user corrects; by default the shared one that trains.
     """
 
     #: Approved regions, and all of them.
@@ -38,9 +41,16 @@ class CorrectSection(QWidget):
         viewer: Viewer,
         engine: Engine | None = None,
         segmenting: Segmenting | None = None,
+        training: Engine | None = None,
     ) -> None:
         super().__init__()
         self.review = ReviewForm(viewer)
+        self.learning = LearningForm(
+            viewer,
+            training or training_engine(),
+            self.review.controller,
+            lambda: "" if segmenting is None else segmenting.values.model,
+        )
         self.tools = ToolsForm(viewer, engine, segmenting)
         self.message = QLabel("")
         self.message.setObjectName("correct_message")
@@ -51,8 +61,15 @@ class CorrectSection(QWidget):
             "Name classes and paint scribbles of them, to train a network that tells them apart"
         )
         layout = QVBoxLayout(self)
-        for widget in (self.tools, self.review, self.classes_button, self.message):
+        for widget in (
+            self.tools,
+            self.review,
+            self.learning,
+            self.classes_button,
+            self.message,
+        ):
             layout.addWidget(widget)
         self.review.counted.connect(self.counted)
+        self.review.changed.connect(self.learning.controller.approved)
         self.classes_button.clicked.connect(lambda: self.classes_wanted.emit())
         self.tools.message.connect(self.message.setText)

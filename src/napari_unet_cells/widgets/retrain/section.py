@@ -77,6 +77,9 @@ class RetrainSection(QWidget):
     #: A comparison begins or has ended: the network that segments was used.
     comparing_changed = Signal(bool)
 
+    #: A retraining begins or has ended.
+    running_changed = Signal(bool)
+
     #: Names of the model that the user goes on with: the one of before, or the new one.
     kept = Signal(str)
     used = Signal(str)
@@ -184,6 +187,8 @@ class RetrainSection(QWidget):
         self.save_button.clicked.connect(self._ask_and_save)
         self.worker.progressed.connect(self._receive)
         self.worker.done.connect(partial(self._show_running, False))
+        for end in (self.worker.done, self.worker.failed, self.worker.cancelled):
+            end.connect(lambda *_: self.running_changed.emit(False))
         self.worker.failed.connect(self._failed)
         self.worker.cancelled.connect(partial(self._show_running, False))
         self.comparing.progressed.connect(self._receive_comparison)
@@ -267,6 +272,7 @@ class RetrainSection(QWidget):
         self.message.setText("reading the dataset...")
         self.progress.setValue(0)
         self.progress.setFormat("")
+        self.running_changed.emit(True)  # what else is trained stands back
         self.worker.start(partial(_retrain, self.engine, values.request(), self._finish))
         self._show_running(True)
 
