@@ -234,7 +234,9 @@ def test_it_is_off_until_the_user_wants_it_and_that_is_remembered(setting):
     setting.learning.switch(True)
     assert setting.shown[-1].on
     assert recall(learning_module.LAST_LEARNING) is True
+    assert setting.shown[-1].sentence == learning_module.WARMING
     setting.teaching.work()
+    assert setting.shown[-1].sentence == ""
     assert setting.child.prepared == ["cells.keras"]  # warmed up, and nothing learned
     assert setting.child.requests == []
     setting.learning.switch(False)

@@ -58,8 +58,8 @@ LOOK = 300
 #: Pixels, of all planes, up to which a result is done anew after each update.
 LARGEST = 32_000_000
 
-#: What begins an attempt anew, in the words of a failure.
-AGAIN = "approve another region"
+#: What is said while the graphs are made, once for each base.
+WARMING = "The network is made ready to learn; what you approve meanwhile counts."
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,7 @@ class Learning:
         elif not self._paused and not self._runners.teaching.running:
             name, chosen = self._name_of(layer), self._chosen()
             self._warming = True
+            self._show(WARMING)
             self._runners.teaching.start(partial(warm_up, self._engine, self.school, name, chosen))
 
     def approved(self, layer: Any) -> None:
@@ -315,6 +316,9 @@ class Learning:
     def ended(self) -> None:
         """Put what was found in its place, and go on with what was approved meanwhile."""
         self._now = None
+        if self._warming:
+            self._warming = False
+            self._show("")
         if self._redone is not None:
             self._look.start()
             self._place()
@@ -322,7 +326,7 @@ class Learning:
 
     def failed(self, problem: str) -> None:
         """Say why nothing was learned; the next region that is approved begins anew."""
-        self._now = None
+        self._now, self._warming = None, False
         self._show(problem)
         self._go_on()
 
