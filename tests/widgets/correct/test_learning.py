@@ -236,7 +236,7 @@ def test_it_is_off_until_the_user_wants_it_and_that_is_remembered(setting):
     assert recall(learning_module.LAST_LEARNING) is True
     assert setting.shown[-1].sentence == learning_module.WARMING
     setting.teaching.work()
-    assert setting.shown[-1].sentence == ""
+    assert setting.shown[-1].sentence == learning_module.READY
     assert setting.child.prepared == ["cells.keras"]  # warmed up, and nothing learned
     assert setting.child.requests == []
     setting.learning.switch(False)
@@ -510,6 +510,30 @@ def test_of_a_large_image_the_model_is_offered_instead(setting, monkeypatch):
     update(setting)
     assert "choose cells (learning) on the page Segment" in setting.shown[-1].sentence
     assert np.array_equal(setting.layer.data, before)
+
+
+def test_where_all_is_approved_the_model_is_for_the_next_image(setting):
+    switch_on(setting)
+    before = setting.layer.data.copy()
+    approve(setting, FIRST, SECOND, THIRD, FOURTH)
+    update(setting)
+    assert len(setting.child.requests) == 1
+    assert "for the next one choose cells (learning)" in setting.shown[-1].sentence
+    assert np.array_equal(setting.layer.data, before)
+    assert made_by(setting.layer) == "cells"
+
+
+def test_it_never_leaves_the_user_wondering_what_goes_on(setting):
+    setting.learning.switch(True)
+    approve(setting, FIRST)  # while it warms up
+    assert setting.shown[-1].sentence == learning_module.WARMING
+    setting.teaching.work()
+    assert setting.shown[-1].sentence == learning_module.BEGINNING
+    setting.learning.switch(False)
+    setting.learning._is_ready = False  # as after a start with the box ticked
+    setting.learning._on = True
+    approve(setting, SECOND)
+    assert setting.shown[-1].sentence == learning_module.FIRST
 
 
 def test_the_model_of_the_session_can_be_kept_or_dropped(setting):

@@ -61,6 +61,11 @@ LARGEST = 32_000_000
 #: What is said while the graphs are made, once for each base.
 WARMING = "The network is made ready to learn; what you approve meanwhile counts."
 
+#: What is said then, and when an update begins, for the first time and later.
+READY = "Ready: approve a region, and the network learns from it."
+BEGINNING = "Learning from what you approved..."
+FIRST = "Learning from what you approved; making the network ready for it takes longest..."
+
 
 @dataclass(frozen=True)
 class LearningState:
@@ -154,7 +159,7 @@ class Learning:
         self._at_hand, self._at_work, self._chosen = at_hand, at_work, chosen
         self.school = School()
         self._on = bool(recall(LAST_LEARNING))
-        self._paused = self._warming = False
+        self._paused = self._warming = self._is_ready = False
         self._queued: Labels | None = None
         self._now: Labels | None = None
         self._redone: Redone | None = None
@@ -253,7 +258,7 @@ class Learning:
             self._show(f"Nothing was learned. {error}")
             return
         self._now, self._warming = layer, False
-        self._show("Learning from what you approved...")
+        self._show(BEGINNING if self._is_ready else FIRST)
         self._runners.teaching.start(partial(teach, self._engine, self.school, wanted))
 
     def _name_of(self, layer: Any) -> str:
@@ -295,14 +300,23 @@ class Learning:
         provenance = state.origin.provenance
         shown = provenance.get("source", {}).get("plane")
         planes, source = planes_for(image, shown), describe_source(image, shown)
-        is_small = layer.data.size <= LARGEST
-        return Target(layer, planes, source, provenance, state.origin.fragments, is_small, approved)
+        return Target(
+            layer,
+            planes,
+            source,
+            provenance,
+            state.origin.fragments,
+            layer.data.size <= LARGEST,
+            len(approved.dates) == len(approved.review),
+            approved,
+        )
 
     def receive(self, event: object) -> None:
         """Take over what the thread that learns says."""
         if isinstance(event, str):
             self._show(event)
         elif isinstance(event, Learned):
+            self._is_ready = True
             lend(event.card)
             is_new = self._model is None or self._model.name != event.card.name
             self._model = event.card
@@ -317,8 +331,8 @@ class Learning:
         """Put what was found in its place, and go on with what was approved meanwhile."""
         self._now = None
         if self._warming:
-            self._warming = False
-            self._show("")
+            self._warming, self._is_ready = False, True
+            self._show(READY)
         if self._redone is not None:
             self._look.start()
             self._place()

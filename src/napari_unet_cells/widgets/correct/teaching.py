@@ -78,6 +78,8 @@ class Target:
         Of the run that they come from: labels of another one are not replaced.
     is_small : bool
         Whether it takes little enough time.
+    is_done : bool
+        Whether every region is approved, so that nothing is left to be done anew.
     approved : Approved
         Regions of these labels.
     """
@@ -88,6 +90,7 @@ class Target:
     provenance: Mapping[str, Any]
     fragments: object
     is_small: bool
+    is_done: bool
     approved: Approved
 
     @property
@@ -311,7 +314,10 @@ def teach(
     if not lesson.folder.is_dir():  # what was learned was dropped meanwhile
         raise Cancelled
     if done.mixture == 0:
-        yield f"What was learned from {regions} is no better on them than before, and is not used."
+        yield (
+            f"What was learned from {regions} does no better there than {lesson.base.name}, and is "
+            "not used."
+        )
         return
     lesson.model = done.card
     yield Learned(done.card, f"Learned from {regions}.")
@@ -340,6 +346,12 @@ def _redone(
     stop: threading.Event,
 ) -> Generator[object, None, None]:
     if target is None:
+        return
+    if target.is_done:
+        yield (
+            f"Learned from {regions}. All of this image is approved and stays; for the next one "
+            f"choose {card.name} on the page Segment."
+        )
         return
     if not target.is_small:
         yield (
