@@ -14,7 +14,7 @@ import tifffile
 from scipy import ndimage
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -250,6 +250,36 @@ def test_a_tuning_goes_on_from_what_was_learned_before(
     assert not np.array_equal(load_model(other.card).get_layer("head").get_weights()[0], learned[0])
     with pytest.raises(UserError, match="tiny-2 was not made from tiny-3"):
         events_of(dataset, "tiny-3", None, since="tiny-2")
+
+
+def test_where_the_memory_is_full_it_begins_with_fewer_crops(
+    home, dataset, tiny_model, cache, monkeypatch
+):
+    from napari_unet_cells.training import fine_tuning
+
+    looked: list[int] = []
+    learned: list[int] = []
+    adapt, step = fine_tuning.Tuner.adapt, fine_tuning.Tuner.step
+
+    def full(self, batches):
+        seen = list(batches)
+        looked.append(len(seen[0]))
+        if looked[-1] > fits:
+            raise OutOfMemory
+        adapt(self, seen)
+
+    def counted(self, batch, done):
+        learned.append(len(batch[0]))
+        return step(self, batch, done)
+
+    monkeypatch.setattr(fine_tuning.Tuner, "adapt", full)
+    monkeypatch.setattr(fine_tuning.Tuner, "step", counted)
+    fits = 1
+    events_of(dataset, tiny_model, cache, steps=1)
+    assert (looked, learned) == ([4, 2, 1], [1])
+    fits = 0
+    with pytest.raises(OutOfMemory):
+        events_of(dataset, tiny_model, cache, steps=1)
 
 
 def test_measuring_while_it_learns_can_be_left_out(home, dataset, tiny_model, cache):

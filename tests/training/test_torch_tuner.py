@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.runtimes import table
 from napari_unet_cells.sample_data import simulate_nuclei
 
@@ -103,6 +104,24 @@ def test_steps_are_learned_from_and_a_restart_forgets_them(make: Any, batch: Any
     for old, new in zip(start, tuner.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert [tuner.step(batch, 0.5) for _ in range(8)] == pytest.approx(first, rel=1e-3)
+
+
+def test_full_memory_while_the_norms_adapt_is_told(make: Any) -> None:
+    tuner = make()
+
+    def batches() -> Any:
+        yield np.ones((2, SIDE, SIDE, 3), np.float32)
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(OutOfMemory):
+        tuner.adapt(batches())
+    with pytest.raises(RuntimeError, match="another fault"):
+        tuner.adapt(_failing("another fault"))
+
+
+def _failing(what: str) -> Any:
+    raise RuntimeError(what)
+    yield
 
 
 def test_norms_take_the_mean_of_the_batches_that_adapt_them(make: Any) -> None:

@@ -324,8 +324,37 @@ def _make_tuner(
             load_pretrained(fresh, base.architecture, options.start, base.build)
         model = fresh
     tuner = _tuner_class(backend.library)(model, architecture.encoder, distance, recipe)
-    tuner.trace(options.batch, CROP)
+    _halving(options.batch, lambda batch: tuner.trace(batch, CROP))
     return tuner
+
+
+def _halving(batch: int, work: Callable[[int], None]) -> int:
+    """Do some work for a batch, or for half of it where the memory is full, and so on.
+
+    Parameters
+    ----------
+    batch : int
+        Crops.
+    work : callable (batch) -> None
+
+    Returns
+    -------
+    int
+        Crops for which there is memory.
+
+    Raises
+    ------
+    OutOfMemory
+        Where there is none for a single crop.
+    """
+    while True:
+        try:
+            work(batch)
+            return batch
+        except OutOfMemory:
+            if batch == 1:
+                raise
+        batch //= 2  # out here, because the traceback of the error keeps the batch in memory
 
 
 def _tuner_class(library: str) -> type[Tuner]:
@@ -390,10 +419,15 @@ class _Retraining:
         options = self.options
         crops, held = self._crops(self.train), self._crops(self.measured)
         checks = [held.batch(options.batch, (i,)) for i in range(2)] if self.measured else []
+        batch = options.batch
         if options.start == "model":
-            looks = (crops.batch(options.batch, (options.seed, i)) for i in range(adapting))
-            self.tuner.adapt(images for images, _, _ in looks)
-        self.loop = Loop(self.tuner, crops, _loop_options(options))
+
+            def adapt(batch: int) -> None:
+                looks = (crops.batch(batch, (options.seed, i)) for i in range(adapting))
+                self.tuner.adapt(images for images, _, _ in looks)
+
+            batch = _halving(batch, adapt)
+        self.loop = Loop(self.tuner, crops, _loop_options(replace(options, batch=batch)))
         measured = 0
         with contextlib.closing(self.loop.run(stop)) as events:
             for event in events:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.errors import OutOfMemory
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 from napari_unet_cells.models.runtimes.torch import best_device, import_torch
 from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
 from napari_unet_cells.training.backends import CLIPNORM, WEIGHT_DECAY, Steps
@@ -93,6 +95,10 @@ class TorchTuner(Tuner):
                     copy(images, training=True)
                     for seen, pair in zip(found, copy.statistics, strict=True):
                         seen.append(torch.stack(pair))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory from error
+            raise
         finally:
             copy.norms_learn, copy.half, copy.momentum = False, half, None
         for seen, (mean, variance) in zip(found, copy.statistics, strict=True):
