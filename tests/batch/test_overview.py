@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.overview import SIDE, View, draw, histogram, histograms, picture_of
+from napari_unet_cells.batch.overview import (
+    SIDE,
+    Gathered,
+    View,
+    draw,
+    histogram,
+    histograms,
+    picture_of,
+)
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.models.card import ModelCard
@@ -118,3 +126,27 @@ def test_every_cell_counts_in_a_histogram() -> None:
     assert area is not None
     assert intensity is not None
     assert (area.low + 0.5, intensity.low + 0.5) == (25, 3)
+
+
+def test_parts_of_a_huge_image_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = [(3000 + 20 * i, 1500 + 15 * j) for i in range(9) for j in range(9)]
+    cells = squares((4000, 3600), 8, [(40, 40), *corners])
+    table = measure(cells, cells * 2.0)
+    parts = [measure(np.where(cells > 40, cells, 0), cells * 2.0)]
+    parts.insert(0, measure(np.where(cells <= 40, cells, 0), cells * 2.0))
+    gathered = Gathered((4000, 3600))
+    assert [len(part) for part in gathered.watch(parts)] == [40, 42]
+    assert gathered.histograms() == histograms(table)
+    view = gathered.view(9)
+    assert (view.height, view.width, view.step) == (SIDE, SIDE, 1)
+    assert view.top < 3000 < view.top + SIDE
+    assert view.left < 1500 < view.left + SIDE
+
+    monkeypatch.setattr(Gathered, "MOST", 20)
+    few = Gathered((4000, 3600))
+    list(few.watch(parts))
+    area, _ = few.histograms()
+    assert area is not None
+    assert 60 < sum(area.counts) < 110
+    assert Gathered((50, 60)).histograms() == (None, None)
+    assert Gathered((50, 60)).view(0) == View(0, 0, 50, 60, 1)

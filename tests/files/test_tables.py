@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from napari_unet_cells.files.tables import (
     check_table_kind,
     join_tables,
     write_parquet,
+    write_tables,
 )
 
 
@@ -168,3 +170,22 @@ def test_a_damaged_table_is_a_sentence_and_the_older_file_stays(tmp_path, parts)
     with pytest.raises(UserError, match=r"two\.csv does not exist"):
         join_tables(target, found)
     assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_parts_are_written_as_they_come(tmp_path, table, kind):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    halves = [
+        replace(table, columns={name: column[part] for name, column in table.columns.items()})
+        for part in (slice(0, 2), slice(2, None))
+    ]
+    one = TABLES[kind](tmp_path / f"one.{kind}", table)
+    many = write_tables(tmp_path / f"many.{kind}", iter(halves))
+    if kind == "csv":
+        assert many.read_bytes() == one.read_bytes()
+    else:
+        import pyarrow.parquet
+
+        read = [pyarrow.parquet.read_table(path).to_pandas() for path in (one, many)]
+        assert read[0].equals(read[1])  # pandas takes NaN for the same as NaN

@@ -19,13 +19,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from napari_unet_cells import __version__
 from napari_unet_cells.batch.processes import lost
-from napari_unet_cells.batch.work import Job, Model, Note, UnitDone, do, model_card
+from napari_unet_cells.batch.work import Model, Note, Task, do, model_card
 from napari_unet_cells.errors import UserError
 
 #: Seconds for the scheduler to answer, and for a first worker to come.
@@ -113,9 +113,10 @@ class Cluster:
     """
 
     client: Any
+    _said: set[str] = field(default_factory=set)
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[UnitDone | Note]:
-        """Do jobs; they end in any order.
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Any]:
+        """Do tasks; they end in any order.
 
         Raises
         ------
@@ -123,15 +124,17 @@ class Cluster:
             Where no worker can do them, or the scheduler is lost.
         """
         yield from self._wait_for_worker()
-        usable, problems = self._usable(jobs[0])
+        usable, problems = self._usable(tasks[0])
         for problem in problems:
-            yield Note(problem)
+            if problem not in self._said:
+                self._said.add(problem)
+                yield Note(problem)
         if not usable:
             raise UserError("No worker of the cluster can segment. See what was said of them.")
         options: dict[str, Any] = {"workers": list(usable)} if problems else {}
         if self._has_gpus(usable):
             options["resources"] = {GPU: 1}
-        yield from self._do(list(reversed(jobs)), options)
+        yield from self._do(list(reversed(tasks)), options)
 
     def _wait_for_worker(self) -> Iterator[Note]:
         if self._workers():
@@ -153,11 +156,11 @@ class Cluster:
         workers = self._workers()
         return any(GPU in workers.get(name, {}).get("resources", {}) for name in usable)
 
-    def _usable(self, job: Job) -> tuple[list[str], list[str]]:
+    def _usable(self, task: Task) -> tuple[list[str], list[str]]:
         """Ask every worker whether it can segment; give those that can, and what others say."""
-        with tempfile.NamedTemporaryFile(dir=job.output, prefix=".unet-cells-") as token:
+        with tempfile.NamedTemporaryFile(dir=task.output, prefix=".unet-cells-") as token:
             answers = self.client.run(
-                _probe, job.model, Path(token.name), __version__, on_error="return"
+                _probe, task.model, Path(token.name), __version__, on_error="return"
             )
         usable, problems = [], []
         for worker, answer in sorted(answers.items()):
@@ -168,10 +171,10 @@ class Cluster:
             problems.append(f"The worker {worker} gets no images: {said}")
         return usable, problems
 
-    def _do(self, waiting: list[Job], options: Mapping[str, Any]) -> Iterator[UnitDone]:
+    def _do(self, waiting: list[Task], options: Mapping[str, Any]) -> Iterator[Any]:
         from distributed import as_completed
 
-        at_work: dict[Any, Job] = {}
+        at_work: dict[Any, Task] = {}
         ended = as_completed(loop=self.client.loop, raise_errors=False)
         room, counted = 0, 0.0
         try:
@@ -179,10 +182,10 @@ class Cluster:
                 if time.monotonic() >= counted:
                     room, counted = self._room(), time.monotonic() + _COUNTED
                 while waiting and len(at_work) < room:
-                    job = waiting.pop()
+                    task = waiting.pop()
                     key = f"segment-{uuid.uuid4().hex}"
-                    future = self.client.submit(do_in_turn, job, key=key, pure=False, **options)
-                    at_work[future] = job
+                    future = self.client.submit(do_in_turn, task, key=key, pure=False, **options)
+                    at_work[future] = task
                     ended.add(future)
                 future = next(ended)
                 yield _outcome(future, at_work.pop(future))
@@ -195,20 +198,17 @@ class Cluster:
         return max(LEAST_TASKS, TASKS_EACH * threads)
 
 
-def _outcome(future: Any, job: Job) -> UnitDone:
+def _outcome(future: Any, task: Task) -> Any:
     """Say how a task ended."""
     if future.status == "finished":
-        done: UnitDone = future.result()
-        return done
+        return future.result()
     if future.status == "error":
         error = future.exception()
         if type(error).__name__ == "KilledWorker":
             from dask import config
 
-            return UnitDone(
-                job.unit, problem=lost(1 + config.get("distributed.scheduler.allowed-failures"))
-            )
-        return UnitDone(job.unit, problem=f"The cluster could not do it: {_of_exception(error)}")
+            return task.failed(lost(1 + config.get("distributed.scheduler.allowed-failures")))
+        return task.failed(f"The cluster could not do it: {_of_exception(error)}")
     raise UserError(
         "The scheduler was lost. What was done is kept: start it again, and the same command goes "
         "on where it was."
@@ -227,10 +227,10 @@ def _of_exception(error: object) -> str:
 _ONE = threading.Lock()
 
 
-def do_in_turn(job: Job) -> UnitDone:
-    """Do a unit, after those that other threads of this worker do."""
+def do_in_turn(task: Task) -> Any:
+    """Do a task, after those that other threads of this worker do."""
     with _ONE:
-        return do(job)
+        return do(task)
 
 
 def _probe(model: Model, token: Path, version: str) -> str:

@@ -32,10 +32,18 @@ class Earlier:
         Of a unit that is done; None where it is to be done.
     why : str
         Why it begins anew, such as "the image was changed"; empty where it just begins.
+    begun : UnitRecord or None
+        Of a unit that was left in the middle; its files may be replaced.
     """
 
     record: UnitRecord | None = None
     why: str = ""
+    begun: UnitRecord | None = None
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether the results that are there are of no use any more."""
+        return bool(self.why) or self.begun is not None
 
 
 def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str, Any]) -> Earlier:
@@ -63,6 +71,9 @@ def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str
     if found is None:
         return Earlier()
     folder = results[-1].parent
+    if found.begun:
+        why = "; ".join(_differences(path, found, model, settings, []))
+        return Earlier(None, why, found if not why else None)
     missing = [name for name in found.outputs if not (folder / name).exists()]
     why = "; ".join(_differences(path, found, model, settings, missing))
     if not why:

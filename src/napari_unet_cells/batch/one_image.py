@@ -96,7 +96,7 @@ class OneImage:
     @property
     def results(self) -> list[Path]:
         """Files that are written, the record last."""
-        return result_paths(self.target, self.card, self.request.table, self.stamp is not None)
+        return result_paths(self.target, self.card, self.request, self.stamp is not None)
 
     def segment(self, segmenter: Segmenter) -> Generator[PixelsDone, None, Written]:
         """Segment it step by step, and return what was written.
@@ -261,6 +261,9 @@ class OneImage:
 #: Axes that a label TIFF can name; pages along other axes are written as planes.
 _TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
 
+#: Ending of a folder with all label images of an image.
+OME_ZARR = ".ome.zarr"
+
 #: Ending of the small picture with outlines that a batch writes.
 PICTURE = "_outlines.jpg"
 
@@ -298,19 +301,21 @@ def _summary(result: Result, notes: Sequence[str]) -> str:
         made += f" in {n_planes} planes"
     made += f" in {result.seconds:.1f} s"
     if result.details.diameter_unsure:
-        notes = [*notes, f"{describe_doubt(result)[:-1]}, --diameter sets it"]
+        notes = [*notes, f"{describe_doubt(result.details)[:-1]}, --diameter sets it"]
     return f"{made} ({'; '.join(notes)})" if notes else made
 
 
 def result_paths(
-    target: Path, card: ModelCard, table: str = "csv", picture: bool = False
+    target: Path, card: ModelCard, request: Request | None = None, picture: bool = False
 ) -> list[Path]:
     """Files of one image, the record last; `target` is their path without an ending."""
-    endings = ["_classes.tif"]
-    if card.makes_cells:
-        endings = ["_cells.tif", "_classes.tif", f"_cells.{table}"]
-    endings += [PICTURE] if picture else []
-    return [_named(target, ending) for ending in (*endings, ".json")]
+    request = request or Request()
+    table = [f"_cells.{request.table}"] if card.makes_cells else []
+    labels = ["_cells.tif", "_classes.tif"] if card.makes_cells else ["_classes.tif"]
+    if request.format == "ome-zarr":
+        labels = [OME_ZARR]
+    endings = [*labels, *table, *([PICTURE] if picture else []), ".json"]
+    return [_named(target, ending) for ending in endings]
 
 
 def _named(target: Path, ending: str) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import Table
-from napari_unet_cells.core.normalize import normalize
+from napari_unet_cells.core.normalize import Limits, normalize
 from napari_unet_cells.core.planes import Plane, Planes, limits_of
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.untrusted.unit_record import Histogram
@@ -18,6 +20,9 @@ from napari_unet_cells.untrusted.unit_record import Histogram
 SIDE, LEAST_DIAMETER = 360, 7
 
 BINS = 24
+
+#: Pixels for one of the picture of a huge image whose cells have no known size.
+_FAR = 8
 
 #: Values above this percentile count as the highest: one clump must not squash all bars.
 _HIGHEST = 99.0
@@ -59,19 +64,26 @@ def picture_of(planes: Planes, result: Result, table: Table | None) -> NDArray[n
     return draw(plane, labels, view)
 
 
-def draw(plane: Plane, labels: NDArray[np.integer], view: View) -> NDArray[np.uint8]:
-    """Draw a part of a plane and the outlines of its labels."""
-    limits = limits_of(plane)
+def draw(
+    plane: Plane, labels: ImageArray, view: View, limits: Limits | None = None
+) -> NDArray[np.uint8]:
+    """Draw a part of a plane and the outlines of its labels; limits are found where none are given.
+
+    Of what lies on the disk only this part is read.
+    """
+    limits = limits or limits_of(plane)
     pixels = np.zeros(_size(view), np.float32) if limits is None else _shrunk(plane, view)
     grey = pixels if limits is None else normalize(pixels, limits)
     grey = grey[..., :3] if grey.shape[-1:] == (3,) else grey.reshape(*grey.shape[:2], -1).max(-1)
     colors = np.repeat(grey[..., None], 3, axis=-1) if grey.ndim == 2 else grey
     picture: NDArray[np.uint8] = (255 * colors).astype(np.uint8)
     middle, step = view.step // 2, view.step
-    shown = labels[
-        view.top + middle : view.top + view.height : step,
-        view.left + middle : view.left + view.width : step,
-    ]
+    shown = np.asarray(
+        labels[
+            view.top + middle : view.top + view.height : step,
+            view.left + middle : view.left + view.width : step,
+        ]
+    )
     picture[_borders(shown[: len(picture), : picture.shape[1]])] = _OUTLINE
     return picture
 
@@ -132,6 +144,74 @@ def _borders(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     border[:, 1:] |= differs
     border[:, :-1] |= differs
     return border & (labels > 0)
+
+
+class Gathered:
+    """Values of the cells of a huge image, from the tables of its parts.
+
+    Of many cells every second, fourth, ... is kept, so that the memory does not grow.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of a plane, in pixels.
+    """
+
+    #: Cells that are kept, and places along each axis that are told apart.
+    MOST, PLACES = 1_000_000, 64
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._counts = np.zeros((self.PLACES, self.PLACES), np.int64)
+        self._values: dict[str, list[NDArray[np.float64]]] = {"area": [], "intensity": []}
+        self._step = 1
+        self.unit = "pixel"
+
+    def watch(self, tables: Iterable[Table]) -> Iterator[Table]:
+        """Pass tables on, and note what is in them."""
+        for table in tables:
+            self._note(table)
+            yield table
+
+    def _note(self, table: Table) -> None:
+        self.unit = table.unit
+        places = []
+        for axis, name in enumerate(("centroid_y", "centroid_x")):
+            at = table.columns[name] / table.pixel_size[axis] * self.PLACES / self._shape[axis]
+            places.append(np.clip(at.astype(int), 0, self.PLACES - 1))
+        np.add.at(self._counts, tuple(places), 1)
+        names = [name for name in table.columns if name.startswith("intensity_mean")]
+        chosen = {"area": "area", **({"intensity": names[0]} if names else {})}
+        for key, name in chosen.items():
+            self._values[key].append(table.columns[name][:: self._step].astype(np.float64))
+        if sum(map(len, self._values["area"])) > self.MOST:
+            self._step *= 2
+            for key, kept in self._values.items():
+                self._values[key] = [np.concatenate(kept)[::2]] if kept else []
+
+    def histograms(self) -> tuple[Histogram | None, Histogram | None]:
+        """Count the cells by area and by mean intensity, as `histograms` does."""
+        found = [
+            histogram(np.concatenate([np.zeros(0), *self._values[key]]))
+            for key in ("area", "intensity")
+        ]
+        scaled = [
+            one and Histogram(one.low, one.high, tuple(self._step * n for n in one.counts))
+            for one in found
+        ]
+        return scaled[0], scaled[1]
+
+    def view(self, diameter: float) -> View:
+        """Choose the part of the plane around the place with the most cells."""
+        step = max(1, -(-max(self._shape) // SIDE))
+        step = min(step, max(1, int(diameter / LEAST_DIAMETER)) if diameter > 0 else _FAR)
+        size = tuple(min(length, SIDE * step) for length in self._shape)
+        place = np.unravel_index(int(self._counts.argmax()), self._counts.shape)
+        top, left = (
+            int(np.clip((at + 0.5) * length / self.PLACES - side / 2, 0, length - side))
+            for at, length, side in zip(place, self._shape, size, strict=True)
+        )
+        return View(top, left, size[0], size[1], step)
 
 
 def histograms(table: Table | None) -> tuple[Histogram | None, Histogram | None]:

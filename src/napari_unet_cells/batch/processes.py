@@ -24,7 +24,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from napari_unet_cells.batch.work import Job, UnitDone, do
+from napari_unet_cells.batch.work import Task, do
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.runtimes.network import usable_cores
 
@@ -60,8 +60,8 @@ class Processes:
 
     n: int
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[UnitDone]:
-        """Do jobs in the order in which they are given; they end in any."""
+    def __call__(self, jobs: Sequence[Task]) -> Iterator[Any]:
+        """Do tasks in the order in which they are given; they end in any."""
         crew = _Crew(list(reversed(jobs)), min(self.n, len(jobs)))
         try:
             yield from crew.work()
@@ -76,19 +76,19 @@ class _Worker:
     number: int
     process: BaseProcess
     pipe: Any
-    job: Job | None = None
+    job: Task | None = None
 
 
 @dataclass
 class _Crew:
     """Workers, the jobs that wait (the next one last), and how many workers each job cost."""
 
-    waiting: list[Job]
+    waiting: list[Task]
     n: int
     deaths: dict[str, int] = field(default_factory=dict)
     workers: list[_Worker] = field(default_factory=list)
 
-    def work(self) -> Iterator[UnitDone]:
+    def work(self) -> Iterator[Any]:
         self.workers = [self._hire(number) for number in range(self.n)]
         while any(worker.job for worker in self.workers) or self.waiting:
             for at, worker in enumerate(self.workers):
@@ -129,13 +129,13 @@ class _Crew:
         worker.job = self.waiting.pop()
         return True
 
-    def _receive(self, at: int) -> Iterator[UnitDone]:
+    def _receive(self, at: int) -> Iterator[Any]:
         """Take what a worker sends; where it died, replace it and give its job to another."""
         worker = self.workers[at]
         job, worker.job = worker.job, None
         assert job is not None
         try:
-            done: UnitDone = worker.pipe.recv()
+            done = worker.pipe.recv()
         except (EOFError, OSError):
             worker.pipe.close()
             worker.process.join(_PATIENCE)
@@ -144,13 +144,13 @@ class _Crew:
         else:
             yield done
 
-    def _died(self, job: Job, code: int | None) -> Iterator[UnitDone]:
-        name = job.unit.name
+    def _died(self, job: Task, code: int | None) -> Iterator[Any]:
+        name = job.name
         self.deaths[name] = self.deaths.get(name, 0) + 1
         if self.deaths[name] < MOST_DEATHS:
             self.waiting.append(job)
             return
-        yield UnitDone(job.unit, problem=lost(self.deaths[name], _said(code)))
+        yield job.failed(lost(self.deaths[name], _said(code)))
 
 
 def lost(n: int, why: str = "") -> str:
@@ -183,7 +183,7 @@ def _serve(pipe: Any, number: int, n: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
-            job: Job = pipe.recv()
+            job: Task = pipe.recv()
         except (EOFError, OSError):
             return
         done = do(job)

@@ -38,6 +38,10 @@ class Request:
         See `files.read_image`.
     table : str
         "csv" or "parquet".
+    format : str
+        "tiff", or "ome-zarr" with both label images in one, for images of any size.
+    ngff : str
+        Version of OME-Zarr, "0.4" or "0.5".
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -50,6 +54,8 @@ class Request:
     runtime: str = ""
     allow_missing_chunks: bool = False
     table: str = "csv"
+    format: str = "tiff"
+    ngff: str = "0.5"
 
     def expecting(self, diameter: float) -> Request:
         """Give the request for a file after one with cells of a diameter, in pixels."""
@@ -61,5 +67,7 @@ class Request:
         del chosen["overwrite"]
         del chosen["settings"]["link"]  # it is a letter here
         del chosen["settings"]["likely_diameter"]  # no unit of a batch knows another one
+        if self.format == "tiff":
+            del chosen["ngff"]
         chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
         return chosen

@@ -6,30 +6,32 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from napari_unet_cells.batch.one_image import PixelsDone, result_paths
 from napari_unet_cells.batch.report import REPORT, Report, is_report, write_report
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.segment_files import spare_inputs
+from napari_unet_cells.batch.together import is_huge, segment_together
 from napari_unet_cells.batch.units import Units
-from napari_unet_cells.batch.work import Job, Model, Note, UnitDone, done_before, step_by_step
+from napari_unet_cells.batch.work import Job, Model, Note, Task, UnitDone, done_before
 from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.files.tables import TablePart, check_table_kind, join_tables
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes.table import chosen_runtime
 
-#: Does jobs in any order, and says of each how it ended.
-Executor = Callable[[Sequence[Job]], Iterable[PixelsDone | UnitDone | Note]]
+#: Does tasks in any order; gives `PixelsDone`, `Note`, and what each task returned.
+Executor = Callable[[Sequence[Task]], Iterable[Any]]
 
 #: Seconds from one report of a run that goes on to the next, and how much longer than it takes.
 REPORT_EVERY, REPORT_SHARE = 60.0, 20.0
 
 
-def here(jobs: Sequence[Job]) -> Iterator[PixelsDone | UnitDone]:
-    """Do jobs in this process, one after another."""
-    for job in jobs:
-        yield (yield from step_by_step(job))
+def here(tasks: Sequence[Task]) -> Iterator[Any]:
+    """Do tasks in this process, one after another."""
+    for task in tasks:
+        yield (yield from task.steps())
 
 
 @dataclass
@@ -85,7 +87,7 @@ class BatchRun:
             else:
                 yield self._noted(done)
         self._report("It goes on.")
-        for event in self.execute(left) if left else ():
+        for event in self._work(left):
             if isinstance(event, UnitDone):
                 yield self._noted(event)
                 if event.problem:
@@ -93,6 +95,16 @@ class BatchRun:
                 self._report_now_and_then()
             else:
                 yield event
+
+    def _work(self, jobs: Sequence[Job]) -> Iterator[Any]:
+        """Have the jobs done: small images each by one worker, then huge ones by all of them."""
+        alone = self.execute is here or self.request.format == "tiff"
+        huge = [] if alone else [job for job in jobs if is_huge(job.unit.path)]
+        small = [job for job in jobs if job not in huge]
+        if small:
+            yield from self.execute(small)
+        for job in huge:
+            yield (yield from segment_together(job, self.execute))
 
     def close(self) -> None:
         """Write the table of all cells and the report, of what is done.
@@ -136,7 +148,9 @@ class BatchRun:
         kind = self.request.table
         units = self.units.units
         results = [
-            path for unit in units for path in result_paths(output / unit.name, card, kind, True)
+            path
+            for unit in units
+            for path in result_paths(output / unit.name, card, self.request, True)
         ]
         table = output / f"cells.{kind}"
         spare_inputs([unit.path for unit in units], [*results, table, output / REPORT])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 from napari_unet_cells.batch.finished import Earlier, look_back
 from napari_unet_cells.batch.one_image import OneImage, PixelsDone, result_paths
+from napari_unet_cells.batch.one_zarr import OneZarr
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.segment_files import problem_of
 from napari_unet_cells.batch.units import Unit
@@ -21,7 +23,7 @@ from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.segment import Segmenter
-from napari_unet_cells.untrusted.unit_record import UnitRecord
+from napari_unet_cells.untrusted.unit_record import Stamp, UnitRecord
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,28 @@ class Model:
         return cls(card.path.absolute(), card.name, card.sha256)
 
 
+class Task(Protocol):
+    """Work for an executor: done in any process, and whatever happens it says how it ended."""
+
+    @property
+    def name(self) -> str:
+        """Name, which no other task has."""
+
+    @property
+    def output(self) -> Path:
+        """Folder of the results, which a worker must see."""
+
+    @property
+    def model(self) -> Model:
+        """Model that a worker must have."""
+
+    def steps(self) -> Generator[PixelsDone, None, Any]:
+        """Do it step by step, and return how it ended; no exception comes out."""
+
+    def failed(self, problem: str) -> Any:
+        """Say that it could not be done."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One unit, and all that is needed to do it on another computer with the same folders."""
@@ -46,6 +70,22 @@ class Job:
     output: Path
     model: Model
     request: Request
+
+    @property
+    def name(self) -> str:
+        """Name of the unit."""
+        return self.unit.name
+
+    def steps(self) -> Generator[PixelsDone, None, UnitDone]:
+        """Do it; a problem becomes a sentence."""
+        try:
+            return (yield from _steps(self))
+        except Exception as error:
+            return self.failed(problem_of(error, self.output))
+
+    def failed(self, problem: str) -> UnitDone:
+        """Say that it could not be done."""
+        return UnitDone(self.unit, problem=problem)
 
 
 @dataclass(frozen=True)
@@ -99,8 +139,8 @@ def model_card(model: Model) -> ModelCard:
 
 def earlier(job: Job, card: ModelCard) -> Earlier:
     """Find out what an earlier run left of a unit; see `look_back` for the errors."""
-    results = result_paths(job.output / job.unit.name, card, job.request.table, True)
-    finish_sets(results)
+    results = result_paths(job.output / job.unit.name, card, job.request, True)
+    finish_sets(results if job.request.format == "tiff" else results[-2:])
     return look_back(job.unit.path, results, job.model.sha256, job.request.decisive())
 
 
@@ -116,27 +156,47 @@ def done_before(job: Job, card: ModelCard) -> UnitDone | None:
     return None if found.record is None else UnitDone(unit, found.record, before=True)
 
 
-def do(job: Job) -> UnitDone:
-    """Do a unit, whatever happens: a problem of it is a sentence."""
-    steps = step_by_step(job)
+def do(task: Task) -> Any:
+    """Do a task, and say how it ended."""
+    steps = task.steps()
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            done: UnitDone = end.value
-            return done
-
-
-def step_by_step(job: Job) -> Generator[PixelsDone, None, UnitDone]:
-    """Do a unit as `do` does, and say how far it is."""
-    try:
-        return (yield from _steps(job))
-    except Exception as error:
-        return UnitDone(job.unit, problem=problem_of(error, job.output))
+            return end.value
 
 
 def _steps(job: Job) -> Generator[PixelsDone, None, UnitDone]:
-    unit, request = job.unit, job.request
+    found = begin(job)
+    if found.record is not None:
+        return UnitDone(job.unit, found.record, before=True)
+    card = model_card(job.model)
+    segmenter = Segmenter(card, lambda card: open_network(card, job.request.runtime))
+    if job.request.format == "ome-zarr":
+        written = yield from zarr_of(job, found).segment(segmenter.open(card))
+    else:
+        request = _replacing(job, found)
+        image = OneImage(job.unit.path, _target(job), card, request, found.stamp)
+        written = yield from image.segment(segmenter)
+    return UnitDone(job.unit, written.record, why=found.why)
+
+
+@dataclass(frozen=True)
+class Begun(Earlier):
+    """Rest of an earlier run of a unit that is about to be done, and the state of its image."""
+
+    stamp: Stamp = field(default_factory=lambda: Stamp(0, 0))
+
+
+def begin(job: Job) -> Begun:
+    """Look at the image and at what an earlier run left, and make the folder of the results.
+
+    Raises
+    ------
+    UserError
+        Where the unit cannot be done.
+    """
+    unit = job.unit
     if unit.problem:
         raise UserError(unit.problem)
     card = model_card(job.model)
@@ -147,15 +207,23 @@ def _steps(job: Job) -> Generator[PixelsDone, None, UnitDone]:
     except OSError as error:
         raise read_failure(unit.path, error) from error
     except UserError:
-        if not request.overwrite:
+        if not job.request.overwrite:
             raise
         found = Earlier()
-    if found.record is not None:
-        return UnitDone(unit, found.record, before=True)
-    target = job.output / unit.name
-    make_folder(target.parent)
-    request = replace(request, overwrite=request.overwrite or bool(found.why))
-    segmenter = Segmenter(card, lambda card: open_network(card, request.runtime))
-    image = OneImage(unit.path, target, card, request, stamp)
-    written = yield from image.segment(segmenter)
-    return UnitDone(unit, written.record, why=found.why)
+    make_folder(_target(job).parent)
+    return Begun(found.record, found.why, found.begun, stamp)
+
+
+def zarr_of(job: Job, found: Begun) -> OneZarr:
+    """Give the image of a job as one that is written as an OME-Zarr."""
+    card, request = model_card(job.model), _replacing(job, found)
+    return OneZarr(job.unit.path, _target(job), card, request, found.stamp, found.begun)
+
+
+def _replacing(job: Job, found: Begun) -> Request:
+    overwrite = job.request.overwrite or found.may_replace
+    return replace(job.request, overwrite=overwrite)
+
+
+def _target(job: Job) -> Path:
+    return job.output / job.unit.name

@@ -42,6 +42,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_image_options(parser)
     parser.add_argument(
+        "--format",
+        choices=("tiff", "ome-zarr"),
+        default="tiff",
+        help="files of the labels: TIFFs, or one OME-Zarr for each image, for images of any size "
+        "(default: tiff)",
+    )
+    parser.add_argument(
+        "--ngff",
+        choices=("0.4", "0.5"),
+        default="0.5",
+        help="version of OME-Zarr that is written (default: 0.5)",
+    )
+    parser.add_argument(
         "--table",
         choices=("csv", "parquet"),
         default="csv",
@@ -78,7 +91,9 @@ def _batch(options: argparse.Namespace) -> int:
     from napari_unet_cells.batch.units import find_units
     from napari_unet_cells.models.catalogue import default_model
 
-    request = replace(request_of(options), table=options.table)
+    request = replace(
+        request_of(options), table=options.table, format=options.format, ngff=options.ngff
+    )
     units = find_units(options.path, options.output)
     for sentence in (*units.problems, *units.notes):
         print(safe(sentence), file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,11 +81,57 @@ def write_parquet(path: PathLike, table: Table, overwrite: bool = False) -> Path
     """
     arrow, parquet = _arrow()
     target = with_ending(path, frozenset({".parquet"}), ".parquet")
-    columns = {name: arrow.array(column) for name, column in table.columns.items()}
-    unit = arrow.array([table.unit] * len(table), arrow.string())
     with atomic_write(target, overwrite) as temporary:
-        parquet.write_table(arrow.table({**columns, "unit": unit}), temporary)
+        parquet.write_table(_arrow_table(arrow, table), temporary)
     return target
+
+
+def write_tables(path: Path, tables: Iterable[Table]) -> Path:
+    """Write tables with the same columns below each other, atomically; an older file is replaced.
+
+    One of them is in memory at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.csv`` or ``.parquet``.
+    tables : iterable of Table
+        At least one.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    with atomic_write(path, overwrite=True) as temporary:
+        (_stream_parquet if path.suffix == ".parquet" else _stream_csv)(temporary, tables)
+    return path
+
+
+def _stream_csv(path: Path, tables: Iterable[Table]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for number, table in enumerate(tables):
+            if not number:
+                writer.writerow([*table.columns, "unit"])
+            columns = [_as_text(column) for column in table.columns.values()]
+            writer.writerows(zip(*columns, [table.unit] * len(table), strict=True))
+
+
+def _stream_parquet(path: Path, tables: Iterable[Table]) -> None:
+    arrow, parquet = _arrow()
+    with ExitStack() as stack:
+        writer: Any = None
+        for table in tables:
+            part = _arrow_table(arrow, table)
+            if writer is None:
+                writer = stack.enter_context(parquet.ParquetWriter(path, part.schema))
+            writer.write_table(part)
+
+
+def _arrow_table(arrow: Any, table: Table) -> Any:
+    columns = {name: arrow.array(column) for name, column in table.columns.items()}
+    return arrow.table({**columns, "unit": arrow.array([table.unit] * len(table), arrow.string())})
 
 
 #: What writes a table, by the ending of its file.

@@ -99,6 +99,26 @@ def zarr_image(path: Path) -> ZarrImage:
         raise damaged(path, KIND, error) from error
 
 
+def plane_pixels(path: Path) -> int:
+    """Count the pixels of a plane of a zarr folder's first image, at full resolution.
+
+    Raises
+    ------
+    UserError
+        Where the metadata are missing or damaged.
+    """
+    found = zarr_image(path)
+    try:
+        node = read_node(found.levels[0])
+    except (OSError, Malformed) as error:
+        raise damaged(path, KIND, error) from error
+    if node is None or node.shape is None:
+        return 0
+    return prod(
+        length for name, length in zip(found.axes, node.shape, strict=False) if name in "YX"
+    )
+
+
 @dataclass(frozen=True)
 class MissingChunks:
     """Chunks that an array lacks: how many, of how many, and the names of the first files."""

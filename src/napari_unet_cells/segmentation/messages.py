@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.metrics import THRESHOLDS, compare
 from napari_unet_cells.core.predict import MemoryFull
+from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.result import Result
 
 
@@ -58,18 +59,19 @@ def describe_result(result: Result) -> str:
     if result.cells is not None and result.cells.dtype == np.uint32:
         notes.append("So many ids need 32 bits, which napari redraws more slowly.")
     if result.details.diameter_unsure:
+        doubt = describe_doubt(result.details)
         notes.append(
-            f"{describe_doubt(result)} If the outlines are wrong, type the cell size, or draw the "
-            "circle beside it onto a cell, and segment again."
+            f"{doubt} If the outlines are wrong, type the cell size, or draw the circle beside it "
+            "onto a cell, and segment again."
         )
     return ". ".join([made, *([" ".join(notes)] if notes else [])])
 
 
-def describe_doubt(result: Result) -> str:
+def describe_doubt(details: RunDetails) -> str:
     """Say that the cell diameter is a guess, such as "The cell size of 12 px is a guess."."""
-    other = result.details.other_diameter
+    other = details.other_diameter
     rival = f"; it may be {other:.0f} px" if other else ""
-    return f"The cell size of {result.diameter:.0f} px is a guess{rival}."
+    return f"The cell size of {details.diameter:.0f} px is a guess{rival}."
 
 
 def describe_difference(before: NDArray[Any], after: NDArray[Any], model: str) -> str:

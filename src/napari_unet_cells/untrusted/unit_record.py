@@ -12,6 +12,7 @@ from napari_unet_cells.untrusted.rules import (
     Fields,
     Malformed,
     fields,
+    flag,
     items,
     mapping,
     matching,
@@ -86,6 +87,8 @@ class UnitRecord:
         Of the cells; None where there are none.
     unit : str
         Of length, for `area`.
+    begun : bool
+        It is not done: `outputs` are the files that were there before, and may be replaced.
     """
 
     model: str
@@ -98,6 +101,7 @@ class UnitRecord:
     area: Histogram | None = None
     intensity: Histogram | None = None
     unit: str = "pixel"
+    begun: bool = False
     #: Device and time, for the report.
     device: str = field(default="", compare=False)
     seconds: float = field(default=0.0, compare=False)
@@ -105,7 +109,8 @@ class UnitRecord:
     def document(self) -> dict[str, Any]:
         """Give what stands under `BATCH`; the rest is in the record already."""
         values = asdict(self)
-        return {key: values[key] for key in _OWN if values[key] is not None}
+        own = {key: values[key] for key in _OWN if values[key] is not None}
+        return own | ({"begun": True} if self.begun else {})
 
 
 _OWN = ("input", "settings", "outputs", "summary", "shape", "area", "intensity", "unit")
@@ -134,6 +139,7 @@ def parse_unit_record(document: object) -> UnitRecord | None:
         area=noted.optional("area", fields(_histogram)),
         intensity=noted.optional("intensity", fields(_histogram)),
         unit=noted.take_or("unit", text(PATH), "pixel"),
+        begun=noted.take_or("begun", flag, False),
         device=record.take_or("device", text(PATH), ""),
         seconds=record.take_or("seconds", number(0, 1e12), 0.0),
     )

@@ -1,0 +1,287 @@
+"""Segment one image of any size into an OME-Zarr, with its table, picture and record.
+
+The OME-Zarr is too large to appear together with the record, so that is written twice: when the run
+begins, with what was there before, and when all is done::
+
+    plan, blocks ...   NAME.json: begun   table   NAME.ome.zarr   picture, NAME.json: done
+                                                  ^ who is killed here only writes the rest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch.one_image import PixelsDone, Written, result_paths
+from napari_unet_cells.batch.overview import Gathered, draw
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.measure import Table
+from napari_unet_cells.core.planes import Planes
+from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.files import Image, read_image, refuse_existing, write_json, write_together
+from napari_unet_cells.files.file_set import finish_sets
+from napari_unet_cells.files.pictures import write_jpeg
+from napari_unet_cells.files.results import result_record
+from napari_unet_cells.files.stamp import is_unchanged, stamp_of
+from napari_unet_cells.files.tables import write_tables
+from napari_unet_cells.files.zarr_metadata import zarr_record
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.messages import describe_doubt
+from napari_unet_cells.segmentation.to_zarr import (
+    CELLS,
+    CLASSES,
+    UnitDone,
+    Work,
+    ZarrDone,
+    finish,
+    prepare,
+    segment_to_zarr,
+)
+from napari_unet_cells.segmentation.zarr_request import ZarrRequest, open_planes
+from napari_unet_cells.untrusted.result_record import parse_record
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
+
+#: Part of the time that the network and the separation take; the rest is writing.
+_SEGMENTING = 0.9
+
+
+@dataclass(frozen=True)
+class OneZarr:
+    """One image and its results; `target` is their path without an ending.
+
+    Attributes
+    ----------
+    path, target : Path
+    card : ModelCard
+    request : Request
+    stamp : Stamp
+        Of the image, for the record.
+    begun : UnitRecord or None
+        Of a run that was left in the middle, and would do the same.
+    """
+
+    path: Path
+    target: Path
+    card: ModelCard
+    request: Request
+    stamp: Stamp
+    begun: UnitRecord | None = None
+
+    @property
+    def results(self) -> list[Path]:
+        """Files that are written: the OME-Zarr, the table, the picture and the record."""
+        return result_paths(self.target, self.card, self.request, True)
+
+    @property
+    def zarr(self) -> Path:
+        """Folder with the labels."""
+        return self.results[0]
+
+    @property
+    def _model(self) -> Path:
+        return self.card.path
+
+    def segment(self, network: Network) -> Generator[PixelsDone, None, Written]:
+        """Segment it step by step in this process, and return what was written."""
+        if self.is_there():
+            return self.completed()
+        self.refuse_others()
+        gathered = self._gathered()
+        steps = segment_to_zarr(
+            self.path,
+            self.zarr,
+            self._model,
+            self._asked(),
+            network,
+            lambda tables: self._keep(tables, gathered),
+        )
+        notes: list[str] = []
+        for event in steps:
+            if isinstance(event, Work):
+                self.note_begin()
+            elif isinstance(event, UnitDone):
+                yield PixelsDone(self.path, fraction(event.stage, event.done, event.total))
+            elif isinstance(event, MemoryFull):
+                notes.append(f"memory full, went on with tiles of {event.tile} pixels")
+            elif isinstance(event, ZarrDone):
+                details = replace(event.details, device=network.device)
+                return self._complete(replace(event, details=details), gathered, notes)
+        raise AssertionError("the last event is a ZarrDone")
+
+    # --- the same among several workers, see `together`
+
+    def plan(self) -> Work:
+        """Plan the run, or find one that was begun."""
+        self.refuse_others()
+        work = prepare(self.path, self.zarr, self._model, self._asked())
+        self.note_begin()
+        return work
+
+    def finish(self, folder: Path, seconds: float) -> Written:
+        """Complete the results once all blocks are written."""
+        gathered = self._gathered()
+        done = finish(folder, lambda tables: self._keep(tables, gathered))
+        return self._complete(replace(done, seconds=seconds), gathered, [])
+
+    # --- beginning and end
+
+    def is_there(self) -> bool:
+        """Whether the OME-Zarr of the run that was begun got its name: only the rest is left."""
+        finish_sets(self.results[-2:])
+        if self.begun is None or not self.zarr.is_dir():
+            return False
+        older = self.begun.outputs.get(self.zarr.name)
+        return older is None or not is_unchanged(self.zarr, older)
+
+    def refuse_others(self) -> None:
+        """Refuse to replace files that are not ours."""
+        refuse_existing(self.results, self.request.overwrite)
+
+    def note_begin(self) -> None:
+        """Note in the record that what will be there is ours."""
+        there = {path.name: stamp_of(path) for path in self.results[:-1] if path.exists()}
+        if self.begun is not None:
+            there = dict(self.begun.outputs)
+        record = replace(self._record(), outputs=there, begun=True)
+        self._write_record(record, {"model": {"name": self.card.name, "sha256": record.model}})
+
+    def completed(self) -> Written:
+        """Write the record of an OME-Zarr that is there: its run was killed just before."""
+        found = zarr_record(self.zarr / "labels" / (CELLS if self.card.makes_cells else CLASSES))
+        try:
+            known = parse_record(found)
+        except Malformed:
+            known = parse_record({})
+        n_cells = known.document.get("cells") if self.card.makes_cells else None
+        summary = "done" if n_cells is None else f"{n_cells} cells"
+        outputs = {path.name: stamp_of(path) for path in self.results[:-2] if path.exists()}
+        record = replace(self._record(), outputs=outputs, cells=n_cells, summary=summary)
+        self._write_record(record, dict(known.document))
+        return Written(tuple(self.results), summary, 0.0, record)
+
+    def _complete(self, done: ZarrDone, gathered: Gathered, notes: Sequence[str]) -> Written:
+        """Draw the picture, and write the record of all that is there."""
+        n_cells = done.n_cells if self.card.makes_cells else None
+        summary = self._summary(done, notes)
+        picture, record_path = self.results[-2:]
+        with write_together((picture, record_path), overwrite=True) as folder:
+            write_jpeg(folder / picture.name, self._picture(done, gathered))
+            files = {path.name: path for path in self.results[:-2]}
+            files[picture.name] = folder / picture.name
+            area, intensity = gathered.histograms()
+            record = replace(
+                self._record(),
+                outputs={name: stamp_of(path) for name, path in files.items()},
+                summary=summary,
+                cells=n_cells,
+                shape=self._labels().shape,
+                area=area,
+                intensity=intensity,
+                unit=gathered.unit,
+                device=done.details.device,
+                seconds=done.seconds,
+            )
+            provenance = done.details.ended(done.details.device, done.seconds).provenance()
+            self._write_record(record, provenance, folder / record_path.name)
+        diameter = 0.0 if done.details.diameter_unsure else done.details.diameter
+        return Written(tuple(self.results), summary, diameter, record)
+
+    def _write_record(
+        self, record: UnitRecord, provenance: Mapping[str, Any], path: Path | None = None
+    ) -> None:
+        known = {} if record.begun else {"cells": record.cells, "files": sorted(record.outputs)}
+        found, _ = self._opened()
+        size, unit = found.pixel_size, found.unit
+        if size is None and self.request.pixel_size is not None:
+            size, unit = (self.request.pixel_size,) * 2, "micrometer"
+        document = result_record(provenance, size, unit, **known)
+        document |= {BATCH: record.document()}
+        write_json(path or self.results[-1], document, overwrite=True)
+
+    def _record(self) -> UnitRecord:
+        return UnitRecord(self.card.sha256, self.stamp, self.request.decisive(), {})
+
+    def _summary(self, done: ZarrDone, notes: Sequence[str]) -> str:
+        made = f"{done.n_cells} cells" if self.card.makes_cells else "classes"
+        blocks = "1 block" if done.n_blocks == 1 else f"{done.n_blocks} blocks"
+        said = f"{made} in {blocks} in {done.seconds:.1f} s"
+        notes = [*notes, *(problem.rstrip(".") for problem in done.problems)]
+        if done.details.diameter_unsure:
+            notes.append(f"{describe_doubt(done.details)[:-1]}, --diameter sets it")
+        return f"{said} ({'; '.join(notes)})" if notes else said
+
+    def _asked(self) -> ZarrRequest:
+        request = self.request
+        # a link is refused there, in a sentence
+        settings = replace(request.settings, link=0 if request.link else None)
+        return ZarrRequest(
+            settings,
+            request.channel,
+            request.plane,
+            request.projection,
+            request.pixel_size,
+            request.runtime,
+            request.allow_missing_chunks,
+            request.overwrite,
+            request.ngff,
+        )
+
+    def _keep(self, tables: Iterator[Table], gathered: Gathered) -> None:
+        """Write the table, and note what is in it."""
+        if self.card.makes_cells:
+            write_tables(self.results[1], gathered.watch(tables))
+
+    def _opened(self) -> tuple[Image, Planes]:
+        found, planes, _ = open_planes(self.path, replace(self._asked(), overwrite=True))
+        return found, planes
+
+    def _gathered(self) -> Gathered:
+        height, width = self._opened()[1].shape[-2:]
+        return Gathered((height, width))
+
+    def _labels(self) -> ImageArray:
+        role = CELLS if self.card.makes_cells else CLASSES
+        return read_image(self.zarr / "labels" / role).data
+
+    def _picture(self, done: ZarrDone, gathered: Gathered) -> NDArray[np.uint8]:
+        """Draw a part of the middle plane, and the outlines of its cells."""
+        planes, labels = self._opened()[1], self._labels()
+        index = list(planes.indices())[len(planes) // 2]
+        # axes of length 1 are left out where the labels are read
+        lengths = zip(index, planes.shape, strict=False)
+        plane = _PlaneOf(labels, tuple(at for at, length in lengths if length > 1))
+        view = gathered.view(done.details.diameter)
+        return draw(planes.plane(index), plane, view, done.details.limits)
+
+
+@dataclass(frozen=True)
+class _PlaneOf:
+    """One plane of labels on the disk."""
+
+    labels: ImageArray
+    index: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.labels.shape[len(self.index) :])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self.labels.dtype)
+        return dtype
+
+    def __getitem__(self, key: Any, /) -> Any:
+        return self.labels[(*self.index, *key)]
+
+
+def fraction(stage: str, done: int, total: int) -> float:
+    """Part of the work that is done, after so many blocks of a stage."""
+    part = done / max(total, 1)
+    return _SEGMENTING * part if stage == "segment" else _SEGMENTING + (1 - _SEGMENTING) * part
