@@ -6,8 +6,8 @@ images; k review regions of 256 x 256 pixels are "corrected" (their labels are r
 truth), the most uncertain ones or random ones, and exported; the base is retrained on them and
 scored on other images of the task. WORK keeps every result, so a run that was stopped goes on
 where it was, and one with more regions or seeds adds to what is there; at the end WORK/table.md
-and WORK/retrain-loop.png are written, and with --page into docs/retraining.md. Without arguments
-one small task is taken.
+and WORK/retrain-tasks.png are written, and with --page into docs/retraining.md, with the results in
+benchmarks/results/. Without arguments one small task is taken.
 
 The tuning is measured in steps, not in minutes, so that other work on the machine does not
 change the outcome; `STEPS` are those of a minute of two quiet cores.
@@ -53,6 +53,9 @@ from napari_unet_cells.training.synthetic.scene import draw_scene
 from napari_unet_cells.training.synthetic.world import draw_world
 
 PAGE = Path(__file__).parents[1] / "docs" / "retraining.md"
+
+#: Plot of the page, and what table and plot were made of.
+PICTURE, RESULTS = "retrain-tasks.png", Path(__file__).parent / "results" / "retrain_loop.jsonl"
 
 #: Side of a review region, and of a simulated image, in pixels.
 SIDE, IMAGE = 256, 512
@@ -366,7 +369,7 @@ def _median(results: Sequence[dict[str, Any]], here: Sequence[dict[str, Any]], k
     values = [
         np.median([r["ap50"] for r in rows(found, task=task, k=k)])
         for task in TASKS
-        if rows(found, task=task, k=k)
+        if rows(found, task=task, k=k) and rows(here, task=task)
     ]
     return f"**{np.median(values):.2f}**" if values else ""
 
@@ -401,7 +404,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
 def write_page(text: str, picture: Path) -> None:
     """Put the table between the marks of the page, and the plot beside it."""
     replace_section("tasks", text, PAGE)
-    shutil.copy(picture, PAGE.parent / "images" / "retrain-loop.png")
+    shutil.copy(picture, PAGE.parent / "images" / PICTURE)
 
 
 def _options() -> argparse.Namespace:
@@ -453,11 +456,12 @@ def main() -> None:
     text = table(mine)
     print(text)
     (options.work / "table.md").write_text(text + "\n")
-    picture = options.work / "retrain-loop.png"
+    picture = options.work / PICTURE
     plot(mine, picture)
     print(f"written: {options.work / 'table.md'} and {picture}")
     if options.page:
         write_page(text, picture)
+        RESULTS.write_text("".join(json.dumps(result) + "\n" for result in mine))
 
 
 if __name__ == "__main__":

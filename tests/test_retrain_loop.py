@@ -84,4 +84,16 @@ def test_the_page_gets_the_table_between_its_marks(tmp_path, monkeypatch, text):
 
     marked = f"before\n<!-- tasks: start -->\n\n{text}\n\n<!-- tasks: end -->\nafter\n"
     assert page.read_text() == marked
-    assert (tmp_path / "images" / "retrain-loop.png").read_bytes() == b"1"
+    assert (tmp_path / "images" / "retrain-tasks.png").read_bytes() == b"1"
+
+
+def test_the_page_has_the_table_of_what_was_measured():
+    results = [json.loads(line) for line in retrain_loop.RESULTS.read_text().splitlines()]
+    page = retrain_loop.PAGE.read_text(encoding="utf-8")
+    assert f"<!-- tasks: start -->\n\n{table(results)}\n\n<!-- tasks: end -->" in page
+    assert (retrain_loop.PAGE.parent / "images" / retrain_loop.PICTURE).is_file()
+
+
+def test_the_median_of_the_base_is_of_the_tasks_that_were_learned():
+    rows = table([*RESULTS, result(list(TASKS)[2], 0, 0.9)]).splitlines()
+    assert rows[4].startswith("| **median** | default | random | **0.30** |")
