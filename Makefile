@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast fuzz check bench accuracy train-cells train-cells-fast ship screenshots recordings setup torch lint \
+.PHONY: help run test test-fast fuzz check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make ship         take models that were trained into the package'
 	@echo 'make screenshots  draw the pictures of the documentation again'
 	@echo 'make recordings   record the films of the README again; needs xdotool'
+	@echo 'make loop-pictures  draw what a few corrected regions bring, from DATA, for the README'
 
 run: setup
 	@$(PYTHON_IN_VENV) -m napari_unet_cells
@@ -98,6 +99,10 @@ screenshots: setup
 
 recordings: setup
 	@QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x720x24" $(PYTHON_IN_VENV) scripts/record.py
+
+# Half an hour on two cores; stopped, it goes on where it was.
+loop-pictures: setup
+	PYTHONPATH=benchmarks $(PYTHON_IN_VENV) scripts/loop_pictures.py build/loop-pictures --data $(DATA)
 
 # --- parts of the above ---
 

@@ -1,0 +1,73 @@
+"""Pictures of the loop for the README: what is right in them, and the table beside them."""
+
+from __future__ import annotations
+
+import loop_pictures
+import numpy as np
+import pytest
+from loop_pictures import BY_HAND, RIGHT, matched, middle, panel, same, slug, table
+
+from napari_unet_cells.models.card import ModelCard
+
+KIND = "rods in colonies, phase contrast"
+RESULT = {
+    "model": "cells",
+    "sha256": "ab",
+    "regions": 4,
+    "steps": 350,
+    "seconds": 60,
+    "strokes": {"add": 30, "split": 4},
+    "before": 0.021,
+    "after": 0.618,
+    "images": 3,
+}
+
+
+def labels(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    made = np.zeros((40, 40), np.int32)
+    for number, (top, bottom, left, right) in enumerate(boxes, 1):
+        made[top:bottom, left:right] = number
+    return made
+
+
+def test_cells_are_matched_by_their_overlap():
+    found = labels((0, 10, 0, 10), (20, 30, 20, 30))
+    true = labels((20, 30, 20, 29), (0, 10, 5, 15))
+    assert matched(found, true, 0.5) == {2}
+    assert matched(found, true, 0.3) == {1, 2}
+    assert matched(found, np.zeros_like(true), 0.1) == set()
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 3)])
+def test_a_panel_has_outlines_in_the_colour_of_what_they_are(shape):
+    pixels = np.random.default_rng(0).integers(0, 250, shape).astype(np.uint8)
+    cells = labels((2, 12, 2, 12), (20, 30, 20, 30))
+    drawn = panel(pixels, cells, {1}, (RIGHT, BY_HAND))
+    assert drawn.shape == (40, 40, 3)
+    assert tuple(drawn[2, 5]) == RIGHT
+    assert tuple(drawn[20, 25]) == BY_HAND
+    assert tuple(drawn[35, 35]) not in (RIGHT, BY_HAND)
+
+
+def test_the_panel_is_the_middle_of_the_image():
+    rows, columns = middle(np.zeros((512, 700)))
+    assert (rows.start, rows.stop) == (128, 384)
+    assert columns.stop - columns.start == loop_pictures.PANEL
+
+
+def test_the_table_names_the_picture_the_strokes_and_both_scores():
+    rows = table({KIND: RESULT}).splitlines()
+    assert "two quiet cores" in rows[0]
+    assert rows[1].startswith("take in 60 seconds, and is scored on 3 other images")
+    row = rows[-1]
+    assert "docs/images/loop-rods-in-colonies-phase-contrast.jpg" in row
+    assert slug(KIND) in row
+    assert "| 4 regions, 34 strokes | 0.02 to **0.62** |" in row
+
+
+def test_another_base_or_other_steps_are_measured_anew():
+    card = ModelCard("cells", "none", ("a", "b"), 1, 1, 0, sha256="ab")
+    assert same(RESULT, card, 350)
+    assert not same(RESULT, card, 100)
+    assert not same(RESULT | {"sha256": "cd"}, card, 350)
+    assert not same(None, card, 350)
