@@ -17,6 +17,8 @@ from napari.components import ViewerModel
 
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
@@ -32,6 +34,7 @@ from napari_unet_cells.training.events import Retrained, StepDone
 from napari_unet_cells.widgets.correct import learning as learning_module
 from napari_unet_cells.widgets.correct import teaching
 from napari_unet_cells.widgets.correct.learning import Learning, LearningRunners
+from napari_unet_cells.widgets.correct.teaching import Target
 from napari_unet_cells.widgets.segment.live import begin, current, put
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -289,6 +292,20 @@ def test_the_size_of_the_approved_cells_counts_more_than_what_was_known(setting)
     update(setting)
     scale = layer.metadata[OURS]["provenance"]["parameters"]["scale"]
     assert scale["diameter"] == pytest.approx(np.sqrt(900 * 4 / np.pi), abs=0.1)
+
+
+def test_painted_classes_say_nothing_of_the_size_of_cells(setting):
+    labels = np.zeros((600, 600), np.uint8)
+    for number in range(1, 7):
+        labels[10:40, 40 * number : 40 * number + 20] = number
+    review = Review(labels)
+    review.approve(FIRST)
+    made = {"role": "classes", "provenance": {}}
+    approved = Approved(labels, review, dict(review.approved), None, None, made, {}, "")
+    target = Target(setting.layer, None, {}, {}, None, True, False, approved)
+    assert target.settings.diameter is None
+    cells = replace(target, approved=replace(approved, made={"role": "cells"}))
+    assert cells.settings.diameter == pytest.approx(np.sqrt(600 * 4 / np.pi), abs=0.1)
 
 
 def test_the_region_that_is_being_corrected_does_not_change_under_the_hands(setting, timers):

@@ -28,7 +28,8 @@ from napari_unet_cells.corrections.growing_dataset import GrowingDataset, approv
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.layers.metadata import CLASSES
+from napari_unet_cells.models.card import MAX_DIAMETER, ModelCard
 from napari_unet_cells.models.catalogue import (
     find_model,
     install,
@@ -98,8 +99,10 @@ class Target:
         """Settings of the run before; the cell size is that of the approved cells."""
         parameters = self.provenance.get("parameters", {})
         known = parameters.get("scale", {}).get("diameter") or None
+        of_cells = self.approved.made.get("role") != CLASSES
+        measured = approved_diameter(self.approved) if of_cells else 0.0
         return Settings(
-            diameter=approved_diameter(self.approved) or known,
+            diameter=min(measured, MAX_DIAMETER) or known,
             link=parameters.get("linked_along_axis"),
             test_time_augmentation=bool(parameters.get("test_time_augmentation", False)),
         )
