@@ -45,6 +45,9 @@ REGIONS, PANEL = 4, 256
 #: Colours of cells that are right (IoU of 0.5 or more), of others, and of those put right by hand.
 RIGHT, WRONG, BY_HAND = (90, 220, 90), (255, 70, 70), (255, 220, 0)
 
+#: Pixels between two windows of which the densest is drawn.
+STRIDE = 32
+
 #: Pixels between two panels, and the quality of the JPEG.
 GAP, QUALITY = 6, 82
 
@@ -84,10 +87,13 @@ def panel(
     return shown
 
 
-def middle(image: NDArray[Any]) -> tuple[slice, slice]:
-    """Give the window of a panel in the middle of an image."""
-    top, left = ((size - PANEL) // 2 for size in image.shape[:2])
-    return slice(top, top + PANEL), slice(left, left + PANEL)
+def densest(truth: NDArray[Any]) -> tuple[slice, slice]:
+    """Give the window of a panel that holds most of the cells."""
+    rows, columns = (range(0, max(size - PANEL, 0) + 1, STRIDE) for size in truth.shape[:2])
+    windows = [
+        (slice(top, top + PANEL), slice(left, left + PANEL)) for top in rows for left in columns
+    ]
+    return max(windows, key=lambda window: np.count_nonzero(truth[window]))
 
 
 class Story:
@@ -103,8 +109,7 @@ class Story:
         images = list(first_results(self.learned, self.card, kept))
         places = chosen(images, REGIONS, "uncertain", 0)
         strokes = [self._strokes(images[i], place) for i, place in places]
-        dataset = dataset_of(images, places, self.work / "dataset")
-        tuned = self._retrained(dataset)
+        tuned = self._retrained(dataset_of(images, places, self.work / "dataset"))
         before, after = (self._measured(card) for card in (self.card, tuned))
         most = max(range(len(places)), key=lambda i: sum(strokes[i].values()))
         number, place = places[most]
@@ -146,7 +151,7 @@ class Story:
             assert cells is not None
             scores.append(compare(truth, cells))
             if drawn is None:
-                window = middle(pixels)
+                window = densest(truth)
                 good = matched(cells, truth, 0.5)
                 drawn = panel(pixels[window], cells[window], good, (RIGHT, WRONG))
         assert drawn is not None

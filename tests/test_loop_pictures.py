@@ -5,7 +5,7 @@ from __future__ import annotations
 import loop_pictures
 import numpy as np
 import pytest
-from loop_pictures import BY_HAND, RIGHT, matched, middle, panel, same, slug, table
+from loop_pictures import BY_HAND, RIGHT, densest, matched, panel, same, slug, table
 
 from napari_unet_cells.models.card import ModelCard
 
@@ -49,10 +49,14 @@ def test_a_panel_has_outlines_in_the_colour_of_what_they_are(shape):
     assert tuple(drawn[35, 35]) not in (RIGHT, BY_HAND)
 
 
-def test_the_panel_is_the_middle_of_the_image():
-    rows, columns = middle(np.zeros((512, 700)))
-    assert (rows.start, rows.stop) == (128, 384)
-    assert columns.stop - columns.start == loop_pictures.PANEL
+def test_the_panel_is_where_most_cells_are():
+    truth = np.zeros((512, 700), np.uint16)
+    truth[300:480, 420:600] = 1
+    truth[10:40, 10:40] = 2
+    window = densest(truth)
+    assert (truth[window] == 1).sum() == 180 * 180
+    assert [part.stop - part.start for part in window] == [loop_pictures.PANEL] * 2
+    assert densest(np.zeros((100, 256)))[0].start == 0  # smaller than a panel
 
 
 def test_the_table_names_the_picture_the_strokes_and_both_scores():
