@@ -48,6 +48,7 @@ def test_blocks_cover_a_plane_once_and_see_what_they_need(
             assert window.stop % stride == 0 or window.stop == scaled[axis]
             assert window.start <= max(0, needed.start - margin)
             assert window.stop >= min(scaled[axis], needed.stop + margin)
+            assert window.stop - window.start <= blocks.longest
         mine = owners == number
         owned += mine
         if margin >= 1:  # what a block owns, it sees
@@ -65,6 +66,7 @@ def test_blocks_cover_a_plane_once_and_see_what_they_need(
         ((100_000, 100_000), 1.0, 3072),
         ((8000, 8000), 1.0, 3072),
         ((12_000, 12_000), 0.1, LONGEST_SIDE),
+        ((12_000, 12_000), 0.75, 3072),
         ((12_000, 12_000), 4.0, UNIT),
         ((300, 200), 1.0, UNIT),
         ((3100, 10), 1.0, 2048),

@@ -23,6 +23,7 @@ from napari_unet_cells.core.resample import (
     resize_part,
     resized_of,
     scaled_shape,
+    shrink,
 )
 from napari_unet_cells.core.tiling import TileGrid
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -219,3 +220,17 @@ def test_a_window_of_labels_is_resized_as_in_the_whole(
         labels[window], window, part, scaled, shape, inside[window] if with_inside else None
     )
     np.testing.assert_array_equal(found, whole[part])
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([1, 2, 4]), st.booleans())
+def test_an_image_is_shrunk_to_the_means_of_squares(
+    height: int, width: int, factor: int, has_colors: bool
+) -> None:
+    shape = (height, width, *(3,) * has_colors)
+    pixels = np.random.default_rng(height).integers(0, 60_000, shape).astype(np.uint16)
+    found = shrink(pixels, factor)
+    assert found.dtype == np.uint16
+    assert found.shape[:2] == (-(-height // factor), -(-width // factor))
+    for y, x in np.ndindex(found.shape[:2]):
+        square = pixels[factor * y : factor * (y + 1), factor * x : factor * (x + 1)]
+        np.testing.assert_array_equal(found[y, x], np.rint(square.mean(axis=(0, 1))))

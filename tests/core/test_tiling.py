@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from napari_unet_cells.core.tiling import Span, Tile, TileGrid, window_tiles
+from napari_unet_cells.core.tiling import Span, Tile, TileGrid, length_of_tiles, window_tiles
 
 
 @st.composite
@@ -148,17 +148,20 @@ def test_tiles_of_a_window_write_it_once_and_see_its_halo(
     )
     shape = height, width
     window = slice(stride * start[0], height), slice(stride * start[1], width)
-    grid = window_tiles(shape, window, stride, halo, max_tile)
-    written = np.zeros(shape, int)
     least = max(halo, 16)
+    lengths = [part.stop - part.start for part in window]
+    length = length_of_tiles(max(lengths), stride, halo, max_tile)
+    assert length <= max(max_tile, 2 * least + stride)
+    grid = window_tiles(shape, window, stride, halo, length)
+    written = np.zeros(shape, int)
     for tile in grid:
         written[tile.write] += 1
-        for span, size in ((tile.y, shape[0]), (tile.x, shape[1])):
+        for span, size in ((tile.y, height), (tile.x, width)):
+            padded = -(-size // stride) * stride
             assert span.start % stride == 0
-            assert span.length % stride == 0
+            assert span.length == min(length, padded)
             assert span.start <= max(0, span.write_start - least)
             assert span.stop >= min(size, span.write_stop + least)
-            assert span.length <= max(max_tile, 2 * least + stride)
             assert span.pad < span.stop - span.start or size < 32
     inside = np.zeros(shape, int)
     inside[window] = 1

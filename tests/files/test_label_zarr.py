@@ -36,7 +36,10 @@ def made(
                 part = slice(y, min(height, y + side)), slice(x, min(width, x + side))
                 target.write("cells", plane, part, labels[(*plane, *part)])
     target.finish("cells", RECORD, {"properties": [{"label-value": 1, "class": "cell"}]})
-    target.list_labels(["cells"])
+    overview = np.zeros([-(-n // target.factor) for n in labels.shape[-2:]], np.uint16)
+    n_planes = int(np.prod(labels.shape[:-2], dtype=int))
+    planes = [overview + number for number in range(n_planes)]
+    target.complete(["cells"], planes, {"program": "napari-unet-cells"})
     return target
 
 
@@ -59,6 +62,7 @@ def test_all_levels_are_those_of_the_whole_and_valid(tmp_path: Path, version: st
         assert (array.shards is not None) == (version == "0.5")
         expected = halve_by_mode(expected)
     assert level == 2
+    yaozarrs.validate_zarr_store(str(target.folder))
     yaozarrs.validate_zarr_store(str(target.folder / "labels" / "cells"))
     if version == "0.5":  # before, a list of labels had no version
         yaozarrs.validate_zarr_store(str(target.folder / "labels"))
@@ -93,6 +97,35 @@ def test_size_units_and_record_are_read_again(tmp_path: Path, version: str) -> N
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["yx", "zyx", "tzyx"])
+@pytest.mark.parametrize("colors", [0, 3])
+def test_the_small_image_lies_where_the_labels_do(
+    tmp_path: Path, version: str, axes: str, colors: int
+) -> None:
+    shape = (2, 3, 1500, 1400)[-len(axes) :]
+    target = LabelZarr(tmp_path / "a.ome.zarr", shape, axes, 1024, SIZE, version)
+    n_planes = int(np.prod(shape[:-2], dtype=int))
+    planes = [
+        np.full((750, 700, *(colors,) * bool(colors)), number + 1, np.uint16)
+        for number in range(n_planes)
+    ]
+    target.create("cells", np.uint8)
+    target.finish("cells", RECORD, {})
+    target.complete(["cells"], planes, RECORD)
+    yaozarrs.validate_zarr_store(str(target.folder))
+    image = read_image(target.folder)
+    assert image.axes == axes.upper().replace("ZYX", "CZYX" if colors else "ZYX").replace(
+        "YX", "CYX" if colors and "z" not in axes else "YX"
+    )
+    assert (image.pixel_size, image.unit) == ((0.5, 1.0), "micrometer")
+    means = np.asarray(image.data).mean(axis=(-2, -1)).reshape(-1)
+    expected = np.arange(1, n_planes + 1, dtype=float).reshape(shape[:-2])
+    if colors:
+        expected = np.stack([expected] * 3, axis=axes.find("z") if "z" in axes else 0)
+    np.testing.assert_array_equal(means, expected.reshape(-1))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_the_metadata_are_those_of_label_images(tmp_path: Path, version: str) -> None:
     target = made(tmp_path, random_cells((1500, 1400)), version)
     is_old = version == "0.4"
@@ -124,6 +157,7 @@ def test_without_a_size_no_unit_is_stated(tmp_path: Path) -> None:
     target = LabelZarr(tmp_path / "a.zarr", (20, 20), "yx", 1024, Scale(None, "pixel", None))
     target.create("cells", np.uint8)
     target.finish("cells", {}, {})
+    target.complete(["cells"], [np.zeros((20, 20))], {})
     image = read_image(target.folder / "labels" / "cells")
     assert image.pixel_size is None
     yaozarrs.validate_zarr_store(str(target.folder / "labels" / "cells"))

@@ -21,10 +21,14 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.resample import Box, neighbours_of, resized_of
 
 #: Sides of blocks are multiples of it, in pixels: its quarter is a chunk of a quarter of the size.
-UNIT = 1024
+UNIT = 512
 
-#: Pixels a side that a network sees of a block; and its longest side in pixels of the plane.
-USUAL_SIDE, LONGEST_SIDE = 3072, 4096
+#: Longest side of a block in pixels of the plane.
+LONGEST_SIDE = 4096
+
+#: Bytes of memory that a pixel takes, of what the network sees and of the plane, about; and bytes
+#: that a block may take.
+SEEN, WRITTEN, MOST_BYTES = 22, 16, 360_000_000
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,15 @@ class PlaneBlocks:
         """Rows and columns of blocks."""
         return ceil(self.shape[0] / self.side), ceil(self.shape[1] / self.side)
 
+    @property
+    def longest(self) -> int:
+        """Longest side of a window; those at the border of the plane are smaller."""
+        sides = (
+            min(ceil(self.side * scaled / size) + 2, scaled) + 2 * self.margin + 2 * self.stride
+            for scaled, size in zip(self.scaled, self.shape, strict=True)
+        )
+        return min(max(sides), ceil(max(self.scaled) / self.stride) * self.stride)
+
     def __len__(self) -> int:
         """Count the blocks."""
         return prod(self.counts)
@@ -122,6 +135,7 @@ def side_of_blocks(shape: tuple[int, int], zoom: float) -> int:
     zoom : float
         Size that the network sees divided by the size of the plane.
     """
-    longest = min(max(UNIT, int(USUAL_SIDE / zoom) // UNIT * UNIT), LONGEST_SIDE)
+    most = min(LONGEST_SIDE, (MOST_BYTES / (SEEN * zoom**2 + WRITTEN)) ** 0.5)
+    longest = max(UNIT, int(most) // UNIT * UNIT)
     n = ceil(max(shape) / longest)
     return ceil(max(shape) / n / UNIT) * UNIT

@@ -103,6 +103,32 @@ def covered(part: slice, scaled: int, size: int) -> slice:
     return slice(math.ceil(part.start * ratio - 0.5), math.ceil(part.stop * ratio - 0.5))
 
 
+def shrink(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Give each square of an image its mean, in the data type of the image.
+
+    Parameters
+    ----------
+    pixels : array, (y, x) or (y, x, c)
+    factor : int
+        Side of a square in pixels; one at the end that is not whole counts what it has.
+    """
+    if factor == 1:
+        return pixels
+    starts = [np.arange(0, size, factor) for size in pixels.shape[:2]]
+    sums = np.add.reduceat(pixels, starts[0], axis=0, dtype=np.float64)
+    sums = np.add.reduceat(sums, starts[1], axis=1)
+    heights, widths = (
+        np.diff(np.append(start, size))
+        for start, size in zip(starts, pixels.shape[:2], strict=True)
+    )
+    counts = heights[:, np.newaxis] * widths
+    means = sums / counts.reshape(*counts.shape, *(1,) * (pixels.ndim - 2))
+    if pixels.dtype.kind in "iu":
+        means = np.rint(means)
+    shrunk: NDArray[Any] = means.astype(pixels.dtype)
+    return shrunk
+
+
 def resize_classes(
     classes: NDArray[np.uint8], box: tuple[float, float, float, float], shape: tuple[int, int]
 ) -> NDArray[np.uint8]:

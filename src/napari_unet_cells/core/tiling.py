@@ -212,41 +212,50 @@ def window_tiles(
     window: tuple[slice, slice],
     stride: int,
     halo: int,
-    max_tile: int = 1024,
+    length: int = 1024,
 ) -> TileGrid:
     """Give tiles that write a window of a plane, and no more than that.
 
-    What they write is what the tiles of the whole plane would.
+    What they write is what the tiles of the whole plane would. All windows of a plane get tiles of
+    one size, for which a runtime prepares itself once, unless the plane is smaller.
 
     Parameters
     ----------
     shape : (int, int)
         Of the plane, (y, x).
     window : (slice, slice)
-        Its sides are multiples of the stride, or the end of the plane.
-    stride, halo, max_tile : int
+        Begins at multiples of the stride.
+    stride, halo : int
         As for `TileGrid.plan`.
+    length : int
+        Of what a tile reads, rounded down to the stride; raised as `TileGrid.plan` does.
     """
     halo = max(halo, _up(stride - 1, stride))
-    longest = max(max_tile // stride * stride, 2 * halo + stride)
+    length = max(length // stride * stride, 2 * halo + stride)
     rows, columns = (
-        _parts(
-            Span(0, 0, part.start, part.stop),
-            size,
-            stride,
-            halo,
-            _even(part, longest, halo, stride),
-        )
-        for part, size in zip(window, shape, strict=True)
+        _equal(part, size, stride, halo, length) for part, size in zip(window, shape, strict=True)
     )
     return TileGrid(shape, tuple(Tile(y, x) for y in rows for x in columns))
 
 
-def _even(part: slice, longest: int, halo: int, stride: int) -> int:
-    """Shorten tiles so that all that write a part are of nearly one length."""
-    length = part.stop - part.start
-    n = math.ceil(length / (longest - 2 * halo))
-    return _up(math.ceil(length / n), stride) + 2 * halo
+def length_of_tiles(longest: int, stride: int, halo: int, max_tile: int) -> int:
+    """Choose what tiles read, so that windows of a length are cut into nearly equal ones."""
+    halo = max(halo, _up(stride - 1, stride))
+    most = max(max_tile // stride * stride, 2 * halo + stride) - 2 * halo
+    n = math.ceil(longest / most)
+    return _up(math.ceil(longest / n), stride) + 2 * halo
+
+
+def _equal(part: slice, size: int, stride: int, halo: int, length: int) -> list[Span]:
+    """Cut a part of an axis into spans that all read the same length, inside the padded plane."""
+    step, padded = length - 2 * halo, _up(size, stride)
+    spans = []
+    for first in range(part.start, part.stop, step):
+        start = max(0, min(first - halo, padded - length))
+        end = min(start + length, padded)
+        stop = min(end, size)
+        spans.append(Span(start, stop, first, min(first + step, part.stop), end - stop))
+    return spans
 
 
 def _up(value: int, stride: int) -> int:

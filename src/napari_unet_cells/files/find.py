@@ -26,8 +26,8 @@ def find_images(paths: Iterable[PathLike]) -> list[Path]:
     A file and a zarr folder stand for themselves, whatever they are; any other folder for
     the images in it, not in its subfolders; a pattern (``*``, ``?``, ``[...]``, and ``**``
     for any depth) for the images it matches. Hidden files and our own results
-    (``*_cells.tif``, ``*_classes.tif``, or ``.zarr``, and ``*_outlines.jpg``) are left out,
-    unless named or asked for by a pattern that ends so.
+    (``*_cells.tif``, ``*_classes.tif``, ``*_outlines.jpg``, and any ``.zarr`` that says so) are
+    left out, unless named or asked for by a pattern that ends so.
 
     Parameters
     ----------
@@ -97,9 +97,10 @@ def _asks_for_results(path: Path) -> bool:
 
 def _is_result(path: Path) -> bool:
     """Whether we wrote the file: the name alone may be a biologist's, as in HeLa_cells.tif."""
-    if path.suffix.lower() == ZARR_SUFFIX and _holds_labels_only(path):
+    is_zarr_folder = path.suffix.lower() == ZARR_SUFFIX
+    if is_zarr_folder and _holds_labels_only(path):
         return True
-    if not _asks_for_results(path):
+    if not _asks_for_results(path) and not is_zarr_folder:
         return False
     try:
         if path.suffix.lower() == ".jpg":  # it holds no record, which lies beside it

@@ -2,7 +2,8 @@
 
 ::
 
-    NAME.ome.zarr/
+    NAME.ome.zarr/          a small image, to find one's way; the record of the run
+        0 1 2
         labels/             lists the label images
             cells/          image-label, the record of the run
                 0 1 2       written by the blocks, each its own shard or chunks
@@ -16,7 +17,7 @@ hold nothing but background are not written.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_unet_cells.core.mode import halve_by_mode, halved_shape
+from napari_unet_cells.core.resample import shrink
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.pixel_size import Scale
@@ -41,7 +43,7 @@ COARSEST = 1024
 OF_BLOCKS = 3
 
 #: Sides of chunks in pixels, the usual one first.
-_CHUNKS = (512, 256)
+_CHUNKS = (512, 256, 128)
 
 _KINDS = {"t": "time", "c": "channel"}
 
@@ -87,6 +89,11 @@ class LabelZarr:
             *others, height, width = shapes[-1]
             shapes.append((*others, *halved_shape((height, width))))
         return tuple(shapes)
+
+    @property
+    def factor(self) -> int:
+        """Size of the labels divided by that of their coarsest level."""
+        return int(2 ** (len(self.shapes) - 1))
 
     def create(self, name: str, dtype: DTypeLike) -> None:
         """Make the arrays of a label image, empty; one that is there is replaced."""
@@ -158,9 +165,14 @@ class LabelZarr:
         """
         for level in range(OF_BLOCKS, len(self.shapes)):
             self._coarsen(name, level)
-        image = {"name": name, "axes": list(self._axes()), "datasets": list(self._datasets())}
+        axes, levels = list(self._axes(self.axes)), range(len(self.shapes))
+        datasets = [self._dataset(self.axes, str(level), 2**level) for level in levels]
+        image = {"name": name, "axes": axes, "datasets": datasets}
         folder = self.folder / "labels" / name
-        said = {"multiscales": [image], "image-label": dict(about)}
+        said = {
+            "multiscales": [image],
+            "image-label": {"source": {"image": "../../"}, **about},
+        }
         self._write_group(folder, said, {RECORD: record})
 
     def _coarsen(self, name: str, level: int) -> None:
@@ -178,8 +190,8 @@ class LabelZarr:
                 where = slice(y, y + coarse.shape[0]), slice(x, x + coarse.shape[1])
                 target[(*plane, *where)] = coarse
 
-    def _axes(self) -> Iterator[dict[str, str]]:
-        for letter in self.axes:
+    def _axes(self, letters: str) -> Iterator[dict[str, str]]:
+        for letter in letters:
             axis = {"name": letter, "type": _KINDS.get(letter, "space")}
             if self._steps[letter] and letter in "zyx":
                 axis["unit"] = self.scale.unit
@@ -191,22 +203,77 @@ class LabelZarr:
         y, x = self.scale.pixel_size or (0.0, 0.0)
         return {"t": 0.0, "c": 0.0, "z": self.scale.z_step or 0.0, "y": y, "x": x}
 
-    def _datasets(self) -> Iterator[dict[str, Any]]:
-        for level in range(len(self.shapes)):
-            steps = [self._steps[letter] or 1.0 for letter in self.axes]
-            by = [2**level if letter in "yx" else 1 for letter in self.axes]
-            scale = [step * factor for step, factor in zip(steps, by, strict=True)]
-            # the middle of the first pixel lies between those of the pixels it is made of
-            shift = [step * (factor - 1) / 2 for step, factor in zip(steps, by, strict=True)]
-            transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-            if level:
-                transforms.append({"type": "translation", "translation": shift})
-            yield {"path": str(level), "coordinateTransformations": transforms}
+    def _dataset(self, letters: str, path: str, factor: int) -> dict[str, Any]:
+        """Describe an array whose pixels are so many times as large as those of the labels."""
+        steps = [self._steps[letter] or 1.0 for letter in letters]
+        by = [factor if letter in "yx" else 1 for letter in letters]
+        scale = [step * larger for step, larger in zip(steps, by, strict=True)]
+        # the middle of the first pixel lies between those of the pixels it is made of
+        shift = [step * (larger - 1) / 2 for step, larger in zip(steps, by, strict=True)]
+        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        if factor > 1:
+            transforms.append({"type": "translation", "translation": shift})
+        return {"path": path, "coordinateTransformations": transforms}
 
-    def list_labels(self, names: Sequence[str]) -> None:
-        """Write the groups around the label images."""
+    def complete(
+        self, names: Sequence[str], overviews: Iterable[NDArray[Any]], record: Mapping[str, Any]
+    ) -> None:
+        """Write what is around the label images: now all of it is an OME-Zarr.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the label images.
+        overviews : iterable of array, (y, x) or (y, x, c)
+            The planes of the image, smaller by `factor`.
+        record : mapping
+            See `finish`.
+        """
+        letters, levels = self.axes, range(len(self.shapes))
+        for number, plane in enumerate(overviews):
+            index = np.unravel_index(number, self.shape[:-2]) if self.shape[:-2] else ()
+            at = {letter: int(i) for letter, i in zip(self.axes, index, strict=False)}
+            for level in levels:  # as many as the labels have, which the format demands
+                pixels = shrink(plane, 2**level)
+                pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
+                if not number:
+                    letters = self._create_overview(level, pixels)
+                self._write_overview(level, letters, at, pixels)
+        datasets = [self._dataset(letters, str(level), self.factor * 2**level) for level in levels]
+        image = {"name": "overview", "axes": list(self._axes(letters)), "datasets": datasets}
         self._write_group(self.folder / "labels", {"labels": list(names)}, {})
-        self._write_group(self.folder, {}, {})
+        self._write_group(self.folder, {"multiscales": [image]}, {RECORD: record})
+
+    def _create_overview(self, level: int, plane: NDArray[Any]) -> str:
+        """Make an array of the small image, and name its axes; channels come before z."""
+        import zarr
+
+        letters, lengths = self.axes, dict(zip(self.axes, self.shape, strict=True))
+        if plane.ndim == 3:
+            at = min(letters.find(letter) for letter in "zy" if letter in letters)
+            letters = f"{letters[:at]}c{letters[at:]}"
+        lengths |= {"y": plane.shape[-2], "x": plane.shape[-1], "c": plane.shape[0]}
+        is_old = self.version == "0.4"
+        zarr.create_array(
+            self.folder / str(level),
+            shape=[lengths[letter] for letter in letters],
+            chunks=tuple(lengths[letter] if letter in "yx" else 1 for letter in letters),
+            dtype=plane.dtype,
+            fill_value=0,
+            zarr_format=2 if is_old else 3,
+            chunk_key_encoding={"name": "v2" if is_old else "default", "separator": "/"},
+            dimension_names=None if is_old else list(letters),
+            overwrite=True,
+        )
+        return letters
+
+    def _write_overview(
+        self, level: int, letters: str, index: Mapping[str, int], plane: NDArray[Any]
+    ) -> None:
+        import zarr
+
+        array: Any = zarr.open_array(self.folder / str(level), mode="r+")
+        array[tuple(index.get(letter, slice(None)) for letter in letters)] = plane
 
     def _write_group(self, folder: Path, ome: dict[str, Any], others: dict[str, Any]) -> None:
         """Write the metadata of a group in the format of the version."""

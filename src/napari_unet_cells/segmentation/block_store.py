@@ -6,6 +6,7 @@
         plan.json             what all blocks have in common
         blocks/00000007.pixels.npz   pixels and table of a block
                00000007.index.npz    its keys, written last: the block is finished
+        devices/              what computed blocks
         numbers-0.npz         ids of the cells of a plane
         written/00000007        its pixels are in the result
         result.zarr           gets its name once it is whole
@@ -15,21 +16,28 @@ Each file appears whole or not at all, so a run that was killed goes on where it
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.core.plane_blocks import PlaneBlocks
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 from napari_unet_cells.files.array_file import load_arrays, write_arrays
+from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.segmentation.blocks import SIDES, BlockCells
+from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import BlockIndex, Numbering
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
@@ -59,6 +67,7 @@ class BlockStore:
             shutil.rmtree(folder)
         (folder / "blocks").mkdir(parents=True)
         (folder / "written").mkdir()
+        (folder / "devices").mkdir()
         write_json(folder / "plan.json", asdict(plan))
         return cls(folder, plan)
 
@@ -125,7 +134,12 @@ class BlockStore:
         table = {f"table_{name}": column for name, column in cells.table.items()}
         write_arrays(
             self._block(number, ".pixels.npz"),
-            {"labels": cells.labels, "classes": cells.classes, **table},
+            {
+                "labels": cells.labels,
+                "classes": cells.classes,
+                "overview": cells.overview,
+                **table,
+            },
         )
         index = BlockIndex.of(cells)
         lines = {
@@ -145,12 +159,12 @@ class BlockStore:
             },
         )
 
-    def pixels(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def pixels(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Give the labels and the classes of a block, by its own numbers."""
         arrays = load_arrays(self._block(number, ".pixels.npz"))
         return arrays["labels"], arrays["classes"]
 
-    def table(self, number: int) -> dict[str, np.ndarray]:
+    def table(self, number: int) -> dict[str, NDArray[Any]]:
         """Give the columns of the table of the cells that a block owns."""
         arrays = load_arrays(self._block(number, ".pixels.npz"))
         return {
@@ -158,6 +172,22 @@ class BlockStore:
             for name, column in arrays.items()
             if name.startswith("table_")
         }
+
+    def overviews(self) -> Iterator[NDArray[Any]]:
+        """Give the planes of the image, (y, x) or (y, x, c), at the size of the coarsest labels."""
+        factor = self.result.factor
+        size = [-(-length // factor) for length in self.plan.shape[-2:]]
+        for plane in range(prod(self.planes)):
+            whole: NDArray[Any] | None = None
+            for block in range(len(self.blocks)):
+                path = self._block(plane * len(self.blocks) + block, ".pixels.npz")
+                part = load_arrays(path)["overview"]
+                if whole is None:
+                    whole = np.zeros((*size, *part.shape[2:]), part.dtype)
+                y, x = (one.start // factor for one in self.blocks.block(block).core)
+                whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+            assert whole is not None  # a plane has a block
+            yield whole
 
     def index(self, number: int) -> BlockIndex:
         """Give the index of a block."""
@@ -204,6 +234,21 @@ class BlockStore:
     def mark_written(self, number: int) -> None:
         """Note that they are."""
         self._mark(number).touch()
+
+    # --- for the record -------------------------------------------------------------------
+
+    def note_device(self, device: str) -> None:
+        """Note on what a block was computed."""
+        name = hashlib.sha256(device.encode(errors="replace")).hexdigest()[:16]
+        with atomic_write(self.folder / "devices" / name, overwrite=True) as temporary:
+            temporary.write_text(device, encoding="utf-8", errors="replace")
+
+    def ended(self, details: RunDetails) -> RunDetails:
+        """Add what is known at the end: all devices, and the time since the run was begun."""
+        files = sorted((self.folder / "devices").glob("[0-9a-f]*"))
+        devices = [path.read_text(encoding="utf-8") for path in files]
+        begun = (self.folder / "plan.json").stat().st_mtime
+        return details.ended("; ".join(devices), max(0.0, time.time() - begun))
 
     def remembering(self) -> Remembered:
         """Give indices that are not read again each time."""

@@ -29,8 +29,8 @@ from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.plane_blocks import PlaneBlock, PlaneBlocks
 from napari_unet_cells.core.planes import Plane
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
-from napari_unet_cells.core.resample import Box, resize_part
-from napari_unet_cells.core.tiling import window_tiles
+from napari_unet_cells.core.resample import Box, resize_part, shrink
+from napari_unet_cells.core.tiling import Span, TileGrid, length_of_tiles, window_tiles
 from napari_unet_cells.core.window_cells import WindowCells, cells_of_window, part_of
 
 #: How many times as wide the margin is where cells reach through it.
@@ -62,6 +62,8 @@ class BlockWork:
     unit : str
     channel_names : tuple of str
         Of the image.
+    factor : int
+        See `Predicted.overview`.
     """
 
     plane: Plane
@@ -72,6 +74,7 @@ class BlockWork:
     pixel_size: tuple[float, float] = (1.0, 1.0)
     unit: str = "pixel"
     channel_names: tuple[str, ...] = ()
+    factor: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +90,15 @@ class Predicted:
         Of the window; None where it is empty, or the model makes classes only.
     image : ImageArray
         Of the shape of the plane; only what the block needs of it can be read.
+    overview : array, (y, x) or (y, x, c)
+        The image of the core, smaller by the factor of the work.
     """
 
     block: PlaneBlock
     classes: NDArray[np.uint8]
     probabilities: NDArray[np.uint8] | None
     image: ImageArray
+    overview: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +121,8 @@ class BlockCells:
         pixels at the border of the plane.
     table : mapping of str to array
         Columns as of `measure.Table`, a row for each cell that it owns.
+    overview : array
+        See `Predicted`.
     """
 
     classes: NDArray[np.uint8]
@@ -124,6 +132,7 @@ class BlockCells:
     is_cut: NDArray[np.bool_]
     beyond: Mapping[str, NDArray[np.int64]]
     table: Columns
+    overview: NDArray[Any]
 
     @property
     def rims(self) -> dict[str, NDArray[np.int64]]:
@@ -195,10 +204,15 @@ def predict_block(
     """
     blocks = work.blocks
     block = blocks.block(number, blocks.margin * WIDER if wide else None)
-    image = _read(work, block, network.halo)
+    length = length_of_tiles(
+        blocks.longest, network.stride, network.halo, max_tile or network.max_tile
+    )
+    grid = window_tiles(blocks.scaled, block.window, network.stride, network.halo, length)
+    image = _read(work, grid)
     classes = np.zeros([part.stop - part.start for part in block.core], np.uint8)
+    overview = shrink(np.asarray(image[block.core]), work.factor)
     if work.limits is None or _is_empty(image):
-        return Predicted(block, classes, None, image)
+        return Predicted(block, classes, None, image, overview)
     probabilities = None
     if work.options is not None:
         size = [part.stop - part.start for part in block.window]
@@ -207,34 +221,29 @@ def predict_block(
         _Written(block.core, classes, blocks.shape),
         None if probabilities is None else _Written(block.window, probabilities, blocks.scaled),
     )
-    grid = window_tiles(
-        blocks.scaled, block.window, network.stride, network.halo, max_tile or network.max_tile
-    )
     for event in predict_plane(image, network, work.limits, out, blocks.scaled, grid=grid):
         if isinstance(event, MemoryFull):
             yield event
-    return Predicted(block, classes, probabilities, image)
+    return Predicted(block, classes, probabilities, image, overview)
 
 
-def _read(work: BlockWork, block: PlaneBlock, halo: int) -> ImageArray:
+def _read(work: BlockWork, grid: TileGrid) -> ImageArray:
     """Read what the network looks at for a block, in one piece."""
     blocks, plane = work.blocks, work.plane
-    rows, columns = (
-        _around(part, halo, scaled, size)
-        for part, scaled, size in zip(block.window, blocks.scaled, blocks.shape, strict=True)
-    )
+    spans = [tile.y for tile in grid], [tile.x for tile in grid]
+    rows, columns = map(_around, spans, blocks.scaled, blocks.shape)
     n_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
     if n_pixels * max(1, plane.channels) * plane.dtype.itemsize > MOST_HELD:
         return plane
     return _Held((rows, columns), plane[rows, columns], plane.shape)
 
 
-def _around(window: slice, halo: int, scaled: int, size: int) -> slice:
-    """Pixels of the plane along an axis that tiles of a window are made of."""
+def _around(spans: Sequence[Span], scaled: int, size: int) -> slice:
+    """Pixels of the plane along an axis that tiles are made of."""
     ratio = size / scaled
-    more = halo + 2 + 2 * math.ceil(1 / ratio)  # what is resampled needs pixels around
-    start = math.floor((window.start - more) * ratio) - 2
-    stop = math.ceil((window.stop + more) * ratio) + 2
+    more = math.ceil(max(1.0, ratio)) + 3  # what is resampled needs pixels around
+    start = math.floor(min(span.start for span in spans) * ratio) - more
+    stop = math.ceil(max(span.stop for span in spans) * ratio) + more
     return slice(max(0, start), min(size, stop))
 
 
@@ -283,6 +292,7 @@ def cells_of_block(work: BlockWork, predicted: Predicted) -> BlockCells | None:
         is_cut,
         _beyond(seen, found, block, work.blocks.shape),
         _measured(work, predicted, np.where(local <= n_owned, local, 0)[seen]),
+        predicted.overview,
     )
 
 
@@ -341,7 +351,7 @@ def _without_cells(work: BlockWork, predicted: Predicted) -> BlockCells:
     corner = slice(core[0].start, core[0].start + 1), slice(core[1].start, core[1].start + 1)
     empty = replace(predicted, block=replace(predicted.block, seen=corner))
     table = _measured(work, empty, np.zeros((1, 1), np.uint8))
-    return BlockCells(predicted.classes, labels, keys, 0, is_cut, beyond, table)
+    return BlockCells(predicted.classes, labels, keys, 0, is_cut, beyond, table, predicted.overview)
 
 
 def _measured(work: BlockWork, predicted: Predicted, owned: NDArray[Any]) -> Columns:

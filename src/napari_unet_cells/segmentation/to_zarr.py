@@ -270,6 +270,7 @@ class _Opened:
     card: ModelCard
     network: Network
     max_tile: int | None = None
+    device: str = ""
 
     @classmethod
     def of(cls, store: BlockStore, networks: list[Network] | None = None) -> _Opened:
@@ -280,6 +281,12 @@ class _Opened:
         if plan.test_time_augmentation:
             network = AugmentedNetwork(network, card.columns)
         return cls(store, planes, names, card, network)
+
+    def note_device(self) -> None:
+        """Note for the record what the network computes on, where that is new."""
+        if self.device != self.network.device:
+            self.device = self.network.device
+            self.store.note_device(self.device)
 
     def work(self, plane: int) -> BlockWork:
         """Give what all blocks of a plane have in common."""
@@ -294,6 +301,7 @@ class _Opened:
             plan.pixel_size or (1.0, 1.0),
             plan.unit,
             self.channel_names,
+            self.store.result.factor,
         )
 
 
@@ -337,6 +345,7 @@ def _predicted(
         try:
             event = next(steps)
         except StopIteration as end:
+            run.note_device()
             predicted: Predicted = end.value
             return predicted
         run.network, run.max_tile = event.network, event.tile
@@ -438,7 +447,7 @@ def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
     missing = sum(not store.is_written(number) for number in range(len(store)))
     if missing:
         raise UserError(f"{missing} of {len(store)} blocks are not written yet. Start again.")
-    details = details_of(store.plan, find_model(Path(store.plan.model)))
+    details = store.ended(details_of(store.plan, find_model(Path(store.plan.model))))
     numberings = [store.numbering(plane) for plane in range(prod(store.planes))]
     n_cells = sum(numbering.n_cells for numbering in numberings)
     problems, n_blocks = tuple(_problems(store, numberings)), len(store)
@@ -448,7 +457,7 @@ def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
             tables(_tables(store, numberings))
         _give_name(store.result.folder, output, store.plan.overwrite)
     shutil.rmtree(folder, ignore_errors=True)
-    return ZarrDone(output, n_cells, details, problems, 0.0, n_blocks)
+    return ZarrDone(output, n_cells, details, problems, details.seconds or 0.0, n_blocks)
 
 
 def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
@@ -464,7 +473,8 @@ def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
             **({"cells": n_cells} if role == CELLS else {}),
         )
         result.finish(role, record, {} if role == CELLS else _about_classes(details.card))
-    result.list_labels(roles)
+    record = result_record(details.provenance(), plan.pixel_size, plan.unit, cells=n_cells)
+    result.complete(roles, store.overviews(), record)
 
 
 def _about_classes(card: ModelCard) -> dict[str, Any]:
