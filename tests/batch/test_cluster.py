@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -254,3 +255,27 @@ def test_a_task_that_failed_is_a_sentence(
 def test_a_scheduler_that_is_lost_is_a_sentence(job: Job, status: str) -> None:
     with pytest.raises(UserError, match="The scheduler was lost"):
         clusters._outcome(SimpleNamespace(status=status), job)
+
+
+@pytest.mark.parametrize("name", ["CommClosedError", "TimeoutError"])
+def test_a_connection_that_breaks_is_a_sentence(
+    job: Job, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    error = distributed.comm.CommClosedError if name == "CommClosedError" else TimeoutError
+
+    def broken(self: Cluster, waiting: list[Job], options: dict[str, Any]) -> Iterator[UnitDone]:
+        yield UnitDone(waiting[0].unit)
+        raise error("in <TCP (closed)>")
+
+    monkeypatch.setattr(Cluster, "_do", broken)
+    events = Cluster(FakeClient(""))([job])
+    next(events)
+    with pytest.raises(UserError, match="The scheduler was lost"):
+        next(events)
+
+
+def test_dask_says_nothing_by_itself() -> None:
+    logging.getLogger("distributed.client").setLevel(logging.WARNING)  # as dask sets it
+    clusters._silence()
+    for name in ("distributed", "distributed.client", "distributed.core"):
+        assert not logging.getLogger(name).isEnabledFor(logging.CRITICAL)

@@ -103,3 +103,30 @@ def test_what_decides_on_a_result_is_noted_as_json() -> None:
     for option in (["--diameter", "9"], ["--channel", "1,2"], ["--tta"], ["--keep-holes"]):
         assert decisive(*option) != decisive()
     assert json.loads(json.dumps(decisive("--channel", "0,GFP")))["channel"] == [0, "GFP"]
+
+
+@pytest.mark.slow
+def test_parts_together_are_the_whole_and_leave_table_and_report_to_the_last(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As jobs of an array do, on computers that do not know of each other."""
+    for number in (1, 2, 3):
+        assert batch("day*/*.tif", "--part", f"{number}/3") == DONE
+    assert sorted(path.name for path in (images / "out").iterdir()) == ["day1", "day2"]
+    said = capsys.readouterr().out
+    assert "1 of 1 done; part 1/3" in said
+    assert "1 of 1 done; part 2/3" in said
+    assert "part 3/3" not in said  # two images only
+    assert batch("day*/*.tif") == DONE
+    assert "2 were done by an earlier run." in capsys.readouterr().out
+    assert (images / "out" / "report.html").exists()
+    rows = (images / "out" / "cells.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows} == {"image", "day1/n", "day2/n"}
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"])
+def test_a_part_that_cannot_be_is_a_sentence(
+    images: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    assert batch("day1", f"--part={part}") == BAD_INPUT
+    assert "--part is a number and how many there are, such as 3/10" in capsys.readouterr().err

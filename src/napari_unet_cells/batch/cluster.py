@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from napari_unet_cells.batch.work import Model, Note, Task, do, model_card
 from napari_unet_cells.errors import UserError
 
 #: Seconds for the scheduler to answer, and for a first worker to come.
-ANSWER, FIRST_WORKER = 10.0, 600.0
+ANSWER, FIRST_WORKER = 30.0, 600.0
 
 #: Tasks that the scheduler has at a time: at least so many, and for each thread of the workers.
 LEAST_TASKS, TASKS_EACH = 32, 3
@@ -56,7 +57,7 @@ def cluster(address: str) -> Iterator[Cluster]:
         Where dask.distributed is not installed, nobody answers, or it runs other versions.
     """
     distributed = _library()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what users need, is said here
+    _silence()
     try:
         client = distributed.Client(address, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -70,6 +71,14 @@ def cluster(address: str) -> Iterator[Cluster]:
     finally:
         with contextlib.suppress(Exception):  # it may be gone
             client.close(timeout=ANSWER)
+
+
+def _silence() -> None:
+    """Keep the log of dask off the terminal: what users need is said here, in sentences."""
+    for name in [
+        name for name in logging.root.manager.loggerDict if name.startswith("distributed")
+    ]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _library() -> Any:
@@ -123,6 +132,14 @@ class Cluster:
         UserError
             Where no worker can do them, or the scheduler is lost.
         """
+        from distributed.comm import CommClosedError
+
+        try:
+            yield from self._do_all(tasks)
+        except (CommClosedError, CancelledError, TimeoutError) as error:
+            raise UserError(_LOST) from error
+
+    def _do_all(self, tasks: Sequence[Task]) -> Iterator[Any]:
         yield from self._wait_for_worker()
         usable, problems = self._usable(tasks[0])
         for problem in problems:
@@ -209,10 +226,13 @@ def _outcome(future: Any, task: Task) -> Any:
 
             return task.failed(lost(1 + config.get("distributed.scheduler.allowed-failures")))
         return task.failed(f"The cluster could not do it: {_of_exception(error)}")
-    raise UserError(
-        "The scheduler was lost. What was done is kept: start it again, and the same command goes "
-        "on where it was."
-    )
+    raise UserError(_LOST)
+
+
+_LOST = (
+    "The scheduler was lost. What was done is kept: start it again, and the same command goes on "
+    "where it was."
+)
 
 
 def _of_exception(error: object) -> str:

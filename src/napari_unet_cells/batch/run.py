@@ -48,6 +48,8 @@ class BatchRun:
     request : Request
     execute : callable
         Does the units that are left.
+    reports : bool
+        Write the table of all cells and the report; not where others do other parts at once.
     """
 
     units: Units
@@ -55,6 +57,7 @@ class BatchRun:
     model: str | Path
     request: Request = field(default_factory=Request)
     execute: Executor = here
+    reports: bool = True
     #: How units ended, by their names.
     done: dict[str, UnitDone] = field(default_factory=dict, init=False)
     _card: ModelCard | None = field(default=None, init=False)
@@ -114,7 +117,7 @@ class BatchRun:
         UserError
             Where the disk refuses.
         """
-        if self._card is None:  # it did not begin
+        if self._card is None or not self.reports:  # it did not begin, or others go on
             return
         parts = [
             TablePart(self._table_of(done), {"image": done.unit.name, **done.unit.columns})
@@ -155,7 +158,8 @@ class BatchRun:
         table = output / f"cells.{kind}"
         spare_inputs([unit.path for unit in units], [*results, table, output / REPORT])
         make_folder(output)
-        self._refuse_others([output / REPORT, table])
+        if self.reports:
+            self._refuse_others([output / REPORT, table])
         self._card = card
         return [Job(unit, output, Model.of(card), self.request) for unit in units]
 
@@ -177,6 +181,8 @@ class BatchRun:
             self._report("It goes on.")
 
     def _report(self, stopped: str) -> None:
+        if not self.reports:
+            return
         began = time.monotonic()
         report = Report(
             self._known_card,

@@ -64,6 +64,32 @@ class Units:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Part:
+    """Share of the units that one of several runs does, counted from 1."""
+
+    number: int
+    total: int
+
+    @classmethod
+    def of(cls, text: str) -> Part:
+        """Read a text such as "3/10".
+
+        Raises
+        ------
+        UserError
+        """
+        number, _, total = text.partition("/")
+        if number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total) <= 10**6:
+            return cls(int(number), int(total))
+        raise UserError(f"--part is a number and how many there are, such as 3/10, not '{text}'.")
+
+    def share(self, units: Units) -> Units:
+        """Take the units of this part; those of the parts together are all, each once."""
+        mine = units.units[self.number - 1 :: self.total]
+        return Units(mine, units.problems if self.number == 1 else (), units.notes)
+
+
 def find_units(named: Sequence[str], output: Path) -> Units:
     """List the images that files, folders, patterns, OME-Zarrs and plates stand for.
 

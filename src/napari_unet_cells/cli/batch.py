@@ -74,6 +74,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "images; they must see the same folders",
     )
     parser.add_argument(
+        "--part",
+        metavar="N/M",
+        help="do the N-th of M parts of the images, without table and report, as jobs of an array "
+        "do; the same command without --part writes them afterwards",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace files that are in the way or were changed by somebody else; what is done "
@@ -88,27 +94,31 @@ def _batch(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from napari_unet_cells.batch.run import BatchRun
-    from napari_unet_cells.batch.units import find_units
+    from napari_unet_cells.batch.units import Part, find_units
     from napari_unet_cells.models.catalogue import default_model
 
     request = replace(
         request_of(options), table=options.table, format=options.format, ngff=options.ngff
     )
     units = find_units(options.path, options.output)
+    if options.part is not None:
+        units = Part.of(options.part).share(units)
     for sentence in (*units.problems, *units.notes):
         print(safe(sentence), file=sys.stderr)
-    if not units.units:
-        return _BAD_INPUT
+    if not units.units:  # there may be more parts than images
+        return _BAD_INPUT if options.part is None or units.problems else _DONE
     model = options.model or default_model()
     with _executor(options) as execute:
-        run = BatchRun(units, options.output, model, request, execute)
+        whole = options.part is None
+        run = BatchRun(units, options.output, model, request, execute, whole)
         try:
             _follow(run)
         finally:
             run.close()
     failed = len(units.problems) + sum(bool(done.problem) for done in run.done.values())
     total = len(units.units) + len(units.problems)
-    print(f"{total - failed} of {total} done; report: {options.output / 'report.html'}")
+    report = f"report: {options.output / 'report.html'}" if whole else f"part {options.part}"
+    print(f"{total - failed} of {total} done; {report}")
     return _SOME_FAILED if failed else _DONE
 
 
