@@ -13,7 +13,7 @@ from napari_unet_cells.files.atomic import PathLike
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.labels import read_provenance
 from napari_unet_cells.files.reading import IMAGE_SUFFIXES
-from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, is_zarr, zarr_image, zarr_record
+from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, is_zarr
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 
@@ -98,8 +98,6 @@ def _asks_for_results(path: Path) -> bool:
 def _is_result(path: Path) -> bool:
     """Whether we wrote the file: the name alone may be a biologist's, as in HeLa_cells.tif."""
     is_zarr_folder = path.suffix.lower() == ZARR_SUFFIX
-    if is_zarr_folder and _holds_labels_only(path):
-        return True
     if not _asks_for_results(path) and not is_zarr_folder:
         return False
     try:
@@ -110,16 +108,6 @@ def _is_result(path: Path) -> bool:
         return bool(read_provenance(path))
     except (UserError, Malformed, OSError):
         return False
-
-
-def _holds_labels_only(path: Path) -> bool:
-    """Whether a zarr folder is what a batch writes: labels of ours, and no image."""
-    if not any(zarr_record(path / "labels" / role) for role in ("cells", "classes")):
-        return False
-    try:
-        return not zarr_image(path).levels
-    except UserError:
-        return True
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
