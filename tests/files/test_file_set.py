@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,3 +212,27 @@ def test_a_set_that_another_process_writes_is_left_alone(tmp_path: Path) -> None
         for target in targets(tmp_path):
             target.unlink()
     assert contents(tmp_path) == {"a.tif": "first"}
+
+
+def test_a_folder_that_has_not_changed_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch asks for each of thousands of images in it."""
+    looked = []
+    original = Path.glob
+
+    def glob(self: Path, pattern: str) -> Any:
+        looked.append(self)
+        return original(self, pattern)
+
+    monkeypatch.setattr(Path, "glob", glob)
+    finish_sets([tmp_path / "a.json"])
+    finish_sets([tmp_path / "a.json"])
+    assert len(looked) == 2  # it was made just now
+    os.utime(tmp_path, ns=(10**18, 10**18))
+    for name in ("a.json", "b.json", "c.json"):
+        finish_sets([tmp_path / name])
+    assert len(looked) == 3
+    (tmp_path / "new").touch()
+    finish_sets([tmp_path / "a.json"])
+    assert len(looked) == 4

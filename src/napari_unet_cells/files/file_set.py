@@ -119,7 +119,7 @@ def finish_sets(targets: Sequence[Path]) -> None:
         As `write_together` takes them.
     """
     with contextlib.suppress(OSError):
-        for path in list(targets[0].parent.glob(".*-*-*-*-*")):
+        for path in _sets_in(targets[0].parent):
             found = _FOLDER.fullmatch(path.name)
             if found is None or is_link(path) or not _is_left(path, found):
                 continue
@@ -128,6 +128,26 @@ def finish_sets(targets: Sequence[Path]) -> None:
             elif found["key"] == _key(targets):
                 with contextlib.suppress(FileExists, OSError):
                     _move_out(path)
+
+
+#: Folder that was looked through last, the time of its last change then, and its sets. A batch asks
+#: for each of thousands of images that are done.
+_looked: dict[Path, tuple[int, list[Path]]] = {}
+
+#: Nanoseconds; what changed a shorter time ago may have changed again without a new time.
+_SETTLED = 2_000_000_000
+
+
+def _sets_in(folder: Path) -> list[Path]:
+    """List the folders of sets in a folder, which is looked through again where it has changed."""
+    changed = folder.stat().st_mtime_ns
+    if folder in _looked and _looked[folder][0] == changed:
+        return _looked[folder][1]
+    found = list(folder.glob(".*-*-*-*-*"))
+    _looked.clear()
+    if time.time_ns() - changed > _SETTLED:
+        _looked[folder] = (changed, found)
+    return found
 
 
 def _key(paths: Sequence[Path]) -> str:
