@@ -6,7 +6,8 @@ each right: click what is missing, delete what is no cell, merge, split, and dra
 Once the labels stay as the model made them, and once the model learns after each region, by the
 very code of the page Correct, and the labels that nobody touched are made anew. WORK keeps every
 result, so a run that was stopped goes on where it was. At the end WORK/strokes.md is written, and
-with --page into docs/retraining.md. Without arguments one small task is taken.
+with --page into docs/retraining.md, with the results in benchmarks/results/. Without arguments
+one small task is taken.
 
 An update takes as many steps as ten seconds of two quiet cores. It is over when the annotator turns
 to the next region.
@@ -50,6 +51,9 @@ from napari_unet_cells.widgets.correct.teaching import (
     replacement,
     teach,
 )
+
+#: What the table of the page was made of.
+RESULTS = Path(__file__).parent / "results" / "strokes.jsonl"
 
 REGIONS = 10
 
@@ -257,6 +261,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         f"|---|---|{'---|' * len(STROKES)}---|---|",
     ]
     for task in TASKS:
+        if {result["way"] for result in rows(results, task=task)} != set(WAYS):
+            continue  # one way alone says nothing
         for way in WAYS:
             for result in rows(results, task=task, way=way):
                 counts = " | ".join(str(result[name]) for name in STROKES)
@@ -296,11 +302,13 @@ def main() -> None:
         for way in WAYS:
             bench.run(task, way)
     mine = rows(bench.results, base=bench.card.sha256)
-    text = table([result for result in mine if result["steps"] in (0, options.steps)])
+    mine = [result for result in mine if result["steps"] in (0, options.steps)]
+    text = table(mine)
     print(text)
     (options.work / "strokes.md").write_text(text + "\n")
     if options.page:
         replace_section("strokes", text, PAGE)
+        RESULTS.write_text("".join(json.dumps(result) + "\n" for result in mine))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import learning_strokes
 import numpy as np
 import pytest
 from learning_strokes import Bench, Image, strokes_for, table
-from retrain_loop import TASKS, Task
+from retrain_loop import PAGE, TASKS, Task
 
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.models.card import ModelCard
@@ -101,3 +101,11 @@ def test_the_table_puts_both_ways_side_by_side():
     rows = table([made, made | {"way": "learning", "regions": [2, 1]}]).splitlines()
     assert rows[2] == f"| {task} | as they are | 5 | 1 | 0 | 2 | 1 | **9** | 5 |"
     assert rows[3].endswith("| **3** | 3 |")
+    assert len(table([made]).splitlines()) == 2  # the other way was not counted yet
+
+
+def test_the_page_has_the_table_of_what_was_counted():
+    lines = learning_strokes.RESULTS.read_text().splitlines()
+    page = PAGE.read_text(encoding="utf-8")
+    counted = table([json.loads(line) for line in lines])
+    assert f"<!-- strokes: start -->\n\n{counted}\n\n<!-- strokes: end -->" in page
