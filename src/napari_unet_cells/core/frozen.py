@@ -82,14 +82,14 @@ def replace_rest(shown: NDArray[Any], new: NDArray[Any], frozen: NDArray[np.bool
     if not frozen.any():
         return new
     kept = np.where(frozen, shown, 0)
-    rest = _renumbered(_left_over(new, frozen), np.unique(kept))
+    rest = _renumbered(left_over(new, frozen), np.unique(kept))
     dtype = np.promote_types(shown.dtype, np.min_scalar_type(int(rest.max(initial=0))))
     result = kept.astype(dtype, copy=False)
     result[rest > 0] = rest[rest > 0]
     return result
 
 
-def _left_over(new: NDArray[Any], frozen: NDArray[np.bool_]) -> NDArray[Any]:
+def left_over(new: NDArray[Any], frozen: NDArray[np.bool_]) -> NDArray[Any]:
     """Cut frozen pixels off the new cells; of a cell in pieces the largest stays."""
     rest = np.where(frozen, 0, new)
     whole = np.bincount(new.ravel())

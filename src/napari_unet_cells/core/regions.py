@@ -384,6 +384,14 @@ class Review:
         """Whether an array has the shape of the labels."""
         return tuple(labels.shape) == (*self.planes, *self.grid.shape)
 
+    def with_uncertainty(self, uncertainty: NDArray[np.uint8]) -> Review:
+        """Give a review of the same labels, planes and regions that knows another uncertainty."""
+        other = self.copy()
+        other.uncertainty = uncertainty
+        other._means = other._mean_uncertainty()
+        other._order = other._by_uncertainty()
+        return other
+
     def take_uncertainty(self, other: Review) -> None:
         """Take over what another review of the same planes and regions knows of it."""
         self.uncertainty = other.uncertainty

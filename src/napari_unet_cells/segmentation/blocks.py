@@ -160,14 +160,25 @@ class _Held:
 
 
 @dataclass(frozen=True, eq=False)
-class _Written:
-    """A part of an array in memory, written by the coordinates of the whole; the rest is lost."""
+class Written:
+    """A part of an array in memory, written by the coordinates of the whole; the rest is lost.
+
+    Attributes
+    ----------
+    part : (slice, slice)
+        Of the whole.
+    pixels : uint8 array, (..., y, x)
+        Of the part.
+    shape : (int, int)
+        Of the whole.
+    """
 
     part: Box
     pixels: NDArray[np.uint8]
     shape: tuple[int, int]
 
     def __setitem__(self, key: tuple[slice, ...], values: NDArray[np.uint8]) -> None:
+        """Write what lies in the part."""
         *before, rows, columns = key
         there, here = [], []
         for own, part in zip((rows, columns), self.part, strict=True):
@@ -218,8 +229,8 @@ def predict_block(
         size = [part.stop - part.start for part in block.window]
         probabilities = np.zeros((work.probabilities, *size), np.uint8)
     out = Output(
-        _Written(block.core, classes, blocks.shape),
-        None if probabilities is None else _Written(block.window, probabilities, blocks.scaled),
+        Written(block.core, classes, blocks.shape),
+        None if probabilities is None else Written(block.window, probabilities, blocks.scaled),
     )
     for event in predict_plane(image, network, work.limits, out, blocks.scaled, grid=grid):
         if isinstance(event, MemoryFull):

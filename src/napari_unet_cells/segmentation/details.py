@@ -10,6 +10,7 @@ from typing import Any
 from napari_unet_cells import __version__
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import HIGH, LOW, Limits
+from napari_unet_cells.core.resample import Box
 from napari_unet_cells.models.card import ModelCard
 
 
@@ -52,6 +53,8 @@ class RunDetails:
         See `pipeline.Settings`.
     source : mapping
         Where the image came from; ready for JSON.
+    parts : tuple of mapping
+        Of an image of which only a part was segmented: that part, see `of_part`.
     date : datetime
         With the offset to UTC.
     device : str
@@ -73,6 +76,7 @@ class RunDetails:
     is_stack: bool = False
     link: int | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Mapping[str, Any], ...] = ()
     date: datetime = field(default_factory=_now)
     device: str = ""
     seconds: float | None = None
@@ -81,6 +85,23 @@ class RunDetails:
         """Add what is known once the run is over."""
         return replace(self, device=device, seconds=seconds, date=_now())
 
+    def of_part(self, where: str, box: Box) -> RunDetails:
+        """Note that only a part of the plane was segmented.
+
+        Parameters
+        ----------
+        where : str
+            How it was chosen, such as "visible part".
+        box : (slice, slice)
+            Rows and columns that hold the part.
+        """
+        made = self.provenance()
+        kept = ("model", "parameters", "date", "device", "seconds")
+        plane = {"plane": list(self.source["plane"])} if self.source.get("plane") else {}
+        rows, columns = ([side.start, side.stop] for side in box)
+        part = {"where": where, **plane, "rows": rows, "columns": columns}
+        return replace(self, parts=(part | {key: made[key] for key in kept if key in made},))
+
     def provenance(self) -> dict[str, Any]:
         """Describe the run for a file or a layer.
 
@@ -88,8 +109,8 @@ class RunDetails:
         -------
         dict
             Ready for JSON: program, version, model (name, sha256, architecture), classes,
-            parameters, source, date (ISO 8601), device and seconds; of a run that is not over,
-            ``"complete": False`` in place of the last two.
+            parameters, source, parts (where only these were segmented), date (ISO 8601), device
+            and seconds; of a run that is not over, ``"complete": False`` in place of the last two.
         """
         card = self.card
         return {
@@ -104,6 +125,7 @@ class RunDetails:
             **({"colors": list(card.colors)} if card.colors else {}),
             "parameters": self._parameters(),
             "source": dict(self.source),
+            **({"parts": [dict(part) for part in self.parts]} if self.parts else {}),
             "date": self.date.isoformat(timespec="seconds"),
             **self._end(),
         }

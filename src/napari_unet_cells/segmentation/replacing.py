@@ -76,6 +76,11 @@ class Origin:
         )
 
     @property
+    def is_of_parts(self) -> bool:
+        """Whether a part of the image was segmented on its own; see `replacing_part`."""
+        return bool(self.provenance.get("parts"))
+
+    @property
     def link(self) -> int | None:
         """See `pipeline.Settings`."""
         if self.details is None:
@@ -189,9 +194,9 @@ def replace_cells(
         Of `cells`.
     """
     shown = shown.copy()
-    changed, frozen = _frozen(shown, old, approved)
+    changed, frozen = find_frozen(shown, old, approved)
     result = _replaced(shown, cells.reshape(shown.shape), frozen, origin.link)
-    return _replacement(shown, old, approved, origin, (result, changed, frozen))
+    return pack_replacement(shown, old, approved, origin, (result, changed, frozen))
 
 
 def replace_classes(
@@ -222,10 +227,10 @@ def replace_classes(
     for place in approved:
         frozen[old.left.window(place)] = True
     result = np.where(frozen, shown, classes.reshape(shown.shape)).astype(shown.dtype, copy=False)
-    return _replacement(shown, old, approved, origin, (result, changed, frozen))
+    return pack_replacement(shown, old, approved, origin, (result, changed, frozen))
 
 
-def _replacement(
+def pack_replacement(
     shown: NDArray[Any],
     old: ResultState,
     approved: Collection[Place],
@@ -250,7 +255,7 @@ def _replacement(
     )
 
 
-def _frozen(
+def find_frozen(
     shown: NDArray[Any], old: ResultState, approved: Collection[Place]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Mark what was corrected at any time, and that together with what was approved."""
