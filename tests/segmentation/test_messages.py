@@ -7,16 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_unet_cells.core.parts import Part, PartCells
 from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.messages import (
     describe_difference,
     describe_memory,
+    describe_part,
     describe_progress,
     describe_result,
     describe_start,
 )
+from napari_unet_cells.segmentation.part_run import FoundPart
 from napari_unet_cells.segmentation.result import Result
 
 CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
@@ -94,3 +97,21 @@ def test_the_difference_between_two_models_counts_what_is_the_same():
         "cells-2 finds 4 cells, the result has 3. The same in both: 1. Without a match: 3 of "
         "cells-2, 2 of the result."
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_change", "words"),
+    [
+        ([[0, 1], [2, 3]], True, "2 cells in the part, 214 in all,"),
+        ([[0, 1], [0, 3]], False, "1 cell in the part, 214 in all,"),
+        (None, True, "3 classes in the part"),
+    ],
+)
+def test_the_end_of_a_part_says_what_it_found_and_the_way_back(labels, is_change, words):
+    details = RunDetails(card=CARD, options=None, device="CPU, 2 threads", seconds=1.94)
+    part, whole = Part(np.s_[1:2, 0:2]), np.s_[0:2, 0:2]
+    cells = None if labels is None else PartCells(part, whole, np.array(labels))
+    nothing = np.zeros((2, 2), np.uint8)
+    found = FoundPart(part, (2, 2), details, nothing, cells, nothing, whole, (2, 2))
+    end = "Ctrl+Z takes this back." if is_change else "Nothing changed."
+    assert describe_part(found, 214, is_change) == f"{words} in 1.9 s on CPU, 2 threads. {end}"

@@ -34,6 +34,17 @@ def canvas_size(viewer: Any) -> tuple[int, int]:
     return max(1, int(height)), max(1, int(width))
 
 
+def is_grid(viewer: Any) -> bool:
+    """Whether the layers are shown side by side, each in a view of its own.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
+    return bool(grid.enabled) and len(viewer.layers) > 1
+
+
 #: Overlays of a labels layer that show nothing until a tool is taken.
 _TOOLS = ("polygon", "brush_stroke")
 

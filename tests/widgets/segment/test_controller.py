@@ -27,6 +27,7 @@ from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation import part_run as part_run_module
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.settings import recall
@@ -107,7 +108,8 @@ def viewer() -> ViewerModel:
 
 @pytest.fixture
 def controller(viewer, monkeypatch):
-    monkeypatch.setattr(run_module, "find_model", lambda name: CARD)
+    for module in (run_module, part_run_module):
+        monkeypatch.setattr(module, "find_model", lambda name: CARD)
     network = FunctionNetwork(squares_are_cells)
     engine = SimpleNamespace(open=lambda card, stop: network, pid=1)
     runners = Runners(Thread(), Thread(), Thread())
@@ -1483,3 +1485,161 @@ def test_a_network_that_died_is_warmed_up_again(controller):
     controller.failed()
     assert controller.runners.warming.running
     assert controller.window.last("show_device") == ("warming up...",)
+
+
+# A part of the image
+
+
+UPPER = np.array([(0, 0), (0, 49), (18, 49), (18, 0)], float)  # the first of the two squares
+
+
+def start_part(controller, viewer, image, polygon=UPPER, **stack):
+    """Segment what lies in a polygon, which is not left in the viewer."""
+    shapes = viewer.add_shapes([polygon], shape_type="polygon")
+    viewer.layers.selection.active = image
+    started = controller.start(replace(values_of(image, **stack), where="drawn"))
+    viewer.layers.remove(shapes)
+    return started
+
+
+def test_a_part_without_a_result_begins_one_as_large_as_the_image(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    assert start_part(controller, viewer, image)
+    finish(controller)
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    cells, classes = viewer.layers["nuclei cells"], viewer.layers["nuclei classes"]
+    np.testing.assert_array_equal(cells.data[:19] > 0, two_squares()[:19] > 0)
+    assert not cells.data[19:].any()
+    assert not classes.data[19:].any()
+    assert cells.visible
+    assert viewer.layers.selection.active is cells
+    (part,) = cells.metadata[OURS]["provenance"]["parts"]
+    assert part["where"] == "drawn shapes"
+    assert "segment the whole image" in controller.adjust_problem
+
+    controller.start(values_of(image))
+    finish(controller)
+    assert cells.data[30, 30] > 0
+    assert controller.adjustable
+    assert "parts" not in cells.metadata[OURS]["provenance"]
+
+
+def test_a_part_is_put_into_the_result_as_one_step_that_is_taken_back(viewer, controller):
+    pixels = two_squares()
+    image = viewer.add_image(pixels, name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells, classes = viewer.layers["nuclei cells"], viewer.layers["nuclei classes"]
+    before = cells.data.copy()
+    pixels[...] = 0
+    pixels[8:18, 20:30] = 100
+    assert start_part(controller, viewer, image)
+    finish(controller)
+    assert names(viewer) == ["nuclei", "nuclei classes", "nuclei cells"]
+    assert np.unique(cells.data).tolist() == [0, before[30, 30], before.max() + 1]
+    np.testing.assert_array_equal(cells.data[19:], before[19:])
+    assert classes.data[10, 25] == 1
+    assert classes.data[30, 30] == 1  # beside the part
+    assert classes.data[10, 10] == 0
+    assert controller.window.last("say")[0].startswith("1 cell in the part, 2 in all, in ")
+    assert not controller.adjustable
+
+    cells.undo()
+    controller.look()
+    np.testing.assert_array_equal(cells.data, before)
+    assert controller.adjustable
+    assert controller.window.last("say") == ("",)
+    assert "parts" not in cells.metadata[OURS]["provenance"]
+    cells.redo()
+    controller.look()
+    assert cells.data[10, 25] > 0
+    assert "parts" in cells.metadata[OURS]["provenance"]
+
+
+def test_what_was_painted_while_a_part_was_segmented_stays(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    start_part(controller, viewer, image)
+    answers = controller.runners.run.end()
+    cells.data_setitem((np.array([2, 2]), np.array([30, 31])), 77)
+    for answer in answers:
+        controller.receive(answer)
+    assert controller.runners.run.running  # made anew, in a thread
+    finish(controller)
+    assert (cells.data[2, 30:32] == 77).all()
+    assert cells.data[8, 8] > 0
+
+
+def test_a_layer_that_is_removed_meanwhile_is_begun_anew(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    start_part(controller, viewer, image)
+    viewer.layers.remove("nuclei cells")
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    assert cells.data[8, 8] > 0
+    assert not cells.data[19:].any()
+    assert viewer.layers["nuclei classes"].data[30, 30] == 1
+
+
+def test_a_part_that_is_cancelled_changes_nothing(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    controller.start(values_of(image))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    before, history = cells.data.copy(), len(cells._undo_history)
+    viewer.layers["nuclei classes"].name = "classes"
+    start_part(controller, viewer, image)
+    receive_until(controller, Progress)
+    controller.runners.run.events.close()
+    controller.runners.run.events = None
+    controller.cancelled()
+    assert controller.window.last("say") == ("Cancelled. Nothing was changed.",)
+    np.testing.assert_array_equal(cells.data, before)
+    assert len(cells._undo_history) == history
+    assert names(viewer) == ["nuclei", "classes", "nuclei cells"]
+
+
+@pytest.mark.parametrize("all_planes", [True, False])
+def test_a_part_of_a_stack_is_put_into_its_plane(viewer, controller, all_planes):
+    pixels = np.stack([two_squares()] * 3)
+    image = viewer.add_image(pixels, name="stack", scale=(2, 1, 1))
+    viewer.dims.set_point(0, 2.0)
+    controller.start(values_of(image, all_planes=all_planes))
+    finish(controller)
+    cells = viewer.layers["stack cells"]
+    before = cells.data.copy()
+    pixels[:, :20] = 0
+    start_part(controller, viewer, image)
+    finish(controller)
+    assert len([layer for layer in viewer.layers if layer.name.startswith("stack cells")]) == 1
+    at = 1 if all_planes else 0
+    assert not cells.data[at, :19].any()
+    np.testing.assert_array_equal(cells.data[at, 19:], before[at, 19:])
+    if all_planes:
+        np.testing.assert_array_equal(cells.data[[0, 2]], before[[0, 2]])
+        start = replace(values_of(image, all_planes=True), where="visible")
+        assert not controller.start(start)
+        assert "A part is segmented in the plane" in controller.window.last("warn")[0]
+
+
+def test_a_part_of_a_second_image_leaves_the_first_alone(viewer, controller):
+    first = viewer.add_image(two_squares(), name="first")
+    controller.start(values_of(first))
+    finish(controller)
+    second = viewer.add_image(two_squares(), name="second")
+    start_part(controller, viewer, second)
+    finish(controller)
+    assert viewer.layers["first cells"].data.max() == 2
+    assert viewer.layers["second cells"].data.max() == 1
+
+
+def test_a_part_that_is_not_there_is_said_and_nothing_starts(viewer, controller):
+    image = viewer.add_image(two_squares(), name="nuclei")
+    assert not controller.start(replace(values_of(image), where="drawn"))
+    assert "No shape is drawn" in controller.window.last("warn")[0]
+    assert not controller.runners.run.running
+    assert names(viewer) == ["nuclei"]

@@ -16,8 +16,10 @@ from napari_unet_cells.files import FileAxes
 from napari_unet_cells.layers.image_planes import StackAxis, name_axes
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.widgets.segment.values import (
+    DRAWN,
     NO_CHANNELS,
     UNSAID,
+    VISIBLE,
     AdjustValues,
     PixelSizeValues,
     SegmentValues,
@@ -125,6 +127,19 @@ def test_a_press_says_what_prevents_it():
     assert "not real numbers" in (wrong.problem() or "")
     wrong = replace(values, stack=replace(STACK, channel=7))
     assert "no channel 8" in (wrong.problem() or "")
+
+
+def test_a_part_is_one_of_those_there_are_and_of_the_plane_that_is_shown():
+    values = SegmentValues(image(), replace(STACK, all_planes=True, link=None), "cells")
+    assert values.problem() is None
+    wrong = replace(values, where=VISIBLE)
+    assert "Choose that one under Planes" in (wrong.problem() or "")
+    shown = replace(values, stack=replace(STACK, all_planes=False, link=None), where=DRAWN)
+    assert shown.problem() is None
+    flat = replace(values, stack=StackValues(all_planes=True), where=DRAWN)
+    assert flat.problem() is None
+    wrong = replace(values, where="half")
+    assert "There is no part 'half' of an image" in (wrong.problem() or "")
 
 
 def test_values_are_frozen():

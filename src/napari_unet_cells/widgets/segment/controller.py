@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -29,7 +29,8 @@ from napari_unet_cells.core.regions import Place
 from napari_unet_cells.corrections.autosave import Session, describe, session_of
 from napari_unet_cells.corrections.left_results import keep, keep_soon
 from napari_unet_cells.engine.engine import Engine
-from napari_unet_cells.layers.image_planes import describe_source, planes_for
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers.image_planes import describe_source, planes_for, stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, RESULTS, fitting_review, image_id
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.earlier import (
@@ -43,10 +44,12 @@ from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.messages import (
     describe_count,
     describe_memory,
+    describe_part,
     describe_progress,
     describe_result,
     describe_start,
 )
+from napari_unet_cells.segmentation.part_run import FoundPart, Where, run_part
 from napari_unet_cells.segmentation.pipeline import Progress, Separating, Started
 from napari_unet_cells.segmentation.replacing import (
     Origin,
@@ -88,6 +91,7 @@ from napari_unet_cells.widgets.segment.live import (
     put,
     shown_result,
 )
+from napari_unet_cells.widgets.segment.part_ending import PartEnded, PartThere
 from napari_unet_cells.widgets.segment.results import (
     ResultLayers,
     layers_of,
@@ -96,6 +100,7 @@ from napari_unet_cells.widgets.segment.results import (
     same_classes,
 )
 from napari_unet_cells.widgets.segment.values import NO_CHANNELS, SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.where import part_of_image
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -217,6 +222,7 @@ class Step(Enum):
     """Remaining step of the layers of a run, in a turn of the window of its own."""
 
     TILES = "tiles"
+    ADD = "add"
     SHOW = "show"
     SELECT = "select"
 
@@ -262,7 +268,8 @@ class SegmentController:
         self._remark = ""
         self._estimates = True
         self._choice: Choice | None = None
-        self._ended: Ended | None = None
+        self._ended: Ended | PartEnded | None = None
+        self._part: Callable[[], PartThere] | None = None
         self._owed: Finished | None = None
         self._passes = 0
         self.packing: threading.Thread | None = None
@@ -304,8 +311,14 @@ class SegmentController:
             self._view.warn(problem)
             return False
         # Before the split: it changes the axes of the viewer, and with them the sliders.
+        assert values.image is not None
+        try:
+            where = part_of_image(self._viewer, values.image, values.where)
+        except UserError as error:
+            self._view.warn(str(error))
+            return False
         shown = _plane_of_channel(self._viewer, values)
-        job = self._job(values, self._split(values), shown)
+        job = self._job(values, self._split(values), shown, where)
         self._remark, self._passes = "", 0
         self._ended = self._owed = None
         self._view.show_progress(0.0, "")
@@ -331,14 +344,24 @@ class SegmentController:
             self._view.show_stack(values.stack)
         return layer
 
-    def _job(self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None) -> Job:
+    def _job(
+        self,
+        values: SegmentValues,
+        layer: Image,
+        shown: tuple[int, ...] | None,
+        where: Where | None,
+    ) -> Job:
         """Prepare the next run: planes to read, and where their results lie."""
         stack, settings, engine = values.stack, values.settings, self._engine
         planes, source = planes_for(layer, shown), describe_source(layer, shown)
         waiting, split = unmade(layer), split_of(layer)
         seen = shown_plane(self._viewer, layer)
         self.results = ResultLayers(self._viewer, layer, shown)
-        there = self._there(planes.shape)
+        lengths = (*(axis.length for axis in stack_axes(layer)), *planes.shape[-2:])
+        self._part = (
+            None if where is None else partial(self.results.part_there, lengths, shown or ())
+        )
+        there = self._there(planes.shape) if self._part is None else self._part_there()
         self.number += 1
         number = self.number
 
@@ -351,16 +374,22 @@ class SegmentController:
                 levels = waiting.compute(split, seen)
                 used = replace(planes, data=levels[0])
                 yield Answer(number, Projected(layer, levels))
-            is_first = True
-            for event in run(engine, values.model, used, settings, source, stop):
-                ended = isinstance(event, Finished)
-                yield Answer(number, _ended_or_owed(event, there) if ended else event)
-                if isinstance(event, Progress) and is_first:
-                    is_first = False
-                    yield Answer(number, Step.TILES)
-            yield from _last_steps(number)
+            common = engine, values.model, used, settings, source
+            if isinstance(there, There):
+                yield from _run_all(number, run(*common, stop), there)
+            else:
+                assert where is not None
+                known = there.known_diameter
+                yield from _run_part(number, run_part(*common, where, stop, known), there)
 
         return job
+
+    def _part_there(self) -> PartThere:
+        """Find the results that a part is put into."""
+        assert self._part is not None
+        there = self._part()
+        there.adopt()
+        return there
 
     def _there(self, shape: tuple[int, ...]) -> There:
         """Find what a run is going to replace."""
@@ -388,7 +417,8 @@ class SegmentController:
         elif isinstance(event, Started):
             self._started = time.monotonic()
             self._view.say(describe_start(event.details.diameter))
-            results.begin(event)
+            if self._part is None:  # of a part nothing is shown before its end
+                results.begin(event)
             if not event.details.diameter_given:
                 self._view.show_diameter(event.details.diameter)
         elif isinstance(event, Progress):
@@ -397,7 +427,8 @@ class SegmentController:
             seconds = time.monotonic() - self._started
             text = describe_progress(event.done, event.total, seconds)
             self._view.show_progress(event.done / event.total, text)
-            results.refresh()
+            if self._part is None:
+                results.refresh()
         elif isinstance(event, MemoryFull):
             self._remark = describe_memory(event)
             self._view.say(self._remark)
@@ -406,6 +437,8 @@ class SegmentController:
             self._view.show_progress(1.0, "separating the cells")
         elif isinstance(event, Ended):
             self._finish(event, results)
+        elif isinstance(event, PartEnded):
+            self._finish_part(event, results)
         elif isinstance(event, Step):
             self._take_step(event, results)
 
@@ -425,6 +458,22 @@ class SegmentController:
             adopt(outdated)
             there = There(outdated, None, [outdated])
             self._runners.run.start(partial(_end_again, self.number, ended.event, there))
+
+    def _finish_part(self, ended: PartEnded, results: ResultLayers) -> None:
+        """Put the end of a run on a part into its layers, see `_finish`."""
+        there = self._part_there()
+        found = ended.found
+        if not ended.fits(there.target(found)):
+            if self._passes < MOST_PASSES:
+                self._passes += 1
+                self._runners.run.start(partial(_end_part_again, self.number, found, there))
+                return
+            ended = PartEnded.of(found, there)  # somebody goes on painting
+        self._ended = ended
+        if ended.change is None:
+            results.begin_part(ended)
+        else:
+            results.put_part(ended, there)
 
     def _put(self, ended: Ended, results: ResultLayers, beside: bool = False) -> None:
         self._owed = None
@@ -458,6 +507,9 @@ class SegmentController:
             results.refresh()
         elif self._ended is None:  # the end is made anew, and its steps come after it
             return
+        elif step is Step.ADD:
+            if isinstance(self._ended, PartEnded) and self._ended.change is None:
+                results.add_part(self._ended)
         elif step is Step.SHOW:
             results.show_cells()
         else:
@@ -465,10 +517,17 @@ class SegmentController:
             self._say_result()
 
     def _say_result(self) -> None:
-        assert self._ended is not None
-        event, change, self._ended = self._ended.event, self._ended.change, None
+        ended, self._ended = self._ended, None
+        assert ended is not None
         self._offered_of = None  # what is said now is said of these cells
         self.look()
+        event, change = ended.event, ended.change
+        if isinstance(ended, PartEnded) and change is not None:
+            is_change = bool(change.before.differing(change.after))
+            said = describe_part(ended.found, change.n_cells, is_change)
+            self._view.say(f"{said}\n{self._remark}".strip())
+            return
+        assert event is not None
         result = event.result
         if change is not None and result.cells is not None:
             # what was corrected counts as it is
@@ -485,6 +544,9 @@ class SegmentController:
             return
         kept = self.results is not None and self.results.shown
         self._end_early("cancelled")
+        if self._part is not None:
+            self._view.say("Cancelled. Nothing was changed.")
+            return
         self._view.say(
             "Cancelled. The classes of the finished tiles are kept."
             if kept
@@ -495,7 +557,7 @@ class SegmentController:
         """Take the last steps of a run at once; whether it has its result."""
         if self._ended is None or self.results is None:
             return False
-        for step in (Step.SHOW, Step.SELECT):
+        for step in (Step.ADD, Step.SHOW, Step.SELECT):
             self._take_step(step, self.results)
         return True
 
@@ -553,6 +615,11 @@ class SegmentController:
         if problem:
             return problem
         state = current(layer)
+        if state is not None and state.origin.is_of_parts:
+            return (
+                "A part of these cells comes from a run of its own, so they cannot be adjusted "
+                "together. To adjust them, segment the whole image (under Where)."
+            )
         if state is None or not state.origin.fragments:
             return (
                 "These cells were opened from a file; run Segment to adjust them."
@@ -572,8 +639,11 @@ class SegmentController:
         if followed is not None:
             own(followed)
             shown = shown_result(followed)
-            if follow(followed) and shown is not None:
-                self._keep_left(followed, shown)
+            if follow(followed):
+                if self._part is not None:
+                    self._view.say("")  # undo or redo: what was said of the part is not so
+                if shown is not None:
+                    self._keep_left(followed, shown)
         problem = self.adjust_problem
         layer = self.selected if problem == "" else None
         if layer is not None:
@@ -778,8 +848,35 @@ def _ended_or_owed(event: object, there: There) -> Ended:
         return Ended(event, None)
 
 
+def _run_all(number: int, events: Iterator[object], there: There) -> Generator[Answer, None, None]:
+    is_first = True
+    for event in events:
+        ended = isinstance(event, Finished)
+        yield Answer(number, _ended_or_owed(event, there) if ended else event)
+        if isinstance(event, Progress) and is_first:
+            is_first = False
+            yield Answer(number, Step.TILES)
+    yield from _last_steps(number)
+
+
+def _run_part(
+    number: int, events: Iterator[object], there: PartThere
+) -> Generator[Answer, None, None]:
+    for event in events:
+        ended = PartEnded.of(event, there) if isinstance(event, FoundPart) else event
+        yield Answer(number, ended)
+    yield from _last_steps(number)
+
+
+def _end_part_again(
+    number: int, found: FoundPart, there: PartThere, stop: threading.Event
+) -> Generator[object, None, None]:
+    yield Answer(number, PartEnded.of(found, there))
+    yield from _last_steps(number)
+
+
 def _last_steps(number: int) -> Generator[Answer, None, None]:
-    yield from (Answer(number, step) for step in (Step.SHOW, Step.SELECT))
+    yield from (Answer(number, step) for step in (Step.ADD, Step.SHOW, Step.SELECT))
 
 
 def _end_again(

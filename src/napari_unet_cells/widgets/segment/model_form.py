@@ -1,4 +1,4 @@
-"""Form that chooses the model, the cell diameter and test-time augmentation."""
+"""Form that chooses the model, the cell diameter, test-time augmentation and the part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUND = 22
 
 
 class ModelForm(QWidget):
-    """Model, cell diameter, test-time augmentation; `changed` names another model."""
+    """Model, cell diameter, test-time augmentation, part; `changed` names another model."""
 
     changed = Signal(str)
 
@@ -49,6 +49,8 @@ class ModelForm(QWidget):
         self.diameter_box.setDecimals(0)
         self.augment_box = self.fields.native("augment")
         self.augment_box.setObjectName("augment_box")
+        self.where_box = self.fields.native("where")
+        self.where_box.setObjectName("where_box")
         # One letter, so that names of models have room; who cannot see it hears the words.
         self.about_button = _round_button("i", "about_model", "About this model")
         self.circle_button = _round_button("○", "size_circle_button", "Show the cell size")
@@ -62,7 +64,7 @@ class ModelForm(QWidget):
         form.addRow("Model", _row(self.model_box, self.about_button))
         label = self.fields.widgets["diameter"].label
         form.addRow(label, _row(self.diameter_box, self.circle_button))
-        self.fields.add_to(form, "augment")
+        self.fields.add_to(form, "augment", "where")
         align_labels(form)
 
     def fill(self) -> None:
@@ -105,7 +107,7 @@ class ModelForm(QWidget):
 
     @property
     def values(self) -> SegmentValues:
-        """Model, cell diameter and test-time augmentation, for an image that is not chosen here."""
+        """Values of the form, for an image that is not chosen here."""
         values = self.fields.values
         return replace(values, model=values.model or "")
 
@@ -155,6 +157,7 @@ class ModelForm(QWidget):
         self._running = running
         self.model_box.setEnabled(not running)
         self.diameter_box.setEnabled(not running)
+        self.where_box.setEnabled(not running)
         self._show_augment()
 
     def _show_augment(self) -> None:

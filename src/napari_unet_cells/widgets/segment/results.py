@@ -54,6 +54,12 @@ from napari_unet_cells.widgets.segment.live import (
     is_for,
     put,
 )
+from napari_unet_cells.widgets.segment.part_ending import (
+    InLayer,
+    PartEnded,
+    PartThere,
+    write_classes,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -94,6 +100,7 @@ class ResultLayers:
         self._viewer = viewer
         self._name, self._image = image.name, image_id(image)
         self._place = place_of(image, shown)
+        self._origin = np.asarray(image.translate)
         # When the labels are saved, the image and its typed pixel size may be gone.
         told = image.metadata.get(INPUT, {}).get("pixel_size")
         self._told = {} if told is None else {INPUT: {"pixel_size": told}}
@@ -155,6 +162,64 @@ class ResultLayers:
         placed = (1,) * self._single + shape
         found = removed_list(self._viewer, (CELLS, self._image), placed, self._place["translate"])
         return None if found is None else found.layer
+
+    def part_there(self, lengths: tuple[int, ...], shown: tuple[int, ...]) -> PartThere:
+        """Find the results that a run on a part of a plane is put into.
+
+        Parameters
+        ----------
+        lengths : tuple of int
+            Of the whole image, (..., y, x): where a result of all its planes is there, that.
+        shown : tuple of int
+            Index of the plane.
+        """
+
+        def found(role: str) -> list[InLayer]:
+            return [
+                (layer, index)
+                for layer in layers_of(self._viewer, self._image, role)
+                if (index := self._index_in(layer, lengths, shown)) is not None
+            ]
+
+        cells = [one for one in found(CELLS) if current(one[0]) is not None]
+        active = bare(self._viewer.layers.selection.active)
+        cells.sort(key=lambda one: (one[0] is not active, not one[0].visible))
+        removed = None if cells else self.removed(lengths[-2:])
+        return PartThere(next(iter(cells), None), tuple(found(CLASSES)), removed, self._single)
+
+    def _index_in(
+        self, layer: Labels, lengths: tuple[int, ...], shown: tuple[int, ...]
+    ) -> tuple[int, ...] | None:
+        """Index of the plane in a layer; None where the layer does not hold it."""
+        if self._is_place(layer, lengths[-2:]):
+            return (0,) * self._single
+        is_whole = bool(shown) and layer.data.shape == lengths
+        return shown if is_whole and np.allclose(layer.translate, self._origin) else None
+
+    def begin_part(self, ended: PartEnded) -> None:
+        """Add the classes of a part, hidden, where no result of the image was there."""
+        assert ended.event is not None
+        result = ended.event.result
+        self.begin(Started(result.classes, result.details))
+        self._show_classes()
+
+    def add_part(self, ended: PartEnded) -> None:
+        """Add the cells of a part, hidden, after `begin_part`; once."""
+        assert ended.event is not None
+        if self._last is None:
+            self.finish(ended.event, None, ended.left, beside=True)
+
+    def put_part(self, ended: PartEnded, there: PartThere) -> None:
+        """Put the end of a run on a part into the results that are there, as one step."""
+        target = there.target(ended.found)
+        assert target is not None
+        assert ended.change is not None
+        if ended.change.before.differing(ended.change.after):
+            put(target[0], ended.change)
+        if ended.found.cells is not None:
+            self.cells = target[0]
+            write_classes(there, ended.found)
+        self._last = target[0]
 
     def _lies_here(self, layer: Labels) -> bool:
         """Whether a layer holds the same plane of a stack."""
@@ -224,9 +289,10 @@ class ResultLayers:
         """Show the cells, and hide the classes below them; of a model without cells show these."""
         if self._last is None or self._last not in self._viewer.layers:
             return
-        self._classes.visible, self._coming = self._last is self._classes, False
+        if self._classes is not None:
+            self._classes.visible, self._coming = self._last is self._classes, False
+        self._last.visible = True
         if self._last is self.cells:
-            self.cells.visible = True
             self._hide_others()
 
     def select(self) -> None:

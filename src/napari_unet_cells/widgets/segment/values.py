@@ -160,6 +160,15 @@ def channel_memory(axes: Sequence[StackAxis]) -> str:
     return f"channel axis of {' x '.join(lengths)} planes"
 
 
+#: Parts of an image that can be chosen, as values and as the user reads them.
+WHOLE, VISIBLE, DRAWN = "whole", "visible", "drawn"
+WHERE = {
+    "Whole image": WHOLE,
+    "Visible part": VISIBLE,
+    "Inside the drawn shapes": DRAWN,
+}
+
+
 @dataclass(frozen=True)
 class SegmentValues:
     """One press of the Segment button: the image to segment, and how.
@@ -176,6 +185,8 @@ class SegmentValues:
         Of a typical cell, in pixels of the image; 0 = automatic.
     augment : bool
         Test-time augmentation.
+    where : str
+        One of `WHERE`.
     """
 
     image: ImageLayer | None = None
@@ -197,6 +208,17 @@ class SegmentValues:
             "label": "Test-time augmentation (slower)",
             "tooltip": "Averages predictions over four mirrored copies: slightly more accurate, "
             "up to 4 times slower. For models that separate cells.",
+        },
+    )
+    where: str = field(
+        default=WHOLE,
+        metadata={
+            "label": "Where",
+            "tooltip": "Segment all of the image, or a part of the plane that is shown: what is in "
+            "view, or what lies inside of shapes that you drew (rectangles, ellipses, polygons). "
+            "Cells beside the part, and what you corrected or approved, stay as they are.",
+            "widget_type": "ComboBox",
+            "choices": tuple(WHERE.items()),
         },
     )
 
@@ -224,6 +246,13 @@ class SegmentValues:
             planes_for(self.image, None)
         except UserError as error:
             return str(error)
+        if self.where not in WHERE.values():
+            return f"There is no part '{self.where}' of an image. Choose another one under Where."
+        if self.where != WHOLE and self.stack.all_planes and self.stack.left:
+            return (
+                "A part is segmented in the plane that is shown. Choose that one under Planes, or "
+                "Whole image under Where."
+            )
         return self.stack.problem()
 
 
