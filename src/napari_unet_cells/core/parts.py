@@ -129,8 +129,12 @@ def part_inside(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int])
         return None
     first, last = ends
     mask = np.zeros((last[0] - first[0], last[1] - first[1]), bool)
-    for polygon in usable:
-        mask |= _filled(polygon - first, mask.shape)
+    for polygon in usable:  # each in the rectangle around it: there may be a thousand
+        own = _ends([polygon], shape)
+        if own is not None:
+            (top, left), (bottom, right) = (np.subtract(end, first).tolist() for end in own)
+            window = mask[top:bottom, left:right]
+            window |= _filled(polygon - own[0], window.shape)
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None

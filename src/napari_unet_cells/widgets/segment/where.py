@@ -6,8 +6,7 @@ flips its layer or that of the shapes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.parts import touches_plane
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import pixels_of, stack_axes
+from napari_unet_cells.layers.transforms import world_matrix
 from napari_unet_cells.segmentation.part_run import Where
 from napari_unet_cells.widgets.camera import in_world
 from napari_unet_cells.widgets.napari_versions import canvas_size, is_grid
@@ -78,7 +78,7 @@ def _in_view(viewer: Viewer, image: Image) -> NDArray[np.float64]:
         )
     height, width = canvas_size(viewer)
     corners = [(0.0, 0.0), (float(width), 0.0), (float(width), float(height)), (0.0, float(height))]
-    seen = np.stack([_pixel(viewer, image, in_world(viewer, corner)) for corner in corners])
+    seen = _pixels(image, np.stack([in_world(viewer, corner) for corner in corners]))
     if not touches_plane([seen], _shape(image)):
         raise UserError(
             f"Nothing of '{image.name}' is in view. Move the view onto it (the house below the "
@@ -114,10 +114,9 @@ def _in_shapes(viewer: Viewer, image: Image) -> list[NDArray[np.float64]]:
             f"A line in '{lines.name}' encloses nothing. Draw rectangles, ellipses or polygons "
             "instead, and delete the line or hide its layer."
         )
-    polygons = [
-        np.stack([_pixel(viewer, image, point) for point in _world(viewer, layer, outline)])
-        for layer, _, outline in kinds
-    ]
+    # All points at once: an outline that was drawn by hand has hundreds.
+    ends = np.cumsum([len(points) for _, _, points in kinds])[:-1]
+    polygons = np.split(_pixels(image, np.concatenate([points for *_, points in kinds])), ends)
     if not touches_plane(polygons, _shape(image)):
         raise UserError(
             f"The shapes lie beside '{image.name}'. Draw them onto it, or choose another image."
@@ -126,15 +125,22 @@ def _in_shapes(viewer: Viewer, image: Image) -> list[NDArray[np.float64]]:
 
 
 def _here(viewer: Viewer, layer: Shapes) -> list[tuple[str, NDArray[np.float64]]]:
-    """Give kind and outline, in pixels of their layer, of the shapes in the plane that is shown."""
-    shown = np.rint(np.asarray(layer.world_to_data(np.array(viewer.dims.point)[-layer.ndim :])))
+    """Give kind and outline of the shapes in the plane that is shown.
+
+    The outlines are points along all axes of the viewer, (n, axes).
+    """
+    point, n = np.array(viewer.dims.point, float), layer.ndim
+    shown = np.rint(np.asarray(layer.world_to_data(point[-n:]), float))[:-2]
+    matrix = world_matrix(layer)
     found = []
     for kind, corners in zip(layer.shape_type, layer.data, strict=True):
         outline = np.asarray(corners, float)
-        if np.array_equal(
-            np.rint(outline[:, :-2]), np.broadcast_to(shown[:-2], outline[:, :-2].shape)
-        ):
-            found.append((str(kind), _ellipse(outline) if kind == "ellipse" else outline))
+        if (np.rint(outline[:, :-2]) != shown).any():
+            continue
+        outline = _ellipse(outline) if kind == "ellipse" else outline
+        points = np.tile(point, (len(outline), 1))
+        points[:, -n:] = outline @ matrix[:-1, :-1].T + matrix[:-1, -1]
+        found.append((str(kind), points))
     return found
 
 
@@ -147,18 +153,11 @@ def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return outline
 
 
-def _world(viewer: Viewer, layer: Shapes, outline: NDArray[np.float64]) -> Sequence[Any]:
-    """Give points of a layer along all axes of the viewer."""
-    points = np.tile(np.array(viewer.dims.point, float), (len(outline), 1))
-    for point, corner in zip(points, outline, strict=True):
-        point[-layer.ndim :] = layer.data_to_world(corner)
-    return list(points)
-
-
-def _pixel(viewer: Viewer, image: Image, point: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row and column of an image at a point of the world."""
-    there = np.asarray(image.world_to_data(point[-image.ndim :]), float)
-    return there[-2:]
+def _pixels(image: Image, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows and columns of an image at points of the world, (n, 2)."""
+    matrix = np.linalg.inv(world_matrix(image))
+    pixels: NDArray[np.float64] = points[:, -image.ndim :] @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    return pixels[:, -2:]
 
 
 def _shape(image: Image) -> tuple[int, int]:
