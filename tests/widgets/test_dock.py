@@ -31,6 +31,7 @@ from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.training.events import Retrained
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
 from napari_unet_cells.widgets.correct.teaching import Learned
+from napari_unet_cells.widgets.segment.values import DRAWN, WHERE, WHOLE
 
 pytestmark = pytest.mark.gui
 
@@ -940,3 +941,16 @@ def test_every_control_has_a_tooltip(viewer, dock, name):
     assert len(controls) > 4
     silent = [c for c in controls if not (c.toolTip() or c.parentWidget().toolTip())]
     assert [c.objectName() or c.__class__.__name__ for c in silent] == []
+
+
+def test_where_is_chosen_below_the_model_and_not_during_a_run(dock):
+    form = dock.segment.model_form
+    box = form.where_box
+    assert [box.itemText(row) for row in range(box.count())] == list(WHERE)
+    assert dock.segment.values.where == WHOLE
+    box.setCurrentText("Inside the drawn shapes")
+    assert dock.segment.values.where == DRAWN
+    form.show_running(True)
+    assert not box.isEnabled()
+    form.show_running(False)
+    assert box.isEnabled()
