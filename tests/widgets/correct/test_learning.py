@@ -529,6 +529,16 @@ def test_of_a_large_image_the_model_is_offered_instead(setting, monkeypatch):
     assert np.array_equal(setting.layer.data, before)
 
 
+def test_of_a_part_of_an_image_the_rest_is_not_segmented_unasked(setting, monkeypatch):
+    monkeypatch.setattr(Origin, "is_of_parts", property(lambda origin: True))
+    switch_on(setting)
+    before = setting.layer.data.copy()
+    approve(setting, FIRST)
+    update(setting)
+    assert "Only a part of the image was segmented: choose" in setting.shown[-1].sentence
+    assert np.array_equal(setting.layer.data, before)
+
+
 def test_where_all_is_approved_the_model_is_for_the_next_image(setting):
     switch_on(setting)
     before = setting.layer.data.copy()

@@ -300,13 +300,16 @@ class Learning:
         provenance = state.origin.provenance
         shown = provenance.get("source", {}).get("plane")
         planes, source = planes_for(image, shown), describe_source(image, shown)
+        left = "The image is large" if layer.data.size > LARGEST else ""
+        if state.origin.is_of_parts:  # the rest of the image was not asked for
+            left = "Only a part of the image was segmented"
         return Target(
             layer,
             planes,
             source,
             provenance,
             state.origin.fragments,
-            layer.data.size <= LARGEST,
+            left,
             len(approved.dates) == len(approved.review),
             approved,
         )

@@ -77,8 +77,8 @@ class Target:
         Of the labels as they are.
     fragments : object
         Of the run that they come from: labels of another one are not replaced.
-    is_small : bool
-        Whether it takes little enough time.
+    left : str
+        Why it is left to the user; empty where the program does it.
     is_done : bool
         Whether every region is approved, so that nothing is left to be done anew.
     approved : Approved
@@ -90,7 +90,7 @@ class Target:
     source: dict[str, Any]
     provenance: Mapping[str, Any]
     fragments: object
-    is_small: bool
+    left: str
     is_done: bool
     approved: Approved
 
@@ -356,9 +356,9 @@ def _redone(
             f"choose {card.name} on the page Segment."
         )
         return
-    if not target.is_small:
+    if target.left:
         yield (
-            f"Learned from {regions}. The image is large: choose {card.name} on the page Segment "
+            f"Learned from {regions}. {target.left}: choose {card.name} on the page Segment "
             "and press Segment to find its cells anew."
         )
         return
