@@ -21,6 +21,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.batch import one_image, work
+from napari_unet_cells.batch import run as batch_run
 from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.run import BatchRun
@@ -76,7 +77,7 @@ def test_every_image_has_its_results_and_all_a_table_and_a_report(
     ]
     record = json.loads((output / "n1.json").read_text())
     assert schema_faults(record) == []
-    assert record["batch"]["outputs"].keys() == {f"n1{ending}" for ending in endings[1:]}
+    assert record["batch"]["outputs"].keys() == set(endings[1:])
 
 
 def test_what_is_done_is_not_done_again(
@@ -327,6 +328,101 @@ def test_a_model_on_a_worker_must_be_the_same(threshold_model: list[ModelCard]) 
     assert work.model_card(model).name == "bright"
     with pytest.raises(UserError, match="The model bright is another one here"):
         work.model_card(replace(model, sha256="ee" * 32))
+
+
+def test_the_results_of_another_image_of_the_same_name_are_kept(
+    images: Path, tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    before = contents(output)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_image(other / "n1.tif", seed=8)
+    (bad,) = run(other, output)
+    assert "is the record of another image, " in bad.problem
+    assert str(images / "n1.tif") in bad.problem
+    del before["cells.csv"]
+    assert {name: contents(output)[name] for name in before} == before
+    (done,) = run(other, output, overwrite=True)
+    assert done.problem == ""
+    moved = tmp_path / "moved"
+    images.rename(moved)
+    assert [unit.before for unit in run(moved, output) if not unit.problem] == [True, True]
+
+
+def test_other_options_of_the_same_model_begin_anew(
+    images: Path, tmp_path: Path, threshold_model: list[ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its card, which can be edited."""
+    run(images, tmp_path / "out")
+    card = threshold_model[0]
+    changed = replace(card, instances=replace(card.instances, min_size=200))
+    for module in (batch_run, work):
+        monkeypatch.setattr(module, "find_model", lambda name: changed)
+    work.model_card.cache_clear()
+    again = run(images, tmp_path / "out")
+    assert [unit.why for unit in again] == ["other settings: card"] * 3
+
+
+def test_a_table_that_a_spreadsheet_spoiled_is_listed_and_the_others_are_joined(
+    images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    (output / "n1_cells.csv").write_text("label;area\n1;2,5\n")
+    batch = BatchRun(find_units([str(images)], output), output, "bright")
+    list(batch.events())
+    batch.close()
+    assert "n1_cells.csv cannot be read as a table" in batch.done["n1"].problem
+    rows = (output / "cells.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"n0", "n2"}
+    assert "n1_cells.csv cannot be read" in (output / "report.html").read_text()
+
+
+def test_a_table_of_another_kind_that_is_not_ours_is_kept(images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    output = tmp_path / "out"
+    run(images, output)
+    (output / "n1_cells.parquet").write_bytes(b"mine")
+    done = {unit.unit.name: unit for unit in run(images, output, table="parquet")}
+    assert "n1_cells.parquet exists and was kept" in done["n1"].problem
+    assert (output / "n1_cells.parquet").read_bytes() == b"mine"
+    assert done["n0"].problem == ""
+
+
+def test_a_unit_that_another_run_did_meanwhile_is_done(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    units = find_units([str(images / "n0.tif")], output)
+    original = read_image
+
+    def read(path: Path, allow_missing_chunks: bool) -> Any:
+        monkeypatch.setattr(one_image, "read_image", original)
+        run(images / "n0.tif", output)
+        return original(path, allow_missing_chunks)
+
+    monkeypatch.setattr(one_image, "read_image", read)
+    (done,) = [
+        event for event in BatchRun(units, output, "bright").events() if isinstance(event, UnitDone)
+    ]
+    assert (done.problem, done.before) == ("", True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes no such names")
+@pytest.mark.parametrize("stem", [b"n" * 225, b"caf\xe9", b"a\nb"])
+def test_names_that_are_hard_to_write_are_done_once(
+    images: Path, tmp_path: Path, stem: bytes
+) -> None:
+    folder, output = tmp_path / "hard", tmp_path / "out"
+    folder.mkdir()
+    os.rename(os.fsencode(images / "n0.tif"), os.fsencode(folder) + b"/" + stem + b".tif")
+    (done,) = run(folder, output)
+    assert done.problem == ""
+    assert len((output / "cells.csv").read_bytes().splitlines()) > 2
+    (again,) = run(folder, output)
+    assert again.before
 
 
 # --- killed ------------------------------------------------------------------------------

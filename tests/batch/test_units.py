@@ -141,3 +141,19 @@ def test_pictures_of_a_batch_are_no_images(days: Path) -> None:
     (days / "day1" / "a.json").write_text('{"program": "napari-unet-cells"}')
     tifffile.imwrite(days / "day1" / "a.tif", np.eye(3, dtype=np.uint8))
     assert names("day1") == ["a", "b", "b_outlines"]
+
+
+def test_a_damaged_zarr_is_a_problem_of_its_own(days: Path) -> None:
+    make_plate(days / "good.zarr", {"A/1": 1})
+    bad = days / "bad.zarr"
+    bad.mkdir()
+    (bad / ".zattrs").write_text('{"multiscales": [{"datasets": [{"path": "../../../x"}]}]}')
+    (bad / ".zgroup").write_text('{"zarr_format": 2}')
+    first, second = find_units(["*.zarr"], Path("out")).units
+    assert first.name == "bad"
+    assert "bad.zarr cannot be read as a zarr image" in first.problem
+    assert "Fiji" not in first.problem
+    assert second.problem == ""
+    (days / "day1" / "a.png").touch()
+    with pytest.raises(UserError, match="Name one kind of them"):
+        find_units(["day1"], Path("out"))

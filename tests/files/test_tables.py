@@ -134,7 +134,8 @@ def parts(tmp_path):
 
 
 def test_tables_are_joined_below_each_other(tmp_path, parts):
-    path = join_tables(tmp_path / "all.csv", parts("csv"))
+    path = tmp_path / "all.csv"
+    assert join_tables(path, parts("csv")) == {}
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["one, \u00b5", "one, \u00b5", "two, \u00b5"]
@@ -147,7 +148,8 @@ def test_tables_are_joined_below_each_other(tmp_path, parts):
 
 def test_parquet_is_joined_with_its_types(tmp_path, parts):
     found = parts("parquet")
-    path = join_tables(tmp_path / "all.parquet", found)
+    path = tmp_path / "all.parquet"
+    assert join_tables(path, found) == {}
     import pyarrow.parquet
 
     read = pyarrow.parquet.read_table(path).to_pydict()
@@ -158,18 +160,42 @@ def test_parquet_is_joined_with_its_types(tmp_path, parts):
     assert read["intensity_mean_b"] == [None, None, 10.0]
 
 
-def test_a_damaged_table_is_a_sentence_and_the_older_file_stays(tmp_path, parts):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("label,area\n1,2,3\n", "a row has 3 fields, and the header 2"),
+        ("label;area\n1;2,5\n", "no columns 'label' and 'area'"),
+        ("", "does not exist"),
+    ],
+)
+def test_a_damaged_table_is_left_out_and_said(tmp_path, parts, content, said):
     found = parts("csv")
-    target = tmp_path / "all.csv"
-    join_tables(target, found)
-    before = target.read_bytes()
-    found[2].path.write_text("label,area\n1,2,3\n")
-    with pytest.raises(UserError, match=r"two\.csv cannot be read as a table"):
-        join_tables(target, found)
-    found[2].path.unlink()
-    with pytest.raises(UserError, match=r"two\.csv does not exist"):
-        join_tables(target, found)
-    assert target.read_bytes() == before
+    if content:
+        found[0].path.write_text(content)
+    else:
+        found[0].path.unlink()
+    problems = join_tables(tmp_path / "all.csv", found)
+    assert list(problems) == [found[0].path]
+    assert said in problems[found[0].path]
+    assert (tmp_path / "all.csv").read_text().count("\n") == 2
+
+
+def test_what_a_spreadsheet_adds_does_no_harm(tmp_path, parts):
+    """A mark at the beginning and empty lines at the end."""
+    found = parts("csv")
+    text = found[0].path.read_text(encoding="utf-8")
+    found[0].path.write_text(f"\ufeff{text}\n\n", encoding="utf-8")
+    assert join_tables(tmp_path / "all.csv", found) == {}
+    rows = (tmp_path / "all.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].startswith('"one, \u00b5",,1,')
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_that_are_no_utf_8_are_written(tmp_path, parts, kind):
+    found = [replace(part, values={"image": "caf\udce9"}) for part in parts(kind)]
+    assert join_tables(tmp_path / f"all.{kind}", found) == {}
+    if kind == "csv":
+        assert "caf\\udce9,1," in (tmp_path / "all.csv").read_text()
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

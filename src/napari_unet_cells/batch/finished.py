@@ -10,16 +10,20 @@ list of its own that could tell something else than the files::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_unet_cells.batch.one_image import by_ending
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import FileExists
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.stamp import is_unchanged
 from napari_unet_cells.untrusted.json_text import read_json
-from napari_unet_cells.untrusted.rules import Malformed
-from napari_unet_cells.untrusted.unit_record import UnitRecord, parse_unit_record
+from napari_unet_cells.untrusted.rules import Malformed, printable
+from napari_unet_cells.untrusted.unit_record import Stamp, UnitRecord, parse_unit_record
 
 
 @dataclass(frozen=True)
@@ -70,21 +74,45 @@ def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str
     found = read_unit_record(results[-1])
     if found is None:
         return Earlier()
-    folder = results[-1].parent
+    if not found.begun and _is_of_another(path, found):
+        raise UserError(
+            f"{results[-1]} is the record of another image, {printable(found.source, 1000)}, and "
+            "was kept. Choose another folder for the results; --overwrite replaces it."
+        )
     if found.begun:
         why = "; ".join(_differences(path, found, model, settings, []))
         return Earlier(None, why, found if not why else None)
-    missing = [name for name in found.outputs if not (folder / name).exists()]
+    files = by_ending(results)
+    missing = [files[ending].name for ending in found.outputs if _is_gone(files, ending)]
     why = "; ".join(_differences(path, found, model, settings, missing))
     if not why:
         return Earlier(found)
-    for name, stamp in found.outputs.items():
-        if name not in missing and not is_unchanged(folder / name, stamp):
-            raise UserError(
-                f"It would begin anew ({why}), but {folder / name} was changed since the batch "
-                "wrote it, and was kept. --overwrite replaces it; or choose another folder."
-            )
+    for ending, file in files.items():
+        _refuse_changed(file, found.outputs.get(ending), why)
     return Earlier(None, why)
+
+
+def _is_of_another(path: Path, found: UnitRecord) -> bool:
+    """Whether a record is of another image; one that was moved has its content still."""
+    here = jsonable(os.path.realpath(path))
+    return bool(found.source) and found.source != here and not is_unchanged(path, found.input)
+
+
+def _is_gone(files: Mapping[str, Path], ending: str) -> bool:
+    return ending in files and not files[ending].exists()
+
+
+def _refuse_changed(file: Path, stamp: Stamp | None, why: str) -> None:
+    """Refuse to replace a file that is not ours, or not as we wrote it."""
+    if not file.exists():
+        return
+    if stamp is None:
+        raise FileExists(file)
+    if not is_unchanged(file, stamp):
+        raise UserError(
+            f"It would begin anew ({why}), but {file} was changed since the batch wrote it, and "
+            "was kept. --overwrite replaces it; or choose another folder."
+        )
 
 
 def read_unit_record(path: Path) -> UnitRecord | None:

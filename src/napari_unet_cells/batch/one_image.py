@@ -31,6 +31,7 @@ from napari_unet_cells.files import (
 from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.files.tables import TABLES
@@ -212,12 +213,13 @@ class OneImage:
         if self.stamp is None:
             return None
         write_jpeg(folder / self._name(PICTURE), picture_of(planes, result, table))
-        outputs = {path.name: folder / path.name for path in self.results[:-1]}
+        outputs = {ending: folder / path.name for ending, path in by_ending(self.results).items()}
         area, intensity = histograms(table)
         return UnitRecord(
             model=self.card.sha256,
             input=self.stamp,
-            settings=self.request.decisive(),
+            source=jsonable(os.path.realpath(self.path)),
+            settings=self.request.decisive(self.card),
             outputs={name: stamp_of(path) for name, path in outputs.items()},
             summary=summary,
             cells=None if result.cells is None else result.n_cells,
@@ -316,6 +318,12 @@ def result_paths(
         labels = [OME_ZARR]
     endings = [*labels, *table, *([PICTURE] if picture else []), ".json"]
     return [_named(target, ending) for ending in endings]
+
+
+def by_ending(results: Sequence[Path]) -> dict[str, Path]:
+    """Give the files of an image, without the record, by what follows the name of the image."""
+    stem = results[-1].name.removesuffix(".json")
+    return {path.name.removeprefix(stem): path for path in results[:-1]}
 
 
 def _named(target: Path, ending: str) -> Path:

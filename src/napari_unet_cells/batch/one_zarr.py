@@ -9,6 +9,7 @@ begins, with what was there before, and when all is done::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.one_image import PixelsDone, Written, result_paths
+from napari_unet_cells.batch.one_image import (
+    OME_ZARR,
+    PICTURE,
+    PixelsDone,
+    Written,
+    by_ending,
+    result_paths,
+)
 from napari_unet_cells.batch.overview import Gathered, draw
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.core.arrays import ImageArray
@@ -27,6 +35,7 @@ from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.files import Image, read_image, refuse_existing, write_json, write_together
 from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.pictures import write_jpeg
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.files.stamp import is_unchanged, stamp_of
 from napari_unet_cells.files.tables import write_tables
@@ -137,7 +146,7 @@ class OneZarr:
         finish_sets(self.results[-2:])
         if self.begun is None or not self.zarr.is_dir():
             return False
-        older = self.begun.outputs.get(self.zarr.name)
+        older = self.begun.outputs.get(OME_ZARR)
         return older is None or not is_unchanged(self.zarr, older)
 
     def refuse_others(self) -> None:
@@ -146,11 +155,16 @@ class OneZarr:
 
     def note_begin(self) -> None:
         """Note in the record that what will be there is ours."""
-        there = {path.name: stamp_of(path) for path in self.results[:-1] if path.exists()}
+        files = by_ending(self.results)
+        there = {ending: stamp_of(path) for ending, path in files.items() if path.exists()}
         if self.begun is not None:
             there = dict(self.begun.outputs)
         record = replace(self._record(), outputs=there, begun=True)
-        self._write_record(record, {"model": {"name": self.card.name, "sha256": record.model}})
+        known = {
+            "model": {"name": self.card.name, "sha256": record.model},
+            "source": {"path": record.source},
+        }
+        self._write_record(record, known)
 
     def completed(self) -> Written:
         """Write the record of an OME-Zarr that is there: its run was killed just before."""
@@ -161,7 +175,8 @@ class OneZarr:
             known = parse_record({})
         n_cells = known.document.get("cells") if self.card.makes_cells else None
         summary = "done" if n_cells is None else f"{n_cells} cells"
-        outputs = {path.name: stamp_of(path) for path in self.results[:-2] if path.exists()}
+        files = by_ending(self.results)
+        outputs = {ending: stamp_of(path) for ending, path in files.items() if path.exists()}
         record = replace(self._record(), outputs=outputs, cells=n_cells, summary=summary)
         self._write_record(record, dict(known.document))
         return Written(tuple(self.results), summary, 0.0, record)
@@ -173,8 +188,7 @@ class OneZarr:
         picture, record_path = self.results[-2:]
         with write_together((picture, record_path), overwrite=True) as folder:
             write_jpeg(folder / picture.name, self._picture(done, gathered))
-            files = {path.name: path for path in self.results[:-2]}
-            files[picture.name] = folder / picture.name
+            files = by_ending(self.results) | {PICTURE: folder / picture.name}
             area, intensity = gathered.histograms()
             record = replace(
                 self._record(),
@@ -196,7 +210,8 @@ class OneZarr:
     def _write_record(
         self, record: UnitRecord, provenance: Mapping[str, Any], path: Path | None = None
     ) -> None:
-        known = {} if record.begun else {"cells": record.cells, "files": sorted(record.outputs)}
+        names = [path.name for path in self.results[:-1]]
+        known = {} if record.begun else {"cells": record.cells, "files": names}
         found, _ = self._opened()
         size, unit = found.pixel_size, found.unit
         if size is None and self.request.pixel_size is not None:
@@ -206,7 +221,9 @@ class OneZarr:
         write_json(path or self.results[-1], document, overwrite=True)
 
     def _record(self) -> UnitRecord:
-        return UnitRecord(self.card.sha256, self.stamp, self.request.decisive(), {})
+        settings = self.request.decisive(self.card)
+        source = jsonable(os.path.realpath(self.path))
+        return UnitRecord(self.card.sha256, self.stamp, settings, {}, source=source)
 
     def _summary(self, done: ZarrDone, notes: Sequence[str]) -> str:
         made = f"{done.n_cells} cells" if self.card.makes_cells else "classes"

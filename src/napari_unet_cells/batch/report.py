@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,7 +109,7 @@ def _page(folder: Path, report: Report) -> Iterator[str]:
         f"<title>Batch report: {_text(path.name)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<h1>Batch report</h1>\n<p class=place>{_text(str(path), 400)}</p>\n"
     )
-    yield _numbers(report, finished, len(failed), left)
+    yield _numbers(report, finished, len(failed) + len(report.problems), left)
     yield from _failures(report, failed, folder)
     yield _making(report, finished)
     if finished:
@@ -213,7 +214,7 @@ def _card(folder: Path, done: UnitDone, embed: bool) -> str:
 
 def _picture(folder: Path, name: str, embed: bool) -> str:
     path = folder / f"{name}{PICTURE}"
-    source = quote(f"{name}{PICTURE}")
+    source = quote(os.fsencode(f"{name}{PICTURE}"))
     if embed:
         try:
             content = path.read_bytes() if path.stat().st_size <= _LARGEST_PICTURE else b""

@@ -7,6 +7,7 @@ from typing import Any
 
 from napari_unet_cells.core.planes import Channels
 from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
 
 
@@ -61,8 +62,8 @@ class Request:
         """Give the request for a file after one with cells of a diameter, in pixels."""
         return replace(self, settings=replace(self.settings, likely_diameter=diameter))
 
-    def decisive(self) -> dict[str, Any]:
-        """Give the options that decide on the result, as JSON holds them."""
+    def decisive(self, card: ModelCard | None = None) -> dict[str, Any]:
+        """Give the options that decide on the result, as JSON holds them; with those of a card."""
         chosen: dict[str, Any] = jsonable(asdict(self))
         del chosen["overwrite"]
         del chosen["settings"]["link"]  # it is a letter here
@@ -70,4 +71,12 @@ class Request:
         if self.format == "tiff":
             del chosen["ngff"]
         chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
+        if card is not None:
+            chosen["card"] = jsonable(
+                {
+                    "instances": asdict(card.instances),
+                    "diameter_window": card.diameter_window,
+                    "typical_diameter": card.typical_diameter,
+                }
+            )
         return chosen

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,16 @@ class BatchRun:
         ]
         try:
             if self._table and parts:
-                join_tables(self.output / self._table, parts)
+                self._leave_out(join_tables(self.output / self._table, parts))
         finally:
             self._report("It was stopped. The same command goes on where it was.")
+
+    def _leave_out(self, problems: Mapping[Path, str]) -> None:
+        """List the images whose tables cannot be read as failed."""
+        for name, done in list(self.done.items()):
+            if done.record is not None and self._table_of(done) in problems:
+                said = problems[self._table_of(done)]
+                self.done[name] = replace(done, record=None, problem=said)
 
     @property
     def _known_card(self) -> ModelCard:

@@ -130,7 +130,13 @@ def _units_of(name: str) -> Iterator[Unit]:
         if not is_zarr(path):
             yield Unit(Path(os.path.abspath(path)), f"{inside}{stem_of(path)}")
             continue
-        for image in images_in(Path(os.path.abspath(path))):
+        whole = Path(os.path.abspath(path))
+        try:
+            images = images_in(whole)
+        except UserError as error:  # one that is damaged must not end its folder
+            yield Unit(whole, f"{inside}{_zarr_name(whole)}", problem=str(error))
+            continue
+        for image in images:
             columns = {"well": image.well, "field": image.field} if image.well else {}
             yield Unit(image.path, f"{inside}{_zarr_name(image.path)}", columns, image.problem)
 
@@ -222,10 +228,15 @@ def _refuse_one_name(units: Sequence[Unit]) -> None:
     for unit in units:
         other = first.setdefault(unit.name.casefold(), unit)
         if other is not unit:
+            apart = (
+                "Name one kind of them, such as '*.tif',"
+                if other.path.parent == unit.path.parent
+                else "Name them by one pattern in quotes, such as 'day*/*.tif', which keeps their "
+                "folders apart,"
+            )
             raise UserError(
                 f"{other.path} and {unit.path} would both be written as {unit.name}_cells.tif. "
-                "Name them by one pattern in quotes, such as 'day*/*.tif', which keeps their "
-                "folders apart, or segment them into different folders."
+                f"{apart} or segment them into different folders."
             )
 
 

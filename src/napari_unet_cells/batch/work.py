@@ -16,7 +16,7 @@ from napari_unet_cells.batch.segment_files import problem_of
 from napari_unet_cells.batch.units import Unit
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import make_folder
+from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.stamp import stamp_of
@@ -80,6 +80,9 @@ class Job:
         """Do it; a problem becomes a sentence."""
         try:
             return (yield from _steps(self))
+        except FileExists as error:  # another run may have been faster
+            done = done_before(self, model_card(self.model))
+            return done or self.failed(problem_of(error, self.output))
         except Exception as error:
             return self.failed(problem_of(error, self.output))
 
@@ -141,7 +144,8 @@ def earlier(job: Job, card: ModelCard) -> Earlier:
     """Find out what an earlier run left of a unit; see `look_back` for the errors."""
     results = result_paths(job.output / job.unit.name, card, job.request, True)
     finish_sets(results if job.request.format == "tiff" else results[-2:])
-    return look_back(job.unit.path, results, job.model.sha256, job.request.decisive())
+    settings = job.request.decisive(card)
+    return look_back(job.unit.path, results, job.model.sha256, settings)
 
 
 def done_before(job: Job, card: ModelCard) -> UnitDone | None:

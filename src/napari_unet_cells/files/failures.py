@@ -29,6 +29,11 @@ def read_failure(path: Path, error: OSError) -> UserError:
 
 def damaged(path: Path, kind: str, error: Exception) -> UserError:
     """Say that a library made nothing of the file."""
+    if kind.startswith("zarr"):
+        return UserError(
+            f"{path.name} cannot be read as a {kind}: it is damaged, or stored in a way that is "
+            f"not known here ({error}). Copy the whole folder again from its source."
+        )
     return UserError(
         f"{path.name} cannot be read as a {kind}: it is damaged, or stored in a way that is "
         f"not known here ({error}). Copy it again from its source, or open it in Fiji and "

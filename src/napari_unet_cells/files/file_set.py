@@ -221,7 +221,9 @@ def _move_out(done: Path) -> None:
 def _move_each(done: Path) -> None:
     """Move the files; where one would replace what it may not, none of the set stays there."""
     may_replace, moved = _known_stamps(done), list[Path]()
-    for path in sorted(path for path in done.iterdir() if path.name != _STAMPS):
+    files = [path for path in done.iterdir() if path.name != _STAMPS]
+    # A record says that the others are there, so it comes last.
+    for path in sorted(files, key=lambda path: (path.suffix == ".json", path.name)):
         target = done.parent / path.name
         now = _stamps([target]).get(target.name)
         if now is not None and may_replace.get(target.name) != now:

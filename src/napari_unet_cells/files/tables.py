@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import PathLike, atomic_write, with_ending
-from napari_unet_cells.files.failures import damaged, read_failure
+from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.file_set import write_together
 
 #: Significant digits of a number that is not whole.
@@ -181,11 +181,11 @@ class TablePart:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
-def join_tables(target: Path, parts: Sequence[TablePart]) -> Path:
+def join_tables(target: Path, parts: Sequence[TablePart]) -> dict[Path, str]:
     """Put the tables of many images below each other, atomically; an older file is replaced.
 
     A column that a table has not is empty in its rows. One table is in memory at a time, of a CSV
-    one row.
+    one row. A table that cannot be read is left out.
 
     Parameters
     ----------
@@ -196,14 +196,54 @@ def join_tables(target: Path, parts: Sequence[TablePart]) -> Path:
     Raises
     ------
     UserError
-        Where a part cannot be read, or the disk refuses.
+        Where the disk refuses.
+
+    Returns
+    -------
+    dict of Path to str
+        Why tables were left out, by their paths.
     """
+    is_parquet = target.suffix == ".parquet"
+    problems: dict[Path, str] = {}
+    for part in parts:
+        try:
+            _check_parquet(part) if is_parquet else _check_csv(part)
+        except UserError as error:
+            problems[part.path] = str(error)
+    good = [part for part in parts if part.path not in problems]
     with (
-        write_together((target,), overwrite=True) as part,  # removes what a killed program left
-        atomic_write(part / target.name) as temporary,
+        write_together((target,), overwrite=True) as hidden,  # removes what a killed program left
+        atomic_write(hidden / target.name) as temporary,
     ):
-        (_join_parquet if target.suffix == ".parquet" else _join_csv)(temporary, parts)
-    return target
+        (_join_parquet if is_parquet else _join_csv)(temporary, good)
+    return problems
+
+
+def _check_csv(part: TablePart) -> None:
+    """Refuse a table that another program changed into something else."""
+    for number, row in enumerate(_rows(part.path)):
+        if not number and not {"label", "area"} <= set(row):
+            error = ValueError("its first line has no columns 'label' and 'area'")
+            raise damaged_table(part.path, error)
+
+
+def _check_parquet(part: TablePart) -> None:
+    _, parquet = _arrow()
+    if not {"label", "area"} <= set(_of_part(part, lambda path: parquet.read_schema(path)).names):
+        raise damaged_table(part.path, ValueError("it has no columns 'label' and 'area'"))
+
+
+def damaged_table(path: Path, error: Exception) -> UserError:
+    """Say that a table is none of ours any more."""
+    return UserError(
+        f"{path.name} cannot be read as a table ({error}): another program may have changed it. "
+        "Remove it, and the image is segmented again."
+    )
+
+
+def _plain(text: str) -> str:
+    """Make a text fit for a file: a name that is no UTF-8 holds halves of characters."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
@@ -217,7 +257,7 @@ def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*own, *names])
         for part in parts:
-            values = [part.values.get(name, "") for name in own]
+            values = [_plain(part.values.get(name, "")) for name in own]
             rows = _rows(part.path)
             header = {name: at for at, name in enumerate(next(rows, []))}
             places = [header.get(name, -1) for name in names]
@@ -229,9 +269,11 @@ def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
 def _rows(path: Path) -> Iterator[list[str]]:
     """Iterate over the rows of a CSV, its header first; each is as long as the header."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             header: list[str] = []
             for row in csv.reader(file):
+                if not row:  # an empty line
+                    continue
                 header = header or row
                 if len(row) != len(header):
                     raise ValueError(f"a row has {len(row)} fields, and the header {len(header)}")
@@ -239,7 +281,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
     except OSError as error:
         raise read_failure(path, error) from error
     except (ValueError, csv.Error) as error:
-        raise damaged(path, "table", error) from error
+        raise damaged_table(path, error) from error
 
 
 def _join_parquet(target: Path, parts: Sequence[TablePart]) -> None:
@@ -260,7 +302,7 @@ def _join_parquet(target: Path, parts: Sequence[TablePart]) -> None:
 
 def _arrow_column(arrow: Any, table: Any, entry: Any, values: Mapping[str, str]) -> Any:
     if entry.name in values:
-        return arrow.array([values[entry.name]] * table.num_rows, entry.type)
+        return arrow.array([_plain(values[entry.name])] * table.num_rows, entry.type)
     if entry.name in table.column_names:
         return table[entry.name].cast(entry.type)
     return arrow.nulls(table.num_rows, entry.type)
@@ -272,4 +314,4 @@ def _of_part(part: TablePart, read: Callable[[Path], Any]) -> Any:
     except OSError as error:
         raise read_failure(part.path, error) from error
     except Exception as error:  # pyarrow's own
-        raise damaged(part.path, "table", error) from error
+        raise damaged_table(part.path, error) from error

@@ -76,7 +76,7 @@ class UnitRecord:
     settings : mapping
         Options that decide on the result, as JSON.
     outputs : mapping of str to Stamp
-        Of the files by their names, without the one that holds this.
+        Of the files, without the one that holds this, by what follows the name of the image.
     summary : str
         Such as "214 cells in 1.9 s".
     cells : int or None
@@ -102,6 +102,8 @@ class UnitRecord:
     intensity: Histogram | None = None
     unit: str = "pixel"
     begun: bool = False
+    #: Path of the image.
+    source: str = field(default="", compare=False)
     #: Device and time, for the report.
     device: str = field(default="", compare=False)
     seconds: float = field(default=0.0, compare=False)
@@ -140,6 +142,7 @@ def parse_unit_record(document: object) -> UnitRecord | None:
         intensity=noted.optional("intensity", fields(_histogram)),
         unit=noted.take_or("unit", text(PATH), "pixel"),
         begun=noted.take_or("begun", flag, False),
+        source=record.take_or("source", fields(_path), ""),
         device=record.take_or("device", text(PATH), ""),
         seconds=record.take_or("seconds", number(0, 1e12), 0.0),
     )
@@ -147,6 +150,11 @@ def parse_unit_record(document: object) -> UnitRecord | None:
 
 def _same(values: Fields) -> Fields:
     return values
+
+
+def _path(source: Fields) -> str:
+    path: str = source.take_or("path", text(PATH), "")
+    return path
 
 
 _DIGEST = matching("[0-9a-f]{64}", "64 hexadecimal digits")
