@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import loop_pictures
 import numpy as np
 import pytest
-from loop_pictures import BY_HAND, RIGHT, densest, matched, panel, same, slug, table
+from loop_pictures import BY_HAND, RIGHT, chinese_table, densest, matched, panel, same, slug, table
 
 from napari_unet_cells.models.card import ModelCard
 
@@ -61,12 +63,21 @@ def test_the_panel_is_where_most_cells_are():
 
 def test_the_table_names_the_picture_the_strokes_and_both_scores():
     rows = table({KIND: RESULT}).splitlines()
-    assert "two quiet cores" in rows[0]
-    assert rows[1].startswith("take in 60 seconds, and is scored on 3 other images")
+    assert "`cells` (ab) has not learned, 4 regions of 256 x 256" in rows[0]
+    assert "two quiet cores take in 60 seconds, and is scored on 3 other images" in rows[1]
     row = rows[-1]
     assert "docs/images/loop-rods-in-colonies-phase-contrast.jpg" in row
     assert slug(KIND) in row
     assert "| 4 regions, 34 strokes | 0.02 to **0.62** |" in row
+
+
+def test_the_readme_has_the_table_and_the_pictures_of_what_was_measured():
+    results = json.loads(loop_pictures.RESULTS.read_text(encoding="utf-8"))
+    readme = loop_pictures.README.read_text(encoding="utf-8")
+    assert f"<!-- loop: start -->\n\n{table(results)}\n\n<!-- loop: end -->" in readme
+    assert chinese_table(results) in loop_pictures.CHINESE_README.read_text(encoding="utf-8")
+    for kind in results:
+        assert 0 < (loop_pictures.IMAGES / slug(kind)).stat().st_size < 300_000
 
 
 def test_another_base_or_other_steps_are_measured_anew():
