@@ -144,7 +144,7 @@ def test_a_scheduler_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(clusters, "ANSWER", 1.0)
     arguments = ["batch", str(folder), "-o", str(tmp_path / "out"), "--scheduler"]
-    for address in ("tcp://127.0.0.1:1", "nonsense://x", "x y"):
+    for address in ("tcp://127.0.0.1:1", "nonsense://x:1", "x y", "foo"):
         assert main([*arguments, address]) == 2
         said = capsys.readouterr().err
         assert f"No scheduler of dask answers at {address}." in said
@@ -201,9 +201,9 @@ def test_workers_that_cannot_segment_get_no_images(
     client = FakeClient("", "it has no model.", ModuleNotFoundError("No module named 'x'"))
     asked: list[dict[str, Any]] = []
 
-    def follow(self: Cluster, waiting: list[Job], options: dict[str, Any]) -> Iterator[UnitDone]:
-        asked.append(options)
-        yield UnitDone(waiting[0].unit)
+    def follow(self: Cluster, waiting: list[Job], choice: Any) -> Iterator[UnitDone]:
+        asked.append(choice.options)
+        yield UnitDone(waiting.pop().unit)
 
     monkeypatch.setattr(Cluster, "_do", follow)
     *notes, _ = list(Cluster(client)([job]))
@@ -263,8 +263,8 @@ def test_a_connection_that_breaks_is_a_sentence(
 ) -> None:
     error = distributed.comm.CommClosedError if name == "CommClosedError" else TimeoutError
 
-    def broken(self: Cluster, waiting: list[Job], options: dict[str, Any]) -> Iterator[UnitDone]:
-        yield UnitDone(waiting[0].unit)
+    def broken(self: Cluster, waiting: list[Job], choice: Any) -> Iterator[UnitDone]:
+        yield UnitDone(waiting.pop().unit)
         raise error("in <TCP (closed)>")
 
     monkeypatch.setattr(Cluster, "_do", broken)
@@ -279,3 +279,54 @@ def test_dask_says_nothing_by_itself() -> None:
     clusters._silence()
     for name in ("distributed", "distributed.client", "distributed.core"):
         assert not logging.getLogger(name).isEnabledFor(logging.CRITICAL)
+
+
+def test_workers_that_come_back_elsewhere_are_asked_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that its nanny starts again has another port."""
+    client = FakeClient("", "it has no model.")
+    rounds: list[Any] = []
+
+    def follow(self: Cluster, waiting: list[Job], choice: Any) -> Iterator[UnitDone]:
+        rounds.append(choice)
+        here = self._workers()
+        assert not choice.is_outdated(here)
+        assert choice.able(here) == ["tcp://0"]
+        if len(rounds) == 1:
+            client.answers = ("it has no model.", "it has no model.", "")
+            assert choice.is_outdated(self._workers())
+            client.answers = ("", "it has no model.")
+            return
+        yield UnitDone(waiting.pop().unit)
+
+    monkeypatch.setattr(Cluster, "_do", follow)
+    events = list(Cluster(client)([job]))
+    assert len(rounds) == 2
+    assert [type(event) for event in events] == [Note, UnitDone]  # it is said once
+
+
+def test_that_no_worker_is_left_is_said_and_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(steps: Any) -> tuple[list[str], float]:
+        said = []
+        while True:
+            try:
+                said.append(next(steps).text)
+            except StopIteration as end:
+                return said, end.value
+
+    one = Cluster(FakeClient(""))
+    choice = clusters._Choice(frozenset({"tcp://0"}), (), False)
+    assert ended(one._check_alone(choice, {"tcp://0": {}}, 5.0)) == ([], 0.0)
+    said, since = ended(one._check_alone(choice, {}, 0.0))
+    assert said == ["The cluster has no worker any more; waiting for 10 minutes."]
+    assert ended(one._check_alone(choice, {}, since)) == ([], since)
+    gpus = clusters._Choice(frozenset({"tcp://0"}), (), True)
+    assert gpus.able({"tcp://0": {"resources": {}}, "tcp://1": {"resources": {"GPU": 1}}}) == [
+        "tcp://1"
+    ]
+    monkeypatch.setattr(clusters, "FIRST_WORKER", -1.0)
+    with pytest.raises(UserError, match="All workers ended"):
+        ended(one._check_alone(choice, {}, since))

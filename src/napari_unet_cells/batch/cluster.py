@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +36,11 @@ ANSWER, FIRST_WORKER = 30.0, 600.0
 #: Tasks that the scheduler has at a time: at least so many, and for each thread of the workers.
 LEAST_TASKS, TASKS_EACH = 32, 3
 
-#: Seconds from one count of the workers to the next.
-_COUNTED = 30.0
+#: Seconds from one count of the workers to the next, and from one look for ended tasks.
+_COUNTED, _POLLED = 10.0, 0.02
+
+#: Form of the address of a scheduler.
+_ADDRESS = re.compile(r"([a-z]+://)?[^\s/]+:[0-9]+")
 
 #: Resource of the workers that have a GPU; where some have it, they alone get tasks.
 GPU = "GPU"
@@ -58,13 +62,16 @@ def cluster(address: str) -> Iterator[Cluster]:
     """
     distributed = _library()
     _silence()
+    nobody = UserError(
+        f"No scheduler of dask answers at {address}. Start one (dask scheduler), and take the "
+        "address that it prints, such as tcp://10.0.0.5:8786."
+    )
+    if _ADDRESS.fullmatch(address) is None:
+        raise nobody
     try:
         client = distributed.Client(address, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"No scheduler of dask answers at {address}. Start one (dask scheduler), and take the "
-            "address that it prints, such as tcp://10.0.0.5:8786."
-        ) from error
+        raise nobody from error
     try:
         _refuse_other_versions(client)
         yield Cluster(client)
@@ -113,6 +120,44 @@ def _versions(side: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class _Choice:
+    """Workers that get tasks.
+
+    Attributes
+    ----------
+    known : frozenset of str
+        Addresses of all workers when they were asked.
+    only : tuple of str
+        Those that can segment; empty where all can.
+    gpus : bool
+        Only workers with a GPU get tasks.
+    """
+
+    known: frozenset[str]
+    only: tuple[str, ...]
+    gpus: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Give the options for the scheduler."""
+        workers: dict[str, Any] = {"workers": list(self.only)} if self.only else {}
+        return workers | ({"resources": {GPU: 1}} if self.gpus else {})
+
+    def is_outdated(self, workers: Mapping[str, Any]) -> bool:
+        """Whether there are others now, of whom some may be able: one that died comes back."""
+        return bool(self.only) and bool(workers) and self.known != workers.keys()
+
+    def able(self, workers: Mapping[str, Any]) -> list[str]:
+        """List the workers that may get tasks."""
+        return [
+            name
+            for name, about in workers.items()
+            if (not self.only or name in self.only)
+            and (not self.gpus or GPU in about.get("resources", {}))
+        ]
+
+
+@dataclass(frozen=True)
 class Cluster:
     """An executor of `run.BatchRun`: workers of a scheduler of dask.
 
@@ -140,18 +185,23 @@ class Cluster:
             raise UserError(_LOST) from error
 
     def _do_all(self, tasks: Sequence[Task]) -> Iterator[Any]:
-        yield from self._wait_for_worker()
-        usable, problems = self._usable(tasks[0])
+        waiting = list(reversed(tasks))
+        while waiting:
+            yield from self._wait_for_worker()
+            choice = yield from self._choose(waiting[-1])
+            yield from self._do(waiting, choice)
+
+    def _choose(self, task: Task) -> Generator[Note, None, _Choice]:
+        """Choose the workers that get tasks, and say why others do not."""
+        known = frozenset(self._workers())
+        usable, problems = self._usable(task)
         for problem in problems:
             if problem not in self._said:
                 self._said.add(problem)
                 yield Note(problem)
         if not usable:
             raise UserError("No worker of the cluster can segment. See what was said of them.")
-        options: dict[str, Any] = {"workers": list(usable)} if problems else {}
-        if self._has_gpus(usable):
-            options["resources"] = {GPU: 1}
-        yield from self._do(list(reversed(tasks)), options)
+        return _Choice(known, tuple(usable) if problems else (), self._has_gpus(usable))
 
     def _wait_for_worker(self) -> Iterator[Note]:
         if self._workers():
@@ -188,27 +238,55 @@ class Cluster:
             problems.append(f"The worker {worker} gets no images: {said}")
         return usable, problems
 
-    def _do(self, waiting: list[Task], options: Mapping[str, Any]) -> Iterator[Any]:
+    def _do(self, waiting: list[Task], choice: _Choice) -> Iterator[Any]:
+        """Do tasks until none waits, or the workers are no longer those that were chosen from."""
         from distributed import as_completed
 
         at_work: dict[Any, Task] = {}
         ended = as_completed(loop=self.client.loop, raise_errors=False)
-        room, counted = 0, 0.0
+        room, counted, alone_since = 0, 0.0, 0.0
         try:
             while waiting or at_work:
                 if time.monotonic() >= counted:
                     room, counted = self._room(), time.monotonic() + _COUNTED
+                    workers = self._workers()
+                    if choice.is_outdated(workers):
+                        waiting += at_work.values()
+                        return
+                    alone_since = yield from self._check_alone(choice, workers, alone_since)
                 while waiting and len(at_work) < room:
                     task = waiting.pop()
                     key = f"segment-{uuid.uuid4().hex}"
-                    future = self.client.submit(do_in_turn, task, key=key, pure=False, **options)
+                    future = self.client.submit(
+                        do_in_turn, task, key=key, pure=False, **choice.options
+                    )
                     at_work[future] = task
                     ended.add(future)
-                future = next(ended)
-                yield _outcome(future, at_work.pop(future))
+                found = ended.next_batch(block=False)
+                for future in found:
+                    yield _outcome(future, at_work.pop(future))
+                if not found:
+                    time.sleep(_POLLED)
         finally:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 self.client.cancel(list(at_work), force=True)
+
+    def _check_alone(
+        self, choice: _Choice, workers: Mapping[str, Any], since: float
+    ) -> Generator[Note, None, float]:
+        """Say that no worker is left to do the tasks; give since when, 0 where there are some."""
+        if choice.able(workers):
+            return 0.0
+        minutes = FIRST_WORKER / 60
+        if not since:
+            yield Note(f"The cluster has no worker any more; waiting for {minutes:.0f} minutes.")
+            return time.monotonic()
+        if time.monotonic() - since > FIRST_WORKER:
+            raise UserError(
+                f"All workers ended, and none came within {minutes:.0f} minutes. Start some, and "
+                "run the same command again: it goes on where it was."
+            )
+        return since
 
     def _room(self) -> int:
         threads = sum(int(worker["nthreads"]) for worker in self._workers().values())
