@@ -26,7 +26,7 @@ from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.run import BatchRun
 from napari_unet_cells.batch.units import find_units
-from napari_unet_cells.batch.work import UnitDone
+from napari_unet_cells.batch.work import Note, UnitDone
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, read_image
 from napari_unet_cells.models.card import ModelCard
@@ -423,6 +423,19 @@ def test_names_that_are_hard_to_write_are_done_once(
     assert len((output / "cells.csv").read_bytes().splitlines()) > 2
     (again,) = run(folder, output)
     assert again.before
+
+
+def test_images_of_earlier_runs_that_are_not_named_now_are_mentioned(
+    images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    batch = BatchRun(find_units([str(images / "n1.tif")], output), output, "bright")
+    notes = [event.text for event in batch.events() if isinstance(event, Note)]
+    assert len(notes) == 1
+    assert "results of 2 images that you did not name now, such as n0." in notes[0]
+    batch = BatchRun(find_units([str(images)], output), output, "bright")
+    assert not [event for event in batch.events() if isinstance(event, Note)]
 
 
 # --- killed ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.batch.one_image import PixelsDone, result_paths
+from napari_unet_cells.batch.one_image import PICTURE, PixelsDone, result_paths
 from napari_unet_cells.batch.report import REPORT, Report, is_report, write_report
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.segment_files import spare_inputs
@@ -82,6 +82,7 @@ class BatchRun:
             computed; and where nothing can be written any more.
         """
         jobs = self._prepared()
+        yield from self._mention_others()
         left = []
         for job in jobs:
             done = done_before(job, self._known_card)
@@ -177,6 +178,24 @@ class BatchRun:
         for path in files:
             if path.exists():
                 raise FileExists(path)
+
+    def _mention_others(self) -> Iterator[Note]:
+        """Say that images of earlier runs will not be in the table and the report."""
+        if not self.reports:
+            return
+        names = {unit.name for unit in self.units.units}
+        others = sorted(
+            path.stem
+            for path in self.output.glob("*.json")
+            if path.stem not in names and (self.output / f"{path.stem}{PICTURE}").exists()
+        )
+        if others:
+            n = "1 image" if len(others) == 1 else f"{len(others)} images"
+            yield Note(
+                f"{self.output} holds results of {n} that you did not name now, such as "
+                f"{others[0]}. They stay, but {REPORT} and the table of all cells are about the "
+                "images of this run only."
+            )
 
     def _noted(self, done: UnitDone) -> UnitDone:
         self.done[done.unit.name] = done

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.untrusted.rules import printable
 
 _READ_FAILURES = {
     errno.ENOENT: "does not exist. Check the name and the folder",
@@ -29,14 +30,15 @@ def read_failure(path: Path, error: OSError) -> UserError:
 
 def damaged(path: Path, kind: str, error: Exception) -> UserError:
     """Say that a library made nothing of the file."""
+    why = printable(str(error), 500)  # it may quote the file
     if kind.startswith("zarr"):
         return UserError(
             f"{path.name} cannot be read as a {kind}: it is damaged, or stored in a way that is "
-            f"not known here ({error}). Copy the whole folder again from its source."
+            f"not known here ({why}). Copy the whole folder again from its source."
         )
     return UserError(
         f"{path.name} cannot be read as a {kind}: it is damaged, or stored in a way that is "
-        f"not known here ({error}). Copy it again from its source, or open it in Fiji and "
+        f"not known here ({why}). Copy it again from its source, or open it in Fiji and "
         "save it as an uncompressed TIFF."
     )
 
