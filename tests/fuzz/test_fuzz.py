@@ -315,6 +315,7 @@ _TIFFS = (
 )
 _PLAN = {
     "key": "ab" * 32,
+    "stamp": "cd" * 32,
     "axes": "zyx",
     "shape": [2, 30, 40],
     "scaled": [60, 80],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -447,6 +448,121 @@ def test_a_full_disk_is_a_sentence_and_what_is_done_is_kept(
     assert isinstance(work, Work)
     assert work.todo == ()
     np.testing.assert_array_equal(labels_of(output), labels_of(whole.path))
+
+
+class Killed(BaseException):
+    """Stand for the end of a process."""
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_run_that_is_killed_while_its_result_gets_its_name_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    """At each of the renamings: an older result or the new one is there afterwards, whole."""
+    path, output = saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr"
+    older, _ = run(path, output, settings=Settings(min_size=200))
+    rename, renamed = os.rename, []
+
+    def killed(one: Path, other: Path) -> None:
+        renamed.append(other)
+        if len(renamed) == n:
+            raise Killed
+        rename(one, other)
+
+    monkeypatch.setattr(os, "rename", killed)
+    remove = shutil.rmtree
+    if n == 4:  # after the last one
+        monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: killed(path, path))
+    with pytest.raises(Killed):
+        run(path, output, overwrite=True)
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with pytest.raises(FileExists):  # whatever is asked next, what was there is there
+        run(path, output)
+    assert labels_of(output).max() >= older.n_cells > 0
+    done, _ = run(path, output, overwrite=True)
+    assert labels_of(output).max() == done.n_cells > older.n_cells
+    left = {child.name for child in tmp_path.iterdir()}
+    assert left == {"in", "out.zarr"}
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from napari_unet_cells.segmentation.to_zarr import _hold
+_hold(Path(sys.argv[1]), Path(sys.argv[2]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr"
+    arguments = [str(tmp_path / ".out.zarr.part"), str(output)]
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, *arguments], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="is being written by another run"):
+            run(path, output)
+        other.kill()
+    done, _ = run(path, output)
+    assert done.n_cells > 0
+    assert {child.name for child in tmp_path.iterdir()} == {"in", "out.zarr"}
+
+
+def test_an_image_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
+    path, output = saved(tmp_path, drawn("nuclei", 2, 200)), tmp_path / "out.zarr"
+    steps = segment_to_zarr(path, output, "drawn")
+    for _ in range(5):
+        next(steps)
+    saved(tmp_path, drawn("nuclei", 3, 200))
+    with pytest.raises(UserError, match="has changed while it was segmented"):
+        list(steps)
+    assert not output.exists()
+
+
+def test_what_may_be_replaced_is_asked_again(tmp_path: Path) -> None:
+    """A run that was begun before the output was there goes on once it may be replaced."""
+    path, output = saved(tmp_path, drawn("nuclei", 2, 100)), tmp_path / "out.zarr"
+    until(segment_to_zarr(path, output, "drawn"), 3)
+    output.mkdir()
+    with pytest.raises(FileExists):
+        run(path, output)
+    done, _ = run(path, output, overwrite=True)
+    assert done.n_cells > 0
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.full((80, 80, 3), 7, np.uint8), "The image is constant: every value is 7"),
+        (np.full((80, 80, 3), np.nan, np.float32), "No value of the image is a number"),
+    ],
+)
+def test_an_image_of_nothing_is_refused(tmp_path: Path, image: NDArray[Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        run(saved(tmp_path, image), tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"pixel_size": 0}, "pixel size must be above 0, not 0"),
+        ({"pixel_size": float("nan")}, "pixel size must be above 0, not nan"),
+        ({"plane": "foo"}, "plane is a number or all, not 'foo'"),
+        ({"version": "0.3"}, "versions 0.4 and 0.5, not 0.3"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(request_: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        ZarrRequest(**request_)
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, drawn("nuclei", 2, 100))
+    with pytest.raises(UserError, match="its name is too long"):
+        run(path, tmp_path / f"{'x' * 246}.zarr")
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

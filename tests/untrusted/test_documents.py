@@ -487,6 +487,7 @@ def test_the_state_of_a_checkpoint() -> None:
 
 PLAN: dict[str, Any] = {
     "key": "ab" * 32,
+    "stamp": "cd" * 32,
     "image": "/a.zarr",
     "model": "/m.keras",
     "runtime": "",

@@ -330,6 +330,23 @@ def limits_of(plane: Plane, usual: float = 0.0) -> Limits | None:
     return limits
 
 
+def refuse_constant(plane: Plane) -> None:
+    """Refuse a plane, of any size, that holds no image: see `check_pixels`.
+
+    Raises
+    ------
+    UserError
+        Where no value is a number, or all are the same.
+    """
+    if plane.shape[0] * plane.shape[1] == 1 or percentile_limits(plane) is not None:
+        return
+    low, high = _range_of(plane)
+    if low > high:
+        raise UserError("No value of the image is a number, all are NaN. Is it the right one?")
+    if low == high:
+        raise UserError(f"The image is constant: every value is {low:g}. Is it the right channel?")
+
+
 def _range_of(plane: Plane) -> tuple[float, float]:
     """Find the lowest and the highest value of a plane, a few rows at a time."""
     rows = max(1, _STRIP // max(1, plane.shape[1] * max(1, plane.channels)))
@@ -337,7 +354,7 @@ def _range_of(plane: Plane) -> tuple[float, float]:
     for top in range(0, plane.shape[0], rows):
         pixels = plane[top : top + rows, :]
         if pixels.dtype.kind == "f":
-            pixels = pixels[~np.isnan(pixels)]
+            pixels = pixels[np.isfinite(pixels)]
         if pixels.size:
             low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
     return low, high

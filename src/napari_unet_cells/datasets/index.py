@@ -11,10 +11,8 @@ first, read it again, and so lose nothing that another one wrote meanwhile.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
+from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.untrusted.dataset_record import MOST_RECORDS, DatasetRecord, parse_record
 from napari_unet_cells.untrusted.json_text import read_json
@@ -143,7 +142,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     _refuse_link(folder / LOCK)
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        descriptor = open_lock(folder / LOCK)
     except OSError as error:
         raise UserError(
             f"Nothing can be written to the dataset {folder} ({error.strerror or error}). "
@@ -151,7 +150,7 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     try:
         until = time.monotonic() + PATIENCE
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() > until:
                 raise UserError(
                     f"Another program is writing to the dataset {folder}. Try again when it is "
@@ -161,25 +160,3 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-#: A link that was put there meanwhile is not followed, and a pipe not waited for.
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
-#: What the system says of a lock that another program holds; all else is a disk without locks.
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in _TAKEN
-    return True

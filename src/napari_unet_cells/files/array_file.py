@@ -27,8 +27,14 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path, folder: Path) -> dict[str, NDArray[Any]]:
     """Read what `write_arrays` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    folder : Path
+        That is to be removed where the file is damaged.
 
     Raises
     ------
@@ -39,5 +45,5 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return read_arrays(path)
     except (OSError, Malformed) as error:
         raise UserError(
-            f"{path} cannot be read ({error}). Remove the folder {path.parent} and start again."
+            f"{path} cannot be read ({error}). Remove the folder {folder} and start again."
         ) from error

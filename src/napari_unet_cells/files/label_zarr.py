@@ -124,6 +124,12 @@ class LabelZarr:
         own = self.side >> level
         return next((chunk for chunk in _CHUNKS if own % chunk == 0), own), own
 
+    def is_there(self, name: str) -> bool:
+        """Whether the arrays of a label image were made."""
+        metadata = ".zarray" if self.version == "0.4" else "zarr.json"
+        levels = range(len(self.shapes))
+        return all((self._level(name, level) / metadata).is_file() for level in levels)
+
     def _level(self, name: str, level: int) -> Path:
         return self.folder / "labels" / name / str(level)
 
@@ -301,13 +307,13 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 def plane_axes(axes: str) -> str:
     """Letters of NGFF for the axes of labels, such as "ZYX"; what it has no letter for is z."""
     letters = axes.lower()
-    known = all(letter in "tczyx" for letter in letters)
-    in_order = sorted(letters, key="tczyx".find) == list(letters)
-    if known and in_order and len(set(letters)) == len(letters):
-        return letters
-    if len(letters) > 4:
+    unknown = [letter for letter in letters if letter not in "tczyx"]
+    if len(unknown) == 1 and "z" not in letters:
+        letters = letters.replace(unknown[0], "z")
+    is_known = all(letter in "tczyx" for letter in letters) and len(set(letters)) == len(letters)
+    if not is_known or sorted(letters, key="tczyx".find) != list(letters):
         raise UserError(
-            f"Labels of the axes {axes} are not written as an OME-Zarr, which knows t, c, z, y and "
-            "x. Segment one plane, with --plane and its number."
+            f"Labels of the axes {axes} are not written as an OME-Zarr, which has t, c, z, y and x "
+            "in this order. Segment one plane, with --plane and its number, or write TIFFs."
         )
-    return "tzyx"[-len(letters) :] if len(letters) > 3 else "zyx"[-len(letters) :]
+    return letters

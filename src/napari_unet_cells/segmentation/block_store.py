@@ -20,7 +20,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -87,6 +87,14 @@ class BlockStore:
                 f"The folder {folder} of a run cannot be read ({error}). Start the run again."
             ) from error
 
+    def with_overwrite(self, overwrite: bool) -> BlockStore:
+        """Give the run with another answer to whether an older output may be replaced."""
+        if self.plan.overwrite == overwrite:
+            return self
+        plan = replace(self.plan, overwrite=overwrite)
+        write_json(self.folder / "plan.json", asdict(plan), overwrite=True)
+        return BlockStore(self.folder, plan)
+
     @property
     def blocks(self) -> PlaneBlocks:
         """Blocks of each plane."""
@@ -131,6 +139,7 @@ class BlockStore:
 
     def save(self, number: int, cells: BlockCells) -> None:
         """Keep the cells of a block."""
+        (self.folder / "blocks").mkdir(exist_ok=True)
         table = {f"table_{name}": column for name, column in cells.table.items()}
         write_arrays(
             self._block(number, ".pixels.npz"),
@@ -161,12 +170,12 @@ class BlockStore:
 
     def pixels(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Give the labels and the classes of a block, by its own numbers."""
-        arrays = load_arrays(self._block(number, ".pixels.npz"))
+        arrays = load_arrays(self._block(number, ".pixels.npz"), self.folder)
         return arrays["labels"], arrays["classes"]
 
     def table(self, number: int) -> dict[str, NDArray[Any]]:
         """Give the columns of the table of the cells that a block owns."""
-        arrays = load_arrays(self._block(number, ".pixels.npz"))
+        arrays = load_arrays(self._block(number, ".pixels.npz"), self.folder)
         return {
             name.removeprefix("table_"): column
             for name, column in arrays.items()
@@ -181,7 +190,7 @@ class BlockStore:
             whole: NDArray[Any] | None = None
             for block in range(len(self.blocks)):
                 path = self._block(plane * len(self.blocks) + block, ".pixels.npz")
-                part = load_arrays(path)["overview"]
+                part = load_arrays(path, self.folder)["overview"]
                 if whole is None:
                     whole = np.zeros((*size, *part.shape[2:]), part.dtype)
                 y, x = (one.start // factor for one in self.blocks.block(block).core)
@@ -191,7 +200,7 @@ class BlockStore:
 
     def index(self, number: int) -> BlockIndex:
         """Give the index of a block."""
-        arrays = load_arrays(self._block(number, ".index.npz"))
+        arrays = load_arrays(self._block(number, ".index.npz"), self.folder)
         beyond, rims = (
             {side: arrays[f"{kind}_{side}"] for side in SIDES} for kind in ("beyond", "rims")
         )
@@ -220,7 +229,7 @@ class BlockStore:
 
     def numbering(self, plane: int) -> Numbering:
         """Give the ids of a plane."""
-        arrays = load_arrays(self._numbers(plane))
+        arrays = load_arrays(self._numbers(plane), self.folder)
         n_disputed = int(arrays.pop("n_disputed"))
         return Numbering(**arrays, n_disputed=n_disputed)
 
@@ -230,6 +239,12 @@ class BlockStore:
     def is_written(self, number: int) -> bool:
         """Whether the pixels of a block are in the result."""
         return self._mark(number).exists()
+
+    def is_whole(self) -> bool:
+        """Whether all arrays of the result are there."""
+        result, plan = self.result, self.plan
+        names = ["classes", *(["cells"] * (plan.options is not None))]
+        return all(result.is_there(name) for name in names)
 
     def mark_written(self, number: int) -> None:
         """Note that they are."""

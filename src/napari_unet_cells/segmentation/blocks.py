@@ -26,10 +26,10 @@ from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.instances import InstanceOptions, inside
 from napari_unet_cells.core.measure import POWERS, Columns, measure
 from napari_unet_cells.core.normalize import Limits
-from napari_unet_cells.core.plane_blocks import PlaneBlock, PlaneBlocks
+from napari_unet_cells.core.plane_blocks import LONGEST_SIDE, PlaneBlock, PlaneBlocks
 from napari_unet_cells.core.planes import Plane
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
-from napari_unet_cells.core.resample import Box, resize_part, shrink
+from napari_unet_cells.core.resample import Box, resize_part, resized_of, shrink
 from napari_unet_cells.core.tiling import Span, TileGrid, length_of_tiles, window_tiles
 from napari_unet_cells.core.window_cells import WindowCells, cells_of_window, part_of
 
@@ -38,7 +38,10 @@ WIDER = 3
 
 #: Bytes of a window of the image that is held while its block is computed; a larger one, such as
 #: of many channels, is read tile by tile.
-MOST_HELD = 2**28
+MOST_HELD = 2**27
+
+#: Pixels a side that a tile writes at least: with fewer the network sees little else than halo.
+LEAST_WRITTEN = 128
 
 #: Sides of a block: what lies beyond them is the first or last line that a neighbour writes.
 SIDES = ("above", "below", "left", "right")
@@ -215,9 +218,11 @@ def predict_block(
     """
     blocks = work.blocks
     block = blocks.block(number, blocks.margin * WIDER if wide else None)
-    length = length_of_tiles(
-        blocks.longest, network.stride, network.halo, max_tile or network.max_tile
-    )
+    # where the network sees much of the image in few pixels, a tile shall not hold it all
+    zoom = blocks.scaled[0] / blocks.shape[0]
+    least = 2 * network.halo + LEAST_WRITTEN
+    longest = min(max_tile or network.max_tile, max(least, round(LONGEST_SIDE * zoom)))
+    length = length_of_tiles(blocks.longest, network.stride, network.halo, longest)
     grid = window_tiles(blocks.scaled, block.window, network.stride, network.halo, length)
     image = _read(work, grid)
     classes = np.zeros([part.stop - part.start for part in block.core], np.uint8)
@@ -281,6 +286,9 @@ def cells_of_block(work: BlockWork, predicted: Predicted) -> BlockCells | None:
     found = cells_of_window(
         predicted.probabilities, block.window, work.blocks.scaled, work.options, block.needed
     )
+    block = replace(block, seen=_looked_at(work, found, block))
+    predicted = replace(predicted, block=block)
+    assert predicted.probabilities is not None  # see above
     seen = _labels_seen(work, predicted.probabilities, found, block)
     core = seen[part_of(block.core, block.seen)]
     n = len(found.keys)
@@ -305,6 +313,33 @@ def cells_of_block(work: BlockWork, predicted: Predicted) -> BlockCells | None:
         _measured(work, predicted, np.where(local <= n_owned, local, 0)[seen]),
         predicted.overview,
     )
+
+
+def _looked_at(work: BlockWork, found: WindowCells, block: PlaneBlock) -> Box:
+    """Give the pixels of the plane that hold the core, a line around it, and the cells it owns.
+
+    Where cells are many pixels wide, all that a window sees is many times as large as its core.
+    """
+    owned = work.blocks.owners(np.maximum(found.keys, 0)) == block.number
+    owned[0] = False
+    is_owned = owned[found.lut][found.base]
+    parts = []
+    for axis in (0, 1):
+        own, needed, seen = block.window[axis], block.needed[axis], block.seen[axis]
+        size, scaled = work.blocks.shape[axis], work.blocks.scaled[axis]
+        at = np.flatnonzero(is_owned.any(axis=1 - axis)) + own.start
+        start = min(needed.start, int(at[0]) if len(at) else needed.start)
+        stop = max(needed.stop, int(at[-1]) + 1 if len(at) else needed.stop)
+        wide = slice(max(own.start, start - 3), min(own.stop, stop + 3))
+        part = resized_of(wide, scaled, size)
+        core = block.core[axis]
+        parts.append(
+            slice(
+                max(seen.start, min(part.start, core.start - 1)),
+                min(seen.stop, max(part.stop, core.stop + 1)),
+            )
+        )
+    return parts[0], parts[1]
 
 
 def _labels_seen(

@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -36,6 +36,7 @@ from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import FileExists, write_failure
+from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -54,13 +55,18 @@ from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrReque
 from napari_unet_cells.segmentation.zarr_request import (
     details_of,
     make_plan,
+    older_of,
     planes_of_plan,
+    refuse_changed,
     refuse_places,
     run_key,
 )
 from napari_unet_cells.untrusted.zarr_plan import ZarrPlan
 
 Tables = Callable[[Iterator[Table]], None]
+
+#: Name of the plan from when the result gets its name.
+PUBLISHED = "published.json"
 
 #: Names of the label images.
 CELLS, CLASSES = "cells", "classes"
@@ -188,12 +194,16 @@ def segment_to_zarr(
     opened = [network] if network is not None else []
     work = prepare(image, output, model, request, network)
     yield work
-    store = BlockStore.open(work.folder)
-    yield from _segment_all(_Opened.of(store, opened), work.todo)
-    number_units(work.folder)
-    for number in range(work.total):
-        yield write_unit(work.folder, number)
-    done = finish(work.folder, tables)
+    try:
+        store = BlockStore.open(work.folder)
+        if work.todo:
+            yield from _segment_all(_Opened.of(store, opened), work.todo)
+        number_units(work.folder)
+        for number in range(work.total):
+            yield write_unit(work.folder, number)
+        done = finish(work.folder, tables)
+    finally:
+        release(work.folder)
     yield replace(done, seconds=time.perf_counter() - started)
 
 
@@ -213,13 +223,28 @@ def prepare(
     """
     request = request or ZarrRequest()
     card = find_model(model)
-    refuse_places(image, output, request.overwrite)
+    refuse_places(image, output, overwrite=True)
     folder = output.with_name(f".{output.name}.part")
+    _hold(folder, output)
+    try:
+        _settle(folder, output)
+        refuse_places(image, output, request.overwrite)
+        return _prepared(image, output, card, request, network)
+    except BaseException:
+        release(folder)
+        raise
+
+
+def _prepared(
+    image: Path, output: Path, card: ModelCard, request: ZarrRequest, network: Network | None
+) -> Work:
+    """Find the run that was begun, or begin one."""
+    folder, note = output.with_name(f".{output.name}.part"), ""
     key = run_key(image, card, request)
-    note = ""
     if folder.exists():
         store = _begun(folder, key)
         if store is not None:
+            store = store.with_overwrite(request.overwrite)
             todo = tuple(number for number in range(len(store)) if not store.is_done(number))
             done = len(store) - len(todo)
             return Work(folder, len(store), todo, f"goes on after {done} of {len(store)} blocks")
@@ -230,6 +255,61 @@ def prepare(
     except OSError as error:
         raise write_failure(output, error) from error
     return Work(folder, len(store), tuple(range(len(store))), note)
+
+
+#: Locks of the runs that this process has begun.
+_held: dict[Path, int] = {}
+
+
+def _hold(folder: Path, output: Path) -> None:
+    """Keep other programs from the same output until the run ends, or this process does."""
+    folder = folder.absolute()
+    if folder in _held:
+        return
+    with _said_of(folder):
+        descriptor = open_lock(folder.with_suffix(".lock"))
+    if not try_lock(descriptor):
+        os.close(descriptor)
+        raise UserError(
+            f"{output} is being written by another run. Wait until that is done, or choose another "
+            "folder."
+        )
+    _held[folder] = descriptor
+
+
+def release(folder: Path) -> None:
+    """Let other programs go on with a run; what is done is kept.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `Work`.
+    """
+    descriptor = _held.pop(folder.absolute(), None)
+    if descriptor is not None:
+        _remove_lock(folder)
+        os.close(descriptor)
+
+
+def _remove_lock(folder: Path) -> None:
+    with suppress(OSError):
+        folder.with_suffix(".lock").unlink()
+
+
+def _settle(folder: Path, output: Path) -> None:
+    """Finish what a run left that was killed while its result got its name."""
+    older, published = older_of(output), folder / PUBLISHED
+    with _said_of(folder):
+        if os.path.lexists(older):
+            if os.path.lexists(output):
+                shutil.rmtree(older, ignore_errors=True)
+            else:
+                os.rename(older, output)
+        if published.exists():
+            if (folder / "result.zarr").exists():
+                os.rename(published, folder / "plan.json")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _begun(folder: Path, key: str) -> BlockStore | None:
@@ -447,6 +527,9 @@ def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
     missing = sum(not store.is_written(number) for number in range(len(store)))
     if missing:
         raise UserError(f"{missing} of {len(store)} blocks are not written yet. Start again.")
+    if not store.is_whole():
+        raise UserError(f"Parts of the result are missing in {folder}. Remove it and start again.")
+    refuse_changed(store.plan)
     details = store.ended(details_of(store.plan, find_model(Path(store.plan.model))))
     numberings = [store.numbering(plane) for plane in range(prod(store.planes))]
     n_cells = sum(numbering.n_cells for numbering in numberings)
@@ -456,7 +539,9 @@ def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
         if tables is not None and store.plan.options is not None:
             tables(_tables(store, numberings))
         _give_name(store.result.folder, output, store.plan.overwrite)
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        release(folder)
+        _remove_lock(folder)  # where another process holds it, which planned the run
     return ZarrDone(output, n_cells, details, problems, details.seconds or 0.0, n_blocks)
 
 
@@ -515,15 +600,14 @@ def _problems(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[st
         more = ", ..." if n_cut > _MOST_NAMED else ""
         yield (
             f"{n_cut} cells are so large that no block of the image held all of them ({places}"
-            f"{more}). They were put together from parts: do not trust their measures. Does the "
-            "cell diameter fit the image?"
+            f"{more}). They were put together from what the blocks saw; parts and holes may be "
+            "missing, and their measures are those of a part. Does the cell diameter fit the image?"
         )
     n_disputed = sum(numbering.n_disputed for numbering in numberings)
     if n_disputed > MOST_DISPUTED * sum(numbering.n_cells for numbering in numberings):
         yield (
-            f"{n_disputed} cells were seen differently by two blocks, as where two computers round "
-            "differently. Each is one cell in the result, and its outline may be off by a few "
-            "pixels."
+            f"{n_disputed} cells were seen a little differently by two blocks. Each is one cell in "
+            "the result, and its outline may be off by a few pixels."
         )
 
 
@@ -538,15 +622,18 @@ def _place(plan: ZarrPlan, key: int) -> str:
 
 
 def _give_name(made: Path, output: Path, overwrite: bool) -> None:
-    """Let the result appear; what was there before goes once it is there."""
-    older = made.with_name("older.zarr")
-    if os.path.lexists(output):
-        if not overwrite:
-            raise FileExists(output)
-        os.rename(output, older)
+    """Let the result appear; what was there before goes once it is there. See `_settle`."""
+    older = older_of(output)
+    if os.path.lexists(output) and not overwrite:
+        raise FileExists(output)
+    os.rename(made.with_name("plan.json"), made.with_name(PUBLISHED))
     try:
+        if os.path.lexists(output):
+            os.rename(output, older)
         os.rename(made, output)
     except OSError:
-        if older.exists():
+        if os.path.lexists(older) and not os.path.lexists(output):
             os.rename(older, output)
+        os.rename(made.with_name(PUBLISHED), made.with_name("plan.json"))
         raise
+    shutil.rmtree(older, ignore_errors=True)

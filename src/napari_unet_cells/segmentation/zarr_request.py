@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,7 @@ from napari_unet_cells.core.planes import (
     limits_of,
     many_channels,
     planes_of,
+    refuse_constant,
     usual_contrast,
 )
 from napari_unet_cells.core.predict import Network
@@ -35,6 +37,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
 from napari_unet_cells.segmentation.segment import check_channels
+from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import KNOWN, MOST_PIXELS, ZarrPlan, parse_plan
 
 #: The margin of a block in diameters of the largest cells that the model was made for.
@@ -42,6 +45,9 @@ MARGIN = 3.0
 
 #: Pixels; the margin for a model that does not say how large its cells are.
 USUAL_MARGIN = 160
+
+#: Bytes that a file system takes for a name.
+_LONGEST_NAME = 255
 
 #: Bytes of a TIFF beyond which its pixels stay on the disk.
 MOST_HELD = 2**27
@@ -89,6 +95,10 @@ class ZarrRequest:
                 "Cells are not linked across planes in an OME-Zarr. Leave --link out, or write "
                 "TIFFs."
             )
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise UserError(f"The pixel size must be above 0, not {self.pixel_size}.")
+        if isinstance(self.plane, str) and self.plane != "all":
+            raise UserError(f"The plane is a number or all, not '{self.plane}'.")
         if self.version not in VERSIONS:
             raise UserError(
                 f"OME-Zarr is written in the versions {' and '.join(VERSIONS)}, not {self.version}."
@@ -104,6 +114,10 @@ def refuse_places(image: Path, output: Path, overwrite: bool) -> None:
     """
     if output.suffix.lower() != ZARR_SUFFIX:
         raise UserError(f"{output.name} does not end in {ZARR_SUFFIX}. Add that to its name.")
+    if len(os.fsencode(older_of(output).name)) > _LONGEST_NAME:
+        raise UserError(
+            f"{output.name[:40]}... was not written: its name is too long. Choose a shorter one."
+        )
     here, there = (Path(os.path.realpath(path)) for path in (output, image))
     if here == there or there in here.parents or here in there.parents:
         raise UserError(
@@ -116,6 +130,11 @@ def refuse_places(image: Path, output: Path, overwrite: bool) -> None:
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
 
 
+def older_of(output: Path) -> Path:
+    """Name that an older output has while the new one gets its name."""
+    return output.with_name(f".{output.name}.older")
+
+
 def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
     """Tell runs from each other that would not give the same.
 
@@ -126,7 +145,7 @@ def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
     said = {
         "version": __version__,
         "image": os.path.realpath(image),
-        "stamp": _stamp(image),
+        "stamp": stamp_of(image),
         "model": [card.sha256, card.digest()],
         "request": asked,
         "unit": UNIT,
@@ -136,7 +155,7 @@ def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _stamp(image: Path) -> str:
+def stamp_of(image: Path) -> str:
     """Digest of size and time of change of a file, or of all files of a folder."""
     digest = hashlib.sha256()
     try:
@@ -154,7 +173,7 @@ def _stamp(image: Path) -> str:
 def _files(image: Path) -> Iterator[str]:
     if not image.is_dir():
         yield os.fspath(image)
-    for root, _, names in os.walk(image):
+    for root, _, names in os.walk(image, followlinks=True):
         yield from (os.path.join(root, name) for name in names)
 
 
@@ -203,8 +222,24 @@ def planes_of_plan(plan: ZarrPlan) -> tuple[Planes, tuple[str, ...]]:
     )
     found, planes, _ = open_planes(Path(plan.image), request)
     if planes.shape != plan.shape:
-        raise UserError(f"{plan.image} has changed while it was segmented. Start the run again.")
+        raise _changed(plan)
+    refuse_changed(plan)
     return planes, found.channel_names
+
+
+def refuse_changed(plan: ZarrPlan) -> None:
+    """Refuse an image that is not what it was when the run was begun.
+
+    Raises
+    ------
+    UserError
+    """
+    if stamp_of(Path(plan.image)) != plan.stamp:
+        raise _changed(plan)
+
+
+def _changed(plan: ZarrPlan) -> UserError:
+    return UserError(f"{plan.image} has changed while it was segmented. Start the run again.")
 
 
 def make_plan(
@@ -227,9 +262,12 @@ def make_plan(
     UserError
         Where the image cannot be used.
     """
+    stamp = stamp_of(image)
     found, planes, axes = open_planes(image, request)
     check_channels(planes, card)
     _refuse_size(image, planes)
+    if len(planes) == 1:
+        refuse_constant(planes.plane(next(planes.indices())))
     network = open_network(card, request.runtime) if network is None else network
     estimate, zoom, options = choose_scale(planes, network, card, request.settings)
     height, width = planes.shape[-2:]
@@ -248,6 +286,7 @@ def make_plan(
     )
     values = {
         "key": key,
+        "stamp": stamp,
         "image": os.path.realpath(image),
         "model": os.path.realpath(card.path),
         "runtime": request.runtime,
@@ -272,7 +311,13 @@ def make_plan(
         "details": dict(zip(KNOWN, details, strict=True)),
         "source": _source(image, found, planes),
     }
-    return parse_plan(json.loads(json.dumps(jsonable(values))))
+    try:
+        return parse_plan(json.loads(json.dumps(jsonable(values))))
+    except Malformed as error:
+        raise UserError(
+            f"{image.name} cannot be segmented into an OME-Zarr: {error}. Check the image and the "
+            "options."
+        ) from error
 
 
 def _source(image: Path, found: Image, planes: Planes) -> dict[str, Any]:

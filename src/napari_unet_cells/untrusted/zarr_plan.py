@@ -60,6 +60,8 @@ class ZarrPlan:
     ----------
     key : str
         Digest of image, model, settings and version: where it differs the run begins anew.
+    stamp : str
+        Digest of sizes and times of change of the files of the image.
     image, model : str
         Paths.
     runtime : str
@@ -94,6 +96,7 @@ class ZarrPlan:
     """
 
     key: str
+    stamp: str
     image: str
     model: str
     runtime: str
@@ -159,6 +162,7 @@ _CHANNEL: Rule[Any] = either(whole(0, 10**6), text(NAME))
 
 _REQUIRED: dict[str, Rule[Any]] = {
     "key": matching("[0-9a-f]{64}", "a sha256"),
+    "stamp": matching("[0-9a-f]{64}", "a sha256"),
     "image": text(PATH, 1),
     "model": text(PATH, 1),
     "runtime": text(NAME),
