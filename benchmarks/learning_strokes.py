@@ -195,7 +195,7 @@ class Annotator:
             {},
             state.origin.provenance,
             state.origin.fragments,
-            True,
+            "",
             False,
             approved[-1],
         )

@@ -302,7 +302,7 @@ def test_painted_classes_say_nothing_of_the_size_of_cells(setting):
     review.approve(FIRST)
     made = {"role": "classes", "provenance": {}}
     approved = Approved(labels, review, dict(review.approved), None, None, made, {}, "")
-    target = Target(setting.layer, None, {}, {}, None, True, False, approved)
+    target = Target(setting.layer, None, {}, {}, None, "", False, approved)
     assert target.settings.diameter is None
     cells = replace(target, approved=replace(approved, made={"role": "cells"}))
     assert cells.settings.diameter == pytest.approx(np.sqrt(600 * 4 / np.pi), abs=0.1)
