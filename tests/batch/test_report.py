@@ -79,7 +79,7 @@ def test_failures_come_first_and_what_was_done_is_counted(tmp_path: Path) -> Non
     page = written(
         tmp_path, good("a", well="B2", field="1"), bad, left=3, problems=["x does not exist."]
     )
-    assert "1 images done1,200 cells2 failed3 not done yet" in page.text
+    assert "1 image done1,200 cells2 failed3 not done yet" in page.text
     places = [page.text.index(part) for part in ("What failed", "How it was made", "Images\n")]
     assert places == sorted(places)
     assert "b.tif is empty (0 bytes).\n" in page.text.replace("/in/b.tif", "\n")

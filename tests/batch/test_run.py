@@ -294,7 +294,7 @@ def test_a_run_that_is_stopped_has_a_report_and_goes_on(images: Path, tmp_path: 
     events.close()
     batch.close()
     report = (output / "report.html").read_text()
-    assert "<b>1</b> images done" in report
+    assert "<b>1</b> image done" in report
     assert "<b>2</b> not done yet" in report
     assert "The same command goes on where it was." in report
     assert not list(output.glob(".*"))

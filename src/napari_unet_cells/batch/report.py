@@ -133,7 +133,7 @@ def _numbers(report: Report, finished: Sequence[UnitDone], failed: int, left: in
     cells = [
         done.record.cells for done in finished if done.record and done.record.cells is not None
     ]
-    shown = [(f"{len(finished):,}", "images done")]
+    shown = [(f"{len(finished):,}", "image done" if len(finished) == 1 else "images done")]
     shown += [(f"{sum(cells):,}", "cells")] if cells else []
     shown += [(f"{failed:,}", "failed")] if failed else []
     shown += [(f"{left:,}", "not done yet")] if left else []

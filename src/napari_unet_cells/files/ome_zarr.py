@@ -29,7 +29,7 @@ def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
         raise UserError(
             f"{path.name} describes an image and holds none of its {missing.total} chunks: all "
             "pixels would be read as zeros. Copy the whole folder again; --allow-missing-chunks "
-            "of the command segment reads it all the same."
+            "on the command line reads it all the same."
         )
     dropped = tuple(
         axis
