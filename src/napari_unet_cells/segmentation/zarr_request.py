@@ -312,7 +312,7 @@ def make_plan(
         "source": _source(image, found, planes),
     }
     try:
-        return parse_plan(json.loads(json.dumps(jsonable(values))))
+        return parse_plan(jsonable(values))
     except Malformed as error:
         raise UserError(
             f"{image.name} cannot be segmented into an OME-Zarr: {error}. Check the image and the "
