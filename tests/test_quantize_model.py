@@ -71,7 +71,7 @@ def test_precision_is_the_mean_at_several_diameters(
     assert found == {"ap50": pytest.approx(3 / 5), "ap75": pytest.approx(3 / 5)}
 
 
-@pytest.mark.parametrize(("cost", "precision"), [(0.004, "int8"), (0.006, "float32")])
+@pytest.mark.parametrize(("cost", "precision"), [(0.8, "int8"), (1.2, "float32")])
 def test_integers_ship_where_they_cost_little(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
