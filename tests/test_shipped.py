@@ -143,7 +143,7 @@ def test_every_python_example_runs(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_the_documentation_is_understood(page):
     for block in blocks(page, "sh"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["napari-unet-cells"]:
                 _parser().parse_args(words[1:])
