@@ -106,14 +106,13 @@ def test_every_set_that_a_model_that_ships_learns_from_has_its_licence():
     assert origin_of("mine") == {}
 
 
-def test_a_section_of_the_page_is_replaced_and_nothing_else(tmp_path, monkeypatch):
+def test_a_section_of_the_page_is_replaced_and_nothing_else(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- x: start -->\n\nold\n\n<!-- x: end -->\nb\n")
-    monkeypatch.setattr(accuracy, "PAGE", page)
-    accuracy.replace_section("x", "new\\1")
+    accuracy.replace_section("x", "new\\1", page)
     assert page.read_text() == "a\n<!-- x: start -->\n\nnew\\1\n\n<!-- x: end -->\nb\n"
     with pytest.raises(SystemExit, match="no section y"):
-        accuracy.replace_section("y", "new")
+        accuracy.replace_section("y", "new", page)
 
 
 def test_what_was_measured_of_another_file_is_not_kept(tmp_path):
