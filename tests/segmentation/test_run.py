@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -72,34 +71,3 @@ def test_a_run_makes_a_review_of_what_the_layer_will_hold(
     mean = 255 * review.mean_uncertainty(((0,) * len(planes), 0))
     expected = 99 if len(classes) == 2 else 102 * np.mean(two_squares() > 0)
     assert mean == pytest.approx(expected)
-
-
-def test_threads_take_short_turns_until_the_last_run_is_over() -> None:
-    before = sys.getswitchinterval()
-    first, second = module.short_turns(), module.short_turns()
-    first.__enter__()
-    second.__enter__()
-    assert sys.getswitchinterval() == pytest.approx(module.TURN)
-    first.__exit__(None, None, None)
-    assert sys.getswitchinterval() == pytest.approx(module.TURN)
-    second.__exit__(None, None, None)
-    assert sys.getswitchinterval() == before
-
-
-def test_a_run_that_fails_or_is_closed_leaves_the_turns_as_they_were(monkeypatch) -> None:
-    before, during = sys.getswitchinterval(), []
-
-    def squares(batch):
-        during.append(sys.getswitchinterval())
-        return squares_are_cells(batch)
-
-    engine: Any = SimpleNamespace(open=lambda card, stop: FunctionNetwork(squares))
-    monkeypatch.setattr(module, "find_model", lambda name: CARD)
-    image = np.zeros((64, 64), np.float32)
-    image[10:30, 10:30] = 1
-    events = module.run(engine, "cells", Planes(image), Settings(), {}, threading.Event())
-    while not during:
-        next(events)
-    events.close()
-    assert max(during) == pytest.approx(module.TURN)
-    assert sys.getswitchinterval() == before

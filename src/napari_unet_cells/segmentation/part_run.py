@@ -44,7 +44,6 @@ from napari_unet_cells.segmentation.pipeline import (
     Started,
     choose_scale,
 )
-from napari_unet_cells.segmentation.run import short_turns
 from napari_unet_cells.segmentation.segment import Opened, check_channels
 from napari_unet_cells.segmentation.separation import Separation, Workers
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
@@ -160,7 +159,7 @@ def run_part(
     part = where.part((plane.shape[0], plane.shape[1]))
     network = engine.open(card, stop)
     yield Opened(network.device)
-    with short_turns(), Workers() as workers:
+    with Workers() as workers:
         began = time.perf_counter()
         run = _PartRun(plane, part, card, settings, workers)
         run.begin(planes, network, known_diameter)

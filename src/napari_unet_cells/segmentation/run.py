@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +18,6 @@ from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.pipeline import Event, Settings
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Opened, Segmenter
-
-#: Seconds that a thread computes in Python while another waits.
-TURN = 0.0005
-
-_switching = threading.Lock()
-_usual: list[float] = []  # the interval that was set before, once for each run that is on
 
 
 @dataclass(frozen=True)
@@ -83,29 +75,8 @@ def run(
     UserError, Cancelled
     """
     segmenter = Segmenter(find_model(name), lambda card: engine.open(card, stop))
-    with short_turns():
-        for event in segmenter.events(planes, settings, source, uncertainty=True):
-            yield finished(event, len(planes.fixed)) if isinstance(event, Result) else event
-
-
-@contextmanager
-def short_turns() -> Iterator[None]:
-    """Let the window have Python's lock within half a millisecond, not within five.
-
-    The threads that separate cells compute in Python too, and drawing takes the lock hundreds of
-    times: each time it waits for their turn to end. What was set is set again when the last run
-    that asked for it is over.
-    """
-    with _switching:
-        _usual.append(_usual[0] if _usual else sys.getswitchinterval())
-        sys.setswitchinterval(min(TURN, _usual[0]))
-    try:
-        yield
-    finally:
-        with _switching:
-            usual = _usual.pop()
-            if not _usual:
-                sys.setswitchinterval(usual)
+    for event in segmenter.events(planes, settings, source, uncertainty=True):
+        yield finished(event, len(planes.fixed)) if isinstance(event, Result) else event
 
 
 def finished(result: Result, n_fixed: int) -> Finished:

@@ -46,7 +46,7 @@ from napari_unet_cells.segmentation.replacing import (
     replace_classes,
 )
 from napari_unet_cells.segmentation.result import Result, cells_of
-from napari_unet_cells.segmentation.run import Finished, finished, short_turns
+from napari_unet_cells.segmentation.run import Finished, finished
 from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.training.events import Retrained, StepDone, event_of_dict
 
@@ -370,10 +370,9 @@ def _redone(
         "takes that back."
     )
     planes, settings = target.planes, target.settings
-    with short_turns():
-        for event in segmenter.events(planes, settings, target.source, uncertainty=True):
-            if isinstance(event, Result):
-                yield Redone(target, finished(event, len(planes.fixed)), sentence)
+    for event in segmenter.events(planes, settings, target.source, uncertainty=True):
+        if isinstance(event, Result):
+            yield Redone(target, finished(event, len(planes.fixed)), sentence)
 
 
 def replacement(
