@@ -741,6 +741,8 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--alpha", "nan"], "--alpha must be at least 0.03125"),
         (["--minutes", "nan"], "--minutes must be above 0"),
         (["--seed", "-1"], "--seed must not be negative"),
+        (["--learning-rate", "0"], "--learning-rate must be above 0 and at most 1, not 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0 and at most 1, not nan"),
     ],
 )
 def test_numbers_that_make_no_network_are_named(

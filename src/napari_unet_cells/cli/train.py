@@ -108,6 +108,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="budget in steps instead of minutes: as much is learned, however busy the computer is",
     )
     parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=2e-3,
+        metavar="RATE",
+        help="at the beginning; it falls to 0 (default: 0.002; less to go on from a good --init)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
     parser.add_argument(
         "--checkpoint",
@@ -208,6 +215,10 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         raise UserError(
             "--minutes must be above 0, --batch at least 1, and --seed must not be negative."
         )
+    if not 0 < options.learning_rate <= 1:
+        raise UserError(
+            f"--learning-rate must be above 0 and at most 1, not {options.learning_rate:g}."
+        )
     if options.steps is not None and options.steps < 1:
         raise UserError("--steps must be at least 1.")
     if alpha is not None and not NARROWEST <= alpha < math.inf:
@@ -238,6 +249,7 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         minutes=options.minutes,
         steps=options.steps,
         batch=options.batch,
+        learning_rate=options.learning_rate,
         seed=options.seed,
         augment=AugmentOptions(**{name: value for name, value in crops.items() if value}),
         teacher=options.teacher,
