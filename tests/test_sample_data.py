@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +114,12 @@ def test_blur_and_background_do_what_they_say() -> None:
 def test_parameters_out_of_range(parameters: dict[str, object], name: str) -> None:
     with pytest.raises(ValueError, match=name):
         simulate_nuclei(**parameters)  # type: ignore[arg-type]
+
+
+def test_512_by_512_pixels_are_fast() -> None:
+    start = time.perf_counter()
+    simulate_nuclei((512, 512))
+    assert time.perf_counter() - start < 2.0, "0.2 s is expected"
 
 
 # --- what napari gets ------------------------------------------------------------------------

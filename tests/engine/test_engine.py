@@ -410,7 +410,7 @@ def endless(value: float) -> Iterator[NDArray[np.float32]]:
 def test_cancel_comes_at_once_and_no_late_answer_mixes_in(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STAND_IN_SECONDS", "2")
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.5")
     stop = threading.Event()
     network = engine.open(card(), stop)
     pid = running(engine)
@@ -420,7 +420,7 @@ def test_cancel_comes_at_once_and_no_late_answer_mixes_in(
     begun = time.perf_counter()
     with pytest.raises(Cancelled):
         next(outputs)
-    assert time.perf_counter() - begun < 1.5, "it waited for the next answer"
+    assert time.perf_counter() - begun < 0.2
     assert values(engine.open(card()), batch(7), batch(8), batch(9)) == [14, 16, 18]
     assert engine.pid == pid
 
@@ -436,14 +436,14 @@ def test_a_generator_that_is_closed_frees_the_child(shared: Engine) -> None:
 
 @pytest.mark.slow
 def test_cancel_while_the_network_opens(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STAND_IN_OPENING", "4")
+    monkeypatch.setenv("STAND_IN_OPENING", "1.5")
     stop = threading.Event()
     timer = threading.Timer(0.3, stop.set)
     timer.start()
     begun = time.perf_counter()
     with pytest.raises(Cancelled):
         engine.open(card("model3"), stop)
-    assert time.perf_counter() - begun < 3.5, "it waited for the network"
+    assert time.perf_counter() - begun < 1.0
     pid = running(engine)  # it goes on opening, which the next press needs anyway
     assert values(engine.open(card("model2")), batch(1)) == [2]
     assert engine.pid == pid
@@ -503,7 +503,7 @@ def test_a_child_killed_while_it_opens_is_a_sentence(
 def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_module, "GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(process_module, "GRACE_SECONDS", 0.6)
     stop = threading.Event()
     network = engine.open(card(), stop)
     pid = running(engine)
@@ -513,7 +513,7 @@ def test_a_stopped_child_does_not_hold_up_cancel_and_is_replaced(
     begun = time.perf_counter()
     with pytest.raises(Cancelled):
         values(network, *[batch(1, side=1000)] * 5)
-    assert time.perf_counter() - begun < 2.0, "it waited for the child's end"
+    assert time.perf_counter() - begun < 0.6
     # Pressed again at once: it waits for the child's end, and starts a fresh one.
     assert values(engine.open(card()), batch(1)) == [2]
     assert engine.pid != pid
@@ -557,7 +557,7 @@ def test_close_does_not_block_and_leaves_no_process(engine: Engine) -> None:
     next(outputs)
     begun = time.perf_counter()
     engine.close()
-    assert time.perf_counter() - begun < process_module.GRACE_SECONDS / 2, "it waited"
+    assert time.perf_counter() - begun < 0.05
     assert engine.pid is None
     with pytest.raises(Cancelled):  # nothing is wrong: the window was closed
         list(outputs)
@@ -584,7 +584,7 @@ def test_close_does_not_wait_for_a_stopped_child(engine: Engine) -> None:
     time.sleep(0.2)
     begun = time.perf_counter()
     engine.close()
-    assert time.perf_counter() - begun < process_module.GRACE_SECONDS / 2, "it waited"
+    assert time.perf_counter() - begun < 0.05
     assert gone(pid)
     thread.join(5)
     assert ends == ["cancelled"]
@@ -626,7 +626,7 @@ def test_close_while_a_thread_opens_cancels_it_and_leaves_no_process(
     time.sleep(after)
     begun = time.perf_counter()
     engine.close()
-    assert time.perf_counter() - begun < process_module.GRACE_SECONDS / 2, "it waited"
+    assert time.perf_counter() - begun < 0.05
     thread.join(5)
     assert not thread.is_alive()
     assert [type(error) for error in ends] == [Cancelled]

@@ -49,7 +49,7 @@ from napari_unet_cells.untrusted.zarr_plan import parse_plan
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
 
 #: Seconds; no single input may take longer.
-LONGEST = 60.0
+LONGEST = 20.0
 
 CORPUS = Path(__file__).parent / "corpus"
 OLD = Path(__file__).parents[1] / "data" / "0.1.0"

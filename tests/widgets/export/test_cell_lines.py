@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -107,11 +108,16 @@ def test_a_rotated_layer_is_outlined_where_it_lies():
     assert 40 < np.count_nonzero(canvas == BRIGHT) < 90
 
 
-def test_ten_thousand_cells_are_outlined():
+def test_ten_thousand_cells_are_outlined_in_one_frame():
     labels = np.arange(1, 10_001, dtype=np.uint16).reshape(100, 100)
     labels = np.repeat(np.repeat(labels, 40, 0), 40, 1)
     ids = np.arange(1, 10_001)
     first = np.stack(np.divmod(ids - 1, 100), axis=1) * 40.0
     mapping = at_zoom(0.25, size=(900, 1000))
-    lines = cell_lines(labels, ids, np.hstack([first, first + 40]), mapping)
+    spent = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        lines = cell_lines(labels, ids, np.hstack([first, first + 40]), mapping)
+        spent.append(time.perf_counter() - begin)
     assert lines is not None
+    assert min(spent) < 0.15  # 0.03 s on an idle machine; nothing grows with the cells
