@@ -17,9 +17,8 @@ from napari_unet_cells.batch.request import Request
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.measure import Table, measure
-from napari_unet_cells.core.planes import Planes, many_channels, planes_of
+from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
     Image,
     read_image,
@@ -37,6 +36,7 @@ from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
 from napari_unet_cells.segmentation.messages import describe_doubt
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.segmentation.result import Result
@@ -111,13 +111,15 @@ class OneImage:
         finish_sets(self.results)
         refuse_existing(self.results, self.request.overwrite)
         image = read_image(self.path, self.request.allow_missing_chunks)
-        planes, axes = self._planes(image)
+        asked = self.request
+        planes, axes = chosen_planes(image, asked.channel, asked.projection, asked.plane)
         link = link_axis(planes, image.axes, self.request.link)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
         notes += [image.missing] * bool(image.missing)
+        source = source_of(self.path, image, planes)
         # Closed here: where a signal comes while it is thrown away, nobody would hear of it.
-        with closing(segmenter.events(planes, settings, self._source(image, planes))) as events:
+        with closing(segmenter.events(planes, settings, source)) as events:
             for event in events:
                 if isinstance(event, Progress):
                     yield PixelsDone(self.path, event.done / event.total)
@@ -126,38 +128,6 @@ class OneImage:
                 elif isinstance(event, Result):
                     return self._write(event, image, planes, axes, notes)
         raise AssertionError("the last event is a Result")
-
-    def _source(self, image: Image, planes: Planes) -> dict[str, Any]:
-        """Say where the image came from and what of it was chosen."""
-        source: dict[str, Any] = {
-            "path": os.path.realpath(self.path),
-            "shape": image.data.shape,
-            "axes": image.axes,
-        }
-        source |= many_channels(planes)
-        fixed = {image.axes[axis]: index for axis, index in planes.fixed.items()}
-        if "channels" in source:
-            del fixed["C"]
-        if fixed:
-            source["fixed"] = fixed
-        return source
-
-    def _planes(self, image: Image) -> tuple[Planes, str]:
-        """Planes of a file, and the axes of their labels."""
-        request = self.request
-        planes = planes_of(
-            image.data, image.axes, request.channel, request.projection, image.channel_names
-        )
-        plane = self.request.plane
-        if len(planes) > 1 and plane is None:
-            size = " x ".join(map(str, image.data.shape))
-            raise UserError(
-                f"It is a stack of {len(planes)} planes (axes {image.axes}, {size}). Say which: "
-                "--plane all segments every plane, --plane 0 the first one."
-            )
-        if isinstance(plane, int) and planes.free:
-            planes = replace(planes, fixed={**planes.fixed, **_at(planes, plane)})
-        return planes, "".join(image.axes[axis] for axis in planes.free) + "YX"
 
     def _write(
         self, result: Result, image: Image, planes: Planes, axes: str, notes: Sequence[str]
@@ -268,18 +238,6 @@ OME_ZARR = ".ome.zarr"
 
 #: Ending of the small picture with outlines that a batch writes.
 PICTURE = "_outlines.jpg"
-
-
-def _at(planes: Planes, number: int) -> dict[int, int]:
-    """Fix every free axis to select one plane, counted through all of them."""
-    if not 0 <= number < len(planes):
-        raise UserError(
-            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
-        )
-    fixed = {}
-    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
-        number, fixed[axis] = divmod(number, length)
-    return fixed
 
 
 def _channels(planes: Planes, image: Image) -> ImageArray | Mapping[str, ImageArray]:

@@ -43,6 +43,7 @@ from napari_unet_cells.segmentation.pipeline import (
     Settings,
     Started,
     choose_scale,
+    describe_run,
 )
 from napari_unet_cells.segmentation.segment import Opened, check_channels
 from napari_unet_cells.segmentation.separation import Separation, Workers
@@ -202,18 +203,9 @@ class _PartRun:
 
     def details(self, source: dict[str, Any]) -> RunDetails:
         """Describe the run, as far as it is known."""
-        return RunDetails(
-            card=self._card,
-            options=self._options if self._card.makes_cells else None,
-            diameter=self._estimate.diameter,
-            diameter_unsure=self._estimate.unsure,
-            other_diameter=self._estimate.other,
-            diameter_given=self._settings.diameter is not None,
-            zoom=self._zoom,
-            test_time_augmentation=self._augments,
-            limits=self._limits,
-            source=source,
-        )
+        scale = self._estimate, self._zoom, self._options
+        known = describe_run(self._card, self._settings, scale)
+        return replace(known, limits=self._limits, source=source)
 
     def find(self) -> Generator[Progress | MemoryFull | Separating, None, FoundPart]:
         """Segment windows that are wider and wider, until one holds the cells of the part."""

@@ -207,6 +207,24 @@ def choose_scale(
     return estimate, zoom, settings.instances(card, zoom)
 
 
+def describe_run(
+    card: ModelCard, settings: Settings, scale: tuple[Estimate, float, InstanceOptions]
+) -> RunDetails:
+    """Describe a run as far as model, settings and `choose_scale` tell."""
+    estimate, zoom, options = scale
+    return RunDetails(
+        card=card,
+        options=options if card.makes_cells else None,
+        diameter=estimate.diameter,
+        diameter_given=settings.diameter is not None,
+        diameter_unsure=estimate.unsure,
+        other_diameter=estimate.other,
+        confirmed_diameter=estimate.confirmed,
+        zoom=zoom,
+        test_time_augmentation=settings.test_time_augmentation and card.makes_cells,
+    )
+
+
 class _Run:
     """State that the steps of one run share."""
 
@@ -299,16 +317,9 @@ class _Run:
         return Result(cells, self._classes, details, n, fragments, self._uncertainty)
 
     def _details(self) -> RunDetails:
-        return RunDetails(
-            card=self._card,
-            options=self._options if self._card.makes_cells else None,
-            diameter=self._estimate.diameter,
-            diameter_unsure=self._estimate.unsure,
-            other_diameter=self._estimate.other,
-            confirmed_diameter=self._estimate.confirmed,
-            diameter_given=self._settings.diameter is not None,
-            zoom=self._zoom,
-            test_time_augmentation=self._augments,
+        scale = self._estimate, self._zoom, self._options
+        return replace(
+            describe_run(self._card, self._settings, scale),
             limits=self._limits,
             is_stack=len(self._planes) > 1,
             link=self._settings.link,

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
 
 from napari_unet_cells import __version__
 from napari_unet_cells.core.normalize import Limits
@@ -19,8 +18,6 @@ from napari_unet_cells.core.planes import (
     Channels,
     Planes,
     limits_of,
-    many_channels,
-    planes_of,
     refuse_constant,
     usual_contrast,
 )
@@ -34,6 +31,7 @@ from napari_unet_cells.files.label_zarr import VERSIONS, plane_axes
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
 from napari_unet_cells.segmentation.segment import check_channels
@@ -180,30 +178,8 @@ def _files(image: Path) -> Iterator[str]:
 def open_planes(image: Path, request: ZarrRequest) -> tuple[Image, Planes, str]:
     """Open an image, and choose its planes; the letters are the axes of the labels."""
     found = read_image(image, request.allow_missing_chunks, MOST_HELD)
-    planes = planes_of(
-        found.data, found.axes, request.channel, request.projection, found.channel_names
-    )
-    if len(planes) > 1 and request.plane is None:
-        size = " x ".join(map(str, found.data.shape))
-        raise UserError(
-            f"It is a stack of {len(planes)} planes (axes {found.axes}, {size}). Say which: "
-            "--plane all segments every plane, --plane 0 the first one."
-        )
-    if isinstance(request.plane, int) and planes.free:
-        planes = replace(planes, fixed={**planes.fixed, **_fixed(planes, request.plane)})
-    return found, planes, "".join(found.axes[axis] for axis in planes.free) + "YX"
-
-
-def _fixed(planes: Planes, number: int) -> dict[int, int]:
-    """Fix every free axis to select one plane, counted through all of them."""
-    if not 0 <= number < len(planes):
-        raise UserError(
-            f"There is no plane {number}: the stack has the planes 0 to {len(planes) - 1}."
-        )
-    fixed = {}
-    for axis, length in reversed(list(zip(planes.free, planes.shape, strict=False))):
-        number, fixed[axis] = divmod(number, length)
-    return fixed
+    planes, axes = chosen_planes(found, request.channel, request.projection, request.plane)
+    return found, planes, axes
 
 
 def planes_of_plan(plan: ZarrPlan) -> tuple[Planes, tuple[str, ...]]:
@@ -309,7 +285,7 @@ def make_plan(
         "unit": unit,
         "z_step": found.z_step,
         "details": dict(zip(KNOWN, details, strict=True)),
-        "source": _source(image, found, planes),
+        "source": source_of(image, found, planes),
     }
     try:
         return parse_plan(jsonable(values))
@@ -318,20 +294,6 @@ def make_plan(
             f"{image.name} cannot be segmented into an OME-Zarr: {error}. Check the image and the "
             "options."
         ) from error
-
-
-def _source(image: Path, found: Image, planes: Planes) -> dict[str, Any]:
-    """Describe where the image came from, for the record."""
-    source: dict[str, Any] = {
-        "path": os.path.realpath(image),
-        "shape": found.data.shape,
-        "axes": found.axes,
-        **many_channels(planes),
-    }
-    fixed = {found.axes[axis]: index for axis, index in planes.fixed.items()}
-    if "channels" in source:
-        del fixed["C"]
-    return source | ({"fixed": fixed} if fixed else {})
 
 
 def _refuse_size(image: Path, planes: Planes) -> None:
