@@ -240,8 +240,8 @@ class Autosave(Wired, QObject):
 
     def _copy(self) -> None:
         """Copy some of the regions; the last turn hands all of them to the thread."""
-        start = time.monotonic()
-        while self._to_copy and time.monotonic() - start < SLICE:
+        end = time.monotonic() + SLICE
+        while self._to_copy and time.monotonic() < end:
             watched, place = self._to_copy.popleft()
             if watched.fits:
                 self._copies[watched][place] = copy_of(watched.labels, watched.review, place)
