@@ -71,7 +71,7 @@ def test_precision_is_the_mean_at_several_diameters(
     assert found == {"ap50": pytest.approx(3 / 5), "ap75": pytest.approx(3 / 5)}
 
 
-@pytest.mark.parametrize(("cost", "precision"), [(0.8, "int8"), (1.2, "float32")])
+@pytest.mark.parametrize(("cost", "precision"), [(0.004, "int8"), (0.006, "float32")])
 def test_integers_ship_where_they_cost_little(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,3 +94,19 @@ def test_integers_ship_where_they_cost_little(
     kept = read_graph(tmp_path / f"some.{precision}.xml", CARD)
     assert kept == replace(FLOATS, precision=precision)
     assert ("floats ship" in capsys.readouterr().out) == (precision == "float32")
+
+
+def test_a_few_floats_ship_where_integers_alone_cost_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantized(card: ModelCard, folders: Any, floats: Any) -> DerivedGraph:
+        return replace(FLOATS, precision="mixed" if floats else "int8")
+
+    def cost(card: ModelCard, graph: DerivedGraph, folders: Any) -> float:
+        return {"int8": 0.006, "mixed": 0.004}[graph.precision]
+
+    monkeypatch.setattr(quantize_model, "quantized", quantized)
+    monkeypatch.setattr(quantize_model, "worst_cost", cost)
+    monkeypatch.setattr(openvino, "convert", lambda card: FLOATS)
+    assert quantize_model.smallest(CARD, [tmp_path], [tmp_path], (1,)).precision == "mixed"
+    assert quantize_model.smallest(CARD, [tmp_path], [tmp_path], ()).precision == "float32"
