@@ -15,6 +15,8 @@ from napari_unet_cells.core.planes import Planes, planes_of
 from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull, Network
 from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation import pipeline
+from napari_unet_cells.segmentation.cell_diameter import Estimate
 from napari_unet_cells.segmentation.pipeline import (
     Progress,
     Separating,
@@ -492,3 +494,16 @@ def test_ids_stay_consecutive_where_specks_are_lost_between_pixels(side: int) ->
     assert np.unique(cells).tolist() == list(range(int(cells.max()) + 1))
     assert 0 < cells.max() <= plane.oversegmentation.n_fragments
     assert (cells.max() == plane.oversegmentation.n_fragments) == (side == 100)
+
+
+@pytest.mark.parametrize(("settings", "begun"), [(None, 14.0), (Settings(likely_diameter=9), 9.0)])
+def test_the_estimate_begins_with_the_cells_that_a_model_was_tuned_on(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings | None, begun: float
+) -> None:
+    def estimated(*given: Any) -> Estimate:
+        return Estimate(20.0, confirmed=given[-1])
+
+    monkeypatch.setattr(pipeline, "estimate_diameter", estimated)
+    card = replace(CARD, diameter_window=(18.0, 36.0), tuned_diameter=14.0)
+    details = events_of(squares(), card=card, settings=settings)[-1].details
+    assert (details.diameter, details.confirmed_diameter) == (20.0, begun)

@@ -15,6 +15,7 @@ from napari_unet_cells.training.cell_sizes import (
     FEWEST_CELLS,
     FEWEST_IMAGES,
     diameters_by_image,
+    tuned_diameter,
     with_sizes,
 )
 from napari_unet_cells.training.examples import TrainingExample
@@ -103,3 +104,17 @@ def test_regions_of_one_image_count_as_one():
     )
     assert [len(diameters) for diameters in found] == [2, 1]
     np.testing.assert_allclose(found[0], np.sqrt(100 * 4 / np.pi))
+
+
+@pytest.mark.parametrize(
+    ("images", "diameter"),
+    [
+        ([], 0),
+        ([cells(16, 7)], 0),  # few cells
+        ([cells(16, 8)], 16),  # one image
+        ([cells(16, 4), cells(20, 5)], 20),  # images of one kind
+        ([cells(16), cells(26)], 0),  # of two
+    ],
+)
+def test_regions_of_one_kind_say_where_the_estimate_begins(images, diameter):
+    assert tuned_diameter(images) == diameter

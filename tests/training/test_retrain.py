@@ -18,6 +18,7 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.training.crops import Mosaic
 from napari_unet_cells.training.events import (
     Choosing,
@@ -206,10 +207,14 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     for weight, expected in zip(load_model(done.card).get_weights(), start, strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert done.card.typical_diameter == read_card(tiny_model).typical_diameter
+    assert done.card.tuned_diameter == 0
 
     tuned = 0.61
     *_, done = events_of(folder, tiny_model, cache)
     assert done.mixture == 1.0
+    widths = [diameters_of(tifffile.imread(path)) for path in (folder / "masks").iterdir()]
+    # Those of cells that the border cuts count in `widths` only.
+    assert done.card.tuned_diameter == pytest.approx(np.median(np.concatenate(widths)), rel=0.15)
 
 
 def test_a_tuning_goes_on_from_what_was_learned_before(

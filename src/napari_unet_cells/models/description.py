@@ -196,6 +196,11 @@ def _sizes(card: ModelCard) -> Part:
                 "How wide your cells are is estimated from the image; where the estimate is "
                 "wrong, say it under 'Cell size'."
             )
+            if card.tuned_diameter > 0:
+                said.append(
+                    f"The estimate begins with {card.tuned_diameter:.0f} pixels, as in the regions "
+                    "that it was retrained on, and looks further where no such cells are seen."
+                )
     elif said:
         said.append("It sees every image as it is, so yours should have cells of this size.")
     if said:

@@ -201,7 +201,7 @@ def choose_scale(
         plane = typical_plane(planes)
         limits = limits_of(plane)
         if limits is not None:
-            likely = settings.likely_diameter
+            likely = settings.likely_diameter or card.tuned_diameter
             estimate = estimate_diameter(plane, network, limits, card.instances, window, likely)
     zoom = zoom_for(estimate.diameter, window)
     return estimate, zoom, settings.instances(card, zoom)

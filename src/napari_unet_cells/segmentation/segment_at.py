@@ -119,7 +119,8 @@ def typical_diameter(
     limits = percentile_limits(plane)
     if limits is None:
         return USUAL_DIAMETER
-    estimate = estimate_diameter(plane, network, limits, card.instances, card.diameter_window)
+    window, tuned = card.diameter_window, card.tuned_diameter
+    estimate = estimate_diameter(plane, network, limits, card.instances, window, tuned)
     return estimate.diameter or USUAL_DIAMETER
 
 

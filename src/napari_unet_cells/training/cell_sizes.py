@@ -10,7 +10,7 @@ them would see every other image at the wrong zoom, so the base goes on saying h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,9 @@ from napari_unet_cells.training.examples import TrainingExample
 
 #: Source images with cells, and cells in all of them, that it takes to state sizes anew.
 FEWEST_IMAGES, FEWEST_CELLS = 3, 50
+
+#: Cells that it takes to say how wide those are that a model was tuned on.
+FEWEST_TUNED = 8
 
 #: Fraction of these images whose typical cell the base does not know.
 OUTSIDE = 0.5
@@ -106,6 +109,28 @@ def with_sizes(card: ModelCard, images: list[NDArray[np.float64]], fresh: bool) 
             max(card.diameters[1], _rounded(high)),
         ),
     )
+
+
+def tuned_diameter(images: Sequence[NDArray[np.float64]]) -> float:
+    """Tell how wide the cells are that a model was tuned on, where all images are of one kind.
+
+    One image is enough: where another one holds cells of another size, the estimate sees it.
+
+    Parameters
+    ----------
+    images : sequence of float arrays
+        See `diameters_by_image`.
+
+    Returns
+    -------
+    float
+        Median in pixels; 0 where there are few cells, or images differ.
+    """
+    if sum(map(len, images)) < FEWEST_TUNED:
+        return 0.0
+    typical = [float(np.median(diameters)) for diameters in images]
+    alike = max(typical) <= ONE_KIND * min(typical)
+    return _rounded(np.median(np.concatenate(images))) if alike else 0.0
 
 
 def _says_others(

@@ -55,6 +55,7 @@ from napari_unet_cells.training.backends import BACKENDS
 from napari_unet_cells.training.calibrate import fit_instances
 from napari_unet_cells.training.cell_sizes import (
     diameters_by_image,
+    tuned_diameter,
     with_sizes,
     zooms_by_image,
 )
@@ -477,6 +478,7 @@ class _Retraining:
         if self.cells:
             images = diameters_by_image([*self.train, *self.held])
             card = with_sizes(card, images, fresh=self.options.start != "model")
+            card = replace(card, tuned_diameter=tuned_diameter(images))
         if self.options.start != "model":
             self.tuner.mix(self.loop.average.weights, 1.0)
             mixture = 1.0

@@ -64,6 +64,9 @@ class CardValues:
     typical_diameter : float
         Median cell diameter, in pixels, of the images of the one kind that the model was made
         for; 0 where it is made for many, and the diameter is to be estimated.
+    tuned_diameter : float
+        Median cell diameter, in pixels, of the corrected regions that the model was tuned on,
+        where they are of one kind: the estimate of an image begins there. 0 for others.
     colors : tuple of str
         Of the classes, where the user chose them, such as "#ff8800"; else empty.
     distance : bool
@@ -94,6 +97,7 @@ class CardValues:
     diameters: tuple[float, float] = (0.0, 0.0)
     diameter_window: tuple[float, float] = (0.0, 0.0)
     typical_diameter: float = 0.0
+    tuned_diameter: float = 0.0
     colors: tuple[str, ...] = ()
     distance: bool = False
     build: Mapping[str, Any] = field(default_factory=dict)
@@ -190,6 +194,7 @@ _RULES: dict[str, Any] = {
     "diameters": pair(_DIAMETER),
     "diameter_window": pair(_DIAMETER),
     "typical_diameter": _DIAMETER,
+    "tuned_diameter": _DIAMETER,
     "colors": items(color, most=MAX_CLASSES),
     "distance": flag,
     "build": plain_mapping,
