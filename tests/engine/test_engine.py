@@ -1065,6 +1065,42 @@ def test_a_killed_parent_leaves_no_child_that_still_opens(
         assert gone(children[0].pid, 2.0)
 
 
+_FORKED = """
+import os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads
+from napari_unet_cells import segment
+from napari_unet_cells.engine.engine import shared_engine
+from napari_unet_cells.sample_data import simulate_nuclei
+image = simulate_nuclei((96, 96), seed=1)[0]
+if sys.argv[1] == "here":
+    segment(image, "cells-fast")
+else:
+    import napari  # the child computes
+    segment(image, "cells-fast")
+    mine = shared_engine().pid
+known = segment(image, "cells-fast").cells
+pid = os.fork()
+if pid == 0:
+    same = bool((segment(image, "cells-fast").cells == known).all())
+    sys.exit(0 if same else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert sys.argv[1] == "here" or shared_engine().pid == mine, "the forked process took the child"
+assert (segment(image, "cells-fast").cells == known).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["here", "child"])
+def test_a_process_that_is_forked_after_the_network_ran_computes_in_its_own_child(
+    where: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKED, where], capture_output=True, text=True, timeout=250
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # With the real network.
 
 

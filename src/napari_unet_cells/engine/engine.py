@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import os
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -68,10 +69,20 @@ class Engine:
 
     def __init__(self, niceness: int | None = None) -> None:
         self._niceness = niceness
-        self._starting = threading.Lock()
         self._child: Child | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._starting = threading.Lock()
         self._closings = 0
         self._jobs = itertools.count(1)
+
+    def leave_to_parent(self) -> None:
+        """Begin anew in a process that was forked: the child belongs to the one before."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.leave_to_parent()
+        self._begin()
 
     @property
     def pid(self) -> int | None:
@@ -271,6 +282,11 @@ class Engine:
 
 
 _shared, _training = Engine(), Engine(TRAINING_NICENESS)
+
+
+if hasattr(os, "register_at_fork"):
+    for _engine in (_shared, _training):
+        os.register_at_fork(after_in_child=_engine.leave_to_parent)
 
 
 atexit.register(_shared.close, 2.0)

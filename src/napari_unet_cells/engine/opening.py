@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import CardNetwork, ModelCard
 from napari_unet_cells.models.runtimes import table
-from napari_unet_cells.models.runtimes.library import SecondLibrary
+from napari_unet_cells.models.runtimes.library import SecondLibrary, refuse_inherited
 from napari_unet_cells.models.runtimes.network import RuntimeNetwork
 from napari_unet_cells.models.runtimes.table import chosen_runtime
 
@@ -23,8 +25,8 @@ from napari_unet_cells.models.runtimes.table import chosen_runtime
 def open_network(card: ModelCard, runtime: str = "") -> Network:
     """Open a model here, or in the child where this process cannot hold it.
 
-    It cannot where it has, or may get, a window, or where the runtime needs one of TensorFlow and
-    PyTorch and the other one is here.
+    It cannot where it has, or may get, a window, where the runtime needs one of TensorFlow and
+    PyTorch and the other one is here, or where it was forked from a process that had computed.
 
     Parameters
     ----------
@@ -52,7 +54,18 @@ _opened_here: list[tuple[ModelCard, str, Network]] = []
 _refused = threading.Event()
 
 
+def _leave_to_parent() -> None:
+    """Keep what a forked process cannot take down: its end would wait for threads it has not."""
+    for _, _, network in _opened_here:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(network))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 def _open_here(card: ModelCard, runtime: str = "") -> Network:
+    refuse_inherited()
     if _refused.is_set():
         return shared_engine().open(card, cpu=True, runtime=runtime)
     chosen = chosen_runtime(runtime)
@@ -71,6 +84,7 @@ class _LocalNetwork(CardNetwork):
 
     _network: RuntimeNetwork
     _runtime: str = ""
+    _process: int = field(default_factory=os.getpid)
 
     @property
     def device(self) -> str:
@@ -81,6 +95,9 @@ class _LocalNetwork(CardNetwork):
         return self._network.max_tile
 
     def predict(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
+        if os.getpid() != self._process:
+            yield from shared_engine().open(self.card, runtime=self._runtime).predict(batches)
+            return
         if _refused.is_set():
             yield from self._in_the_child().predict(batches)
             return

@@ -129,6 +129,13 @@ class Child:
         for work in (self._read, self._write, self._watch):
             threading.Thread(target=work, daemon=True, name=f"unet-cells{work.__name__}").start()
 
+    def leave_to_parent(self) -> None:
+        """Let go of the pipes in a forked process: the child ends with their last owner."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()  # nothing is buffered, so nothing is sent
+        self._process.returncode = 0  # else Python's end would wait for another's child
+
     @property
     def pid(self) -> int:
         """Process id of the child."""

@@ -124,3 +124,25 @@ def test_without_a_claim_tensorflow_computes_where_it_is_installed(
     monkeypatch.setattr(library, "installed", lambda name: True)
     assert claim_any() == "tensorflow"
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+def test_a_forked_process_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_inherited", False)
+    hold(monkeypatch, "openvino")
+    library._note_fork()
+    with pytest.raises(
+        SecondLibrary, match=r"was forked from one that had loaded a network.*spawn"
+    ):
+        claim("tensorflow")
+    with pytest.raises(SecondLibrary, match="was forked"):
+        claim_any()
+
+
+def test_a_process_that_was_forked_before_any_library_was_there_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(library, "_inherited", False)
+    for name in library._WITH_THREADS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    library._note_fork()
+    assert claim_any() == "tensorflow"

@@ -1,5 +1,7 @@
 """TensorFlow or PyTorch: a process holds one of them, and refuses the other.
 
+A process that was forked from one that holds any holds none: their threads stayed behind.
+
 Both in one process end in a segmentation fault (docs/architecture.md, 0), and Keras computes with
 the one that the variable ``KERAS_BACKEND`` names when it is imported. So whoever needs one of them
 claims it here first; what needs the other one goes to another process.
@@ -22,8 +24,23 @@ from napari_unet_cells.errors import UserError
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
 
+#: Libraries whose threads compute; a forked process has their state, and none of their threads.
+_WITH_THREADS = (*TITLES, "openvino")
+
 #: What was claimed in this process; it need not be loaded yet.
 _claimed = ""
+
+#: Whether this process was forked from one that held one of `_WITH_THREADS`.
+_inherited = False
+
+
+def _note_fork() -> None:
+    global _inherited
+    _inherited = _inherited or any(name in sys.modules for name in _WITH_THREADS)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 class SecondLibrary(UserError):
@@ -38,6 +55,28 @@ class SecondLibrary(UserError):
         )
 
 
+class Inherited(SecondLibrary):
+    """A network cannot compute in a forked process: it would wait for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This process was forked from one that had loaded a network, and none can be loaded "
+            "here: start processes with multiprocessing.get_context('spawn'), or fork before the "
+            "first network is loaded."
+        )
+
+
+def refuse_inherited() -> None:
+    """Refuse to compute where the threads of the library stayed in the process before the fork.
+
+    Raises
+    ------
+    Inherited
+    """
+    if _inherited:
+        raise Inherited
+
+
 def claim(library: str) -> None:
     """Choose the library of this process, before it or Keras is imported.
 
@@ -49,9 +88,11 @@ def claim(library: str) -> None:
     Raises
     ------
     SecondLibrary
-        Where the process holds another one, or Keras on another one.
+        Where the process holds another one, Keras on another one, or was forked from one that
+        holds any.
     """
     global _claimed
+    refuse_inherited()
     for other in TITLES:
         if other != library and (other in sys.modules or other == _claimed):
             raise SecondLibrary.of(library, other)
@@ -80,7 +121,13 @@ def claim_any() -> str:
     -------
     str
         Name of the library.
+
+    Raises
+    ------
+    Inherited
+        Where this process was forked from one that holds one.
     """
+    refuse_inherited()
     keras = sys.modules.get("keras")
     if keras is not None:
         return str(keras.config.backend())
