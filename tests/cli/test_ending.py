@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 
 from napari_unet_cells.cli import main as cli
-from napari_unet_cells.cli.ending import LastingStream, Terminated, stopped_by_the_system
+from napari_unet_cells.cli.ending import (
+    LastingStream,
+    Terminated,
+    lasting_output,
+    stopped_by_the_system,
+)
 from napari_unet_cells.cli.main import main
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.training.events import Retrained
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such streams")
 
@@ -88,12 +95,11 @@ def test_a_stream_goes_on_after_its_first_error() -> None:
 
 
 @posix
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
-)
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 143), ("SIGINT", 130)])
 def test_a_signal_stops_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, code: int
 ) -> None:
+    number = getattr(signal, name)
     kept: list[str] = []
 
     def train(*_: object) -> int:
@@ -105,16 +111,70 @@ def test_a_signal_stops_as_ctrl_c_does(
         return 0
 
     monkeypatch.setattr(cli, "_models", train)
+    # As `nohup` leaves it, where it runs the tests.
+    of_the_terminal = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = signal.getsignal(signal.SIGTERM)
     # A shell that starts the tests in the background has them ignore Ctrl+C.
     of_ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert main(["models"]) == code
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, of_ctrl_c)
+        signal.signal(signal.SIGHUP, of_the_terminal)
     assert kept == ["checkpoint"]
     assert capsys.readouterr().err == f"{cli.STOPPED}\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@posix
+def test_what_is_ignored_stays_ignored() -> None:
+    """`nohup` has a program go on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_the_system():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_nothing_that_is_printed_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with lasting_output() as stream:
+        print("a\x1b[2Jb\x07\x9b2J\u202ec\td")
+        stream.write("\r50%")
+    assert capsys.readouterr().out == "a [2Jb  2J c\td\n\r50%"
+
+
+def test_a_name_that_holds_commands_for_a_terminal_is_harmless_in_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "x\x1b[2J.keras").write_bytes(b"")
+    for command in (["info", "--no-device"], ["models"], ["segment", "\x1b[2J", "-o", "out"]):
+        main(command)
+    said = capsys.readouterr()
+    assert "x [2J" in said.out
+    assert not any("\x00" <= c < " " and c not in "\n\t" for c in said.out + said.err)
+
+
+def test_a_retraining_that_is_stopped_at_its_end_says_that_the_model_is_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    card = ModelCard(
+        "new", "none", ("background", "cell"), 1, 16, 32, "", path=tmp_path / "n.keras"
+    )
+
+    def retrain(*_: Any) -> Any:
+        yield Retrained(card, None, None, 1.0, 1.0, held_out=0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_unet_cells.training.retrain.retrain", retrain)
+    assert main(["retrain", str(tmp_path)]) == 130
+    said = capsys.readouterr().err
+    assert f"Stopped. The new model is whole: {tmp_path / 'n.keras'}" in said
+    assert "No new model" not in said
 
 
 def test_a_retraining_that_is_stopped_says_that_nothing_was_made(

@@ -16,9 +16,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("dataset", help="check, list or split annotated images")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser("check", help="report everything that is wrong with a folder")
-    check.set_defaults(command=_check)
+    check.set_defaults(command=_check, stopped="Stopped.")
     listing = actions.add_parser("list", help="list the images or regions of a folder")
-    listing.set_defaults(command=_list)
+    listing.set_defaults(command=_list, stopped="Stopped.")
     split = actions.add_parser("split", help="choose held-out images for validation")
     split.add_argument(
         "--fraction", type=float, default=0.2, help="fraction of held-out images (default: 0.2)"

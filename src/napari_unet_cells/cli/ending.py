@@ -1,7 +1,8 @@
 """The ends of a command: output that nobody takes, and signals that stop it.
 
 What a command computes does not depend on who reads what it prints: where a pipe is closed the work
-goes on in silence, and where a disk is full that is said at the end.
+goes on in silence, and where a disk is full that is said at the end. Nothing that is printed steers
+the terminal, whatever names of files and models hold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+from napari_unet_cells.untrusted.rules import safe
+
+#: The signals by which a system asks a program to end: a cluster before it kills, and a terminal
+#: that is closed. Windows has the first one alone.
+_REQUESTS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,8 +42,9 @@ class LastingStream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text."""
-        self._try(lambda: self._stream.write(text))
+        """Write a text without what would steer a terminal; only lines may begin anew."""
+        harmless = "\r".join(map(safe, text.split("\r")))
+        self._try(lambda: self._stream.write(harmless))
         return len(text)
 
     def flush(self) -> None:
@@ -118,8 +126,13 @@ def stopped_by_the_system() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # One that is ignored stays so: `nohup` has a program go on when its terminal is closed.
+    found = {number: signal.getsignal(number) for number in _REQUESTS}
+    before = {n: handler for n, handler in found.items() if handler not in (None, signal.SIG_IGN)}
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--no-device", action="store_true", help="do not load a network, which names the device"
     )
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, stopped="Stopped.")
 
 
 def run(arguments: argparse.Namespace) -> int:

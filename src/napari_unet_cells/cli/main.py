@@ -46,6 +46,9 @@ STOPPED = "Stopped. What was written so far is kept."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault(
+        "PYTHON_COLORS", "0"
+    )  # of argparse, which `lasting_output` would take out
     with lasting_output() as output:
         code = _run(arguments)
         output.flush()
@@ -56,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    options = argparse.Namespace()
     try:
         with stopped_by_the_system():
+            _parser().parse_args(arguments, options)
             command: Callable[[argparse.Namespace], int] = options.command
             return command(options)
     except FileExists as error:
@@ -241,7 +245,7 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
     add_augmentation(parser)
     add_runtime(parser)
-    parser.set_defaults(command=_evaluate)
+    parser.set_defaults(command=_evaluate, stopped="Stopped. Nothing was written.")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

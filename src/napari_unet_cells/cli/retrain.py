@@ -75,6 +75,7 @@ def _retrain(options: argparse.Namespace) -> int:
             elif isinstance(event, Choosing):
                 bar.set_postfix_str("choosing and measuring")
             elif isinstance(event, Retrained):
+                options.stopped = f"Stopped. The new model is whole: {event.card.path}"
                 if options.make_default:
                     make_default(event.card.name)
                 bar.write(f"{describe_outcome(event)}\n{_describe_default(event.card.name)}")

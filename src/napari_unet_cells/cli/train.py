@@ -128,7 +128,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="go on from the checkpoint; --minutes and --steps count from the first start",
     )
     parser.add_argument("--overwrite", action="store_true", help="start anew over an old model")
-    parser.set_defaults(command=_train)
+    parser.set_defaults(command=_train, stopped="Stopped.")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -138,6 +138,10 @@ def _train(options: argparse.Namespace) -> int:
     from napari_unet_cells.training.events import BatchHalved, StepDone
     from napari_unet_cells.training.train import Fitting, Trained, train
 
+    output = options.output
+    folder = options.checkpoint or output.parent / f"{output.stem}.checkpoint"
+    state = folder / "state.json"
+    before = None if options.resume else _changed(state)
     events = train(
         options.data,
         options.output,
@@ -162,8 +166,7 @@ def _train(options: argparse.Namespace) -> int:
                 elif isinstance(event, Trained):
                     bar.write(f"Model: {event.card.path}\nCurve: {event.curve}", file=sys.stdout)
         except KeyboardInterrupt:
-            folder = options.checkpoint or options.output.with_suffix(".checkpoint")
-            if (folder / "state.json").is_file():
+            if _changed(state) != before:
                 bar.write("The same command with --resume goes on from here.", file=sys.stderr)
             raise
         except FileExists as error:
@@ -172,6 +175,11 @@ def _train(options: argparse.Namespace) -> int:
                 "anew, or choose another name."
             ) from error
     return 0
+
+
+def _changed(path: Path) -> int | None:
+    """When a file changed last, in nanoseconds; None where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:

@@ -76,7 +76,8 @@ from napari_unet_cells.training.events import (
 from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import RECIPE, Recipe, Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions, Weights
-from napari_unet_cells.untrusted.rules import shown
+from napari_unet_cells.untrusted.names import file_name
+from napari_unet_cells.untrusted.rules import Malformed, shown
 
 #: Side of what the network sees in a step, in pixels, and crops along it at most.
 CROP, MOST_TILES = 256, 3
@@ -267,7 +268,7 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
     if path.suffix != ".keras":
         if "/" in text or "\\" in text:
             raise UserError(f"The name of a model file ends in .keras, and {path.name} does not.")
-        path = models_folder() / f"{text}.keras"
+        path = models_folder() / _named(f"{text}.keras")
     elif path.parent == Path() and "/" not in text:
         path = Path.cwd() / path
     if not path.parent.is_dir() and path.parent != models_folder():
@@ -276,6 +277,13 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
         if os.path.lexists(existing):  # a link would be written through
             raise UserError(f"{existing} exists and was kept. Choose another name.")
     return path
+
+
+def _named(name: str) -> str:
+    try:
+        return file_name(name)
+    except Malformed as error:
+        raise UserError(f"The name of a model {error}. Choose another name.") from error
 
 
 def _classes_of(
