@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import file_set
 from napari_unet_cells.models import catalogue, model_file
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.catalogue import (
@@ -670,3 +671,40 @@ def test_weights_that_are_no_numbers_are_refused(tiny_model: Path, tmp_path: Pat
     bad = save_model(model, replace(card, path=tmp_path / "bad.keras"))
     with pytest.raises(UserError, match=r"bad\.keras holds numbers that are none .* in its layer"):
         load_model(bad)
+
+
+@pytest.mark.parametrize("moved", [0, 1], ids=["before the network", "before its card"])
+@pytest.mark.parametrize("by", ["name", "path", "list"])
+def test_a_model_that_replaces_another_when_it_is_killed_is_whole(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, moved: int, by: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Network:
+        def save(self, path: Path) -> None:
+            path.write_bytes(new.read_bytes())
+
+    def move(*of: Any, **options: Any) -> None:
+        if len(done) == moved:
+            raise Killed
+        done.append(real(*of, **options))
+
+    folder, elsewhere = folders
+    new = write_model(elsewhere / "new.keras", **{"model.weights.h5": b"other weights"})
+    path = write_model(folder / "mine.keras")
+    old, done, real = read_card(path), [], file_set.replace_or_claim
+    with monkeypatch.context() as patch:
+        patch.setattr(file_set, "replace_or_claim", move)
+        with pytest.raises(Killed):
+            save_model(cast(Any, Network()), replace(read_card(new), name="mine", path=path))
+    assert len(done) == moved
+    # The program is gone, and not only a call of it.
+    monkeypatch.setattr(file_set, "_is_left", lambda path, found: True)
+
+    card = (
+        installed_models()["mine"] if by == "list" else find_model("mine" if by == "name" else path)
+    )
+
+    assert card.sha256 == read_card(new).sha256 != old.sha256
+    assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,3 +90,41 @@ def test_an_average_that_claims_too_much_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "a" / "average.npz").write_bytes(b"no numbers")
     with pytest.raises(UserError, match=r"is damaged .* Train again without resuming"):
         restored(tmp_path)
+
+
+_FULL = """
+import resource, sys
+import numpy as np
+from test_checkpoint import Checkpoint, OPTIONS, Progress, Steps, UserError, WEIGHTS
+from pathlib import Path
+checkpoint = Checkpoint(Path(sys.argv[1]), OPTIONS)
+checkpoint.restore(Steps())
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    progress = Progress(4, 2.0, [(4, 0.1, 0.5, None)] * 99)
+    checkpoint.save(Steps(), [np.zeros(int(sys.argv[2]))], progress)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("values", [1000, 10], ids=["weights", "state"])
+def test_a_disk_that_fills_up_while_it_is_written_leaves_the_one_before(
+    tmp_path: Path, values: int
+) -> None:
+    saved(tmp_path)
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path), str(values)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The checkpoint cannot be written to" in done.stdout
+    assert "--resume goes on from the last one" in done.stdout
+    assert restored(tmp_path)[0].step == 3
+    saved(tmp_path, 5)  # what was broken off is not in the way
+    assert restored(tmp_path)[0].step == 5

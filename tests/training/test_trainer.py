@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -210,7 +211,7 @@ def test_a_training_that_diverges_is_a_sentence_and_keeps_the_checkpoint(
     trained = trainer(planes, tmp_path)
     steps(trained, 2)
     good = files_in(tmp_path)
-    assert set(good) == {"a/model.weights.h5", "a/average.npz", "state.json"}
+    assert set(good) == {"a/weights.npz", "a/optimizer.npz", "a/average.npz", "state.json"}
     broken = [np.full_like(w, np.nan) for w in trained.model.get_weights()]
     trained.model.set_weights(broken)
     with pytest.raises(UserError, match=r"diverged at step 3 \(loss nan\).*lower learning rate"):
@@ -277,7 +278,7 @@ def test_a_checkpoint_that_is_not_finished_leaves_the_one_before(
         before = state(trained)
     assert largest_difference(before, state(resumed)) == 0
     steps(resumed, 2)
-    assert len(files_in(tmp_path)) == 3
+    assert len(files_in(tmp_path)) == 4
     assert largest_difference(state(resumed), state(trainer(planes, tmp_path, True))) == 0
 
 
@@ -291,15 +292,17 @@ def test_a_checkpoint_of_version_0_1_0_is_resumed_and_replaced(
     assert record["options"].pop("backend") == "tensorflow"
     record["options"]["n_classes"] = 3
     (tmp_path / "state.json").write_text(json.dumps(record))
-    for path in list((tmp_path / "a").iterdir()):
-        path.rename(tmp_path / path.name)
+    (tmp_path / "a" / "average.npz").rename(tmp_path / "average.npz")
+    shutil.rmtree(tmp_path / "a")
+    first.model.save_weights(tmp_path / "model.weights.h5")  # with the optimizer, as it was then
     assert set(files_in(tmp_path)) == {"model.weights.h5", "average.npz", "state.json"}
 
     resumed = trainer(planes, tmp_path, resume=True)
 
     assert largest_difference(state(first), state(resumed)) == 0
     assert [event.step for event in steps(resumed, 1)] == [4]
-    assert set(files_in(tmp_path)) == {"a/model.weights.h5", "a/average.npz", "state.json"}
+    now = {"a/weights.npz", "a/optimizer.npz", "a/average.npz", "state.json"}
+    assert set(files_in(tmp_path)) == now
     assert trainer(planes, tmp_path, resume=True).loop.step == 4
 
 
@@ -332,7 +335,9 @@ def test_a_checkpoint_of_another_network_is_a_sentence(planes: list[Any], tmp_pa
         trainer(planes, tmp_path, resume=True, classes=("background", "nucleus", "vessel"))
 
 
-@pytest.mark.parametrize("name", ["a/model.weights.h5", "a/average.npz", "state.json"])
+@pytest.mark.parametrize(
+    "name", ["a/weights.npz", "a/optimizer.npz", "a/average.npz", "state.json"]
+)
 def test_a_damaged_checkpoint_is_a_sentence(planes: list[Any], tmp_path: Path, name: str) -> None:
     steps(trainer(planes, tmp_path), 1)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:50])

@@ -1,8 +1,9 @@
-"""Arrays in one compressed file, which appears whole or not at all."""
+"""Arrays in one file: compressed, which appears whole or not at all, or as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """
     with atomic_write(path, overwrite=True) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def write_numbered(path: Path, arrays: Iterable[NDArray[Any]]) -> None:
+    """Write arrays without names as an .npz file, until the disk has them.
+
+    `untrusted.arrays.numbered_arrays` reads them.
+
+    Raises
+    ------
+    OSError
+        Where the disk refuses; what is there then is no file for anyone.
+    """
+    with open(path, "wb") as file:
+        np.savez(file, *arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_arrays(path: Path, folder: Path) -> dict[str, NDArray[Any]]:

@@ -26,8 +26,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import psutil
-
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import (
     FileExists,
@@ -118,14 +116,23 @@ def finish_sets(targets: Sequence[Path]) -> None:
     targets : sequence of Path
         As `write_together` takes them.
     """
+    _finish(targets[0].parent, _key(targets))
+
+
+def finish_all(folder: Path) -> None:
+    """Do as `finish_sets` for all sets of a folder, whose names nobody knows yet."""
+    _finish(folder, None)
+
+
+def _finish(folder: Path, key: str | None) -> None:
     with contextlib.suppress(OSError):
-        for path in _sets_in(targets[0].parent):
+        for path in _sets_in(folder):
             found = _FOLDER.fullmatch(path.name)
             if found is None or is_link(path) or not _is_left(path, found):
                 continue
             if found["ending"] == _PART:
                 shutil.rmtree(path, ignore_errors=True)
-            elif found["key"] == _key(targets):
+            elif key in (None, found["key"]):
                 with contextlib.suppress(FileExists, OSError):
                     _move_out(path)
 
@@ -156,6 +163,8 @@ def _key(paths: Sequence[Path]) -> str:
 
 
 def _owner() -> str:
+    import psutil  # here, and not by everyone who looks for a model
+
     return f"{_host()}-{os.getpid()}-{round(psutil.Process().create_time())}"
 
 
@@ -167,6 +176,8 @@ def _is_left(path: Path, found: re.Match[str]) -> bool:
     """Whether the process that wrote a folder is gone; of another computer, whether it is old."""
     if found["host"] != _host():
         return time.time() - path.lstat().st_mtime > _STALE
+    import psutil
+
     try:
         started = psutil.Process(int(found["pid"])).create_time()
     except psutil.NoSuchProcess:

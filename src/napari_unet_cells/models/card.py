@@ -101,6 +101,11 @@ class CardNetwork:
         return self.card.probabilities
 
 
+def model_files(path: Path) -> tuple[Path, Path]:
+    """Give the files of a model, which belong together: the network and its card."""
+    return path, path.with_suffix(".json")
+
+
 def read_card(path: Path) -> ModelCard:
     """Check a model file and read the card beside it.
 

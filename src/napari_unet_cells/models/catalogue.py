@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import atomic_write, make_folder
-from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
+from napari_unet_cells.files import atomic_write, make_folder, write_together
+from napari_unet_cells.files.file_set import finish_all, finish_sets
+from napari_unet_cells.models.card import ModelCard, file_sha256, model_files, read_card
 from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
 from napari_unet_cells.untrusted.names import file_name
@@ -67,6 +68,7 @@ def found_models() -> dict[str, ModelCard | UserError]:
     Reads every file once, which `installed_models` and `broken_models` do each.
     """
     found: dict[str, ModelCard | UserError] = {}
+    finish_all(models_folder())
     for folder in reversed(model_folders()):
         for path in sorted(folder.glob("*.keras")):
             try:
@@ -112,9 +114,10 @@ def install(card: ModelCard, name: str) -> ModelCard:
     path = models_folder() / f"{name}.keras"
     copy = replace(card, name=name, path=path)
     make_folder(path.parent)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    copy.write()
+    with write_together(model_files(path)) as folder:
+        with atomic_write(folder / path.name) as temporary:
+            temporary.write_bytes(content)
+        replace(copy, path=folder / path.name).write()
     return copy
 
 
@@ -175,10 +178,13 @@ def find_model(name_or_path: str | Path) -> ModelCard:
     if text in _lent:
         return read_card(_lent[text])
     if "/" not in text and "\\" not in text:
+        finish_all(models_folder())
         for folder in model_folders():
             if os.path.isfile(folder / f"{text}.keras"):
                 return read_card(folder / f"{text}.keras")
     path = Path(os.path.expanduser(text))
+    if path.suffix == ".keras":
+        finish_sets(model_files(path))
     if os.path.exists(path):
         return read_card(path)
     names = ", ".join(installed_models()) or "none"
@@ -239,7 +245,7 @@ def _check_numbers(model: keras.Model, card: ModelCard) -> None:
 def save_model(model: keras.Model, card: ModelCard) -> ModelCard:
     """Save a network without optimizer to `card.path` and the card beside it.
 
-    Older files of these names are replaced.
+    Older files of these names are replaced, both or none, also where the program is killed.
 
     Returns
     -------
@@ -251,8 +257,10 @@ def save_model(model: keras.Model, card: ModelCard) -> ModelCard:
     UserError
         Where the files cannot be written.
     """
-    with atomic_write(card.path, overwrite=True) as temporary:
-        model.save(temporary)
-    written = replace(card, sha256=file_sha256(card.path))
-    written.write()
+    with write_together(model_files(card.path), overwrite=True) as folder:
+        path = folder / card.path.name
+        with atomic_write(path) as temporary:
+            model.save(temporary)
+        written = replace(card, sha256=file_sha256(path))
+        replace(written, path=path).write()
     return written

@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.array_file import write_numbered
 from napari_unet_cells.models.runtimes.library import TITLES, claim, installed
 from napari_unet_cells.models.runtimes.tensorflow import prepare_gpus
 from napari_unet_cells.models.runtimes.torch import import_torch
 from napari_unet_cells.training.loss import make_loss
+from napari_unet_cells.untrusted.arrays import numbered_arrays
 
 if TYPE_CHECKING:
     import keras
 
 Images = NDArray[np.float32]
+
+#: Weights and optimizer of version 0.1.0.
+_OLD = "model.weights.h5"
 
 #: Of AdamW. Each weight's gradient is clipped to this norm on its own.
 WEIGHT_DECAY, CLIPNORM = 1e-4, 1.0
@@ -97,15 +102,26 @@ class KerasSteps:
         self.model.set_weights(weights)
 
     def save(self, folder: Path) -> None:
-        """Write weights and optimizer into a folder."""
-        self.model.save_weights(folder / "model.weights.h5")
+        """Write weights and optimizer into a folder.
+
+        As plain arrays: HDF5 ends the process where a disk has no room for what it still holds.
+        """
+        state = [np.asarray(variable) for variable in self.model.optimizer.variables]
+        write_numbered(folder / "weights.npz", self.get_weights())
+        write_numbered(folder / "optimizer.npz", state)
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote; raises whatever Keras, h5py or zipfile do."""
+        """Read what `save` wrote; raises whatever damaged files bring about."""
         # The optimizer's slots exist only after it was built; without them Keras would
         # silently restore the weights alone.
         self.model.optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(folder / "model.weights.h5")
+        if (folder / _OLD).is_file():
+            self.model.load_weights(folder / _OLD)
+            return
+        self.set_weights(numbered_arrays(folder / "weights.npz"))
+        variables, state = self.model.optimizer.variables, numbered_arrays(folder / "optimizer.npz")
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
 
 
 def _torch_steps(model: keras.Model, form: LossForm) -> Steps:

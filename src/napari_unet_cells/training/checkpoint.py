@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import CELL_CLASSES
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write
+from napari_unet_cells.files.array_file import write_numbered
 from napari_unet_cells.training.backends import Steps
 from napari_unet_cells.training.loop import Weights
 from napari_unet_cells.untrusted.arrays import numbered_arrays
@@ -78,21 +78,21 @@ class Checkpoint:
         try:
             self._write(steps, average, progress)
         except OSError as error:
-            raise UserError(
-                f"The checkpoint cannot be written to {self._folder} "
-                f"({error.strerror or error}). Free some space; --resume goes on from the last one."
-            ) from error
+            raise self._unwritten(error.strerror or str(error)) from error
+        except UserError as error:
+            raise self._unwritten(str(error).rstrip(".")) from error
 
     def _write(self, steps: Steps, average: Weights, progress: Progress) -> None:
         folder = self._folder
         slot = SLOTS[1] if self._slot == SLOTS[0] else SLOTS[0]
+        if (folder / slot).exists():  # what was broken off, or is of another training
+            shutil.rmtree(folder / slot)
         (folder / slot).mkdir(parents=True, exist_ok=True)
-        # HDF5 ends the process where it has no room for what it still holds: ask before.
         needed = _COPIES * sum(weights.nbytes for weights in average)
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         steps.save(folder / slot)
-        np.savez(folder / slot / "average.npz", *average)
+        write_numbered(folder / slot / "average.npz", average)
         state = {"slot": slot, "options": self._options, **asdict(progress)}
         with atomic_write(folder / "state.json", overwrite=True) as temporary:
             temporary.write_text(json.dumps(state))
@@ -125,6 +125,12 @@ class Checkpoint:
             return Progress(state.step, state.seconds, list(state.curve)), average
         except Exception as error:  # whatever is raised on a damaged file
             raise self._damaged(error) from error
+
+    def _unwritten(self, why: str) -> UserError:
+        return UserError(
+            f"The checkpoint cannot be written to {self._folder} ({why}). Free some space; "
+            "--resume goes on from the last one."
+        )
 
     def _read_state(self) -> CheckpointState:
         folder = self._folder

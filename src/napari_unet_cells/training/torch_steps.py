@@ -5,6 +5,7 @@ How much less time they take than those of Keras stands in docs/architecture.md,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.files.array_file import write_numbered
 from napari_unet_cells.models.runtimes.torch import best_device, import_torch
 from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
 from napari_unet_cells.untrusted.arrays import numbered_arrays
@@ -100,8 +102,11 @@ class TorchSteps:
 
     def save(self, folder: Path) -> None:
         """Write weights and optimizer into a folder."""
-        np.savez(folder / "weights.npz", *self.get_weights())
-        self._torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
+        write_numbered(folder / "weights.npz", self.get_weights())
+        with open(folder / "optimizer.pt", "wb") as file:
+            self._torch.save(self._optimizer.state_dict(), file)
+            file.flush()
+            os.fsync(file.fileno())
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; whatever numpy and PyTorch raise on damaged files."""
