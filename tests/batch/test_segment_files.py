@@ -26,6 +26,7 @@ from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import file_set, read_image, read_provenance
 from napari_unet_cells.files.atomic import replace_or_claim
+from napari_unet_cells.layers.metadata import OURS
 from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.writer import write_layer
 from napari_unet_cells.models.card import ModelCard
@@ -34,6 +35,7 @@ from napari_unet_cells.segmentation import pipeline
 from napari_unet_cells.segmentation.cell_diameter import Estimate
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.segment import Segmenter
+from napari_unet_cells.tracking import TrackingOptions
 
 CARD = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
 CLASSES_ONLY = ModelCard("bright", "none", ("background", "cell"), 1, 16, 32, "ab" * 32)
@@ -324,6 +326,68 @@ def test_all_planes_of_a_stack(stack: Path, tmp_path: Path) -> None:
     assert rows[0].startswith("label,t,z,")
     planes = np.asarray(cells.data).reshape(-1, 100, 120)
     assert len(rows) == 1 + sum(len(np.unique(plane)) - 1 for plane in planes)
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    """Write a movie of two cells that move, of which one is missing in a frame."""
+    frames = np.zeros((4, 96, 96), np.uint8)
+    for t in range(4):
+        frames[t, 20 + 2 * t : 34 + 2 * t, 20:34] = 200
+        frames[t, 60:74, 60:74] = 200 * (t != 2)
+    path = tmp_path / "movies" / "movie.tif"
+    path.parent.mkdir()
+    options: dict[str, Any] = {"resolution": (2, 2), "metadata": {"axes": "TYX", "unit": "um"}}
+    tifffile.imwrite(path, frames, imagej=True, **options)
+    return path
+
+
+def test_a_movie_is_tracked(
+    movie: Path, tmp_path: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
+    pytest.importorskip("laptrack")
+    request: dict[str, Any] = {"plane": "all", "settings": Settings(diameter=14)}
+    (done,) = run([movie], tmp_path / "out", track=TrackingOptions(), **request)
+    assert done.problem == ""
+    assert done.summary.startswith("2 tracks in 4 frames in ")
+    names = [path.name for path in done.written]
+    endings = ("_cells.tif", "_classes.tif", "_cells.csv", "_tracks.csv", ".json")
+    assert names == [f"movie{ending}" for ending in endings]
+    cells = np.asarray(read_image(done.written[0]).data)
+    assert cells[:, 30, 30].tolist() == [1, 1, 1, 1]
+    assert cells[:, 66, 66].tolist() == [2, 2, 0, 2]
+    rows = done.written[3].read_text().splitlines()
+    assert rows[0].startswith("label,parent,daughters,t_first,t_last,frames,missing,y_first")
+    assert [row.split(",")[:7] for row in rows[1:]] == [
+        ["1", "0", "0", "0", "3", "4", "0"],
+        ["2", "0", "0", "0", "3", "3", "1"],
+    ]
+    assert rows[1].split(",")[7:10] == ["13.25", "13.25", "16.25"]  # micrometers
+    record = json.loads(done.written[-1].read_text())
+    assert record["tracks"] == {"parents": []}
+    assert record["cells"] == 2
+    assert schema_faults(record) == []
+    opened = open_result(done.written[0])
+    assert opened[0][1]["metadata"][OURS]["provenance"]["tracks"] == {"parents": []}
+    (again,) = run([movie], tmp_path / "out", track=TrackingOptions(), **request)
+    assert "exists and was kept" in again.problem
+
+
+def test_what_has_no_tracks_is_a_sentence_and_the_rest_is_done(
+    movie: Path, stack: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("laptrack")
+    asked: dict[str, Any] = {"plane": "all", "track": TrackingOptions()}
+    frame = movie.with_name("frame.tif")
+    tifffile.imwrite(frame, tifffile.imread(movie)[0])
+    single, good = run([frame, movie], tmp_path / "out", **asked)
+    assert "It is a single frame" in single.problem
+    assert good.problem == ""
+    (many,) = run([stack], tmp_path / "out", channel=1, **asked)
+    assert "has the axes TZYX" in many.problem
+    (classes,) = run([movie], tmp_path / "out2", model="classes", **asked)
+    assert "makes classes only" in classes.problem
+    assert os.listdir(tmp_path / "out2") == []
 
 
 def test_one_plane_of_a_stack(stack: Path, tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def test_folders_go_through_and_a_second_run_has_nothing_to_do(
         (["."], "The folder of the results, out, lies inside ."),
         (["day1", "--link", "z"], "--link needs --plane all"),
         (["day1", "--runtime", "onnx"], "There is no runtime 'onnx'"),
+        (["day1", "--track", "--link", "t", "--plane", "all"], "either linked (--link) or tracked"),
+        (["day1", "--track", "--plane", "3"], "--track needs all planes"),
+        (["day1", "--no-divisions"], "say how cells are tracked: add --track"),
+        (["day1", "--track", "--track-distance", "0"], "from frame to frame, not by 0 "),
+        (["day1", "--track", "--track-missing", "-1"], "in 0 to 100 frames, not in -1"),
+        (["day1", "--track", "--format", "ome-zarr"], "not tracked in an OME-Zarr"),
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_nothing_is_made(
@@ -102,6 +108,10 @@ def test_what_decides_on_a_result_is_noted_as_json() -> None:
     assert decisive() == decisive("--overwrite") == decisive("--runtime", "auto")
     for option in (["--diameter", "9"], ["--channel", "1,2"], ["--tta"], ["--keep-holes"]):
         assert decisive(*option) != decisive()
+    assert "track" not in decisive()  # results of earlier versions are not made anew
+    track = decisive("--track", "--track-distance", "0.5", "--no-divisions")["track"]
+    assert track == {"distance": 0.5, "missing": 2, "division_distance": 0.0}
+    assert decisive("--track")["plane"] == "all"
     assert json.loads(json.dumps(decisive("--channel", "0,GFP")))["channel"] == [0, "GFP"]
 
 

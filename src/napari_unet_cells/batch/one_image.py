@@ -37,10 +37,11 @@ from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
-from napari_unet_cells.segmentation.messages import describe_doubt
+from napari_unet_cells.segmentation.messages import describe_doubt, describe_tracks
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.segment import Segmenter, link_axis
+from napari_unet_cells.segmentation.tracked import check_tracking, tracked
 from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
 
 
@@ -114,6 +115,8 @@ class OneImage:
         asked = self.request
         planes, axes = chosen_planes(image, asked.channel, asked.projection, asked.plane)
         link = link_axis(planes, image.axes, self.request.link)
+        if asked.track is not None:
+            check_tracking(axes, planes.shape[0], self.card.makes_cells)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
         notes += [image.missing] * bool(image.missing)
@@ -126,7 +129,8 @@ class OneImage:
                 elif isinstance(event, MemoryFull):
                     notes.append(f"memory full, went on with tiles of {event.tile} pixels")
                 elif isinstance(event, Result):
-                    return self._write(event, image, planes, axes, notes)
+                    result = event if asked.track is None else tracked(event, asked.track)
+                    return self._write(result, image, planes, axes, notes)
         raise AssertionError("the last event is a Result")
 
     def _write(
@@ -144,9 +148,12 @@ class OneImage:
             table = measure(result.cells, channels, size or (1.0, 1.0), unit, axes)
         with write_together(targets, self.request.overwrite) as folder:
             self._write_labels(folder, result, axes, scale)
+            write, ending = TABLES[self.request.table], self.request.table
             if table is not None:
-                write = TABLES[self.request.table]
-                write(folder / self._name(f"_cells.{self.request.table}"), table)
+                write(folder / self._name(f"_cells.{ending}"), table)
+            if result.tracks is not None:
+                tracks = result.tracks.table(size or (1.0, 1.0), unit)
+                write(folder / self._name(f"_tracks.{ending}"), tracks)
             noted = self._noted(folder, planes, result, table, summary)
             record = result_record(
                 result.provenance,
@@ -257,7 +264,9 @@ def _channels(planes: Planes, image: Image) -> ImageArray | Mapping[str, ImageAr
 def _summary(result: Result, notes: Sequence[str]) -> str:
     made = "classes" if result.cells is None else f"{result.n_cells} cells"
     n_planes = prod(result.classes.shape[:-2])
-    if n_planes > 1:
+    if result.tracks is not None:
+        made = f"{describe_tracks(result.tracks)} in {n_planes} frames"
+    elif n_planes > 1:
         made += f" in {n_planes} planes"
     made += f" in {result.seconds:.1f} s"
     if result.details.diameter_unsure:
@@ -271,6 +280,7 @@ def result_paths(
     """Files of one image, the record last; `target` is their path without an ending."""
     request = request or Request()
     table = [f"_cells.{request.table}"] if card.makes_cells else []
+    table += [f"_tracks.{request.table}"] if request.track is not None else []
     labels = ["_cells.tif", "_classes.tif"] if card.makes_cells else ["_classes.tif"]
     if request.format == "ome-zarr":
         labels = [OME_ZARR]

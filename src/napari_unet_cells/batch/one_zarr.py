@@ -32,6 +32,7 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import Image, read_image, refuse_existing, write_json, write_together
 from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.pictures import write_jpeg
@@ -236,6 +237,8 @@ class OneZarr:
 
     def _asked(self) -> ZarrRequest:
         request = self.request
+        if request.track is not None:
+            raise UserError("Cells are not tracked in an OME-Zarr. Write TIFFs, or leave it out.")
         # a link is refused there, in a sentence
         settings = replace(request.settings, link=0 if request.link else None)
         return ZarrRequest(

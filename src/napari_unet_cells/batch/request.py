@@ -9,6 +9,7 @@ from napari_unet_cells.core.planes import Channels
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.tracking import TrackingOptions
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Request:
         "tiff", or "ome-zarr" with both label images in one, for images of any size.
     ngff : str
         Version of OME-Zarr, "0.4" or "0.5".
+    track : TrackingOptions or None
+        How the cells of movies are tracked; None does not.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -57,6 +60,7 @@ class Request:
     table: str = "csv"
     format: str = "tiff"
     ngff: str = "0.5"
+    track: TrackingOptions | None = None
 
     def expecting(self, diameter: float) -> Request:
         """Give the request for a file after one with cells of a diameter, in pixels."""
@@ -70,6 +74,8 @@ class Request:
         del chosen["settings"]["likely_diameter"]  # no unit of a batch knows another one
         if self.format == "tiff":
             del chosen["ngff"]
+        if self.track is None:  # results of earlier versions stay what they are
+            del chosen["track"]
         chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
         if card is not None:
             chosen["card"] = jsonable(

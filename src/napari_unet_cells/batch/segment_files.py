@@ -74,7 +74,8 @@ def segment_files(
     stems = _stems(paths)
     card = find_model(model)
     spare_inputs(
-        paths, [name for path in paths for name in result_paths(output / stems[path], card)]
+        paths,
+        [name for path in paths for name in result_paths(output / stems[path], card, asked)],
     )
     make_folder(output)
     segmenter = Segmenter.of(card, open_network(card, asked.runtime))

@@ -12,6 +12,7 @@ from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from napari_unet_cells.batch.request import Request
+    from napari_unet_cells.tracking import TrackingOptions
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
     )
+    _add_tracking(parser)
     min_size = parser.add_argument(
         "--min-size",
         type=int,
@@ -87,6 +89,30 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read a zarr image also where none of its chunks is there (where some are, those that "
         "are missing count as empty, and that is said)",
+    )
+
+
+def _add_tracking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="track the cells of movies (axes TYX), with gaps and divisions: cells keep their "
+        "number, and NAME_tracks.csv is written (needs laptrack; segments all planes)",
+    )
+    parser.add_argument(
+        "--track-distance",
+        type=float,
+        metavar="DIAMETERS",
+        help="largest move of a cell from frame to frame, in cell diameters (default: 1)",
+    )
+    parser.add_argument(
+        "--track-missing",
+        type=int,
+        metavar="FRAMES",
+        help="frames in which a cell may be missing before it comes back (default: 2)",
+    )
+    parser.add_argument(
+        "--no-divisions", action="store_true", help="track without looking for divisions"
     )
 
 
@@ -160,6 +186,7 @@ def request_of(options: argparse.Namespace) -> Request:
         )
     if options.link and options.plane != "all":
         raise UserError("--link needs --plane all: cells are linked from plane to plane.")
+    track = _tracking_of(options)
     settings = Settings(
         diameter=options.diameter,
         min_size=options.min_size,
@@ -172,11 +199,36 @@ def request_of(options: argparse.Namespace) -> Request:
     return Request(
         settings,
         options.channel,
-        options.plane,
+        "all" if track is not None else options.plane,
         options.link,
         options.pixel_size,
         options.overwrite,
         options.projection,
         options.runtime,
         options.allow_missing_chunks,
+        track=track,
     )
+
+
+def _tracking_of(options: argparse.Namespace) -> TrackingOptions | None:
+    from napari_unet_cells.tracking import TrackingOptions, require_laptrack
+
+    given: dict[str, float | int] = {}
+    for name, option in (("distance", "track_distance"), ("missing", "track_missing")):
+        if getattr(options, option) is not None:
+            given[name] = getattr(options, option)
+    if options.no_divisions:
+        given["division_distance"] = 0.0
+    if not options.track:
+        if given:
+            raise UserError(
+                "--track-distance, --track-missing and --no-divisions say how cells are tracked: "
+                "add --track."
+            )
+        return None
+    if options.link:
+        raise UserError("Cells are either linked (--link) or tracked (--track). Choose one.")
+    if options.plane not in (None, "all"):
+        raise UserError("--track needs all planes. Leave --plane out.")
+    require_laptrack()
+    return TrackingOptions(**given)  # type: ignore[arg-type]

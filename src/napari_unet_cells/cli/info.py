@@ -14,6 +14,7 @@ DISTRIBUTIONS = (
     "tensorflow",
     "keras",
     "torch",
+    "laptrack",
     "napari",
     "PyQt6",
     "PySide6",

@@ -128,7 +128,8 @@ def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
         required=True,
         metavar="DIR",
         type=Path,
-        help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json",
+        help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json (with "
+        "--track NAME_tracks.csv, too)",
     )
     add_image_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")

@@ -11,6 +11,7 @@ from napari_unet_cells import __version__
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import HIGH, LOW, Limits
 from napari_unet_cells.core.resample import Box
+from napari_unet_cells.core.tracks import record_of
 from napari_unet_cells.models.card import ModelCard
 
 
@@ -51,6 +52,8 @@ class RunDetails:
         Several planes were segmented.
     link : int or None
         See `pipeline.Settings`.
+    parents : mapping of int to int, or None
+        Of a movie whose cells were tracked, see `core.tracks.Tracks`.
     source : mapping
         Where the image came from; ready for JSON.
     parts : tuple of mapping
@@ -75,6 +78,7 @@ class RunDetails:
     limits: Limits | None = None
     is_stack: bool = False
     link: int | None = None
+    parents: Mapping[int, int] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Mapping[str, Any], ...] = ()
     date: datetime = field(default_factory=_now)
@@ -109,7 +113,8 @@ class RunDetails:
         -------
         dict
             Ready for JSON: program, version, model (name, sha256, architecture), classes,
-            parameters, source, parts (where only these were segmented), date (ISO 8601), device
+            parameters, tracks (where cells were tracked), source, parts (where only these were
+            segmented), date (ISO 8601), device
             and seconds; of a run that is not over, ``"complete": False`` in place of the last two.
         """
         card = self.card
@@ -124,6 +129,7 @@ class RunDetails:
             "classes": list(card.classes),
             **({"colors": list(card.colors)} if card.colors else {}),
             "parameters": self._parameters(),
+            **({} if self.parents is None else {"tracks": record_of(self.parents)}),
             "source": dict(self.source),
             **({"parts": [dict(part) for part in self.parts]} if self.parts else {}),
             "date": self.date.isoformat(timespec="seconds"),

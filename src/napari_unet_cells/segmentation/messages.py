@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.metrics import THRESHOLDS, compare
 from napari_unet_cells.core.predict import MemoryFull
+from napari_unet_cells.core.tracks import Tracks
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.part_run import FoundPart
 from napari_unet_cells.segmentation.result import Result
@@ -40,6 +41,13 @@ def describe_progress(done: int, total: int, seconds: float) -> str:
         return percent
     left = seconds * (total - done) / done
     return f"{percent} - {_duration(left)} left"
+
+
+def describe_tracks(tracks: Tracks) -> str:
+    """Count tracks and divisions, such as "57 tracks with 12 divisions"."""
+    n, divisions = len(tracks), tracks.n_divisions
+    said = f"{n} track{'' if n == 1 else 's'}"
+    return f"{said} with {divisions} division{'' if divisions == 1 else 's'}" if divisions else said
 
 
 def describe_memory(event: MemoryFull) -> str:

@@ -19,6 +19,7 @@ from napari_unet_cells.core.instances import (
 from napari_unet_cells.core.linking import link_planes
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.resample import resize_labels
+from napari_unet_cells.core.tracks import Tracks
 from napari_unet_cells.segmentation.details import RunDetails
 
 
@@ -98,14 +99,16 @@ class Result:
     Attributes
     ----------
     cells : uint16 (uint32 beyond 65,535 cells) array, (..., y, x), or None
-        One label per cell, 1 to n in each plane (in the stack where they were linked); None
+        One label per cell, 1 to n in each plane (in the stack where they were linked or
+        tracked); None
         where the model has no boundary class.
     classes : uint8 array, (..., y, x)
         Argmax of the logits; for the shipped models 0 background, 1 cell, 2 boundary.
     details : RunDetails
         How it was made; `options`, `diameter`, `zoom`, `limits`, `device` and `seconds` are its.
     n_cells : int
-        Cells, in a stack that was not linked those of all planes; 0 without cells.
+        Cells, in a stack that was not linked those of all planes, in a movie that was tracked the
+        tracks; 0 without cells.
     fragments : sequence of Fragments
         One for each plane, to separate the cells again with other thresholds. Those of a large
         plane are kept compressed until they are asked for.
@@ -113,6 +116,8 @@ class Result:
         1 less the margin between the two most probable classes, in units of 1/255. Its planes
         have the size that the network saw, which may be another than that of the labels.
         None where it was not asked for.
+    tracks : Tracks or None
+        Of a movie whose cells were tracked; the ids of cells are those of tracks.
     """
 
     cells: NDArray[np.uint16] | NDArray[np.uint32] | None
@@ -121,6 +126,7 @@ class Result:
     n_cells: int = 0
     fragments: Sequence[Fragments] = ()
     uncertainty: NDArray[np.uint8] | None = None
+    tracks: Tracks | None = None
 
     @property
     def adjustable(self) -> Sequence[Fragments]:

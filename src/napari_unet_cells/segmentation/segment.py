@@ -18,6 +18,8 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
 from napari_unet_cells.segmentation.pipeline import Event, Settings, segment_planes
 from napari_unet_cells.segmentation.result import Result
+from napari_unet_cells.segmentation.tracked import check_tracking, tracked
+from napari_unet_cells.tracking import TrackingOptions
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def segment(
     channel_names: Sequence[str] = (),
     diameter: float | None = None,
     link: str | None = None,
+    track: bool | TrackingOptions = False,
     test_time_augmentation: bool = False,
     quality: str | None = None,
     runtime: str = "",
@@ -123,6 +126,9 @@ def segment(
     link : str, optional
         Letter of the axis along which cells are linked, "Z" or "T": cells that overlap from plane
         to plane get the same id.
+    track : bool or TrackingOptions
+        Track the cells of a movie, with the axes "TYX" (and channels): `Result.tracks`, and cells
+        have the ids of their tracks. Needs the library laptrack.
     test_time_augmentation : bool
         Average predictions over four mirrored copies: slightly more accurate, up to four times
         slower.
@@ -158,8 +164,17 @@ def segment(
         link=link_axis(planes, axes, link),
         test_time_augmentation=test_time_augmentation or quality == "high",
     )
-    segmenter = Segmenter(find_model(model), lambda card: open_network(card, runtime))
-    return segmenter.result(planes, settings, many_channels(planes), uncertainty=True)
+    card = find_model(model)
+    if track:
+        if link is not None:
+            raise UserError("Cells are either linked or tracked. Leave one of the two out.")
+        letters = "".join((axes or "").upper()[axis] for axis in planes.free) + "YX"
+        check_tracking(letters, planes.shape[0], card.makes_cells)
+    segmenter = Segmenter(card, lambda card: open_network(card, runtime))
+    result = segmenter.result(planes, settings, many_channels(planes), uncertainty=True)
+    if not track:
+        return result
+    return tracked(result, TrackingOptions() if track is True else track)
 
 
 def link_axis(planes: Planes, axes: str | None, link: str | None) -> int | None:

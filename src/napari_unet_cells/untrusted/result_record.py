@@ -38,6 +38,9 @@ _WIDEST = 1e100
 #: Axes of a layer of ours.
 _MOST_AXES = 10
 
+#: Daughters among the tracks of a movie.
+_MOST_TRACKS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -239,6 +242,7 @@ _USED: dict[str, Rule[Any]] = {
     "device": text(PATH),
     "seconds": _same(number(0, 1e12)),
     "complete": flag,
+    "tracks": _cleaned({"parents": _same(items(pair(whole(1, 2**63 - 1)), most=_MOST_TRACKS))}),
     "cells": _or_null(whole(0, 2**40)),
     "files": _same(items(text(PATH))),
     "pixel_size": _or_null(_same(either(_SIZE, pair(number(0, 1e12))))),
