@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import measure
+from napari_unet_cells.core.tracks import FrameCells, Tracks, parents_of
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.export.cell_tracking_challenge import TRACKS as CHALLENGE_TRACKS
+from napari_unet_cells.export.cell_tracking_challenge import challenge_folder, write_challenge
 from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
 from napari_unet_cells.files import (
     atomic_write,
@@ -340,6 +343,53 @@ def _write_compact(
     return (target,)
 
 
+def _frames(export: Export) -> NDArray[Any]:
+    """Give the labels as a movie (t, y, x) whose ids are those of tracks.
+
+    Raises
+    ------
+    UserError
+        Where they are none.
+    """
+    record = export.record
+    axes = export.axes
+    if axes == "YX":
+        return export.labels[None]
+    if axes != "TYX":
+        raise UserError(
+            f"Tracks are those of a movie (t, y, x), and these labels have the axes {axes}. Export "
+            "the table of cells instead."
+        )
+    parameters = record.get("parameters") or {}
+    alone = "linked_along_axis" in parameters and parameters["linked_along_axis"] is None
+    if alone and "tracks" not in record:
+        raise UserError(
+            "The cells are not tracked: each frame is numbered on its own. Segment the movie with "
+            "--track first."
+        )
+    return export.labels
+
+
+def _challenge_targets(path: Path) -> tuple[Path, ...]:
+    """Give the file that every export of tracks writes; the masks depend on the movie."""
+    return (challenge_folder(path) / CHALLENGE_TRACKS,)
+
+
+def _write_challenge(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    return write_challenge(
+        path, _frames(export), parents_of(export.record.get("tracks")), overwrite
+    )
+
+
+def _write_tracks(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
+    """Write one row for each track."""
+    refuse_existing(_table_targets(path), overwrite)
+    frames = [FrameCells.of(plane, number) for number, plane in enumerate(_frames(export))]
+    tracks = Tracks.of(frames, parents_of(export.record.get("tracks")))
+    table = tracks.table((export.size.y, export.size.x), export.size.unit)
+    return (write_table(path, table, overwrite),)
+
+
 _ROIS = _one_file(".zip", ".zip")
 _GEOJSON = _one_file(".geojson", ".geojson")
 _COCO = _one_file(".json", "_coco.json")  # NAME.json is the record beside the mask
@@ -396,5 +446,23 @@ EXPORTERS: dict[str, Exporter] = {
         "_coco.json",
         _COCO,
         _write_coco,
+    ),
+    "tracks": Exporter(
+        "Tracks CSV",
+        "One row a track of a movie: first and last frame, parent, place, way, and mean area.",
+        "CSV (*.csv)",
+        "_tracks.csv",
+        _table_targets,
+        _write_tracks,
+        holds_cells=False,
+    ),
+    "challenge": Exporter(
+        "Cell Tracking Challenge",
+        "A folder with one 16-bit mask a frame and res_track.txt, which programs for tracking read "
+        "and score.",
+        "Folder (*)",
+        "_ctc",
+        _challenge_targets,
+        _write_challenge,
     ),
 }

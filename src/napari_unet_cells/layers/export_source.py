@@ -79,6 +79,8 @@ def export_source(layer: SavedLayer, layers: Iterable[Layer]) -> ExportSource:
     single = tuple(axis for axis in range(layer.ndim - 2) if labels.shape[axis] == 1)
     letters = axis_letters(layer.axis_labels)
     axes = "".join(letter for axis, letter in enumerate(letters) if axis not in single)
+    if axes == "ZYX" and "tracks" in layer.metadata.get(OURS, {}).get("provenance", {}):
+        axes = "TYX"  # of an axis that nobody named it was found out when the cells were tracked
     return ExportSource(
         labels.squeeze(single),
         axes,
