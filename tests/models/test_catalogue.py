@@ -17,6 +17,7 @@ import pytest
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import file_set
+from napari_unet_cells.files.atomic import replace_or_claim
 from napari_unet_cells.models import catalogue, model_file
 from napari_unet_cells.models.card import ModelCard, file_sha256, read_card
 from napari_unet_cells.models.catalogue import (
@@ -691,9 +692,10 @@ def test_a_model_that_replaces_another_when_it_is_killed_is_whole(
         done.append(real(*of, **options))
 
     folder, elsewhere = folders
-    new = write_model(elsewhere / "new.keras", **{"model.weights.h5": b"other weights"})
+    weights: dict[str, Any] = {"model.weights.h5": b"other weights"}
+    new = write_model(elsewhere / "new.keras", **weights)
     path = write_model(folder / "mine.keras")
-    old, done, real = read_card(path), [], file_set.replace_or_claim
+    old, done, real = read_card(path), [], replace_or_claim
     with monkeypatch.context() as patch:
         patch.setattr(file_set, "replace_or_claim", move)
         with pytest.raises(Killed):
