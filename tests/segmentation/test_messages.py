@@ -66,6 +66,13 @@ def test_result(cells, words):
     assert describe_result(made(cells)).startswith(words)
 
 
+def test_cells_of_a_part_are_not_taken_for_those_of_the_image():
+    result = made(np.array([[0, 3]], np.uint16))
+    details = replace(result.details, parts=({"where": "visible part"},))
+    said = describe_result(replace(result, details=details))
+    assert said == "3 cells in the part in 1.9 s on CPU, 2 threads"
+
+
 @pytest.mark.parametrize(
     ("other", "rival"), [(0.0, "is a guess."), (61.4, "is a guess; it may be 61 px.")]
 )

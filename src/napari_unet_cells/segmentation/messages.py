@@ -61,7 +61,9 @@ def describe_memory(event: MemoryFull) -> str:
 def describe_result(result: Result) -> str:
     """Give the result of a run, such as "214 cells in 1.9 s on CPU, 2 threads"."""
     planes = "" if result.classes.ndim == 2 else f", {len(_flat(result.classes))} planes,"
-    made = f"{_made(result)}{planes} in {_duration(result.seconds, digits=1)} on {result.device}"
+    part = " in the part" if result.details.parts else ""
+    time = f"{_duration(result.seconds, digits=1)} on {result.device}"
+    made = f"{_made(result)}{part}{planes} in {time}"
     if result.cells is not None and result.n_cells == 0:
         return f"{made}. Is the right channel chosen, and are cells visible in it?"
     notes = []
