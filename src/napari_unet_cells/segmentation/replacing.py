@@ -81,6 +81,12 @@ class Origin:
         return bool(self.provenance.get("parts"))
 
     @property
+    def began_whole(self) -> bool:
+        """Whether all of the image was segmented before the first part was on its own."""
+        parts = self.provenance.get("parts") or []
+        return bool(parts) and parts[0].get("date") != self.provenance.get("date")
+
+    @property
     def link(self) -> int | None:
         """See `pipeline.Settings`."""
         if self.details is None:

@@ -21,7 +21,14 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.approved_regions import Approved
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    OURS,
+    REVIEW,
+    STATE,
+    image_id,
+    result_metadata,
+)
 from napari_unet_cells.models import catalogue
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
@@ -328,6 +335,97 @@ def test_the_region_that_is_being_corrected_does_not_change_under_the_hands(sett
     assert not any(timer.active for timer in timers.made)
 
 
+def test_steps_that_were_taken_back_can_be_redone_while_it_learns(setting, timers):
+    layer = setting.layer
+    switch_on(setting)
+    layer.data_setitem((np.arange(400, 410), np.arange(400, 410)), np.full(10, 55, np.uint8))
+    drawn = layer.data.copy()
+    approve(setting, FIRST)
+    layer.undo()  # one step too many
+    setting.teaching.work()
+    assert not setting.placing.running
+    assert setting.shown[-1].sentence == learning_module.UNDONE
+    look = next(timer for timer in timers.made if timer.active)
+    look.action()
+    assert not setting.placing.running
+    layer.redo()
+    assert np.array_equal(layer.data, drawn)
+
+    look.action()
+    setting.placing.work()
+    assert cells_in(layer, FOURTH) == 3  # the stroke, the cell of before, and the new one
+    assert made_by(layer) == "cells (learning)"
+
+
+def test_a_step_that_was_taken_back_before_an_approval_holds_nothing_up(setting):
+    layer = setting.layer
+    switch_on(setting)
+    layer.data_setitem((np.arange(400, 410), np.arange(400, 410)), np.full(10, 55, np.uint8))
+    layer.undo()
+    approve(setting, FIRST)
+    update(setting)
+    assert cells_in(layer, FOURTH) == 2
+
+
+def test_an_undo_while_the_labels_are_computed_keeps_them_back(setting):
+    layer = setting.layer
+    switch_on(setting)
+    layer.data_setitem((np.arange(400, 410), np.arange(400, 410)), np.full(10, 55, np.uint8))
+    layer.undo()
+    layer.redo()
+    approve(setting, FIRST)
+    setting.teaching.work()
+    take = setting.placing.take
+
+    def undone_meanwhile(event):
+        layer.undo()
+        take(event)
+
+    setting.placing.take = undone_meanwhile
+    setting.placing.work()
+    assert made_by(layer) == "cells"
+    layer.redo()
+    assert 55 in layer.data
+
+
+def test_the_sentence_goes_with_the_labels_that_an_undo_takes_back(setting):
+    switch_on(setting)
+    approve(setting, FIRST)
+    update(setting)
+    assert "Ctrl+Z takes that back" in setting.shown[-1].sentence
+    setting.layer.undo()
+    assert setting.shown[-1].sentence == ""
+    setting.layer.redo()
+    approve(setting, SECOND)
+    update(setting)
+    said = setting.shown[-1].sentence
+    setting.learning.keep()
+    setting.keeping.work()
+    setting.layer.undo()
+    assert said != setting.shown[-1].sentence
+    assert "Kept as" in setting.shown[-1].sentence
+
+
+def test_labels_that_come_in_the_middle_of_a_stroke_are_a_step_of_their_own(setting):
+    layer = setting.layer
+    switch_on(setting)
+    approve(setting, FIRST)
+    before = layer.data.copy()
+    with layer.block_history():  # as napari does while the mouse is down
+        layer.data_setitem((np.arange(400, 410), np.arange(400, 410)), np.full(10, 55, np.uint8))
+        update(setting)
+        assert made_by(layer) == "cells (learning)"
+        layer.data_setitem((np.arange(410, 420), np.arange(410, 420)), np.full(10, 55, np.uint8))
+    after = layer.data.copy()
+    layer.undo()
+    assert np.count_nonzero(layer.data != after) == 10
+    layer.undo()
+    assert current(layer).origin.provenance["model"]["name"] == "cells"
+    assert np.count_nonzero(layer.data != before) == 10
+    layer.undo()
+    assert np.array_equal(layer.data, before)
+
+
 def test_a_stroke_while_the_labels_are_computed_has_them_computed_again(setting, timers):
     layer = setting.layer
     switch_on(setting)
@@ -536,6 +634,19 @@ def test_of_a_part_of_an_image_the_rest_is_not_segmented_unasked(setting, monkey
     approve(setting, FIRST)
     update(setting)
     assert "Only a part of the image was segmented: choose" in setting.shown[-1].sentence
+    assert np.array_equal(setting.layer.data, before)
+
+
+def test_of_cells_of_several_runs_it_is_not_said_that_the_rest_is_missing(setting):
+    switch_on(setting)
+    state = current(setting.layer)
+    part = {"where": "visible part", "rows": [0, 9], "columns": [0, 9], "date": "2026-01-01"}
+    provenance = {**state.origin.provenance, "parts": [part]}
+    setting.layer.metadata[STATE].state = replace(state, origin=Origin(None, provenance))
+    before = setting.layer.data.copy()
+    approve(setting, FIRST)
+    update(setting)
+    assert "A part of these cells comes from a run of its own" in setting.shown[-1].sentence
     assert np.array_equal(setting.layer.data, before)
 
 

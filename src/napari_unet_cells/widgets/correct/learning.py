@@ -26,6 +26,7 @@ from napari_unet_cells.layers.metadata import OURS, fitting_review
 from napari_unet_cells.layers.selection import labels_layers, source_image
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import lend
+from napari_unet_cells.segmentation.replacing import ResultState
 from napari_unet_cells.settings import recall, remember
 from napari_unet_cells.widgets.correct.teaching import (
     Kept,
@@ -40,8 +41,17 @@ from napari_unet_cells.widgets.correct.teaching import (
     teach,
     warm_up,
 )
-from napari_unet_cells.widgets.segment.live import adopt, bare, current, follow, is_for, put
+from napari_unet_cells.widgets.segment.live import (
+    adopt,
+    bare,
+    current,
+    follow,
+    is_for,
+    put,
+    steps_back,
+)
 from napari_unet_cells.widgets.timers import MakesTimers
+from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -65,6 +75,13 @@ WARMING = "The network is made ready to learn; what you approve meanwhile counts
 READY = "Ready: approve a region, and the network learns from it."
 BEGINNING = "Learning from what you approved..."
 FIRST = "Learning from what you approved; making the network ready for it takes longest..."
+
+#: What is said while the new labels wait.
+CORRECTING = "The cells change as soon as you leave the region that you correct."
+UNDONE = (
+    "You took steps back. The cells change after your next correction or approval; until then you "
+    "can still redo."
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,8 @@ class Learning:
     ----------
     school : School
         Models and datasets of the session.
+    wiring : Wiring
+        To the labels that were done anew last; to be released at the end.
     """
 
     def __init__(
@@ -157,7 +176,7 @@ class Learning:
     ) -> None:
         self._viewer, self._engine, self._view, self._runners = viewer, engine, view, runners
         self._at_hand, self._at_work, self._chosen = at_hand, at_work, chosen
-        self.school = School()
+        self.school, self.wiring = School(), Wiring()
         self._on = bool(recall(LAST_LEARNING))
         self._paused = self._warming = self._is_ready = False
         self._queued: Labels | None = None
@@ -165,6 +184,7 @@ class Learning:
         self._redone: Redone | None = None
         self._model: ModelCard | None = None
         self._sentence = ""
+        self._told_of: tuple[Labels, ResultState, str] | None = None
         self._look = view.timer(LOOK, self._place, repeats=True)
         self._show()
 
@@ -301,8 +321,10 @@ class Learning:
         shown = provenance.get("source", {}).get("plane")
         planes, source = planes_for(image, shown), describe_source(image, shown)
         left = "The image is large" if layer.data.size > LARGEST else ""
-        if state.origin.is_of_parts:  # the rest of the image was not asked for
+        if state.origin.is_of_parts:  # the rest was not asked for, or is of another model
             left = "Only a part of the image was segmented"
+            if state.origin.began_whole:
+                left = "A part of these cells comes from a run of its own"
         return Target(
             layer,
             planes,
@@ -312,6 +334,7 @@ class Learning:
             left,
             len(approved.dates) == len(approved.review),
             approved,
+            steps_back(layer),
         )
 
     def receive(self, event: object) -> None:
@@ -328,7 +351,7 @@ class Learning:
             self._show(event.sentence)
         elif isinstance(event, Redone):
             self._redone = event
-            self._show("The cells change as soon as you leave the region that you correct.")
+            self._show(CORRECTING)
 
     def ended(self) -> None:
         """Put what was found in its place, and go on with what was approved meanwhile."""
@@ -358,7 +381,7 @@ class Learning:
         if layer not in self._viewer.layers:
             self._drop_redone("")
             return
-        if self._at_work(layer):
+        if self._waits(redone.target):
             return
         follow(layer)
         state, review = current(layer), fitting_review(layer)
@@ -368,6 +391,19 @@ class Learning:
             return
         approved = frozenset(review.approved)
         self._runners.placing.start(partial(replacement, redone, state, approved))
+
+    def _waits(self, target: Target) -> bool:
+        """Whether the user is at work in labels: corrects, or goes back and forth in the history.
+
+        New labels are a step of the history, after which what was taken back cannot be redone.
+        """
+        layer = target.layer
+        undone = steps_back(layer) not in (0, target.undone)
+        waits = undone or self._at_work(layer)
+        sentence = UNDONE if undone else CORRECTING
+        if waits and sentence != self._sentence and not self._runners.teaching.running:
+            self._show(sentence)
+        return waits
 
     def _drop_redone(self, sentence: str) -> None:
         self._redone = None
@@ -381,11 +417,25 @@ class Learning:
         if redone is not self._redone or layer not in self._viewer.layers:
             return
         fits = current(layer) is event.change.old and is_for(event.change, layer)
-        if not fits or self._at_work(layer):
+        if not fits or self._waits(redone.target):
             return  # corrected or approved meanwhile: the timer tries again
         put(layer, event.change)
         self.school.note_placed(event.change.new)
         self._drop_redone(redone.sentence)
+        self._told_of = layer, event.change.new, redone.sentence
+        self.wiring.release()
+        self.wiring.connect(self._stepped, *emitters(layer, PIXEL_EVENTS))
+
+    def _stepped(self, event: object = None) -> None:
+        """Say no more that Ctrl+Z takes labels back which an undo took back already."""
+        if self._told_of is None:
+            return
+        layer, state, sentence = self._told_of
+        if current(layer) is not state:
+            self._told_of = None
+            self.wiring.release()
+            if self._sentence == sentence:
+                self._show("")
 
     def placing_failed(self, problem: str) -> None:
         """Say why the labels were not replaced; they stay as they were."""

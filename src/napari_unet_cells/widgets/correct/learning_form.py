@@ -94,6 +94,7 @@ class LearningForm(ControlledForm):
         self.keeping.progressed.connect(controller.kept)
         self.keeping.failed.connect(controller.keeping_failed)
         self.wiring.at_end(controller.school.close)
+        self.wiring.at_end(controller.wiring.release)
         for worker in (self.teaching, self.placing, self.keeping):
             self.wiring.at_end(worker.stop)
 

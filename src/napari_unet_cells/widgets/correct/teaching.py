@@ -83,6 +83,8 @@ class Target:
         Whether every region is approved, so that nothing is left to be done anew.
     approved : Approved
         Regions of these labels.
+    undone : int
+        Steps of their history that were taken back then.
     """
 
     layer: Labels
@@ -93,6 +95,7 @@ class Target:
     left: str
     is_done: bool
     approved: Approved
+    undone: int = 0
 
     @property
     def settings(self) -> Settings:

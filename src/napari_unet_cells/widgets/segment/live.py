@@ -145,6 +145,11 @@ def current_result(layer: Labels) -> EarlierResult | None:
     return None if mark is None else mark.result
 
 
+def steps_back(layer: Labels) -> int:
+    """Count the steps that undo took back and redo can still bring."""
+    return len(getattr(bare(layer), "_redo_history", ()))
+
+
 def _current_mark(layer: Labels) -> Mark | None:
     layer = bare(layer)
     mark = layer.metadata.get(STATE)
@@ -274,6 +279,9 @@ def _remember(
     layer: Labels, before: PackedLabels, after: PackedLabels, old: Mark, new: Mark
 ) -> None:
     """Append one step to the undo history; napari has no public way for windows of pixels."""
+    if getattr(layer, "_staged_history", None):
+        # The mouse is still down: what it painted so far is a step of its own.
+        layer._commit_staged_history()
     with layer.block_history():
         # Another result of the same pixels is a step, too: the history tells which is shown.
         for place in after.differing(before) or list(after.regions)[:1]:
