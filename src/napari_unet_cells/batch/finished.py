@@ -21,6 +21,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.stamp import is_unchanged
+from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, printable
 from napari_unet_cells.untrusted.unit_record import Stamp, UnitRecord, parse_unit_record
@@ -38,11 +39,14 @@ class Earlier:
         Why it begins anew, such as "the image was changed"; empty where it just begins.
     begun : UnitRecord or None
         Of a unit that was left in the middle; its files may be replaced.
+    kept : str
+        Why it stays as it is although it would begin anew: "approved" or "corrected".
     """
 
     record: UnitRecord | None = None
     why: str = ""
     begun: UnitRecord | None = None
+    kept: str = ""
 
     @property
     def may_replace(self) -> bool:
@@ -113,6 +117,36 @@ def _refuse_changed(file: Path, stamp: Stamp | None, why: str) -> None:
             f"It would begin anew ({why}), but {file} was changed since the batch wrote it, and "
             "was kept. --overwrite replaces it; or choose another folder."
         )
+
+
+def kept_by_user(
+    path: Path, results: list[Path], marks: MarksRecord, name: str, overwrite: bool
+) -> Earlier | None:
+    """Give the results of a unit that a person approved or corrected; None where nobody did.
+
+    Parameters
+    ----------
+    path : Path
+        Of the image.
+    results : list of Path
+        See `look_back`.
+    marks : MarksRecord
+        On the results in the folder.
+    name : str
+        Of the unit.
+    overwrite : bool
+        What was corrected may be replaced; what was approved never is.
+    """
+    kept = "approved" if name in marks.approved else ""
+    if not kept and name in marks.corrected and not overwrite:
+        kept = "corrected"
+    found = read_unit_record(results[-1]) if kept else None
+    if found is None or found.begun or _is_of_another(path, found):
+        return None
+    files = by_ending(results)
+    if any(_is_gone(files, ending) for ending in found.outputs):
+        return None
+    return Earlier(found, kept=kept)
 
 
 def read_unit_record(path: Path) -> UnitRecord | None:

@@ -90,6 +90,7 @@ class BatchRun:
                 left.append(job)
             else:
                 yield self._noted(done)
+        yield from self._mention_kept()
         self._report("It goes on.")
         for event in self._work(left):
             if isinstance(event, UnitDone):
@@ -195,6 +196,20 @@ class BatchRun:
                 f"{self.output} holds results of {n} that you did not name now, such as "
                 f"{others[0]}. They stay, but {REPORT} and the table of all cells are about the "
                 "images of this run only."
+            )
+
+    def _mention_kept(self) -> Iterator[Note]:
+        """Say which images stay as they are though they would begin anew."""
+        kept = [name for name, done in self.done.items() if done.kept]
+        if kept:
+            n = (
+                "1 image stays as it is"
+                if len(kept) == 1
+                else f"{len(kept)} images stay as they are"
+            )
+            yield Note(
+                f"{n}, such as {kept[0]}, because you approved or corrected what was found, "
+                "although it would be segmented anew now (another image, model or option)."
             )
 
     def _noted(self, done: UnitDone) -> UnitDone:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from napari_unet_cells.batch.finished import Earlier, look_back
+from napari_unet_cells.batch.finished import Earlier, kept_by_user, look_back
+from napari_unet_cells.batch.marks import UnreadableMarks, read_marks
 from napari_unet_cells.batch.one_image import OneImage, PixelsDone, result_paths
 from napari_unet_cells.batch.one_zarr import OneZarr
 from napari_unet_cells.batch.request import Request
@@ -106,6 +107,8 @@ class UnitDone:
         It was done by an earlier run.
     why : str
         Why it began anew; empty where it did not.
+    kept : str
+        See `Earlier`.
     """
 
     unit: Unit
@@ -113,6 +116,7 @@ class UnitDone:
     problem: str = ""
     before: bool = False
     why: str = ""
+    kept: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,19 @@ def earlier(job: Job, card: ModelCard) -> Earlier:
     results = result_paths(job.output / job.unit.name, card, job.request, True)
     finish_sets(results if job.request.format == "tiff" else results[-2:])
     settings = job.request.decisive(card)
-    return look_back(job.unit.path, results, job.model.sha256, settings)
+    try:
+        found = look_back(job.unit.path, results, job.model.sha256, settings)
+    except UserError:
+        if (kept := _kept(job, results)) is None:
+            raise
+        return kept
+    return found if found.record is not None else _kept(job, results) or found
+
+
+def _kept(job: Job, results: list[Path]) -> Earlier | None:
+    """Give the results that a person marked, whatever the settings are now."""
+    marks, overwrite = read_marks(job.output), job.request.overwrite
+    return kept_by_user(job.unit.path, results, marks, job.unit.name, overwrite)
 
 
 def done_before(job: Job, card: ModelCard) -> UnitDone | None:
@@ -157,7 +173,9 @@ def done_before(job: Job, card: ModelCard) -> UnitDone | None:
         found = earlier(job, card)
     except (UserError, OSError):
         return None  # the work will say it
-    return None if found.record is None else UnitDone(unit, found.record, before=True)
+    if found.record is None:
+        return None
+    return UnitDone(unit, found.record, before=True, kept=found.kept)
 
 
 def do(task: Task) -> Any:
@@ -173,7 +191,7 @@ def do(task: Task) -> Any:
 def _steps(job: Job) -> Generator[PixelsDone, None, UnitDone]:
     found = begin(job)
     if found.record is not None:
-        return UnitDone(job.unit, found.record, before=True)
+        return UnitDone(job.unit, found.record, before=True, kept=found.kept)
     card = model_card(job.model)
     segmenter = Segmenter(card, lambda card: open_network(card, job.request.runtime))
     if job.request.format == "ome-zarr":
@@ -210,12 +228,12 @@ def begin(job: Job) -> Begun:
         found = earlier(job, card)
     except OSError as error:
         raise read_failure(unit.path, error) from error
-    except UserError:
-        if not job.request.overwrite:
+    except UserError as error:
+        if not job.request.overwrite or isinstance(error, UnreadableMarks):
             raise
         found = Earlier()
     make_folder(_target(job).parent)
-    return Begun(found.record, found.why, found.begun, stamp)
+    return Begun(found.record, found.why, found.begun, found.kept, stamp)
 
 
 def zarr_of(job: Job, found: Begun) -> OneZarr:

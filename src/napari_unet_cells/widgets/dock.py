@@ -14,6 +14,8 @@ from napari_unet_cells.widgets.correct.class_dialog import ClassesDialog, add_st
 from napari_unet_cells.widgets.correct.restore import RestoreBanner
 from napari_unet_cells.widgets.correct.section import CorrectSection
 from napari_unet_cells.widgets.export.section import ExportSection
+from napari_unet_cells.widgets.folder.at_hand import AtHand, at_hand
+from napari_unet_cells.widgets.folder.section import FolderSection
 from napari_unet_cells.widgets.opening import open_drops
 from napari_unet_cells.widgets.page import Page
 from napari_unet_cells.widgets.preferences import Shortcuts, load_preferences
@@ -49,6 +51,7 @@ class UNetCellsDock(Wired, QWidget):
         self.correct = CorrectSection(napari_viewer, engine, self.segment, training)
         self.export = ExportSection(napari_viewer)
         self.retrain = RetrainSection(napari_viewer, training, engine)
+        self.folder = FolderSection(napari_viewer, self._at_hand, self)
         self.autosave = Autosave(napari_viewer, self)
         self.banner = RestoreBanner(napari_viewer)
         self.status = StatusLine(self.segment.device_label, self.autosave.saved_at)
@@ -93,6 +96,10 @@ class UNetCellsDock(Wired, QWidget):
         """Show a page, such as "Correct"."""
         self.tabs.setCurrentIndex(list(self._pages).index(name))
 
+    def _at_hand(self) -> AtHand:
+        """Give model and options of the image at hand, for a list of images."""
+        return at_hand(self._viewer, self.segment.values, self.segment.controller.selected)
+
     def _show_message(self, *_: object) -> None:
         """Show what the page that is open has to say."""
         for index, section in enumerate(self._pages.values()):
@@ -106,6 +113,7 @@ class UNetCellsDock(Wired, QWidget):
         self.tabs.currentChanged.connect(self._show_message)
         self.tabs.currentChanged.connect(self._warm_up)
         self.segment.followed.connect(self.status.follow)
+        self.segment.folder_button.clicked.connect(self.folder.open)
         self.autosave.saved.connect(self.status.show_saved)
         model_form, worker = self.segment.model_form, self.segment.worker
         model_form.changed.connect(self.retrain.show_model_in_use)
@@ -158,6 +166,7 @@ class UNetCellsDock(Wired, QWidget):
         EndWhenClosed(
             self,
             self.segment.worker.cancel,
+            self.folder.worker.cancel,
             self.retrain.finish,
             busy=lambda: self.retrain.worker.running,
         )

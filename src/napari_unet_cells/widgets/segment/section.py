@@ -92,6 +92,13 @@ class SegmentSection(Wired, QWidget):
         self.button.setToolTip(
             "Find the cells in the image with the model" + (f" ({key})" if key else "")
         )
+        self.folder_button = QPushButton("Folder...")
+        self.folder_button.setObjectName("folder_button")
+        self.folder_button.setMinimumHeight(44)
+        self.folder_button.setToolTip(
+            "Segment all images of a folder, or several files, with this model and these settings, "
+            "and correct them one by one"
+        )
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
         self.cancel_button.setToolTip("Stop the run and keep the tiles that are done.")
@@ -111,14 +118,13 @@ class SegmentSection(Wired, QWidget):
         self.adjust_note.setObjectName("adjust_note")
         self.adjust_note.setWordWrap(True)
         layout = QVBoxLayout(self)
-        for widget in (
-            self.image_form,
-            self.model_form,
-            self.button,
-            self.adjust_form,
-            self.adjust_note,
-            self.result_box,
-        ):
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.button, 1)
+        buttons.addWidget(self.folder_button)
+        layout.addWidget(self.image_form)
+        layout.addWidget(self.model_form)
+        layout.addLayout(buttons)
+        for widget in (self.adjust_form, self.adjust_note, self.result_box):
             layout.addWidget(widget)
 
     def _connect(self) -> None:

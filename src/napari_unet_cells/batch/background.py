@@ -1,0 +1,228 @@
+"""Do a batch in a process of its own, beside a window, and follow it.
+
+::
+
+    window ── thread ──> follow(folder) == frames == background_child ── files ──> folder
+                 │                                        ^
+                 └── stop: the input of the process ends ─┘
+
+The network never runs in the process of a window (docs/architecture.md, 0).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_unet_cells.batch.background_child import PATIENCE
+from napari_unet_cells.engine.frames import read_frame, skip_to_hello
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.runtimes.conversion import python_path
+
+_POLL_SECONDS = 0.05
+
+#: One batch at a time: one that was stopped ends first, as it may still write.
+_alone = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Images of the batch, in order; those after the first of several tell the rest.
+
+    Attributes
+    ----------
+    rows : tuple of (str, str, str)
+        Name, path, and why it cannot be segmented.
+    first : bool
+        Whether these are the first ones.
+    """
+
+    rows: tuple[tuple[str, str, str], ...]
+    first: bool = True
+
+
+@dataclass(frozen=True)
+class Began:
+    """An image is being segmented; `fraction` of it, 0 to 1, is done."""
+
+    name: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """An image is done, or failed.
+
+    Attributes
+    ----------
+    name : str
+    problem : str
+        A sentence, empty where all went well.
+    summary : str
+        Such as "214 cells in 1.9 s".
+    cells : int or None
+        None where the model makes classes only.
+    before : bool
+        It was done by an earlier run.
+    why : str
+        Why it began anew; empty where it did not.
+    kept : str
+        See `finished.Earlier`.
+    """
+
+    name: str
+    problem: str = ""
+    summary: str = ""
+    cells: int | None = None
+    before: bool = False
+    why: str = ""
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence about the batch as a whole; `missing` where a name stands for no image."""
+
+    text: str
+    missing: bool = False
+
+
+Event = Listed | Began | Done | Said
+
+
+def follow(output: Path, stop: threading.Event) -> Generator[Event, None, None]:
+    """Have the batch done whose list lies in a folder of results.
+
+    Parameters
+    ----------
+    output : Path
+    stop : threading.Event
+        Set it to stop; what is done stays done.
+
+    Yields
+    ------
+    Listed, Began, Done, Said
+
+    Raises
+    ------
+    UserError
+        Where it cannot begin or go on, also because the process ended.
+    """
+    while not _alone.acquire(timeout=_POLL_SECONDS):
+        if stop.is_set():
+            return
+    try:
+        process = _start(output)
+        try:
+            yield from _events(process, stop)
+        finally:
+            _end(process)
+    finally:
+        _alone.release()
+
+
+def _events(process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Event]:
+    frames: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(process, frames), daemon=True).start()
+    while not stop.is_set():
+        try:
+            frame = frames.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            continue
+        if frame is None:
+            raise UserError(_death(process))
+        if frame["event"] == "end":
+            return
+        if frame["event"] == "failed":
+            raise UserError(frame["text"])
+        yield event_of(frame)
+
+
+def event_of(frame: dict[str, Any]) -> Event:
+    """Turn a description of `background_child.events_of` into an event."""
+    values = {key: value for key, value in frame.items() if key != "event"}
+    kind = frame["event"]
+    if kind == "units":
+        return Listed(
+            tuple((name, path, why) for name, path, why in values["units"]), frame["first"]
+        )
+    if kind == "pixels":
+        return Began(**values)
+    if kind == "done":
+        return Done(**values)
+    return Said(values["text"], missing=kind == "missing")
+
+
+def _start(output: Path) -> subprocess.Popen[bytes]:
+    options: dict[str, Any] = {}
+    if sys.platform == "win32":
+        options["creationflags"] = (
+            subprocess.CREATE_NO_WINDOW
+            | subprocess.CREATE_NEW_PROCESS_GROUP
+            | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+        )
+    else:
+        options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
+    module = "napari_unet_cells.batch.background_child"
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", module, str(output.absolute())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if sys.stderr is not None else subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": python_path()},
+            **options,
+        )
+    except OSError as error:
+        raise UserError(
+            f"The process that segments the images could not be started ({error}). Close other "
+            "programs and try again."
+        ) from error
+
+
+def _read(process: subprocess.Popen[bytes], frames: queue.SimpleQueue[Any]) -> None:
+    assert process.stdout is not None
+    with contextlib.suppress(Exception):
+        skip_to_hello(process.stdout)
+        while (frame := read_frame(process.stdout)) is not None:
+            frames.put(frame[0])
+    frames.put(None)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the process come to its end, which takes a tile of the network; else end it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(PATIENCE + 2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with contextlib.suppress(OSError):
+        process.stdout.close()
+
+
+def _death(process: subprocess.Popen[bytes]) -> str:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(2.0)
+    code = process.returncode or 0
+    how = f"ended with the error code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"was ended by the system ({signal.Signals(-code).name})"
+    return (
+        f"The process that segments the images {how}, perhaps because the memory was full. What is "
+        "done is kept. Press Go on; if it happens again, close other programs first."
+    )

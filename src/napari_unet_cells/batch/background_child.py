@@ -1,0 +1,149 @@
+"""The process that does the batch of the dock: ``python -m ...batch.background_child FOLDER``.
+
+It reads which images and options from the folder of the results, says how it goes on as frames on
+its standard output, and ends when its input does: it was told to stop, or the window is gone. What
+is half written then is removed; the next run goes on after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from napari_unet_cells.batch.image_list import read_list
+from napari_unet_cells.batch.one_image import PixelsDone
+from napari_unet_cells.batch.run import BatchRun
+from napari_unet_cells.batch.units import Units, find_units
+from napari_unet_cells.batch.work import Job, Note, Task, UnitDone
+from napari_unet_cells.engine.frames import HELLO, write_frame
+from napari_unet_cells.errors import UserError
+
+#: It stands back for the window and for the child that segments what is looked at.
+NICENESS = 10
+
+#: Seconds that the end may take: a tile of the network, and the report.
+PATIENCE = 20.0
+
+#: Seconds between two reports of the progress within an image.
+_EVERY = 0.1
+
+#: Images that one frame lists.
+_A_FRAME = 200
+
+
+def events_of(output: Path) -> Iterator[dict[str, Any]]:
+    """Do the batch of a folder, and say what happens as JSON holds it.
+
+    Raises
+    ------
+    UserError
+        Where it cannot begin, or nothing can be written any more.
+    """
+    chosen = read_list(output)
+    units = find_units(chosen.named, output)
+    yield from listed(units)
+    run = BatchRun(units, output, chosen.model, chosen.request, _one_by_one)
+    names = {unit.path: unit.name for unit in units.units}
+    said_at = 0.0
+    try:
+        with closing(run.events()) as events:
+            for event in events:
+                if isinstance(event, PixelsDone) and event.fraction > 0:
+                    if time.monotonic() < said_at:
+                        continue
+                    said_at = time.monotonic() + _EVERY
+                yield _described(event, names)
+    finally:
+        run.close()
+
+
+def _one_by_one(tasks: Sequence[Task]) -> Iterator[Any]:
+    """Do tasks in this process, and say which one begins."""
+    for task in tasks:
+        assert isinstance(task, Job)
+        yield PixelsDone(task.unit.path, 0.0)
+        yield (yield from task.steps())
+
+
+def listed(units: Units) -> Iterator[dict[str, Any]]:
+    """Describe the images of a batch, and what is said of names that stand for none."""
+    rows = [[unit.name, str(unit.path), unit.problem] for unit in units.units]
+    for start in range(0, len(rows), _A_FRAME):
+        yield {"event": "units", "units": rows[start : start + _A_FRAME], "first": start == 0}
+    for sentence in units.problems:
+        yield {"event": "missing", "text": sentence}
+    for sentence in units.notes:
+        yield {"event": "note", "text": sentence}
+
+
+def _described(event: PixelsDone | UnitDone | Note, names: dict[Path, str]) -> dict[str, Any]:
+    if isinstance(event, PixelsDone):
+        return {"event": "pixels", "name": names[event.path], "fraction": event.fraction}
+    if isinstance(event, Note):
+        return {"event": "note", "text": event.text}
+    record = event.record
+    return {
+        "event": "done",
+        "name": event.unit.name,
+        "problem": event.problem,
+        "summary": "" if record is None else record.summary,
+        "cells": None if record is None else record.cells,
+        "before": event.before,
+        "why": event.why,
+        "kept": event.kept,
+    }
+
+
+def serve(output: Path, outbox: BinaryIO) -> None:
+    """Do the batch, and write what happens; the last frame says how it ended."""
+    try:
+        for event in events_of(output):
+            write_frame(outbox, event)
+        write_frame(outbox, {"event": "end"})
+    except UserError as error:
+        write_frame(outbox, {"event": "failed", "text": str(error)})
+
+
+def _end_with_input() -> None:
+    """Stop the work when the input ends; who does not come to an end is ended."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    interrupt_main()
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
+def main() -> None:
+    """Be the process."""
+    outbox = os.fdopen(os.dup(1), "wb", buffering=0)
+    try:  # a library that prints would break the frames
+        os.dup2(2, 1)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with contextlib.suppress(OSError):
+        # When the memory is full, this process should go, not napari with its layers.
+        Path("/proc/self/oom_score_adj").write_text("800")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    # Whoever started it may ignore the signal that the end of the input becomes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    outbox.write(HELLO)
+    try:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+        serve(Path(sys.argv[1]), outbox)
+    except (KeyboardInterrupt, BrokenPipeError):  # it was told to, or nobody listens any more
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

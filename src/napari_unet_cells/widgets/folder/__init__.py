@@ -1,0 +1,1 @@
+"""List of images that are segmented as a batch, beside what is looked at."""

@@ -1,0 +1,157 @@
+"""The batch of the dock, in its process: followed, stopped, gone on with, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from napari_unet_cells.batch.background import Began, Done, Event, Listed, Said, follow
+from napari_unet_cells.batch.image_list import LIST, ImageList, save_list
+from napari_unet_cells.batch.marks import mark
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.segmentation.pipeline import Settings
+
+pytestmark = pytest.mark.slow
+
+ENDINGS = {"_cells.tif", "_classes.tif", "_cells.csv", "_outlines.jpg", ".json"}
+
+
+@pytest.fixture
+def output(images: Path, tmp_path: Path) -> Path:
+    """Give the folder of the results of three images and one that is none."""
+    (images / "broken.tif").write_bytes(b"II*\0nonsense")
+    save(images, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def save(images: Path, output: Path, request: Request | None = None) -> None:
+    chosen = request or Request(Settings(diameter=20.0))
+    save_list(output, ImageList((str(images),), "cells-fast", chosen))
+
+
+def children() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children()
+        if "napari_unet_cells.batch.background_child" in child.cmdline()
+    ]
+
+
+def done_in(events: list[Event]) -> dict[str, Done]:
+    return {event.name: event for event in events if isinstance(event, Done)}
+
+
+def test_all_images_are_done_and_what_is_none_is_said(output: Path) -> None:
+    events = list(follow(output, threading.Event()))
+    (listed,) = [event for event in events if isinstance(event, Listed)]
+    names = ["broken", "n0", "n1", "n2"]
+    assert ([name for name, _, _ in listed.rows], listed.first) == (names, True)
+    done = done_in(events)
+    assert done.keys() == set(names)
+    assert "cannot be read as a TIFF" in done["broken"].problem
+    for name in names[1:]:
+        assert (done[name].problem, done[name].before) == ("", False)
+        assert done[name].summary.startswith(f"{done[name].cells} cells in")
+    begun = [event.name for event in events if isinstance(event, Began) and not event.fraction]
+    assert begun == names
+    made = {f"{name}{ending}" for name in names[1:] for ending in ENDINGS}
+    assert set(os.listdir(output)) == made | {"cells.csv", "report.html", LIST}
+    assert children() == []
+
+
+def test_a_batch_that_was_stopped_goes_on(output: Path) -> None:
+    stop, first = threading.Event(), []
+    for event in follow(output, stop):
+        first.append(event)
+        if isinstance(event, Done) and not event.problem:
+            stop.set()
+    finished = {name for name, done in done_in(first).items() if not done.problem}
+    assert finished == {"n0"}
+    assert children() == []
+    assert [path for path in os.listdir(output) if path.endswith(".part")] == []
+    assert "report.html" in os.listdir(output)
+    again = done_in(list(follow(output, threading.Event())))
+    assert {name for name, done in again.items() if done.before} >= finished
+    assert {name for name, done in again.items() if not done.problem} == {"n0", "n1", "n2"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+def test_a_process_that_is_killed_is_a_sentence_and_what_is_done_stays(output: Path) -> None:
+    def kill() -> Iterator[Event]:
+        for event in follow(output, threading.Event()):
+            yield event
+            if isinstance(event, Done) and not event.problem:
+                children()[0].send_signal(signal.SIGKILL)
+
+    with pytest.raises(UserError, match=r"was ended by the system \(SIGKILL\).*What is done is"):
+        list(kill())
+    assert (output / "n0_cells.tif").is_file()
+    assert done_in(list(follow(output, threading.Event())))["n0"].before
+
+
+def test_what_was_approved_stays_under_other_settings(images: Path, output: Path) -> None:
+    list(follow(output, threading.Event()))
+    mark(output, "n1", approved=True)
+    before = (output / "n1_cells.tif").read_bytes()
+    save(images, output, Request(Settings(diameter=20.0, min_size=500)))
+    events = list(follow(output, threading.Event()))
+    done = done_in(events)
+    assert (done["n1"].kept, done["n1"].before) == ("approved", True)
+    assert done["n0"].why == "other settings: min-size"
+    assert (output / "n1_cells.tif").read_bytes() == before
+    said = [event.text for event in events if isinstance(event, Said)]
+    assert [text for text in said if "1 image stays as it is, such as n1" in text]
+
+
+def move_away(images: Path, output: Path) -> None:
+    images.rename(images.with_name("elsewhere"))
+
+
+def results_among_images(images: Path, output: Path) -> None:
+    save_list(output, ImageList((str(output.parent),), "cells-fast"))
+
+
+def no_such_model(images: Path, output: Path) -> None:
+    save_list(output, ImageList((str(images),), "no-such-model"))
+
+
+def no_list(images: Path, output: Path) -> None:
+    (output / LIST).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (results_among_images, "lies inside"),
+        (no_such_model, "There is no model 'no-such-model'"),
+        (no_list, "holds no list of images"),
+    ],
+)
+def test_what_prevents_it_is_a_sentence(
+    images: Path, output: Path, change: Callable[[Path, Path], None], said: str
+) -> None:
+    (output.parent / "a.tif").write_bytes((images / "n0.tif").read_bytes())
+    change(images, output)
+    with pytest.raises(UserError, match=said):
+        list(follow(output, threading.Event()))
+
+
+def test_a_folder_that_is_gone_is_said(images: Path, output: Path) -> None:
+    move_away(images, output)
+    events = list(follow(output, threading.Event()))
+    (said,) = [event for event in events if isinstance(event, Said)]
+    assert (said.missing, "does not exist" in said.text) == (True, True)
+
+
+def test_nothing_begins_where_it_was_stopped_before(output: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(follow(output, stop)) == []

@@ -1,0 +1,98 @@
+"""Rows of the list, without Qt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_unet_cells.batch.background import Began, Done
+from napari_unet_cells.batch.image_list import ImageList, save_list
+from napari_unet_cells.batch.marks import mark
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import write_json
+from napari_unet_cells.untrusted.folder_record import MarksRecord
+from napari_unet_cells.widgets.folder import rows as rows_module
+from napari_unet_cells.widgets.folder.rows import Found, Row, State, for_window, look
+
+ROW = Row("a", Path("/data/a.tif"))
+
+
+def test_a_row_follows_its_image() -> None:
+    waiting = ROW.with_run(True)
+    assert (ROW.text, waiting.text, waiting.can_open) == ("not done", "waiting", False)
+    running = waiting.began(Began("a", 0.4))
+    assert (running.state, running.text) == (State.RUNNING, "segmenting, 40%")
+    assert running.with_run(False) == ROW
+    done = running.ended(Done("a", "", "1,204 cells in 2.0 s", 1204))
+    assert (done.text, done.can_open) == ("1,204 cells", True)
+    assert done.with_run(True).with_run(False) == done
+    marked = done.marked(MarksRecord({"a": "today"}, {"a": "today"}))
+    assert (marked.approved, marked.text) == (True, "1,204 cells, corrected")
+    failed = running.ended(Done("a", "No."))
+    assert (failed.text, failed.can_open) == ("failed: No.", False)
+    assert failed.with_run(False) == failed
+    assert failed.with_run(True).text == "waiting"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "a was kept. Choose another folder for the results; --overwrite replaces it.",
+        "a was kept. --overwrite replaces it; or choose another folder.",
+        "a exists and was kept; --overwrite replaces it.",
+        "It is a stack. Say which: --plane all segments every plane, --plane 0 the first one.",
+        "9 cells (the size is a guess, --diameter sets it)",
+    ],
+)
+def test_no_option_of_the_command_line_is_named(said: str) -> None:
+    assert "--" not in for_window(said)
+
+
+def record(output: Path, name: str, image: Path, cells: int) -> None:
+    stamp = {"size": 1, "mtime_ns": 1}
+    batch = {"input": stamp, "settings": {}, "outputs": {}, "summary": f"{cells} cells in 1.0 s"}
+    document = {"model": {"sha256": "ab" * 32}, "cells": cells, "source": {"path": str(image)}}
+    write_json(output / f"{name}.json", document | {"batch": batch})
+    (output / f"{name}_cells.tif").touch()
+
+
+def test_a_list_is_found_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, output = tmp_path / "in", tmp_path / "out"
+    images.mkdir()
+    for name in "abcd":
+        (images / f"{name}.tif").touch()
+    named = (str(images), str(tmp_path / "gone.tif"))
+    save_list(output, ImageList(named, "cells", said="Model cells."))
+    record(output, "a", images / "a.tif", 3)
+    record(output, "b", images / "b.tif", 7)
+    (output / "b_cells.tif").unlink()
+    mark(output, "a", approved=True)
+    monkeypatch.setattr(rows_module, "_AT_ONCE", 3)
+    found = list(look(output))
+    assert [(one.first, len(one.rows), one.said) for one in found] == [
+        (True, 3, "Model cells."),
+        (False, 1, "Model cells."),
+    ]
+    assert "gone.tif does not exist" in found[0].problems[0]
+    assert found[1].problems == ()
+    rows = [row for one in found for row in one.rows]
+    assert [(row.name, row.state, row.approved) for row in rows] == [
+        ("a", State.DONE, True),
+        ("b", State.LEFT, False),
+        ("c", State.LEFT, False),
+        ("d", State.LEFT, False),
+    ]
+    assert rows[0].cells == 3
+
+
+def test_an_empty_list_is_found_too(tmp_path: Path) -> None:
+    save_list(tmp_path, ImageList((str(tmp_path / "gone.tif"),), "cells"))
+    (found,) = look(tmp_path)
+    assert isinstance(found, Found)
+    assert (found.rows, len(found.problems)) == ((), 1)
+
+
+def test_a_folder_without_a_list_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no list of images"):
+        list(look(tmp_path))

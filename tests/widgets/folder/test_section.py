@@ -1,0 +1,185 @@
+"""The list in a window: opened by its button, run, paused, closed by its X, opened again."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from napari_unet_cells.batch.image_list import LIST, read_list
+from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.widgets.folder.dialog import FolderDialog
+from napari_unet_cells.widgets.folder.list_model import APPROVED, IMAGE, STATE
+from napari_unet_cells.widgets.folder.thumbnails import SIDE, read_thumbnail
+
+pytestmark = pytest.mark.gui
+
+PLUGIN = "napari-unet-cells"
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "day1"
+    folder.mkdir()
+    for n in range(3):
+        tifffile.imwrite(folder / f"n{n}.tif", simulate_nuclei((120, 160), seed=n)[0])
+    (folder / "broken.tif").write_bytes(b"II*\0nonsense")
+    return folder
+
+
+@pytest.fixture
+def dock(make_napari_viewer, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    viewer = make_napari_viewer()
+    viewer.open(str(images / "n1.tif"), plugin="napari")
+    return viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+
+
+def answer(monkeypatch, act=lambda dialog: None, accepted=True):
+    """Let the dialog be answered at once; gives those that appeared."""
+    dialogs = []
+
+    def run(dialog):
+        dialogs.append(dialog)
+        act(dialog)
+        if accepted:
+            dialog.accept()
+        return dialog.result()
+
+    monkeypatch.setattr(FolderDialog, "exec", run)
+    return dialogs
+
+
+def press_folder(dock):
+    dock.segment.folder_button.click()
+
+
+def wait_for_end(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock.folder.running, timeout=120_000)
+
+
+def texts(dock):
+    return {row.name: row.text for row in dock.folder.controller.rows}
+
+
+def shown(dock, row, column, role=0):
+    model = dock.folder.list.model
+    return model.data(model.index(row, column), role)
+
+
+def test_a_folder_is_segmented_and_shown(qtbot, dock, images, monkeypatch):
+    dialogs = answer(monkeypatch)
+    press_folder(dock)
+    (dialog,) = dialogs
+    output = images.with_name("day1_cells")
+    assert dialog.values.named == (str(images),)
+    assert dialog.values.folder == output
+    assert f"Model {DEFAULT_MODEL}, cell size automatic for each image (as set for 'n1')" in (
+        dialog.settings.text()
+    )
+    assert dock.folder.list.run_button.text() == "Pause"
+    wait_for_end(qtbot, dock)
+    assert read_list(output).named == (str(images),)
+    rows = dock.folder.controller.rows
+    assert [row.name for row in rows] == ["broken", "n0", "n1", "n2"]
+    assert texts(dock)["broken"].startswith("failed: broken.tif cannot be read as a TIFF")
+    assert [row.can_open for row in rows] == [False, True, True, True]
+    assert shown(dock, 1, IMAGE) == "n0"
+    assert shown(dock, 1, STATE) == f"{rows[1].cells} cells"
+    assert dock.folder.list.bar.format() == "3 of 4 done, 1 failed"
+    assert dock.folder.list.run_button.text() == "Try again"
+    decoration = 1
+    qtbot.waitUntil(lambda: shown(dock, 1, IMAGE, decoration) is not None, timeout=20_000)
+    assert shown(dock, 0, IMAGE, decoration) is None
+
+
+def test_a_mark_is_set_by_its_box(qtbot, dock, images, monkeypatch):
+    from qtpy.QtCore import Qt
+
+    answer(monkeypatch)
+    press_folder(dock)
+    wait_for_end(qtbot, dock)
+    model, role = dock.folder.list.model, Qt.ItemDataRole.CheckStateRole
+    assert not model.flags(model.index(0, APPROVED)) & Qt.ItemFlag.ItemIsUserCheckable
+    assert model.data(model.index(1, APPROVED), role) == Qt.CheckState.Unchecked
+    model.setData(model.index(1, APPROVED), Qt.CheckState.Checked.value, role)
+    qtbot.waitUntil(
+        lambda: model.data(model.index(1, APPROVED), role) == Qt.CheckState.Checked, timeout=20_000
+    )
+    assert read_marks(images.with_name("day1_cells")).approved.keys() == {"n0"}
+
+
+def test_a_run_goes_on_behind_a_closed_list_and_can_be_paused(qtbot, dock, monkeypatch):
+    answer(monkeypatch)
+    press_folder(dock)
+    qtbot.waitUntil(lambda: bool(dock.folder.controller.rows), timeout=60_000)
+    frame = dock.folder.list.parentWidget()
+    frame.destroyOnClose()
+    qtbot.waitUntil(lambda: dock.folder.list is None, timeout=20_000)
+    assert dock.folder.running
+    press_folder(dock)
+    assert dock.folder.list.model.rowCount() == 4
+    assert dock.folder.list.run_button.text() == "Pause"
+    dock.folder.list.run_button.click()
+    assert not dock.folder.running
+    assert "waiting" not in texts(dock).values()
+    dock.folder.list.run_button.click()
+    wait_for_end(qtbot, dock)
+    assert dock.folder.list.bar.format() == "3 of 4 done, 1 failed"
+
+
+def test_no_process_is_left_where_the_dock_ends(qtbot, dock, images, monkeypatch):
+    answer(monkeypatch)
+    press_folder(dock)
+    qtbot.waitUntil(lambda: bool(dock.folder.controller.rows), timeout=60_000)
+
+    def children():
+        return [
+            child
+            for child in psutil.Process().children()
+            if "napari_unet_cells.batch.background_child" in child.cmdline()
+        ]
+
+    assert len(children()) == 1
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: children() == [], timeout=60_000)
+    assert (images.with_name("day1_cells") / LIST).is_file()
+
+
+def test_who_cancels_the_dialog_gets_no_list(dock, monkeypatch):
+    dialogs = answer(monkeypatch, accepted=False)
+    press_folder(dock)
+    assert len(dialogs) == 1
+    assert (dock.folder.list, dock.folder.running) == (None, False)
+
+
+def test_the_dialog_says_what_is_wrong_and_keeps_the_users_folder(dock, images, monkeypatch):
+    def empty(dialog):
+        dialog.fields.widgets["images"].value = ""
+
+    dialogs = answer(monkeypatch, empty)
+    press_folder(dock)
+    (dialog,) = dialogs
+    assert dialog.result() == 0
+    assert "No images are chosen." in dialog.note.text()
+    files = [str(images / name) for name in ("n0.tif", "n2.tif")]
+    dialog.choose(*files)
+    assert dialog.values.named == tuple(files)
+    output = dialog.fields.native("output")
+    output.setText("/elsewhere")
+    output.textEdited.emit("/elsewhere")
+    dialog.choose(str(images))
+    assert str(dialog.values.folder) == "/elsewhere"
+
+
+def test_a_picture_is_shrunk_and_a_bad_one_is_none(tmp_path):
+    from napari_unet_cells.files.pictures import write_jpeg
+
+    write_jpeg(tmp_path / "a.jpg", np.full((3 * SIDE, 90, 3), 200, np.uint8))
+    assert read_thumbnail(tmp_path / "a.jpg").shape == (SIDE, 30, 3)
+    (tmp_path / "b.jpg").write_bytes(b"nonsense")
+    assert read_thumbnail(tmp_path / "b.jpg") is None
+    assert read_thumbnail(tmp_path / "none.jpg") is None
