@@ -9,6 +9,6 @@ if not sys.flags.safe_path and sys.path[:1] in ([""], [os.getcwd()]):
     if not os.path.samefile(package, os.getcwd()):
         del sys.path[0]
 
-from napari_unet_cells.cli.main import main
+from napari_unet_cells.cli.start import main
 
 sys.exit(main())
