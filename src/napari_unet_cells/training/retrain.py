@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -75,7 +76,7 @@ from napari_unet_cells.training.events import (
 )
 from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import RECIPE, Recipe, Tuner
-from napari_unet_cells.training.loop import Batch, Loop, LoopOptions, Weights
+from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.untrusted.names import file_name
 from napari_unet_cells.untrusted.rules import Malformed, shown
 
@@ -92,11 +93,13 @@ ZOOMS = (0.7, 1.4)
 #: they tell touching cells apart by the boundary alone, so it counts more than its true width.
 BOUNDARY_ALONE = (1.0, 1.0, 2.0, 4.0)
 
-#: How far the tuned weights go from those of the base; tried in this order.
+#: How far the tuned weights go from those of the base.
 MIXTURES = (1.0, 0.75, 0.5, 0.25)
 
-#: Held-out images that it takes to choose on them: the mixture (with fewer it is the first), and
-#: the thresholds (with fewer they are those of the base).
+#: Standard errors by which a gain over the base is clear.
+CLEAR = 2.0
+
+#: Held-out images that it takes to choose thresholds; with fewer they are those of the base.
 FEWEST_TO_CHOOSE = 3
 
 #: Cells in the held-out images that it takes to choose thresholds.
@@ -117,11 +120,28 @@ Stop = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Measurement:
-    """AP50 (for class models mean IoU) on held-out images, its interval, number of images."""
+    """AP50 (for class models mean IoU) on held-out images.
+
+    Attributes
+    ----------
+    score : float
+    interval : (float, float)
+        See `core.intervals`.
+    images : int
+    cells : int
+        Those that were found, were missed or are none, of which the score is a fraction; 0 where
+        it is none.
+    """
 
     score: float
     interval: Interval
     images: int
+    cells: int = 0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the score, that of a binomial fraction; 0 where it is not known."""
+        return math.sqrt(self.score * (1 - self.score) / self.cells) if self.cells else 0.0
 
 
 @dataclass(frozen=True)
@@ -512,33 +532,20 @@ class _Retraining:
         Where that is no better than the base, they stay what they were.
         """
         learned = self.loop.average.weights
+        windows = self.measured
         if before is None:
-            mixture = 1.0
-            best, of_base = self._on_learned(card, learned)
-        else:
-            # Two images say too little to choose by.
-            enough = len(self.measured) >= FEWEST_TO_CHOOSE
-            scored = []
-            for t in MIXTURES if enough else MIXTURES[:1]:
-                self.tuner.mix(learned, t)
-                scored.append((self.measure(card).score, t))
-            (best, mixture), of_base = max(scored), before.score
-        if best < of_base or best == of_base > 0:
-            mixture = 0.0
+            # Those that were learned from do not say how good the new weights are, but weights that
+            # went astray show in them.
+            windows = [example.window() for example in self.train[:MEASURED_IMAGES]]
+            self.tuner.mix(learned, 0.0)
+            before = self.measure(card, windows)
+        scored: dict[float, Measurement] = {}
+        for t in MIXTURES:
+            self.tuner.mix(learned, t)
+            scored[t] = self.measure(card, windows)
+        mixture = how_far(scored, before)
         self.tuner.mix(learned, mixture)
         return mixture
-
-    def _on_learned(self, card: ModelCard, learned: Weights) -> tuple[float, float]:
-        """Score the new weights and those of the base on what was learned from.
-
-        That does not say how good they are, but a network that went astray shows in it.
-        """
-        windows = [example.window() for example in self.train[:MEASURED_IMAGES]]
-        scores = []
-        for t in (1.0, 0.0):
-            self.tuner.mix(learned, t)
-            scores.append(self.measure(card, windows).score)
-        return scores[0], scores[1]
 
     def _enough_to_fit(self) -> bool:
         """Whether thresholds may be chosen: a few cells would say what those of one image need."""
@@ -567,7 +574,9 @@ class _Retraining:
         examples = self.measured if examples is None else examples
         if self.cells:
             scores = list(self._cell_scores(card, examples))
-            return Measurement(summarize(scores).ap50, ap50_interval(scores), len(scores))
+            summary = summarize(scores)
+            cells = sum(one.n_true + one.fp[0] for one in scores)
+            return Measurement(summary.ap50, ap50_interval(scores), len(scores), cells)
         classes = list(self._class_scores(examples))
         mean_iou = summarize_classes(classes).mean_iou
         return Measurement(mean_iou, mean_iou_interval(classes), len(classes))
@@ -624,6 +633,36 @@ class _Retraining:
             probabilities=len(columns),
             max_tile=1024,
         )
+
+
+def how_far(scored: Mapping[float, Measurement], before: Measurement) -> float:
+    """Choose a mixture: the best one, or a short way where the gain is small.
+
+    A network that knows such images already gains little from a few regions, and going all the way
+    for a gain that is within the error of a few cells costs it what it knew of others: then it is
+    the shortest way that is as good as the best within one standard error, after Breiman et al.,
+    "Classification and Regression Trees", 1984.
+
+    Parameters
+    ----------
+    scored : mapping of float to Measurement
+        By the mixture, on held-out images.
+    before : Measurement
+        Of the base.
+
+    Returns
+    -------
+    float
+        0 where none is better than the base.
+    """
+    best, furthest = max((found.score, t) for t, found in scored.items())
+    if best < before.score or best == before.score > 0:
+        return 0.0
+    error = scored[furthest].error
+    if best - before.score >= CLEAR * error:
+        return furthest
+    near = [t for t, found in scored.items() if found.score >= max(best - error, before.score)]
+    return min(near)
 
 
 def tiles_for(widths: Sequence[float]) -> int:
