@@ -68,6 +68,16 @@ def test_a_division_ends_the_parent_and_begins_two_tracks() -> None:
     assert sorted(rows(without).values()) == [[0, 1, 2, 3], [2, 3]]
 
 
+def test_a_gap_elsewhere_does_not_decide_on_a_division() -> None:
+    movie = dividing()
+    for number, plane in enumerate(movie):
+        movie[number] = plane.copy()
+        movie[number][45:57, 60:72] = 9 * (number != 2)
+    tracked = track_cells(movie)
+    assert rows(tracked) == {1: [0, 1], 2: [0, 1, 3], 3: [2, 3], 4: [2, 3]}
+    assert dict(tracked.tracks.parents) == {3: 1, 4: 1}
+
+
 def test_a_cell_that_comes_beside_another_is_no_daughter() -> None:
     alone, both = frame(), frame()
     alone[20:32, 20:40] = 1

@@ -36,6 +36,9 @@ _MOST_GROWTH = 1.8
 #: The smaller of two daughters has at least this part of the larger one's area.
 _LEAST_LIKENESS = 0.4
 
+#: Cost of no link, as part of that of the farthest one.
+_REFUSED = 1.05
+
 #: Cells of a frame; the distances to those of the next one must fit into memory.
 MOST_CELLS = 10_000
 
@@ -249,6 +252,12 @@ def _links(
         gap_closing_max_frame_count=options.missing + 1,
         splitting_metric="sqeuclidean",
         splitting_cutoff=options.division_distance**2 if options.division_distance else False,
+        # What lies within the limits is linked. The costs that laptrack estimates are those of the
+        # whole movie: a gap elsewhere would decide on whether this cell divides.
+        segment_start_cost=_REFUSED * options.distance**2,
+        segment_end_cost=_REFUSED * options.distance**2,
+        no_splitting_cost=_REFUSED * max(options.division_distance, 0.1) ** 2,
+        no_merging_cost=_REFUSED * options.distance**2,
     )
     places = [np.stack([cells.y, cells.x], 1) / diameter for cells in frames]
     graph = tracker.predict(places, connected_edges=list(held) or None)

@@ -158,6 +158,12 @@ def _review(viewer, layer):
     return form
 
 
+def _tracks(viewer, layer):
+    from napari_unet_cells.widgets.correct.tracks_form import TracksForm
+
+    return TracksForm(viewer, lambda: layer)
+
+
 def _learning(viewer, layer):
     from napari_unet_cells.widgets.correct.learning_form import LearningForm
     from napari_unet_cells.widgets.correct.review_form import ReviewForm
@@ -234,6 +240,7 @@ MAKERS = {
     "ToolsForm": _tools,
     "ReviewForm": _review,
     "LearningForm": _learning,
+    "TracksForm": _tracks,
     "Autosave": _autosave,
     "SegmentSection": _segment,
     "StatusLine": _status_line,

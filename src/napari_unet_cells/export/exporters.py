@@ -364,8 +364,8 @@ def _frames(export: Export) -> NDArray[Any]:
     alone = "linked_along_axis" in parameters and parameters["linked_along_axis"] is None
     if alone and "tracks" not in record:
         raise UserError(
-            "The cells are not tracked: each frame is numbered on its own. Segment the movie with "
-            "--track first."
+            "The cells are not tracked: each frame is numbered on its own. Press Track cells on "
+            "the page Correct, or segment the movie with --track."
         )
     return export.labels
 

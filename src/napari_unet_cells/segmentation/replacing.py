@@ -20,6 +20,7 @@ from napari_unet_cells.core.frozen import corrected, replace_rest, whole_cells
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.labels import count_ids, digest
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
+from napari_unet_cells.core.tracks import record_of
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.result import cells_of
@@ -89,6 +90,8 @@ class Origin:
     @property
     def link(self) -> int | None:
         """See `pipeline.Settings`."""
+        if self.is_tracked:
+            return 0
         if self.details is None:
             link = self.provenance.get("parameters", {}).get("linked_along_axis")
             return link if isinstance(link, int) else None
@@ -97,8 +100,22 @@ class Origin:
     def with_options(self, options: InstanceOptions) -> Origin:
         """Give the same run, its cells separated with other thresholds."""
         assert self.details is not None
-        details = replace(self.details, options=options)
+        details = replace(self.details, options=options, parents=None)  # the cells are others
         return replace(self, details=details, provenance=details.provenance())
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether the ids of the cells are those of tracks."""
+        return "tracks" in self.provenance
+
+    def tracked(self, parents: Mapping[int, int]) -> Origin:
+        """Give the same run, its cells tracked along the first axis; see `core.tracks.Tracks`."""
+        made = dict(self.provenance)
+        made["tracks"] = record_of(parents)
+        if "parameters" in made:
+            made["parameters"] = {**made["parameters"], "linked_along_axis": 0}
+        details = self.details and replace(self.details, link=0, parents=parents)
+        return replace(self, details=details, provenance=made)
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,8 +122,8 @@ def _timer(parent: QWidget, milliseconds: int, action: Callable[[], None]) -> QT
 
 def _linked_axis(layer: Any) -> int | None:
     """Axis along which cells have one number; without any each plane is numbered on its own."""
-    made = layer.metadata.get(OURS, {}).get("provenance", {}).get("parameters", {})
-    axis = made.get("linked_along_axis")
+    made = layer.metadata.get(OURS, {}).get("provenance", {})
+    axis = 0 if "tracks" in made else made.get("parameters", {}).get("linked_along_axis")
     return axis if isinstance(axis, int) and 0 <= axis < layer.ndim - 2 else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,26 @@ class LabelsPlane:
         part = tuple(slice(None) if i is None else i for i in self.index)
         labels: NDArray[Any] = np.asarray(self.layer.data)[part]
         return labels if self.rows < self.columns else labels.T
+
+    def beside(self, most: int) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """Give the planes before and after this one along the first of three axes, nearest first.
+
+        Parameters
+        ----------
+        most : int
+            On each side.
+        """
+        here = self.index[0]
+        if len(self.index) != 3 or here is None:
+            return [], []
+        n = self.layer.data.shape[0]
+        earlier = range(here - 1, max(-1, here - 1 - most), -1)
+        later = range(here + 1, min(n, here + 1 + most))
+        before, after = (
+            [replace(self, index=(number, *self.index[1:])).labels for number in side]
+            for side in (earlier, later)
+        )
+        return before, after
 
     def point(self, position: Any) -> tuple[float, float]:
         """Give the pixel (row, column), not rounded, of a place in the world."""

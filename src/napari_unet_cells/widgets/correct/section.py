@@ -1,4 +1,4 @@
-"""Section Correct: the review of the regions, and the tools for whole cells."""
+"""Section Correct: the review of the regions, the tools for whole cells, and tracks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.learning_form import LearningForm
 from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
+from napari_unet_cells.widgets.correct.tracks_form import TracksForm
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
 class CorrectSection(QWidget):
-    """Tools and review, one above the other.
+    """Tools, tracks and review, one above the other.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ class CorrectSection(QWidget):
             lambda: "" if segmenting is None else segmenting.values.model,
         )
         self.tools = ToolsForm(viewer, engine, segmenting)
+        self.tracks = TracksForm(viewer, lambda: self.review.controller.labels)
         self.message = QLabel("")
         self.message.setObjectName("correct_message")
         self.message.setWordWrap(True)
@@ -63,6 +65,7 @@ class CorrectSection(QWidget):
         layout = QVBoxLayout(self)
         for widget in (
             self.tools,
+            self.tracks,
             self.review,
             self.learning,
             self.classes_button,

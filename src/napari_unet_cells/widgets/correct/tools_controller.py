@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core import edits
 from napari_unet_cells.core.edits import Edit
+from napari_unet_cells.core.track_edits import name_by_tracks
+from napari_unet_cells.core.tracks import parents_of
 from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
@@ -31,10 +33,14 @@ from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segment
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane, copy_of
 from napari_unet_cells.widgets.correct.tools import TOOLS, Path, Stroke
+from napari_unet_cells.widgets.segment.live import follow
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+#: Frames before and after one, in which tracks are looked for that are missing there.
+BESIDE = 2
 
 #: Pixels of the canvas; a mouse that moves less was clicked, and drew nothing.
 SLIP = 4.0
@@ -431,7 +437,7 @@ class ToolsController:
         free = self._free_ids(plane)
         labels, said = plane.labels, ""
         try:
-            edit = make(labels, partial(free.above, labels))
+            edit = _named(plane, make(labels, partial(free.above, labels)))
             if edit.highest > np.iinfo(labels.dtype).max:
                 plane, said = self._widened(plane, edit.highest)
         except UserError as error:
@@ -464,6 +470,19 @@ class ToolsController:
             "draws the copy more slowly."
         )
         return LabelsPlane(new, plane.index, plane.rows, plane.columns), said
+
+
+def _named(plane: LabelsPlane, edit: Edit) -> Edit:
+    """Give the new cells of an edit in a movie that was tracked the ids of their tracks."""
+    layer = plane.layer
+    if "tracks" not in layer.metadata.get(OURS, {}).get("provenance", {}):
+        return edit
+    follow(layer)  # an undo may have taken the tracks back
+    found = layer.metadata[OURS]["provenance"].get("tracks")
+    if found is None:
+        return edit
+    before, after = plane.beside(BESIDE)
+    return name_by_tracks(edit, plane.labels, before, after, parents_of(found))
 
 
 def tools_problem(layer: Layer | None, dims: Any) -> str:

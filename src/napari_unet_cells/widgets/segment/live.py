@@ -208,7 +208,12 @@ def is_for(change: Replacement, layer: Labels) -> bool:
     return approved == change.approved and digest(layer.data) == change.checksum
 
 
-def put(layer: Labels, change: Replacement, result: EarlierResult | None = None) -> None:
+def put(
+    layer: Labels,
+    change: Replacement,
+    result: EarlierResult | None = None,
+    whole: NDArray[Any] | None = None,
+) -> None:
     """Replace the labels, as one step of the undo history.
 
     Adjustments of the same thresholds that follow each other become one step; one that ends
@@ -221,6 +226,9 @@ def put(layer: Labels, change: Replacement, result: EarlierResult | None = None)
         Of its labels as they are, see `is_for`.
     result : EarlierResult, optional
         Another result that is shown from now on.
+    whole : integer array, optional
+        The new labels, where nearly all pixels are others: they are taken as they are, which is
+        faster than to write them.
     """
     layer = bare(layer)
     shown = adopt(layer)
@@ -233,7 +241,7 @@ def put(layer: Labels, change: Replacement, result: EarlierResult | None = None)
         layer._undo_history.pop()
         layer._redo_history.clear()
         before, mark = known[0].packed, known[0].mark
-    _write(layer, change)
+    _write(layer, change, whole)
     if not before.differing(change.after) and result is None:
         # No step: what was corrected before it is still to be found there.
         mark.take_thresholds(change.new.origin)
@@ -267,7 +275,10 @@ def _differing(one: InstanceOptions | None, other: InstanceOptions | None) -> se
     return {name for name in names if getattr(one, name) != getattr(other, name)}
 
 
-def _write(layer: Labels, change: Replacement) -> None:
+def _write(layer: Labels, change: Replacement, whole: NDArray[Any] | None) -> None:
+    if whole is not None:
+        layer.data = whole
+        return
     dtype = np.promote_types(layer.data.dtype, change.after.dtype)
     if dtype != layer.data.dtype:
         layer.data = layer.data.astype(dtype)  # its history fits the wider type, too
