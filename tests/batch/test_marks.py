@@ -118,3 +118,29 @@ def test_a_mark_on_results_that_are_gone_keeps_nothing(
     write_image(images / "n2.tif", seed=9)
     mark(output, "n2", approved=True)
     assert run(images, output)[0]["n2"].kept == "approved"
+
+
+@pytest.mark.usefixtures("threshold_model")
+def test_a_mark_on_labels_that_were_emptied_keeps_nothing(images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    whole = cells(output, "n1")
+    mark(output, "n1", approved=True)
+    (output / "n1_cells.tif").write_bytes(b"")
+    done, _ = run(images, output)
+    assert done["n1"].why == "n1_cells.tif is empty"
+    assert cells(output, "n1") == whole
+
+
+@pytest.mark.usefixtures("threshold_model")
+def test_an_empty_table_does_not_cost_labels_that_were_approved(
+    images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    tifffile.imwrite(output / "n1_cells.tif", np.ones((120, 160), np.uint16))
+    mine = cells(output, "n1")
+    mark(output, "n1", approved=True, corrected=True)
+    (output / "n1_cells.csv").write_bytes(b"")
+    run(images, output, overwrite=True)
+    assert cells(output, "n1") == mine

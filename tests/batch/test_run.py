@@ -127,6 +127,11 @@ def other_model(images: Path, output: Path) -> dict[str, Any]:
     return {"model": "other"}
 
 
+def empty_labels(images: Path, output: Path) -> dict[str, Any]:
+    (output / "n1_cells.tif").write_bytes(b"")
+    return {}
+
+
 def no_record(images: Path, output: Path) -> dict[str, Any]:
     for path in output.glob("n1*"):
         path.unlink()
@@ -140,6 +145,7 @@ def no_record(images: Path, output: Path) -> dict[str, Any]:
         (other_pixels, ["n1"], "the image was changed"),
         (other_size, ["n1"], "the image was changed"),
         (no_table, ["n1"], "n1_cells.csv is missing"),
+        (empty_labels, ["n1"], "n1_cells.tif is empty"),
         (other_setting, ["n0", "n1", "n2"], "other settings: diameter"),
         (other_model, ["n0", "n1", "n2"], "the model is another one"),
         (no_record, ["n1"], ""),
@@ -178,6 +184,52 @@ def test_what_the_user_corrected_is_never_replaced_unasked(images: Path, tmp_pat
     assert corrected.read_bytes() == mine
     assert [unit.problem for unit in run(images, output, overwrite=True)] == ["", "", ""]
     assert corrected.read_bytes() != mine
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[:500]), "it cannot be read any more"),
+        (lambda file: file.write_text("no image at all"), "it cannot be read any more"),
+        (
+            lambda file: tifffile.imwrite(file, np.ones((7, 9), np.uint8)),
+            "it is of another size, 7 x 9",
+        ),
+    ],
+)
+def test_labels_that_are_none_any_more_are_listed_and_kept(
+    images: Path, tmp_path: Path, spoil: Callable[[Path], Any], words: str
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    labels = output / "n1_cells.tif"
+    spoil(labels)
+    mine = labels.read_bytes()
+    (bad,) = [unit for unit in run(images, output) if unit.problem]
+    assert bad.unit.name == "n1"
+    assert f"n1_cells.tif was changed since the batch wrote it: {words}" in bad.problem
+    assert labels.read_bytes() == mine
+    labels.unlink()
+    again = run(images, output)
+    assert [unit.before for unit in again] == [True, True, False]
+    fresh = tmp_path / "fresh"
+    run(images, fresh)
+    assert contents(output) == contents(fresh)
+
+
+def test_an_empty_file_beside_labels_that_were_corrected_does_not_cost_them(
+    images: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    corrected = output / "n1_cells.tif"
+    tifffile.imwrite(corrected, np.ones((120, 160), np.uint16))
+    mine = corrected.read_bytes()
+    (output / "n1_cells.csv").write_bytes(b"")
+    (bad,) = [unit for unit in run(images, output) if unit.problem]
+    assert "It would begin anew (n1_cells.csv is empty), but " in bad.problem
+    assert "n1_cells.tif was changed since the batch wrote it, and was kept" in bad.problem
+    assert corrected.read_bytes() == mine
 
 
 @pytest.mark.parametrize("name", ["n1_cells.tif", "n1.json", "n1_outlines.jpg"])

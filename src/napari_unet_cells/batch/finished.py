@@ -5,7 +5,8 @@ list of its own that could tell something else than the files::
 
     NAME.json    image, model and settings as they are now, files there?   yes: done
                                                                            no: begins anew
-    a file that the user changed since is never replaced without --overwrite
+    a file that the user changed since is never replaced without --overwrite; labels that can be
+    read no more are listed, and an empty file is none
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from napari_unet_cells.batch.one_image import by_ending
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists
+from napari_unet_cells.files import FileExists, read_image
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.stamp import is_unchanged
 from napari_unet_cells.untrusted.folder_record import MarksRecord
@@ -71,7 +72,8 @@ def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str
     Raises
     ------
     UserError
-        Where it begins anew, and a file that would be replaced was changed by somebody else.
+        Where it begins anew, and a file that would be replaced was changed by somebody else; or
+        where labels were changed to what is no result any more.
     OSError
         Where the disk refuses.
     """
@@ -87,9 +89,11 @@ def look_back(path: Path, results: list[Path], model: str, settings: Mapping[str
         why = "; ".join(_differences(path, found, model, settings, []))
         return Earlier(None, why, found if not why else None)
     files = by_ending(results)
-    missing = [files[ending].name for ending in found.outputs if _is_gone(files, ending)]
-    why = "; ".join(_differences(path, found, model, settings, missing))
+    lost = [*_lost(files, found.outputs)]
+    why = "; ".join(_differences(path, found, model, settings, lost))
     if not why:
+        for ending, file in files.items():
+            _refuse_damaged(file, found.outputs.get(ending), found.shape)
         return Earlier(found)
     for ending, file in files.items():
         _refuse_changed(file, found.outputs.get(ending), why)
@@ -102,13 +106,49 @@ def _is_of_another(path: Path, found: UnitRecord) -> bool:
     return bool(found.source) and found.source != here and not is_unchanged(path, found.input)
 
 
-def _is_gone(files: Mapping[str, Path], ending: str) -> bool:
-    return ending in files and not files[ending].exists()
+def _lost(files: Mapping[str, Path], outputs: Mapping[str, Stamp]) -> Iterator[str]:
+    """Say which of the results are not there any more, or hold nothing."""
+    there = {ending: file for ending, file in files.items() if ending in outputs}
+    gone = [file.name for file in there.values() if not file.exists()]
+    empty = [file.name for ending, file in there.items() if _is_empty(file, outputs[ending])]
+    if gone:
+        yield f"{', '.join(gone)} is missing"
+    if empty:
+        yield f"{', '.join(empty)} is empty"
+
+
+def _is_empty(file: Path, stamp: Stamp) -> bool:
+    """Whether nothing is left of a file or a folder in which something was."""
+    if not file.exists() or not stamp.size:
+        return False
+    return not any(file.iterdir()) if file.is_dir() else not file.stat().st_size
+
+
+def _refuse_damaged(file: Path, stamp: Stamp | None, shape: tuple[int, ...]) -> None:
+    """Refuse to take labels for results that are none any more; what was corrected still is one.
+
+    Who corrects labels changes the size of their file nearly always, and so does what damages a
+    copy; of the others nothing is read, however many there are.
+    """
+    if stamp is None or file.suffix != ".tif" or file.stat().st_size == stamp.size:
+        return
+    try:
+        found = tuple(length for length in read_image(file).data.shape if length != 1)
+    except UserError as error:
+        problem = f"it cannot be read any more. {error}"
+    else:
+        if found == tuple(length for length in shape if length != 1):
+            return
+        problem = f"it is of another size, {' x '.join(map(str, found))} pixels."
+    raise UserError(
+        f"{file.name} was changed since the batch wrote it: {problem} It was kept. Put the right "
+        "file there, or delete it to have the image done anew."
+    )
 
 
 def _refuse_changed(file: Path, stamp: Stamp | None, why: str) -> None:
     """Refuse to replace a file that is not ours, or not as we wrote it."""
-    if not file.exists():
+    if not file.exists() or (stamp is not None and _is_empty(file, stamp)):
         return
     if stamp is None:
         raise FileExists(file)
@@ -144,7 +184,12 @@ def kept_by_user(
     if found is None or found.begun or _is_of_another(path, found):
         return None
     files = by_ending(results)
-    if any(_is_gone(files, ending) for ending in found.outputs):
+    there = {ending: file for ending, file in files.items() if ending in found.outputs}
+    if not all(file.exists() for file in there.values()):
+        return None
+    # Only labels can be what a person corrected: an empty table does not cost them.
+    labels = {ending: file for ending, file in there.items() if file.suffix in (".tif", ".zarr")}
+    if any(_is_empty(file, found.outputs[ending]) for ending, file in labels.items()):
         return None
     return Earlier(found, kept=kept)
 
@@ -158,7 +203,7 @@ def read_unit_record(path: Path) -> UnitRecord | None:
 
 
 def _differences(
-    path: Path, found: UnitRecord, model: str, settings: Mapping[str, Any], missing: list[str]
+    path: Path, found: UnitRecord, model: str, settings: Mapping[str, Any], lost: list[str]
 ) -> Iterator[str]:
     if not is_unchanged(path, found.input):
         yield "the image was changed"
@@ -167,8 +212,7 @@ def _differences(
     changed = ", ".join(_changed(found.settings, settings))
     if changed:
         yield f"other settings: {changed}"
-    if missing:
-        yield f"{', '.join(missing)} is missing"
+    yield from lost
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
