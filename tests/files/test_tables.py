@@ -191,6 +191,33 @@ def test_what_a_spreadsheet_adds_does_no_harm(tmp_path, parts):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=HYPERLINK(A1)", "./=HYPERLINK(A1)"),
+        ("+1+cmd|' /C calc'!A0", "./+1+cmd|' /C calc'!A0"),
+        ("-dilution 2", "./-dilution 2"),
+        ("@SUM(1)", "./@SUM(1)"),
+        ("\uff1d1+1", "./\uff1d1+1"),
+        ("-12.5", "-12.5"),
+        ("day=1/a-b", "day=1/a-b"),
+    ],
+)
+def test_no_name_is_a_formula_of_a_spreadsheet(tmp_path, parts, kind, name, written):
+    found = [replace(part, values={"image": name}) for part in parts(kind)]
+    assert join_tables(tmp_path / f"all.{kind}", found) == {}
+    if kind == "csv":
+        with open(tmp_path / "all.csv", encoding="utf-8", newline="") as file:
+            assert {row["image"] for row in csv.DictReader(file)} == {written}
+    else:  # its columns are texts by their type
+        import pyarrow.parquet
+
+        read = pyarrow.parquet.read_table(tmp_path / "all.parquet")["image"].to_pylist()
+        assert set(read) == {name}
+    assert tmp_path / written == tmp_path / name
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_names_that_are_no_utf_8_are_written(tmp_path, parts, kind):
     found = [replace(part, values={"image": "caf\udce9"}) for part in parts(kind)]
     assert join_tables(tmp_path / f"all.{kind}", found) == {}

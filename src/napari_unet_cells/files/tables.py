@@ -22,6 +22,9 @@ from napari_unet_cells.files.file_set import write_together
 #: Significant digits of a number that is not whole.
 DIGITS = 12
 
+#: With these a formula begins in Excel or LibreOffice, the wide ones where a keyboard has them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
 
 def table_path(path: PathLike) -> Path:
     """Give the file that `write_table` writes: ``.csv`` is appended where it is missing."""
@@ -184,7 +187,8 @@ class TablePart:
 def join_tables(target: Path, parts: Sequence[TablePart]) -> dict[Path, str]:
     """Put the tables of many images below each other, atomically; an older file is replaced.
 
-    A column that a table has not is empty in its rows. One table is in memory at a time, of a CSV
+    A column that a table has not is empty in its rows. In a CSV a name that a spreadsheet would
+    compute as a formula begins with ``./``. One table is in memory at a time, of a CSV
     one row. A table that cannot be read is left out.
 
     Parameters
@@ -246,6 +250,17 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _no_formula(text: str) -> str:
+    """Put ``./`` before a name that a spreadsheet would compute; as a path it stays the same."""
+    if not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"./{text}"
+    return text
+
+
 def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
     names: dict[str, None] = {}
     for part in parts:
@@ -257,7 +272,7 @@ def _join_csv(target: Path, parts: Sequence[TablePart]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*own, *names])
         for part in parts:
-            values = [_plain(part.values.get(name, "")) for name in own]
+            values = [_no_formula(_plain(part.values.get(name, ""))) for name in own]
             rows = _rows(part.path)
             header = {name: at for at, name in enumerate(next(rows, []))}
             places = [header.get(name, -1) for name in names]
