@@ -357,8 +357,8 @@ def _frames(export: Export) -> NDArray[Any]:
         return export.labels[None]
     if axes != "TYX":
         raise UserError(
-            f"Tracks are those of a movie (t, y, x), and these labels have the axes {axes}. Export "
-            "the table of cells instead."
+            f"Tracks are those of a movie (t, y, x), and these labels have the axes {axes}. If "
+            "they are a movie, press Track cells on the page Correct first; else export the table."
         )
     parameters = record.get("parameters") or {}
     alone = "linked_along_axis" in parameters and parameters["linked_along_axis"] is None

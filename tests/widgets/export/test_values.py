@@ -53,6 +53,7 @@ def test_no_file_is_replaced_unless_it_may_be(labels, tmp_path, name):
     assert values.problem() is None
     assert not values.existing
     first = exporter.targets(tmp_path / f"out{exporter.suffix}")[0]
+    first.parent.mkdir(parents=True, exist_ok=True)  # some formats are a folder
     first.write_bytes(b"precious")
 
     assert values.existing == (first,)
@@ -80,6 +81,8 @@ def test_a_dataset_needs_labels_and_a_folder(labels, tmp_path):
 
 def test_several_files_are_listed():
     assert file_names((Path("a/x.tif"), Path("a/x.json"))) == "x.tif and x.json"
+    many = (Path("a/res_track.txt"), *(Path(f"a/mask{n:03}.tif") for n in range(100)))
+    assert file_names(many) == "res_track.txt and 100 other files"
 
 
 @pytest.mark.parametrize(("role", "complete", "is_half"), [

@@ -17,6 +17,9 @@ from napari_unet_cells.layers.protocols import LabelsLayer
 #: Characters that no file name can hold on every system.
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 
+#: Names of files that a sentence lists.
+MOST_NAMES = 3
+
 
 def labels_problem(labels: LabelsLayer | None) -> str | None:
     """Say why labels can be neither measured nor written.
@@ -206,5 +209,7 @@ class DatasetFolder:
 
 
 def file_names(paths: tuple[Path, ...]) -> str:
-    """Names of files as a sentence lists them."""
+    """Names of files as a sentence lists them; of many the first, and how many others."""
+    if len(paths) > MOST_NAMES:
+        return f"{paths[0].name} and {len(paths) - 1} other files"
     return " and ".join(path.name for path in paths)
