@@ -155,3 +155,17 @@ def test_nothing_begins_where_it_was_stopped_before(output: Path) -> None:
     stop = threading.Event()
     stop.set()
     assert list(follow(output, stop)) == []
+
+
+def test_the_report_alone_is_written_anew(output: Path) -> None:
+    list(follow(output, threading.Event()))
+    cells = (output / "n1_cells.tif").stat().st_mtime_ns
+    for name in ("cells.csv", "report.html", "n2.json"):
+        (output / name).unlink()
+    events = list(follow(output, threading.Event(), report_only=True))
+    assert [event for event in events if isinstance(event, Began)] == []
+    assert {name for name, done in done_in(events).items() if done.before} == {"n0", "n1"}
+    images = {row.split(",")[0] for row in (output / "cells.csv").read_text().splitlines()[1:]}
+    assert images == {"n0", "n1"}
+    assert (output / "report.html").is_file()
+    assert (output / "n1_cells.tif").stat().st_mtime_ns == cells

@@ -29,6 +29,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_unet_cells.batch.finished import look_back, read_unit_record
+from napari_unet_cells.batch.image_list import LIST, read_list, save_list
+from napari_unet_cells.batch.marks import MARKS, mark, read_marks
 from napari_unet_cells.corrections import exported
 from napari_unet_cells.corrections.autosave import restore
 from napari_unet_cells.corrections.session_files import Damaged
@@ -101,6 +103,19 @@ def read_a_unit(content: bytes, folder: Path) -> None:
         json.dumps(record.document(), allow_nan=False)
         with contextlib.suppress(OSError):
             look_back(folder / "a.tif", [folder / "a.json"], "ab" * 32, {"plane": 1})
+
+
+def read_a_list(content: bytes, folder: Path) -> None:
+    (folder / LIST).write_bytes(content)
+    chosen = read_list(folder)
+    save_list(folder, chosen)
+    assert read_list(folder) == chosen
+
+
+def read_the_marks(content: bytes, folder: Path) -> None:
+    (folder / MARKS).write_bytes(content)
+    read_marks(folder)
+    assert "b" in mark(folder, "b", approved=True).approved
 
 
 def read_a_session(content: bytes, folder: Path) -> None:
@@ -266,6 +281,25 @@ _UNIT = {
         "unit": "micrometer",
     },
 }
+_LIST = {
+    "program": "napari-unet-cells",
+    "images": ["/data/day1"],
+    "model": "cells",
+    "said": "Model cells.",
+    "options": {
+        "diameter": 30.0,
+        "min_size": 20,
+        "split": 0.5,
+        "fill_holes": True,
+        "channel": [0, "GFP"],
+        "projection": "max",
+        "plane": "all",
+        "link": "Z",
+        "pixel_size": 0.5,
+        "runtime": "openvino",
+    },
+}
+_MARKS = {"program": "napari-unet-cells", "approved": {"a": "today"}, "corrected": {"a": "now"}}
 _OME_ZARR = {
     "multiscales": [
         {
@@ -360,6 +394,8 @@ TARGETS: dict[str, Target] = {
     "index": Target.of_json(read_an_index, _INDEX),
     "result": Target.of_json(read_a_result, _RESULT),
     "unit": Target.of_json(read_a_unit, _UNIT),
+    "list": Target.of_json(read_a_list, _LIST),
+    "marks": Target.of_json(read_the_marks, _MARKS),
     "session": Target.of_json(read_a_session, _HEADER),
     "exports": Target.of_json(read_exports, _EXPORTS),
     "zarr": Target.of_json(read_a_zarr, _OME_ZARR, _ZARRAY),

@@ -227,6 +227,18 @@ def _cell_outlines(viewer, layer):
     return CellOutlines(viewer, layer, QWidget())
 
 
+def _folder(viewer, layer):
+    from qtpy.QtWidgets import QWidget
+
+    from napari_unet_cells.widgets.folder.at_hand import AtHand
+    from napari_unet_cells.widgets.folder.section import FolderSection
+
+    parent = QWidget()
+    section = FolderSection(viewer, AtHand, parent)
+    section.kept = parent  # it goes with its parent
+    return section
+
+
 def _dock(viewer, layer):
     from napari_unet_cells.widgets.dock import UNetCellsDock
 
@@ -246,6 +258,7 @@ MAKERS = {
     "StatusLine": _status_line,
     "SizeCircle": _size_circle,
     "CellOutlines": _cell_outlines,
+    "FolderSection": _folder,
     "UNetCellsDock": _dock,
     # These hold some of them.
     "CorrectSection": _correct,

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.batch.background_child import PATIENCE
+from napari_unet_cells.batch.background_child import PATIENCE, REPORT
 from napari_unet_cells.engine.frames import read_frame, skip_to_hello
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.runtimes.conversion import python_path
@@ -99,7 +99,9 @@ class Said:
 Event = Listed | Began | Done | Said
 
 
-def follow(output: Path, stop: threading.Event) -> Generator[Event, None, None]:
+def follow(
+    output: Path, stop: threading.Event, report_only: bool = False
+) -> Generator[Event, None, None]:
     """Have the batch done whose list lies in a folder of results.
 
     Parameters
@@ -107,6 +109,8 @@ def follow(output: Path, stop: threading.Event) -> Generator[Event, None, None]:
     output : Path
     stop : threading.Event
         Set it to stop; what is done stays done.
+    report_only : bool
+        Segment nothing; write the table of all cells and the report anew.
 
     Yields
     ------
@@ -121,7 +125,7 @@ def follow(output: Path, stop: threading.Event) -> Generator[Event, None, None]:
         if stop.is_set():
             return
     try:
-        process = _start(output)
+        process = _start(output, report_only)
         try:
             yield from _events(process, stop)
         finally:
@@ -162,7 +166,7 @@ def event_of(frame: dict[str, Any]) -> Event:
     return Said(values["text"], missing=kind == "missing")
 
 
-def _start(output: Path) -> subprocess.Popen[bytes]:
+def _start(output: Path, report_only: bool) -> subprocess.Popen[bytes]:
     options: dict[str, Any] = {}
     if sys.platform == "win32":
         options["creationflags"] = (
@@ -175,7 +179,7 @@ def _start(output: Path) -> subprocess.Popen[bytes]:
     module = "napari_unet_cells.batch.background_child"
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(output.absolute())],
+            [sys.executable, "-P", "-m", module, str(output.absolute()), *[REPORT] * report_only],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if sys.stderr is not None else subprocess.DEVNULL,

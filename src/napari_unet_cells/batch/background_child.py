@@ -36,12 +36,22 @@ PATIENCE = 20.0
 #: Seconds between two reports of the progress within an image.
 _EVERY = 0.1
 
+#: On the command line: segment nothing, write the table and the report.
+REPORT = "--report"
+
 #: Images that one frame lists.
 _A_FRAME = 200
 
 
-def events_of(output: Path) -> Iterator[dict[str, Any]]:
+def events_of(output: Path, report_only: bool = False) -> Iterator[dict[str, Any]]:
     """Do the batch of a folder, and say what happens as JSON holds it.
+
+    Parameters
+    ----------
+    output : Path
+        Of the results.
+    report_only : bool
+        Segment nothing; write the table of all cells and the report.
 
     Raises
     ------
@@ -51,7 +61,8 @@ def events_of(output: Path) -> Iterator[dict[str, Any]]:
     chosen = read_list(output)
     units = find_units(chosen.named, output)
     yield from listed(units)
-    run = BatchRun(units, output, chosen.model, chosen.request, _one_by_one)
+    execute = _none if report_only else _one_by_one
+    run = BatchRun(units, output, chosen.model, chosen.request, execute)
     names = {unit.path: unit.name for unit in units.units}
     said_at = 0.0
     try:
@@ -72,6 +83,11 @@ def _one_by_one(tasks: Sequence[Task]) -> Iterator[Any]:
         assert isinstance(task, Job)
         yield PixelsDone(task.unit.path, 0.0)
         yield (yield from task.steps())
+
+
+def _none(tasks: Sequence[Task]) -> Iterator[Any]:
+    """Do nothing."""
+    yield from ()
 
 
 def listed(units: Units) -> Iterator[dict[str, Any]]:
@@ -103,10 +119,10 @@ def _described(event: PixelsDone | UnitDone | Note, names: dict[Path, str]) -> d
     }
 
 
-def serve(output: Path, outbox: BinaryIO) -> None:
+def serve(output: Path, outbox: BinaryIO, report_only: bool = False) -> None:
     """Do the batch, and write what happens; the last frame says how it ended."""
     try:
-        for event in events_of(output):
+        for event in events_of(output, report_only):
             write_frame(outbox, event)
         write_frame(outbox, {"event": "end"})
     except UserError as error:
@@ -140,7 +156,7 @@ def main() -> None:
     outbox.write(HELLO)
     try:
         threading.Thread(target=_end_with_input, daemon=True).start()
-        serve(Path(sys.argv[1]), outbox)
+        serve(Path(sys.argv[1]), outbox, REPORT in sys.argv[2:])
     except (KeyboardInterrupt, BrokenPipeError):  # it was told to, or nobody listens any more
         os._exit(0)
 

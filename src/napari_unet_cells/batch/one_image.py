@@ -137,14 +137,14 @@ class OneImage:
         self, result: Result, image: Image, planes: Planes, axes: str, notes: Sequence[str]
     ) -> Written:
         """Write all results, or none of the new ones."""
-        scale = self._scale(image)
+        scale = scale_of(image, self.request.pixel_size)
         size, unit = scale.pixel_size, scale.unit
         summary = _summary(result, notes)
         targets = self.results
         names = [path.name for path in targets[:-1]]
         table = None
         if result.cells is not None:
-            channels = _channels(planes, image)
+            channels = measured_channels(planes, image)
             table = measure(result.cells, channels, size or (1.0, 1.0), unit, axes)
         with write_together(targets, self.request.overwrite) as folder:
             self._write_labels(folder, result, axes, scale)
@@ -172,11 +172,12 @@ class OneImage:
         for role, labels in ((CELLS, result.cells), (CLASSES, result.classes)):
             if labels is None:
                 continue
-            record = result_record(result.provenance, size, unit, role=role, **self._place(axes))
+            place = place_on(self.path, axes)
+            record = result_record(result.provenance, size, unit, role=role, **place)
             write_labels(
                 folder / self._name(f"_{role}.tif"),
                 labels,
-                axes=axes if axes in _TIFF_AXES else "ZYX",
+                axes=tiff_axes(axes),
                 pixel_size=size,
                 unit=unit,
                 z_step=scale.z_step,
@@ -208,37 +209,46 @@ class OneImage:
             seconds=result.seconds,
         )
 
-    def _scale(self, image: Image) -> Scale:
-        if image.pixel_size is None and self.request.pixel_size is not None:
-            return Scale((self.request.pixel_size,) * 2, "micrometer", image.z_step)
-        return Scale(image.pixel_size, image.unit, image.z_step)
-
     def _name(self, ending: str) -> str:
         return _named(self.target, ending).name
 
-    def _place(self, axes: str) -> dict[str, Any]:
-        """Transform that puts the labels on the image as napari opens it.
 
-        napari's readers give pictures and TIFFs a scale of one pixel.
-        """
-        if self.path.suffix.lower() == ".zarr":
-            return {}
-        n = len(axes)
-        return {
-            "transform": {
-                "scale": [1.0] * n,
-                "translate": [0.0] * n,
-                "rotate": np.eye(n).tolist(),
-                "shear": [0.0] * (n * (n - 1) // 2),
-                "affine": np.eye(n + 1).tolist(),
-                "units": ["pixel"] * n,
-                "axis_labels": list(axes.lower()),
-            }
-        }
-
-
-#: Axes that a label TIFF can name; pages along other axes are written as planes.
+#: Axes that a label TIFF can name.
 _TIFF_AXES = frozenset({"YX", "ZYX", "TYX", "TZYX"})
+
+
+def tiff_axes(axes: str) -> str:
+    """Axes that a label TIFF gets; pages along others are written as planes."""
+    return axes if axes in _TIFF_AXES else "ZYX"
+
+
+def scale_of(image: Image, told: float | None) -> Scale:
+    """Give the pixel size of a file; where it does not state it, what was told."""
+    if image.pixel_size is None and told is not None:
+        return Scale((told, told), "micrometer", image.z_step)
+    return Scale(image.pixel_size, image.unit, image.z_step)
+
+
+def place_on(path: Path, axes: str) -> dict[str, Any]:
+    """Transform that puts the labels on the image as napari opens it.
+
+    napari's readers give pictures and TIFFs a scale of one pixel.
+    """
+    if path.suffix.lower() == ".zarr":
+        return {}
+    n = len(axes)
+    return {
+        "transform": {
+            "scale": [1.0] * n,
+            "translate": [0.0] * n,
+            "rotate": np.eye(n).tolist(),
+            "shear": [0.0] * (n * (n - 1) // 2),
+            "affine": np.eye(n + 1).tolist(),
+            "units": ["pixel"] * n,
+            "axis_labels": list(axes.lower()),
+        }
+    }
+
 
 #: Ending of a folder with all label images of an image.
 OME_ZARR = ".ome.zarr"
@@ -247,7 +257,7 @@ OME_ZARR = ".ome.zarr"
 PICTURE = "_outlines.jpg"
 
 
-def _channels(planes: Planes, image: Image) -> ImageArray | Mapping[str, ImageArray]:
+def measured_channels(planes: Planes, image: Image) -> ImageArray | Mapping[str, ImageArray]:
     """Image for the table: an array of the labels' shape, or one for each colour or channel."""
     key = tuple(planes.fixed.get(axis, slice(None)) for axis in range(len(image.data.shape)))
     if isinstance(planes.data, ManyChannels):

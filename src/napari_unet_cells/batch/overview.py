@@ -56,12 +56,18 @@ def picture_of(planes: Planes, result: Result, table: Table | None) -> NDArray[n
     -------
     uint8 array, (y, x, 3)
     """
+    labels = result.classes if result.cells is None else result.cells
+    return picture_with(planes, labels, table, result.diameter)
+
+
+def picture_with(
+    planes: Planes, labels: ImageArray, table: Table | None, diameter: float
+) -> NDArray[np.uint8]:
+    """Draw the middle plane and the outlines of labels; see `picture_of`."""
     indices = list(planes.indices())
     index = indices[len(indices) // 2]
     plane = planes.plane(index)
-    labels = result.classes[index] if result.cells is None else result.cells[index]
-    view = _view(plane, table, result.diameter)
-    return draw(plane, labels, view)
+    return draw(plane, labels[index], _view(plane, table, diameter))
 
 
 def draw(

@@ -202,13 +202,10 @@ class BatchRun:
         """Say which images stay as they are though they would begin anew."""
         kept = [name for name, done in self.done.items() if done.kept]
         if kept:
-            n = (
-                "1 image stays as it is"
-                if len(kept) == 1
-                else f"{len(kept)} images stay as they are"
-            )
+            one = len(kept) == 1
+            stay = "1 image stays as it is" if one else f"{len(kept)} images stay as they are"
             yield Note(
-                f"{n}, such as {kept[0]}, because you approved or corrected what was found, "
+                f"{stay}, such as {kept[0]}, because you approved or corrected what was found, "
                 "although it would be segmented anew now (another image, model or option)."
             )
 

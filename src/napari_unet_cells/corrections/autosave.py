@@ -544,6 +544,8 @@ class Summary:
         Why it cannot be restored; empty where it can.
     exported : Coverage
         How much of it was exported or saved.
+    file : str
+        Path of the labels, where they were opened from a file; else empty.
     """
 
     folder: Path
@@ -554,6 +556,7 @@ class Summary:
     size: int
     problem: str = ""
     exported: Coverage = NOT_EXPORTED
+    file: str = ""
 
     def sentence(self, now: datetime | None = None) -> str:
         """Describe the session in a sentence for the user."""
@@ -621,10 +624,18 @@ def _summary(folder: Path) -> Summary:
                 len(header.review.approved),
                 size,
                 exported=_coverage(folder, header),
+                file=_file_in(description),
             )
         except Damaged as damage:
             problem = str(damage)
     return Summary(folder, None, "", 0, 0, size, problem)
+
+
+def _file_in(description: Mapping[str, Any]) -> str:
+    """Path of the file that labels were opened from; empty where they were not."""
+    given = description.get("metadata", {}).get(INPUT, {})
+    path = given.get("path") if isinstance(given, Mapping) else None
+    return path if isinstance(path, str) else ""
 
 
 def _coverage(folder: Path, header: SaveHeader) -> Coverage:

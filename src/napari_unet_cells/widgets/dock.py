@@ -129,6 +129,7 @@ class UNetCellsDock(Wired, QWidget):
         self.retrain.dataset_wanted.connect(self.export.ask_dataset)
         self.autosave.left.connect(self.banner.refresh)
         self.segment.came_back.connect(self.banner.refresh)
+        self.folder.saved.connect(self.banner.refresh)
 
     def _count_approved(self, approved: int, regions: int) -> None:
         index = list(self._pages).index("Correct")

@@ -76,7 +76,8 @@ class Desk:
     def __init__(self) -> None:
         self.window = Window()
         self.run_thread, self.looking, self.marking = Thread(), Thread(), Thread()
-        runners = Runners(self.run_thread, self.looking, self.marking)
+        self.reporting = Thread()
+        runners = Runners(self.run_thread, self.looking, self.marking, self.reporting)
         self.controller = FolderController(self.window, runners)
         self.run_thread.cancelled = self.controller.ended  # type: ignore[method-assign]
 

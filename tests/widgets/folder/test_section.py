@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import napari
 import numpy as np
 import psutil
 import pytest
@@ -9,6 +10,9 @@ import tifffile
 
 from napari_unet_cells.batch.image_list import LIST, read_list
 from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.corrections.autosave import sessions
+from napari_unet_cells.layers.metadata import fitting_review
+from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
@@ -183,3 +187,128 @@ def test_a_picture_is_shrunk_and_a_bad_one_is_none(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"nonsense")
     assert read_thumbnail(tmp_path / "b.jpg") is None
     assert read_thumbnail(tmp_path / "none.jpg") is None
+
+
+# --- correcting --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(qtbot, dock, images, monkeypatch):
+    """Give a dock whose list is done; napari reads nothing by itself from now on."""
+    answer(monkeypatch)
+    press_folder(dock)
+    wait_for_end(qtbot, dock)
+    viewer = dock.folder._viewer
+    viewer.layers.clear()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("napari read a file in the thread of the window")
+
+    monkeypatch.setattr(napari.Viewer, "open", refuse)
+    return dock
+
+
+def open_row(qtbot, dock, name):
+    dock.folder.list.opened.emit(name)
+    settle(qtbot, dock)
+
+
+def settle(qtbot, dock):
+    section = dock.folder
+    threads = (section.opening, section.marking, section.reporting)
+    qtbot.waitUntil(
+        lambda: not any(thread.running for thread in threads) and section.correcting.idle,
+        timeout=120_000,
+    )
+
+
+def layer_names(dock):
+    return [layer.name for layer in dock.folder._viewer.layers]
+
+
+def erase_first(dock):
+    """Erase a cell of the pair that is open, as a user does; gives what is left."""
+    cells = dock.folder.correcting.pair.cells
+    cells.data_setitem(np.nonzero(cells.data == 1), 0)
+    return cells.data.copy()
+
+
+def result(images, name):
+    return np.asarray(tifffile.imread(images.with_name("day1_cells") / f"{name}_cells.tif"))
+
+
+def test_a_click_opens_image_and_cells_for_correction(qtbot, finished):
+    open_row(qtbot, finished, "n0")
+    viewer, pair = finished.folder._viewer, finished.folder.correcting.pair
+    assert layer_names(finished) == ["n0", "n0_cells"]
+    assert viewer.layers.selection.active == pair.cells
+    assert pair.cells.visible
+    assert source_image(pair.cells, viewer.layers) == viewer.layers["n0"]
+    assert finished.segment.controller.selected == pair.cells
+    assert finished.export.labels_box.layer == pair.cells
+    assert finished.correct.review.controller.labels == pair.cells
+    assert not review_problem(pair.cells)
+    assert len(fitting_review(pair.cells)) > 0
+    open_row(qtbot, finished, "n2")
+    assert layer_names(finished) == ["n2", "n2_cells"]
+    open_row(qtbot, finished, "broken")
+    assert layer_names(finished) == ["n2", "n2_cells"]
+
+
+def test_what_was_corrected_is_saved_where_the_user_goes_on(qtbot, finished, images):
+    before = result(images, "n1")
+    open_row(qtbot, finished, "n1")
+    labels = erase_first(finished)
+    assert not np.array_equal(labels, before)
+    open_row(qtbot, finished, "n2")
+    assert np.array_equal(result(images, "n1"), labels)
+    assert np.array_equal(result(images, "n2"), finished.folder.correcting.pair.cells.data)
+    output = images.with_name("day1_cells")
+    assert np.array_equal(tifffile.imread(output / "as_segmented" / "n1_cells.tif"), before)
+    assert not (output / "as_segmented" / "n2_cells.tif").exists()
+    row = finished.folder.controller.row("n1")
+    assert row.text == f"{len(np.unique(labels)) - 1} cells, corrected"
+    rows = (output / "cells.csv").read_text().splitlines()
+    assert len([line for line in rows if line.startswith("n1,")]) == row.cells
+    assert [one for one in sessions() if not one.exported.complete] == []
+    open_row(qtbot, finished, "n1")
+    assert np.array_equal(finished.folder.correcting.pair.cells.data, labels)
+
+
+def test_approve_and_next_goes_through_the_list(qtbot, finished, images):
+    finished.folder.list.next_button.click()
+    settle(qtbot, finished)
+    assert layer_names(finished) == ["n0", "n0_cells"]
+    labels = erase_first(finished)
+    for expected in ("n1", "n2", "n2"):
+        finished.folder.list.next_button.click()
+        settle(qtbot, finished)
+        assert layer_names(finished) == [expected, f"{expected}_cells"]
+    assert np.array_equal(result(images, "n0"), labels)
+    marks = read_marks(images.with_name("day1_cells"))
+    assert (set(marks.approved), set(marks.corrected)) == ({"n0", "n1", "n2"}, {"n0"})
+    assert finished.folder.list.bar.format() == "3 of 4 done, 1 failed, 3 approved"
+
+
+def test_a_correction_that_cannot_be_saved_stays_open(qtbot, finished, images):
+    open_row(qtbot, finished, "n0")
+    labels = erase_first(finished)
+    (images / "n0.tif").unlink()
+    before = result(images, "n0")
+    finished.folder.list.opened.emit("n1")
+    settle(qtbot, finished)
+    assert layer_names(finished) == ["n0", "n0_cells"]
+    assert np.array_equal(finished.folder.correcting.pair.cells.data, labels)
+    assert np.array_equal(result(images, "n0"), before)
+
+
+def test_cells_that_are_open_already_are_taken(qtbot, finished):
+    open_row(qtbot, finished, "n0")
+    cells = finished.folder.correcting.pair.cells
+    erase_first(finished)
+    finished.folder._viewer.layers.selection.active = finished.folder._viewer.layers["n0"]
+    open_row(qtbot, finished, "n0")
+    assert finished.folder.correcting.pair.cells == cells
+    assert finished.folder._viewer.layers.selection.active == cells
+    finished.folder._viewer.layers.remove(cells)
+    assert finished.folder.correcting.pair is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def add_restored(viewer: ViewerModel, restored: Restored) -> Labels:
         Editable and active; its corrections are saved where they were saved before.
     """
     described = restored.description
-    image, problem = _image_of(viewer, described.get("image"))
+    image, problem = image_of(viewer, described.get("image"))
     metadata: dict[str, Any] = dict(described["metadata"])
     ours = dict(metadata.get(OURS, {}))
     if image is not None:
@@ -87,8 +87,21 @@ def _class_colormap(ours: Mapping[str, Any], highest: int) -> Any:
     return DirectLabelColormap(color_dict=class_colors(max(n_named, highest + 1)))
 
 
-def _image_of(viewer: ViewerModel, described: Mapping[str, Any] | None) -> tuple[Image | None, str]:
-    """Give the open image of restored labels, else open its file; and a sentence if neither."""
+def image_of(
+    viewer: ViewerModel,
+    described: Mapping[str, Any] | None,
+    opener: Callable[[], list[Layer]] | None = None,
+) -> tuple[Image | None, str]:
+    """Give the open image of labels, else open its file; and a sentence if neither.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    described : mapping or None
+        See `corrections.autosave.describe`; None where nothing is known of it.
+    opener : callable, optional
+        Adds what the file holds, in place of napari's reading it now.
+    """
     if described is None:
         return None, ""
     path = described.get("path")
@@ -107,7 +120,7 @@ def _image_of(viewer: ViewerModel, described: Mapping[str, Any] | None) -> tuple
             "it was moved, open it by hand to see both."
         )
     try:
-        image = _open(viewer, Path(path), described)
+        image = _open(viewer, Path(path), described, opener)
     except Exception as error:  # whatever the reader of some plugin raises
         return None, f"The labels were restored without their image: {path} was not read ({error})."
     return image, "" if image is not None else (
@@ -129,10 +142,16 @@ def _is_image(layer: Image, described: Mapping[str, Any]) -> bool:
     )
 
 
-def _open(viewer: ViewerModel, path: Path, described: Mapping[str, Any]) -> Image | None:
+def _open(
+    viewer: ViewerModel,
+    path: Path,
+    described: Mapping[str, Any],
+    opener: Callable[[], list[Layer]] | None,
+) -> Image | None:
     """Open an image in the place it had, its channels split if they were."""
     plugin = described.get("reader") or "napari"
-    opened = [layer for layer in viewer.open(str(path), plugin=plugin) if _is_plain_image(layer)]
+    added = viewer.open(str(path), plugin=plugin) if opener is None else opener()
+    opened = [layer for layer in added if _is_plain_image(layer)]
     typed = dict(described.get("told") or {})
     shape = described["shape"]
     channel, how = typed.pop("channel", None), typed.pop("projection", "")

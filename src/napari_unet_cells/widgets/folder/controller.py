@@ -25,6 +25,7 @@ from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.settings import recall, remember
 from napari_unet_cells.untrusted.folder_record import MarksRecord
+from napari_unet_cells.untrusted.unit_record import UnitRecord
 from napari_unet_cells.widgets.folder.rows import Found, Row, State, for_window, look
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Runners:
-    """The threads of the list: its batch, looking at the disk, and writing marks."""
+    """The threads of the list: its batch, looking at the disk, writing marks, the report."""
 
     run: Runner
     looking: Runner
     marking: Runner
+    reporting: Runner
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ class FolderController:
         self._settings = self._note = ""
         self._index: dict[str, int] = {}
         self._to_mark: list[Callable[[], MarksRecord]] = []
+        self._report_due = False
 
     @property
     def state(self) -> ListState:
@@ -293,6 +296,7 @@ class FolderController:
         self._set_rows([row.with_run(False) for row in self.rows])
         self.refresh()
         self._view.show_failed()
+        self._report()
 
     def failed(self, problem: str) -> None:
         """Show why the run cannot begin or go on."""
@@ -309,12 +313,38 @@ class FolderController:
         self._note = problem
         self.refresh()
 
+    # ---------------------------------------------------------------- what was corrected
+
+    def corrected(self, name: str, record: UnitRecord) -> None:
+        """Show an image whose corrected cells were put into the result."""
+        row = self.row(name)
+        if row is not None:
+            self._set_row(row.with_corrected(record))
+            self._report_due = True
+            self._report()
+            self.refresh()
+
+    def _report(self) -> None:
+        """Have the table of all cells and the report written anew, where no run does it."""
+        reporting = self._runners.reporting
+        if not self._report_due or self._runners.run.running or reporting.running:
+            return
+        if self.output is not None:
+            self._report_due = False
+            reporting.start(partial(_write_report, self.output))
+
+    def report_ended(self, problem: str = "") -> None:
+        """Write the report again where cells were corrected meanwhile; say why it cannot be."""
+        if problem:
+            self._view.warn(problem)
+        self._report()
+
     # ---------------------------------------------------------------------- the marks
 
     def approve(self, name: str, approved: bool) -> None:
         """Mark the results of an image as right, or take that back."""
         row, output = self.row(name), self.output
-        if row is None or output is None or not row.can_open or row.approved == approved:
+        if row is None or output is None or row.state is not State.DONE:
             return
         self._to_mark.append(partial(mark, output, name, approved=approved))
         self._mark()
@@ -370,6 +400,11 @@ def _go_on(output: Path, stop: threading.Event) -> Generator[Event | Marked, Non
         if isinstance(event, Listed) and first:
             first = False
             yield Marked(output, read_marks(output))
+
+
+def _write_report(output: Path, stop: threading.Event) -> Generator[Event, None, None]:
+    for _ in follow(output, stop, report_only=True):
+        yield from ()
 
 
 def _write_marks(

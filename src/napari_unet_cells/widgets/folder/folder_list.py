@@ -33,7 +33,7 @@ from napari_unet_cells.widgets.folder.list_model import (
 from napari_unet_cells.widgets.folder.rows import Row, State
 
 #: Pixels of a row, and of the picture in it.
-HEIGHT, PICTURE = 46, QSize(56, 42)
+HEIGHT, PICTURE = 36, QSize(44, 34)
 
 
 class FolderList(QWidget):
@@ -44,6 +44,8 @@ class FolderList(QWidget):
     approved = Signal(str, bool)
     #: The name of an image that the user wants to look at.
     opened = Signal(str)
+    save_wanted = Signal()
+    next_wanted = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +61,8 @@ class FolderList(QWidget):
         self.new_button.clicked.connect(lambda: self.new_wanted.emit())
         self.run_button.clicked.connect(lambda: self.pressed.emit())
         self.report_button.clicked.connect(self._open_report)
+        self.save_button.clicked.connect(lambda: self.save_wanted.emit())
+        self.next_button.clicked.connect(lambda: self.next_wanted.emit())
 
     def _build_rows(self) -> None:
         self.view = QTableView()
@@ -91,6 +95,18 @@ class FolderList(QWidget):
         self.report_button = QPushButton("Report")
         self.report_button.setObjectName("folder_report_button")
         self.report_button.setToolTip("Open the report of all images in the browser.")
+        self.save_button = QPushButton("Save")
+        self.save_button.setObjectName("folder_save_button")
+        self.save_button.setToolTip(
+            "Put the cells as you corrected them into the result: labels, table, picture and "
+            "report. That happens also when you open another image or approve this one. The cells "
+            "as they were found stay in the folder as_segmented."
+        )
+        self.next_button = QPushButton("Approve, next")
+        self.next_button.setObjectName("folder_next_button")
+        self.next_button.setToolTip(
+            "Save and approve the image that is open, and open the next one that is not approved."
+        )
         self.bar = QProgressBar()
         self.bar.setObjectName("folder_bar")
         self.settings = QLabel("")
@@ -107,6 +123,8 @@ class FolderList(QWidget):
         buttons = QGridLayout()
         for place, button in enumerate((self.run_button, self.new_button, self.report_button)):
             buttons.addWidget(button, 0, place)
+        buttons.addWidget(self.save_button, 1, 0)
+        buttons.addWidget(self.next_button, 1, 1, 1, 2)
         column = QVBoxLayout(right)
         column.setContentsMargins(4, 0, 0, 0)
         column.addWidget(self.bar)
@@ -122,10 +140,12 @@ class FolderList(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.splitter)
+        # The controls of a labels layer, which are high, leave no less on a small laptop.
+        self.setMinimumHeight(3 * HEIGHT + 32)
 
     def sizeHint(self) -> QSize:
-        """Ask for the room of four rows: on a small screen the image needs the rest."""
-        return QSize(700, 4 * HEIGHT + 40)
+        """Ask for the room of five rows: on a small screen the image needs the rest."""
+        return QSize(700, 5 * HEIGHT + 40)
 
     # --------------------------------------------------------------------- what is shown
 
@@ -157,6 +177,7 @@ class FolderList(QWidget):
             else "Segment what is not done yet, and try again what failed."
         )
         self.report_button.setEnabled(state.total > state.left)
+        self.next_button.setEnabled(state.total > state.left)
         self.bar.setRange(0, max(1, state.total))
         self.bar.setValue(state.total - state.left)
         self.bar.setFormat(state.said)
@@ -164,6 +185,14 @@ class FolderList(QWidget):
         self.settings.setToolTip("" if state.output is None else f"Results in {state.output}")
         self.note.setText(state.note)
         self.note.setVisible(bool(state.note))
+
+    def show_open(self, name: str) -> None:
+        """Show which image is open; empty for none."""
+        self.save_button.setEnabled(bool(name))
+        for place, row in enumerate(self.model.rows):
+            if row.name == name:
+                self.view.selectRow(place)
+                self.view.scrollTo(self.model.index(place, 0))
 
     # --------------------------------------------------------------- what the user does
 

@@ -59,7 +59,7 @@ class ListModel(QAbstractTableModel):
             return
         before = self.rows[place]
         self.rows[place] = row  # type: ignore[index]  # it is a list of our own
-        if (row.state, row.cells) != (before.state, before.cells):
+        if row.drawn != before.drawn:
             self._thumbnails.forget(row.name)
         self._changed(place, place)
 
@@ -91,7 +91,7 @@ class ListModel(QAbstractTableModel):
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Say what can be done with a cell of the table."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        if index.column() == APPROVED and self.rows[index.row()].can_open:
+        if index.column() == APPROVED and self.rows[index.row()].state is State.DONE:
             flags |= Qt.ItemFlag.ItemIsUserCheckable
         return flags
 
@@ -106,14 +106,18 @@ class ListModel(QAbstractTableModel):
             return self._of_image(row, role)
         if column == STATE and role == Qt.ItemDataRole.DisplayRole:
             return row.text
-        if column == APPROVED and role == Qt.ItemDataRole.CheckStateRole and row.can_open:
+        if column == APPROVED and role == Qt.ItemDataRole.CheckStateRole:
+            if row.state is not State.DONE:
+                return None
             return Qt.CheckState.Checked if row.approved else Qt.CheckState.Unchecked
         return None
 
     def _of_image(self, row: Row, role: int) -> Any:
         if role == Qt.ItemDataRole.DisplayRole:
             return row.name
-        if role == Qt.ItemDataRole.DecorationRole and row.can_open and self._output is not None:
+        if role == Qt.ItemDataRole.DecorationRole and self._output is not None:
+            if row.state is not State.DONE:
+                return None
             return self._thumbnails.get(row.name, row.picture(self._output))
         return None
 

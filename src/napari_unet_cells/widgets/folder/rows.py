@@ -19,6 +19,7 @@ from napari_unet_cells.batch.one_image import PICTURE
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.rules import printable
+from napari_unet_cells.untrusted.unit_record import UnitRecord
 
 #: Images that are looked at until something is shown of them.
 _AT_ONCE = 100
@@ -53,6 +54,8 @@ class Row:
         Summary, or why it failed.
     approved, corrected : bool
         Marks of a person, see `batch.marks`.
+    drawn : int
+        How often its picture was drawn since the list was opened.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Row:
     said: str = ""
     approved: bool = False
     corrected: bool = False
+    drawn: int = 0
 
     @property
     def text(self) -> str:
@@ -79,7 +83,7 @@ class Row:
     @property
     def can_open(self) -> bool:
         """Whether there are cells to look at."""
-        return self.state is State.DONE
+        return self.state is State.DONE and self.cells is not None
 
     def picture(self, output: Path) -> Path:
         """Small picture with the outlines of the cells."""
@@ -99,7 +103,13 @@ class Row:
             said = for_window(event.problem)
             return replace(self, state=State.FAILED, cells=None, said=said)
         said = for_window(event.summary)
-        return replace(self, state=State.DONE, cells=event.cells, said=said)
+        done = replace(self, state=State.DONE, cells=event.cells, said=said)
+        return done if event.before else replace(done, drawn=self.drawn + 1)
+
+    def with_corrected(self, record: UnitRecord) -> Row:
+        """Give the row of an image whose corrected cells were put into the result."""
+        said, drawn = record.summary, self.drawn + 1
+        return replace(self, cells=record.cells, said=said, corrected=True, drawn=drawn)
 
     def marked(self, marks: MarksRecord) -> Row:
         """Give the row with its marks."""
@@ -193,6 +203,10 @@ def _on_disk(row: Row, output: Path) -> Row:
         record = read_unit_record(output / f"{row.name}.json")
     except OSError:
         return row
-    if record is None or record.begun or not os.path.exists(row.cells_file(output)):
+    if record is None or record.begun:
         return row
-    return row.ended(Done(row.name, "", printable(record.summary, 1000), record.cells))
+    role = "classes" if record.cells is None else "cells"
+    if not os.path.exists(output / f"{row.name}_{role}.tif"):
+        return row
+    summary = printable(record.summary, 1000)
+    return row.ended(Done(row.name, "", summary, record.cells, before=True))

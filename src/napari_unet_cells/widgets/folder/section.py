@@ -5,32 +5,40 @@ The list may be closed and opened again; its run and its rows stay with the dock
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_unet_cells.widgets.correct.restored_layers import (
+    compute_projection,
+    waits_for_projection,
+)
 from napari_unet_cells.widgets.folder.at_hand import AtHand
 from napari_unet_cells.widgets.folder.controller import (
     FolderController,
     ListState,
     Runners,
 )
+from napari_unet_cells.widgets.folder.correcting import Correcting
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
 from napari_unet_cells.widgets.folder.folder_list import FolderList
 from napari_unet_cells.widgets.folder.values import FolderValues
-from napari_unet_cells.widgets.wiring import when_destroyed
+from napari_unet_cells.widgets.segment.channels import show_projection
+from napari_unet_cells.widgets.wiring import Wired, when_destroyed
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
 
-class FolderSection(QObject):
+class FolderSection(Wired, QObject):
     """Opens the list below the image, and is the `View` of its controller.
 
     Parameters
@@ -42,6 +50,9 @@ class FolderSection(QObject):
         Over which the dialog appears.
     """
 
+    #: Corrected cells were put into a result.
+    saved = Signal()
+
     def __init__(self, viewer: Viewer, at_hand: Callable[[], AtHand], parent: QWidget) -> None:
         super().__init__(parent)
         self._viewer, self._at_hand, self._parent = viewer, at_hand, parent
@@ -50,7 +61,13 @@ class FolderSection(QObject):
         self.looking = Worker(self)
         # Not a daemon: closing napari waits until a mark is written.
         self.marking = Worker(self, daemon=False)
-        self.controller = FolderController(self, Runners(self.worker, self.looking, self.marking))
+        self.reporting = Worker(self)
+        # Not daemons either: corrections that are being written are written.
+        self.opening = Worker(self, daemon=False)
+        self.projecting = Worker(self)
+        runners = Runners(self.worker, self.looking, self.marking, self.reporting)
+        self.controller = FolderController(self, runners)
+        self.correcting = Correcting(viewer, self.controller, self, self.opening)
         self._connect()
 
     def _connect(self) -> None:
@@ -65,8 +82,16 @@ class FolderSection(QObject):
         self.marking.progressed.connect(controller.marked)
         self.marking.done.connect(controller.marking_ended)
         self.marking.failed.connect(controller.marking_failed)
-        for worker in (self.worker, self.looking):
-            when_destroyed(self, worker.stop)
+        self.reporting.done.connect(controller.report_ended)
+        self.reporting.failed.connect(controller.report_ended)
+        self.opening.progressed.connect(self.correcting.receive)
+        self.opening.done.connect(self.correcting.ended)
+        self.opening.failed.connect(self.correcting.failed)
+        self.projecting.progressed.connect(self._show_projection)
+        self.projecting.failed.connect(self.warn)
+        self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
+        for worker in (self.worker, self.looking, self.reporting, self.projecting):
+            self.wiring.at_end(worker.stop)
 
     @property
     def list(self) -> FolderList | None:
@@ -111,12 +136,16 @@ class FolderSection(QObject):
         shown = self._list = FolderList()
         shown.new_wanted.connect(self.ask)
         shown.pressed.connect(self.controller.press)
-        shown.approved.connect(self.controller.approve)
+        shown.approved.connect(self.correcting.approve)
+        shown.opened.connect(self.correcting.open)
+        shown.save_wanted.connect(self.correcting.save)
+        shown.next_wanted.connect(self.correcting.approve_and_next)
         self._viewer.window.add_dock_widget(shown, name="Images", area="bottom")
         # Not what napari returned: to a plugin that is a proxy, which ends with this function.
         when_destroyed(shown.parentWidget(), partial(_forget, weakref.ref(self)))
         self.show_rows()
         self.show_state(self.controller.state)
+        self.show_open("" if self.correcting.pair is None else self.correcting.pair.name)
 
     def forget_list(self) -> None:
         """Let go of a list whose dock was closed by its X; what runs goes on."""
@@ -141,6 +170,29 @@ class FolderSection(QObject):
         if self._list is not None:
             self._list.show_state(state)
 
+    def show_open(self, name: str) -> None:
+        """Show which image is open; empty for none."""
+        if self._list is not None:
+            self._list.show_open(name)
+
+    def corrections_saved(self) -> None:
+        """Tell others that corrections lie in a result now."""
+        self.saved.emit()
+
+    def project(self, image: Image) -> None:
+        """Compute an image that is empty until its channels are projected."""
+        if waits_for_projection(image):
+            self.projecting.start(partial(_project, image))
+
+    def _show_projection(self, event: object) -> None:
+        assert isinstance(event, tuple)
+        image, levels = event
+        if image in self._viewer.layers and waits_for_projection(image):
+            show_projection(image, levels)
+
+    def _layer_removed(self, event: Any) -> None:
+        self.correcting.layer_removed(event.value)
+
     def show_failed(self) -> None:
         """Bring the first image that failed into view."""
         if self._list is not None:
@@ -149,6 +201,10 @@ class FolderSection(QObject):
     def warn(self, sentence: str) -> None:
         """Say what prevents something."""
         show_warning(sentence)
+
+
+def _project(image: Image, stop: threading.Event) -> Generator[object, None, None]:
+    yield image, compute_projection(image)
 
 
 def _forget(reference: weakref.ref[FolderSection]) -> None:

@@ -1,0 +1,225 @@
+"""Put cells that a person corrected in the place of those that a batch found.
+
+::
+
+    as_segmented/a_cells.tif    the cells as the batch found them: copied first, once
+    marks.unet-cells.json       "corrected", so that no run replaces what follows
+    a_cells.tif a_cells.csv a_outlines.jpg a.json      all at once, or none of them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch.finished import read_unit_record
+from napari_unet_cells.batch.marks import mark, read_marks
+from napari_unet_cells.batch.one_image import (
+    PICTURE,
+    measured_channels,
+    place_on,
+    scale_of,
+    tiff_axes,
+)
+from napari_unet_cells.batch.overview import histograms, picture_with
+from napari_unet_cells.core.labels import count_ids
+from napari_unet_cells.core.measure import Table, measure
+from napari_unet_cells.core.planes import Planes
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import (
+    Image,
+    make_folder,
+    read_image,
+    write_json,
+    write_labels,
+    write_together,
+)
+from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.files.failures import read_failure
+from napari_unet_cells.files.pictures import write_jpeg
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.results import OF_ONE_FILE, result_record
+from napari_unet_cells.files.stamp import is_unchanged
+from napari_unet_cells.files.tables import TABLES
+from napari_unet_cells.layers.metadata import CELLS
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
+from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
+
+#: Folder, among the results, of cells as the batch found them, of images that were corrected.
+AS_SEGMENTED = "as_segmented"
+
+
+def write_corrected(output: Path, name: str, labels: NDArray[Any]) -> UnitRecord:
+    """Replace the cells of an image, and with them its table, picture and record.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results of a batch.
+    name : str
+        Of the image.
+    labels : integer array
+        Of the shape of those that the batch wrote.
+
+    Returns
+    -------
+    UnitRecord
+        As it is now.
+
+    Raises
+    ------
+    UserError
+        Where the image is gone or another one, or the disk refuses; the results are as they were.
+    """
+    correction = _Correction.of(output, name, labels)
+    _keep_original(output, name, correction.known)
+    was = name in read_marks(output).corrected
+    mark(output, name, corrected=True)  # before: no run may come in between
+    try:
+        return correction.write()
+    except UserError:
+        if not was:
+            with contextlib.suppress(UserError):
+                mark(output, name, corrected=False)
+        raise
+
+
+def result_files(output: Path, name: str, table: str = "csv") -> list[Path]:
+    """Files of an image as one set, see `files.file_set`: the same for a batch and a correction."""
+    endings = (_LABELS, "_classes.tif", f"{_CELLS}.{table}", PICTURE, ".json")
+    return [output / f"{name}{ending}" for ending in endings]
+
+
+@dataclass(frozen=True, eq=False)
+class _Correction:
+    """Corrected labels of an image, with all that is needed to write them."""
+
+    output: Path
+    name: str
+    labels: NDArray[Any]
+    known: UnitRecord
+    document: Mapping[str, Any]
+    image: Image
+    planes: Planes
+    axes: str
+
+    @classmethod
+    def of(cls, output: Path, name: str, labels: NDArray[Any]) -> _Correction:
+        known, document = _record(output, name)
+        image = read_image(Path(known.source), bool(known.settings.get("allow_missing_chunks")))
+        chosen = known.settings
+        channel = chosen.get("channel")
+        channel = tuple(channel) if isinstance(channel, list) else channel
+        planes, axes = chosen_planes(image, channel, chosen.get("projection"), chosen.get("plane"))
+        if labels.shape != planes.shape:
+            there, here = (" x ".join(map(str, one)) for one in (planes.shape, labels.shape))
+            raise UserError(
+                f"{known.source} has {there} pixels now, and these cells have {here}. They were "
+                "not put into the result; export them to a file of their own."
+            )
+        return cls(output, name, labels, known, document, image, planes, axes)
+
+    @property
+    def scale(self) -> Scale:
+        told = self.known.settings.get("pixel_size")
+        return scale_of(self.image, float(told) if isinstance(told, int | float) else None)
+
+    def write(self) -> UnitRecord:
+        size, unit = self.scale.pixel_size, self.scale.unit
+        channels = measured_channels(self.planes, self.image)
+        table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
+        noted = self._noted(table)
+        kind = "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
+        targets = result_files(self.output, self.name, kind)
+        labels, _, cells, picture, record = (target.name for target in targets)
+        with write_together(targets, overwrite=True) as folder:
+            self._write_labels(folder / labels)
+            TABLES[kind](folder / cells, table)
+            diameter = _diameter(self.document)
+            drawn = picture_with(self.planes, self.labels, table, diameter)
+            write_jpeg(folder / picture, drawn)
+            write_json(
+                folder / record,
+                {
+                    **self.document,
+                    "cells": noted.cells,
+                    "corrected_by_hand": True,
+                    BATCH: noted.document(),
+                },
+            )
+        return noted
+
+    def _write_labels(self, path: Path) -> None:
+        scale = self.scale
+        made = {key: value for key, value in self.document.items() if key not in OF_ONE_FILE}
+        place = place_on(Path(self.known.source), self.axes)
+        others = {"role": CELLS, "corrected_by_hand": True, **place}
+        write_labels(
+            path,
+            self.labels,
+            axes=tiff_axes(self.axes),
+            pixel_size=scale.pixel_size,
+            unit=scale.unit,
+            z_step=scale.z_step,
+            provenance=result_record(made, scale.pixel_size, scale.unit, **others),
+        )
+
+    def _noted(self, table: Table) -> UnitRecord:
+        """Describe the corrected cells; the files keep the stamps of those that the batch wrote.
+
+        So a batch sees by the files alone that somebody changed them, and replaces none.
+        """
+        n = count_ids(self.labels)
+        area, intensity = histograms(table)
+        summary = f"{n} cells, corrected"
+        return replace(self.known, cells=n, summary=summary, area=area, intensity=intensity)
+
+
+_CELLS = "_cells"
+
+_LABELS = f"{_CELLS}.tif"
+
+
+def _record(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any]]:
+    """Read what the batch noted of an image."""
+    path = output / f"{name}.json"
+    try:
+        known = read_unit_record(path)
+        document: dict[str, Any] = plain_mapping(read_json(path))
+    except (OSError, Malformed) as error:
+        raise UserError(
+            f"{path}, the record of the result, cannot be read ({error}). The cells were not put "
+            "into the result; export them to a file of their own."
+        ) from error
+    if known is None or known.begun or known.cells is None:
+        raise UserError(f"{path} is no record of cells that a batch found.")
+    return known, document
+
+
+def _keep_original(output: Path, name: str, known: UnitRecord) -> None:
+    """Copy the cells that the batch found, where they are in their place still."""
+    cells, stamp = output / f"{name}{_LABELS}", known.outputs.get(_LABELS)
+    try:
+        if stamp is None or not is_unchanged(cells, stamp):
+            return
+        make_folder(output / AS_SEGMENTED)
+        with atomic_write(output / AS_SEGMENTED / cells.name, overwrite=True) as temporary:
+            shutil.copyfile(cells, temporary)
+    except OSError as error:
+        raise read_failure(cells, error) from error
+
+
+def _diameter(document: Mapping[str, Any]) -> float:
+    """Diameter of the cells as the run saw them; 0 where it is not known."""
+    parameters = document.get("parameters")
+    scale = parameters.get("scale") if isinstance(parameters, Mapping) else None
+    diameter = scale.get("diameter") if isinstance(scale, Mapping) else None
+    return float(diameter) if isinstance(diameter, int | float) else 0.0

@@ -1,0 +1,301 @@
+"""Correct the images of a list one after another: open, save, approve, next.
+
+No Qt here. What was corrected goes into the result when the user leaves the image, approves it or
+presses Save; until then it is kept as the corrections of every other layer are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch.corrected import write_corrected
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.autosave import note_written
+from napari_unet_cells.layers.metadata import fitting_review
+from napari_unet_cells.untrusted.unit_record import UnitRecord
+from napari_unet_cells.widgets.folder.controller import FolderController, Runner
+from napari_unet_cells.widgets.folder.pair import (
+    Found,
+    OpenPair,
+    ReadPair,
+    add_cells,
+    add_image,
+    open_cells,
+    pixels_of,
+    read_pair,
+    show_cells,
+)
+from napari_unet_cells.widgets.folder.rows import Row, State
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
+
+
+class View(Protocol):
+    """The window as `Correcting` sees it."""
+
+    def show_open(self, name: str) -> None:
+        """Show which image is open; empty for none."""
+
+    def warn(self, sentence: str) -> None:
+        """Say what prevents something, also as a notification."""
+
+    def project(self, image: Image) -> None:
+        """Compute an image that is empty until its channels are projected."""
+
+    def corrections_saved(self) -> None:
+        """Tell others that corrections lie in a result now."""
+
+
+class Step(Enum):
+    """Remaining step of an opening, in a turn of the window of its own."""
+
+    CELLS = "cells"
+    SHOW = "show"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """The cells of an image are in its result.
+
+    Attributes
+    ----------
+    pair : OpenPair
+    record : UnitRecord or None
+        None where nothing had been changed.
+    checksum : int
+        Of the labels.
+    """
+
+    pair: OpenPair
+    record: UnitRecord | None
+    checksum: int
+
+
+class Correcting:
+    """The image of the list that is open, and how its cells go back.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    controller : FolderController
+    view : View
+    runner : Runner
+        Its answers come to `receive`, `ended`, `failed`.
+
+    Attributes
+    ----------
+    pair : OpenPair or None
+    """
+
+    def __init__(
+        self, viewer: Viewer, controller: FolderController, view: View, runner: Runner
+    ) -> None:
+        self._viewer, self._controller = viewer, controller
+        self._view, self._runner = view, runner
+        self.pair: OpenPair | None = None
+        self._before: OpenPair | None = None
+        self._read: ReadPair | None = None
+        self._found = Found()
+        self._output = Path()
+        self._then: list[Callable[[], object]] = []
+        self._wanted = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be opened, saved or marked."""
+        return not (self._runner.running or self._then or self._wanted)
+
+    # --------------------------------------------------------------- what the user does
+
+    def open(self, name: str) -> None:
+        """Open an image and its cells; what was corrected in the one before is saved first."""
+        row, output = self._controller.row(name), self._controller.output
+        if self._runner.running:
+            self._wanted = name
+            return
+        if row is None or output is None or not row.can_open:
+            return
+        there = open_cells(self._viewer, row.cells_file(output))
+        if there is not None:
+            if self.pair is None or self.pair.cells is not there:
+                self._keep_open(OpenPair(name, output, there))
+            self._viewer.layers.selection.active = there
+            return
+        self._output = output
+        self._start(partial(_open, self._to_save(), output, row))
+
+    def _keep_open(self, pair: OpenPair) -> None:
+        """Take a layer that somebody opened before; the pair so far stays open beside it."""
+        self.pair = pair
+        self._view.show_open(pair.name)
+
+    def save(self) -> None:
+        """Put the cells as they are now into the result."""
+        if self._runner.running:
+            self._then.append(self.save)
+        elif self.pair is not None:
+            self._start(partial(_only_save, self._to_save()))
+
+    def approve(self, name: str, approved: bool) -> None:
+        """Mark an image as right, once what was corrected in it is saved; or take that back."""
+        if not approved or self.pair is None or self.pair.name != name:
+            self._controller.approve(name, approved)
+            return
+        self.save()
+        self._then.append(partial(self._controller.approve, name, True))
+
+    def approve_and_next(self) -> None:
+        """Approve the image that is open, and open the next one that is not approved."""
+        if self.pair is None:
+            following = self._next_after(None)
+        else:
+            following = self._next_after(self.pair.name)
+            self.approve(self.pair.name, True)
+        if following is not None:
+            self._wanted = following.name
+            self._go_on()
+
+    def _next_after(self, name: str | None) -> Row | None:
+        """Row of the next image that waits for approval, from the top after the last one."""
+        rows = self._controller.rows
+        start = 1 + next((i for i, row in enumerate(rows) if row.name == name), -1)
+        ordered = [*rows[start:], *rows[:start]]
+        return next((r for r in ordered if r.can_open and not r.approved and r.name != name), None)
+
+    def _start(self, job: Any) -> None:
+        self._runner.start(job)
+
+    def _to_save(self) -> Callable[[], Generator[Saved, None, None]]:
+        """Take the cells that are open, to be saved in a thread where they were changed."""
+        pair = self.pair
+        if pair is None or pair.cells not in self._viewer.layers:
+            return _nothing
+        row = self._controller.row(pair.name)
+        if pair.output == self._controller.output and row and row.state is State.RUNNING:
+            self._view.warn(
+                f"{pair.name} is being segmented anew. What you corrected is kept; save it when "
+                "that is done."
+            )
+            return _nothing
+        return partial(_save, pair, pixels_of(pair.cells), fitting_review(pair.cells))
+
+    # ------------------------------------------------------------- what the thread answers
+
+    def receive(self, event: object) -> None:
+        """Take over what was saved or read."""
+        if isinstance(event, Saved):
+            self._note_saved(event)
+        elif isinstance(event, ReadPair):
+            self._read, self._found = event, add_image(self._viewer, event)
+            if self._found.problem:
+                self._view.warn(self._found.problem)
+        elif event is Step.CELLS and self._read is not None:
+            self._add_cells(self._read)
+        elif event is Step.SHOW and self._read is not None and self.pair is not None:
+            show_cells(self._viewer, self.pair.cells, self._read, self._found.image)
+            self._read = None
+            self._view.show_open(self.pair.name)
+        elif event is Step.CLOSE:
+            self._close()
+
+    def _note_saved(self, event: Saved) -> None:
+        if self.pair is not None and self.pair.cells is event.pair.cells:
+            self.pair = self.pair.saved(event.checksum)
+        if event.record is not None:
+            if event.pair.output == self._controller.output:
+                self._controller.corrected(event.pair.name, event.record)
+            self._view.corrections_saved()
+
+    def _add_cells(self, read: ReadPair) -> None:
+        cells = add_cells(self._viewer, read, self._found.image)
+        added = (*self._found.added, cells)
+        self._before = self.pair
+        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum)
+        if self._found.image is not None:
+            self._view.project(self._found.image)
+
+    def _close(self) -> None:
+        """Remove the layers of the image before; what was corrected in them is saved.
+
+        Last of all: where no layer is left for a moment and the next image is drawn alone, the
+        OpenGL of vispy ends in a segmentation fault (napari 0.9.2 with Mesa).
+        """
+        pair, self._before = self._before, None
+        for layer in () if pair is None else reversed(pair.added):
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+
+    def layer_removed(self, layer: Layer) -> None:
+        """Forget the pair whose cells the user removed."""
+        if self.pair is not None and layer == self.pair.cells:
+            self.pair = None
+            self._view.show_open("")
+
+    def ended(self) -> None:
+        """Go on with what the user wanted meanwhile."""
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._then and not self._runner.running:
+            self._then.pop(0)()
+        if self._wanted and not self._runner.running:
+            wanted, self._wanted = self._wanted, ""
+            self.open(wanted)
+
+    def failed(self, problem: str) -> None:
+        """Say what prevents it; layers stay as they are."""
+        self._then.clear()
+        self._wanted = ""
+        self._view.warn(problem)
+
+
+# --- in the thread -----------------------------------------------------------------------
+
+
+def _nothing() -> Generator[Saved, None, None]:
+    yield from ()
+
+
+def _save(
+    pair: OpenPair, labels: NDArray[Any], review: Review | None
+) -> Generator[Saved, None, None]:
+    """Put labels into the result where they differ from it."""
+    checksum = digest(labels)
+    if checksum == pair.checksum:
+        yield Saved(pair, None, checksum)
+        return
+    target = pair.output / f"{pair.name}_cells.tif"
+    noted = None if review is None else note_written(target, labels, review)
+    record = write_corrected(pair.output, pair.name, labels)
+    if noted is not None:
+        noted()
+    yield Saved(pair, record, checksum)
+
+
+def _only_save(
+    save: Callable[[], Generator[Saved, None, None]], stop: threading.Event
+) -> Generator[object, None, None]:
+    yield from save()
+
+
+def _open(
+    save: Callable[[], Generator[Saved, None, None]],
+    output: Path,
+    row: Row,
+    stop: threading.Event,
+) -> Generator[object, None, None]:
+    yield from save()
+    yield read_pair(output, row)
+    yield from Step

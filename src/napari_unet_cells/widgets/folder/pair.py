@@ -1,0 +1,253 @@
+"""An image of the list and its cells as layers: read in a thread, added in the window.
+
+No Qt here. The cells are a result like any other: review, tools, table and export know them, and
+they are saved while they are corrected. Corrections that a napari left which was closed, or killed,
+are taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch.corrected import result_files
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.autosave import Restored, restore, sessions
+from napari_unet_cells.files.file_set import finish_sets
+from napari_unet_cells.layers.image_planes import stack_axes
+from napari_unet_cells.layers.metadata import (
+    INPUT,
+    OURS,
+    REVIEW,
+    file_of,
+    image_id,
+    set_input_metadata,
+)
+from napari_unet_cells.layers.reader import open_result
+from napari_unet_cells.layers.selection import labels_layers
+from napari_unet_cells.widgets.correct.restored_layers import image_of
+from napari_unet_cells.widgets.folder.rows import Row
+from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.segment.channels import show_plane
+from napari_unet_cells.widgets.segment.live import bare
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels, Layer
+    from napari.viewer import Viewer
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPair:
+    """Pixels of an image and its cells, ready to become layers.
+
+    Attributes
+    ----------
+    name : str
+        Of the image in the list.
+    path, target : Path
+        Of the image, and of its cells.
+    labels : integer array
+    attributes : mapping
+        Of the layer of the cells.
+    review : Review
+    checksum : int
+        `digest` of the labels in the file.
+    image : mapping
+        Description of the image, see `corrections.autosave.describe`, and the index of the
+        ``plane`` that was segmented.
+    layers : sequence or None
+        What napari's reader made of the image; None where it is read when it is added.
+    restored : Restored or None
+        Corrections that are not in the file yet; `labels` and `review` are theirs.
+    """
+
+    name: str
+    path: Path
+    target: Path
+    labels: NDArray[Any]
+    attributes: Mapping[str, Any]
+    review: Review
+    checksum: int
+    image: Mapping[str, Any]
+    layers: Sequence[Any] | None = None
+    restored: Restored | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenPair:
+    """An image and its cells that are open as layers.
+
+    Attributes
+    ----------
+    name : str
+    output : Path
+        Folder of the results.
+    cells : napari labels layer
+    added : tuple of layers
+        That were added for it, and go with it.
+    checksum : int or None
+        `digest` of the labels in the file; None where it is not known.
+    """
+
+    name: str
+    output: Path
+    cells: Labels
+    added: tuple[Layer, ...] = ()
+    checksum: int | None = None
+
+    def saved(self, checksum: int) -> OpenPair:
+        """Give the pair with what lies in the file now."""
+        return replace(self, checksum=checksum)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Image of a pair, opened or found.
+
+    Attributes
+    ----------
+    image : napari image layer, or None
+    added : list of layers
+    problem : str
+        Why there is no image; empty where there is one.
+    """
+
+    image: Image | None = None
+    added: list[Layer] = field(default_factory=list)
+    problem: str = ""
+
+
+def read_pair(output: Path, row: Row) -> ReadPair:
+    """Read an image and its cells; this takes a thread a moment.
+
+    Raises
+    ------
+    UserError
+        Where the cells cannot be read.
+    """
+    finish_sets(result_files(output, row.name))  # a correction that a killed program left
+    target = row.cells_file(output)
+    ((labels, attributes, _),) = open_result(target)
+    provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
+    described = _describe_image(row.path, provenance.get("source", {}))
+    layers = _read_layers(row.path)
+    left = _left_corrections(target)
+    checksum = digest(labels)
+    if left is not None:
+        labels, review = left.labels, left.review
+    else:
+        review = Review(labels)
+    return ReadPair(
+        row.name, row.path, target, labels, attributes, review, checksum, described, layers, left
+    )
+
+
+def _left_corrections(target: Path) -> Restored | None:
+    """Take up corrections of a file of cells that are in no file yet."""
+    for summary in sessions():
+        is_of_it = bool(summary.file) and Path(summary.file) == target
+        if is_of_it and not summary.problem and not summary.exported.complete:
+            return restore(summary.folder)
+    return None
+
+
+def _read_layers(path: Path) -> list[Any] | None:
+    """Read an image as napari does, but in this thread; None where only the window can."""
+    if path.is_dir():  # a zarr: what it holds is read when it is looked at
+        return None
+    try:
+        from npe2 import read
+
+        return list(read([str(path)], stack=False, plugin_name="napari"))
+    except Exception:  # a reader may be anybody's; then napari says it when it opens the file
+        return None
+
+
+def _describe_image(path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the layer that cells lie on: a channel of a file, or all of it."""
+    shape, axes = list(source.get("shape", ())), str(source.get("axes", ""))
+    fixed = source.get("fixed") or {}
+    told: dict[str, Any] = {}
+    if source.get("projection"):
+        told = {"projection": source["projection"], "channels": source.get("channels", [])}
+    elif "C" in fixed:
+        told = {"channel": fixed["C"]}
+    if told and axes.find("C") in range(len(shape)):
+        del shape[axes.index("C")]
+    letters = axes.partition("YX")[0]
+    letters = letters.replace("C", "") if told else letters
+    plane = [int(fixed.get(letter, 0)) for letter in letters]
+    return {"path": str(path), "name": path.stem, "shape": shape, "told": told, "plane": plane}
+
+
+def open_cells(viewer: Viewer, target: Path) -> Labels | None:
+    """Give the layer of a file of cells that is open already; None where there is none."""
+    layers = (layer for layer in labels_layers(viewer.layers) if file_of(layer) == target)
+    return bare(next(iter(layers), None))
+
+
+def add_image(viewer: Viewer, pair: ReadPair) -> Found:
+    """Add the image of a pair, or find the layer that it is open in."""
+    before = set(viewer.layers)
+    opener = None if pair.layers is None else lambda: _add_layers(viewer, pair)
+    image, problem = image_of(viewer, pair.image, opener)
+    added = [layer for layer in viewer.layers if layer not in before]
+    return Found(image, added, problem)
+
+
+def _add_layers(viewer: Viewer, pair: ReadPair) -> list[Layer]:
+    from napari.layers import Layer
+
+    added = []
+    for data, *rest in pair.layers or ():
+        attributes = dict(rest[0]) if rest else {}
+        kind = rest[1] if len(rest) > 1 else "image"
+        layer = Layer.create(data, {"name": pair.path.stem, **attributes}, kind)
+        set_input_metadata(layer, path=str(pair.path))
+        viewer.add_layer(layer)
+        added.append(layer)  # not what napari returned: to a plugin that is a proxy
+    return added
+
+
+def add_cells(viewer: Viewer, pair: ReadPair, image: Image | None) -> Labels:
+    """Add the cells of a pair, hidden; their corrections are saved from now on."""
+    from napari.layers import Labels
+
+    attributes = dict(pair.attributes)
+    metadata: dict[str, Any] = dict(attributes.pop("metadata", {}))
+    ours = dict(metadata.get(OURS, {}))
+    if image is not None:
+        ours["image"] = image_id(image)
+    known = {**metadata.get(INPUT, {}), "path": str(pair.target)}
+    metadata |= {OURS: ours, INPUT: known, REVIEW: pair.review}
+    if pair.restored is not None:
+        pair.restored.adopt()
+    layer = Labels(pair.labels, metadata=metadata, **attributes)
+    add_hidden(viewer, layer)
+    return layer
+
+
+def show_cells(viewer: Viewer, cells: Labels, pair: ReadPair, image: Image | None) -> None:
+    """Show the cells of a pair, in the plane that was segmented, and make them active."""
+    cells.visible = True
+    viewer.reset_view()
+    index = pair.image["plane"]
+    if image is not None and any(index) and len(index) == len(stack_axes(image)):
+        show_plane(viewer, image, tuple(index))
+    viewer.layers.selection.active = cells
+
+
+def pixels_of(cells: Labels) -> NDArray[Any]:
+    """Labels of a layer as they are now; of a large one no copy is made."""
+    labels: NDArray[Any] = cells.data
+    return np.array(labels) if labels.nbytes < _COPIED else labels
+
+
+#: Bytes up to which labels are copied before they are written: it takes some milliseconds.
+_COPIED = 2**26

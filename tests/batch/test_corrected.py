@@ -1,0 +1,194 @@
+"""Corrected cells go into the results of a batch: all files of an image at once, and stay there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch import corrected
+from napari_unet_cells.batch.corrected import AS_SEGMENTED, result_files, write_corrected
+from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.batch.one_image import result_paths
+from napari_unet_cells.batch.request import Request
+from napari_unet_cells.batch.run import BatchRun
+from napari_unet_cells.batch.units import find_units
+from napari_unet_cells.batch.work import UnitDone
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import read_image
+from napari_unet_cells.files.labels import read_provenance
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.segmentation.pipeline import Settings
+
+pytestmark = pytest.mark.usefixtures("threshold_model")
+
+
+def run(images: Path, output: Path, **request: Any) -> dict[str, UnitDone]:
+    batch = BatchRun(find_units([str(images)], output), output, "bright", Request(**request))
+    events = list(batch.events())
+    batch.close()
+    return {event.unit.name: event for event in events if isinstance(event, UnitDone)}
+
+
+@pytest.fixture
+def output(images: Path, tmp_path: Path) -> Path:
+    run(images, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def labels_of(path: Path) -> NDArray[Any]:
+    return np.asarray(read_image(path).data[...])
+
+
+def without_first(output: Path, name: str = "n1") -> NDArray[Any]:
+    labels = labels_of(output / f"{name}_cells.tif")
+    return np.where(labels == 1, 0, labels).astype(labels.dtype)
+
+
+def state(output: Path) -> dict[str, bytes]:
+    files = (path for path in output.rglob("*") if path.is_file() and "lock" not in path.name)
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def test_all_that_is_said_of_an_image_is_that_of_the_corrected_cells(
+    output: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
+    before = state(output)
+    found = labels_of(output / "n1_cells.tif")
+    labels = without_first(output)
+    n = len(np.unique(labels)) - 1
+    record = write_corrected(output, "n1", labels)
+    assert (record.cells, record.summary) == (n, f"{n} cells, corrected")
+    assert np.array_equal(labels_of(output / "n1_cells.tif"), labels)
+    assert np.array_equal(labels_of(output / AS_SEGMENTED / "n1_cells.tif"), found)
+    with (output / "n1_cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(2, n + 2))
+    old = before["n1_cells.csv"].decode().splitlines()
+    assert (output / "n1_cells.csv").read_text().splitlines() == [old[0], *old[2:]]
+    document = json.loads((output / "n1.json").read_text())
+    assert schema_faults(document) == []
+    assert (document["cells"], document["corrected_by_hand"]) == (n, True)
+    made = read_provenance(output / "n1_cells.tif")
+    assert (made["corrected_by_hand"], made["role"]) == (True, "cells")
+    assert made["model"] == document["model"]
+    assert read_marks(output).corrected.keys() == {"n1"}
+    after = state(output)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"n1_cells.tif", "n1_cells.csv", "n1_outlines.jpg", "n1.json"}
+
+
+def test_the_table_of_all_cells_follows_with_the_next_run(images: Path, output: Path) -> None:
+    record = write_corrected(output, "n1", without_first(output))
+    done = run(images, output)
+    assert (done["n1"].before, done["n1"].record) == (True, record)
+    rows = (output / "cells.csv").read_text().splitlines()
+    assert len([row for row in rows if row.startswith("n1,")]) == record.cells
+    assert f"{record.summary}" in (output / "report.html").read_text()
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_no_run_replaces_it(images: Path, output: Path, marks: bool) -> None:
+    labels = without_first(output)
+    write_corrected(output, "n1", labels)
+    if not marks:  # somebody deleted them: the files alone tell it
+        (output / "marks.unet-cells.json").unlink()
+    done = run(images, output, settings=Settings(min_size=400))
+    assert done["n0"].why == "other settings: min-size"
+    assert done["n1"].kept == ("corrected" if marks else "")
+    assert ("was changed since the batch wrote it" in done["n1"].problem) == (not marks)
+    assert np.array_equal(labels_of(output / "n1_cells.tif"), labels)
+
+
+def test_what_was_found_is_kept_through_many_corrections(output: Path) -> None:
+    found = labels_of(output / "n1_cells.tif")
+    for label in (1, 2, 3):
+        now = labels_of(output / "n1_cells.tif")
+        write_corrected(output, "n1", np.where(now == label, 0, now))
+    assert np.array_equal(labels_of(output / AS_SEGMENTED / "n1_cells.tif"), found)
+
+
+def test_a_stack_of_channels_is_measured_in_its_channel(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    stack = np.zeros((3, 2, 64, 64), np.uint8)
+    stack[:, 1, 10:30, 10:30] = stack[:, 1, 40:60, 40:60] = 200
+    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "ZCYX"}}
+    tifffile.imwrite(tmp_path / "in" / "s.tif", stack, **options)
+    output = tmp_path / "out"
+    done = run(tmp_path / "in", output, channel=1, plane="all")
+    assert done["s"].problem == ""
+    labels = labels_of(output / "s_cells.tif")
+    assert labels.shape == (3, 64, 64)
+    labels[0] = 0
+    before = (output / "s_cells.csv").read_text().splitlines()
+    write_corrected(output, "s", labels)
+    after = (output / "s_cells.csv").read_text().splitlines()
+    assert after[0] == before[0]
+    assert set(after[1:]) < set(before[1:])
+    assert len(after) < len(before)
+
+
+def gone(images: Path, output: Path) -> None:
+    (images / "n1.tif").unlink()
+
+
+def smaller(images: Path, output: Path) -> None:
+    tifffile.imwrite(images / "n1.tif", np.zeros((50, 60), np.uint8))
+
+
+def no_record(images: Path, output: Path) -> None:
+    (output / "n1.json").unlink()
+
+
+def damaged_record(images: Path, output: Path) -> None:
+    (output / "n1.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (gone, "n1.tif"),
+        (smaller, "has 50 x 60 pixels now, and these cells have 120 x 160"),
+        (no_record, "n1.json, the record of the result, cannot be read"),
+        (damaged_record, "n1.json, the record of the result, cannot be read"),
+    ],
+)
+def test_what_cannot_be_saved_is_said_and_changes_nothing(
+    images: Path, output: Path, change: Callable[[Path, Path], None], said: str
+) -> None:
+    labels = without_first(output)
+    change(images, output)
+    before = state(output)
+    with pytest.raises(UserError, match=said):
+        write_corrected(output, "n1", labels)
+    assert state(output) == before
+
+
+def test_a_full_disk_changes_nothing(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, before = without_first(output), state(output)
+
+    def full(path: Path, pixels: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corrected, "write_jpeg", full)
+    with pytest.raises(UserError, match=r"is full\. Free some space"):
+        write_corrected(output, "n1", labels)
+    after = state(output)
+    kept = {name for name in after if name.startswith(AS_SEGMENTED)}
+    assert {name: after[name] for name in before} == before
+    assert kept == {os.path.join(AS_SEGMENTED, "n1_cells.tif")}
+    assert read_marks(output).corrected == {}
+
+
+def test_the_files_are_those_of_a_batch(tmp_path: Path, threshold_model: list[ModelCard]) -> None:
+    card = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
+    batch = result_paths(tmp_path / "a", card, Request(), picture=True)
+    assert result_files(tmp_path, "a") == batch

@@ -1,0 +1,146 @@
+"""An image of the list and its cells, read without a window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.corrections.autosave import Session, note_written, session_of
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.results import write_result
+from napari_unet_cells.layers.metadata import INPUT, OURS
+from napari_unet_cells.widgets.folder.pair import open_cells, pixels_of, read_pair
+from napari_unet_cells.widgets.folder.rows import Row
+
+
+@pytest.fixture
+def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """Give the row of an image with two cells."""
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 50), np.uint8))
+    write(tmp_path, {"path": str(tmp_path / "a.tif"), "shape": [40, 50], "axes": "YX"})
+    return Row("a", tmp_path / "a.tif")
+
+
+def write(output: Path, source: dict[str, Any]) -> None:
+    labels = np.zeros((40, 50), np.uint16)
+    labels[5:10, 5:10], labels[20:30, 20:30] = 1, 2
+    record = {"program": "napari-unet-cells", "role": "cells", "source": source}
+    scale = Scale(None, "pixel", None)
+    mask = output / "a_cells.tif"
+    write_result(mask, labels, record, axes="YX", scale=scale, overwrite=True)
+
+
+def test_a_pair_is_read_with_its_review(row: Row, tmp_path: Path) -> None:
+    pair = read_pair(tmp_path, row)
+    assert (pair.name, pair.target, pair.restored) == ("a", tmp_path / "a_cells.tif", None)
+    assert set(np.unique(pair.labels)) == {0, 1, 2}
+    assert pair.checksum == digest(pair.labels)
+    assert pair.review.fits(pair.labels)
+    assert pair.attributes["metadata"][OURS]["role"] == "cells"
+    assert pair.image == {
+        "path": str(row.path),
+        "name": "a",
+        "shape": [40, 50],
+        "told": {},
+        "plane": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "told", "plane"),
+    [
+        (
+            {"shape": [4, 2, 40, 50], "axes": "ZCYX", "fixed": {"C": 1, "Z": 3}},
+            [4, 40, 50],
+            {"channel": 1},
+            [3],
+        ),
+        (
+            {"shape": [2, 40, 50], "axes": "CYX", "channels": [0, 1], "projection": "max"},
+            [40, 50],
+            {"projection": "max", "channels": [0, 1]},
+            [],
+        ),
+        ({"shape": [40, 50, 3], "axes": "YXC"}, [40, 50, 3], {}, []),
+    ],
+)
+def test_the_layer_of_a_channel_is_described(
+    row: Row, tmp_path: Path, source: dict[str, Any], shape: Any, told: Any, plane: Any
+) -> None:
+    write(tmp_path, {"path": str(row.path), **source})
+    image = read_pair(tmp_path, row).image
+    assert (image["shape"], image["told"], image["plane"]) == (shape, told, plane)
+
+
+def corrected(row: Row, tmp_path: Path) -> tuple[Any, Review, Session]:
+    """Correct a cell in a napari that was closed before it was saved to the result."""
+    pair = read_pair(tmp_path, row)
+    labels = pair.labels.copy()
+    labels[labels == 1] = 0
+    session = session_of(pair.review)
+    known = {OURS: {"role": "cells"}, INPUT: {"path": str(pair.target)}}
+    description = {"name": "a_cells", "place": {}, "metadata": known, "image": None}
+    session.claim()
+    session.save(labels, pair.review, description=description)
+    session.release()
+    return labels, pair.review, session
+
+
+def test_corrections_that_are_in_no_file_are_taken_up(row: Row, tmp_path: Path) -> None:
+    in_file = read_pair(tmp_path, row)
+    labels, _, _ = corrected(row, tmp_path)
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is not None
+    assert np.array_equal(pair.labels, labels)
+    assert pair.review is pair.restored.review
+    assert pair.checksum == in_file.checksum != digest(pair.labels)
+
+
+def test_corrections_that_are_in_the_result_are_not_taken_up(row: Row, tmp_path: Path) -> None:
+    labels, review, session = corrected(row, tmp_path)
+    noted = note_written(tmp_path / "a_cells.tif", labels, review)
+    noted()
+    session.release()
+    assert read_pair(tmp_path, row).restored is None
+
+
+def test_cells_that_are_gone_are_said(row: Row, tmp_path: Path) -> None:
+    (tmp_path / "a_cells.tif").unlink()
+    with pytest.raises(UserError, match=r"a_cells\.tif"):
+        read_pair(tmp_path, row)
+
+
+def test_an_image_that_napari_cannot_read_leaves_that_to_the_window(
+    row: Row, tmp_path: Path
+) -> None:
+    row.path.write_bytes(b"nonsense")
+    assert read_pair(tmp_path, row).layers is None
+
+
+def test_cells_that_are_open_are_found(tmp_path: Path) -> None:
+    class Labels(SimpleNamespace):
+        """A layer as far as it is looked at."""
+
+    target = tmp_path / "a_cells.tif"
+    cells: Any = Labels(metadata={}, source=SimpleNamespace(path=str(target)))
+    other: Any = Labels(metadata={}, source=SimpleNamespace(path=None))
+    viewer: Any = SimpleNamespace(layers=[other, cells])
+    assert open_cells(viewer, target) is cells
+    assert open_cells(viewer, tmp_path / "b_cells.tif") is None
+
+
+def test_what_is_written_is_a_copy() -> None:
+    labels = np.ones((4, 5), np.uint8)
+    layer: Any = SimpleNamespace(data=labels)
+    copied = pixels_of(layer)
+    labels[:] = 0
+    assert copied.all()
