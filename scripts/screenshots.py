@@ -13,12 +13,14 @@ from pathlib import Path
 
 import napari
 import numpy as np
+import tifffile
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.dock import UNetCellsDock
 from napari_unet_cells.widgets.export.values import DatasetValues
+from napari_unet_cells.widgets.folder.at_hand import AtHand
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
@@ -61,6 +63,9 @@ def draw_all() -> None:
     picture(viewer, "failed")
     clear(viewer)
     pictures_of_the_loop(viewer, dock)
+    clear(viewer)
+    with tempfile.TemporaryDirectory() as folder:
+        picture_of_folder(viewer, dock, Path(folder))
     clear(viewer)
     picture_of_table(viewer, dock)
     viewer.close()
@@ -113,6 +118,36 @@ def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     dock.banner.later()  # it offers the corrections of the picture before
     wait(lambda: False, timeout=0.5)
     picture(viewer, "table")
+
+
+def picture_of_folder(viewer: napari.Viewer, dock: UNetCellsDock, folder: Path) -> None:
+    """Segment a folder, correct one image of it, approve some."""
+    images = folder / "day1"
+    images.mkdir()
+    for n in range(6):
+        pixels = simulate_nuclei((400, 500), seed=n)[0]
+        tifffile.imwrite(images / f"field{n + 1}.tif", pixels)
+    (images / "field7.tif").write_bytes(b"II*\0cut off")
+    section = dock.folder
+    section._show_list()
+    at_hand = AtHand(dock.segment.values)
+    section.controller.start(at_hand.chosen([str(images)]), folder / "day1_cells")
+    wait(lambda: not section.running)
+    section.correcting.open("field1")
+    wait(lambda: section.correcting.pair is not None and section.correcting.idle)
+    assert section.correcting.pair is not None
+    cells = section.correcting.pair.cells
+    cells.data_setitem(np.nonzero(cells.data == 1), 0)
+    for _ in range(2):
+        section.correcting.approve_and_next()
+        wait(lambda: section.correcting.idle and not section.marking.running)
+    shown = section.list
+    assert shown is not None
+    shown.view.scrollToBottom()
+    wait(lambda: False, timeout=8)  # the notifications are gone by then
+    picture(viewer, "folder")
+    shown.parentWidget().destroyOnClose()
+    wait(lambda: section.list is None, timeout=5)
 
 
 def picture_of_stack(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
