@@ -80,8 +80,8 @@ def _where(edit: Edit, label: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _source(edit: Edit, plane: Plane, fresh: Sequence[int]) -> int:
     """Give the cell that the new ones were split off; 0 where they were drawn."""
     at = np.isin(edit.values, fresh)
-    old = Counter(plane[edit.rows[at], edit.columns[at]].tolist())
-    return int(old.most_common(1)[0][0])
+    ids, areas = np.unique(plane[edit.rows[at], edit.columns[at]], return_counts=True)
+    return int(ids[np.argmax(areas)])
 
 
 def _rest(edit: Edit, plane: Plane, source: int) -> Piece:
@@ -144,12 +144,12 @@ def _count(
     for frame in frames:
         found: set[int] = set()
         for counts, piece in zip(covered, pieces, strict=True):
-            under = Counter(frame[piece.rows, piece.columns].tolist())
-            for one, n in under.items():
+            ids, areas = np.unique(frame[piece.rows, piece.columns], return_counts=True)
+            for one, n in zip(ids.tolist(), areas.tolist(), strict=True):
                 part = n / len(piece.rows)
                 is_free = one == source or one in seen or not (plane == one).any()
                 if one > 0 and one not in seen and part >= LEAST_COVERED and is_free:
-                    counts[one] += part  # type: ignore[assignment]
+                    counts[one] += part
                     found.add(one)
         seen |= found
 

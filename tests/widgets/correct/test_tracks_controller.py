@@ -193,10 +193,14 @@ def test_cells_get_the_ids_of_tracks_and_a_layer_shows_them_in_their_place(bench
     cells.undo()
     np.testing.assert_array_equal(cells.data, before)
     bench.settle()
-    assert bench.tracks() is None
+    assert not layer.visible
+    assert "not tracked any more" in bench.view.state.sentence
     assert record_of_tracks(cells) is None
     cells.redo()
     bench.settle()
+    assert bench.tracks() is layer
+    assert layer.visible
+    assert bench.view.state.sentence == "4 tracks with 1 division."
     assert bench.rows() >= {(int(mother), 0), (int(left), 4)}
     assert bench.tracks().graph == layer.graph
 
@@ -296,6 +300,16 @@ def test_tracks_that_the_user_removed_stay_away_until_she_tracks_again(bench, ce
     bench.settle()
     assert bench.tracks() is None
     assert not bench.view.state.shown
+
+
+def test_tracks_that_the_user_hid_stay_hidden(bench, cells):
+    bench.track()
+    bench.tracks().visible = False
+    cells.undo()
+    bench.settle()
+    cells.redo()
+    bench.settle()
+    assert not bench.tracks().visible
 
 
 def test_tracks_follow_the_place_of_their_labels(bench, cells):

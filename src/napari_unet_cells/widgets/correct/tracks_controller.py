@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 #: Milliseconds without an edit before the tracks are read again.
 QUIET = 300
 
+#: What is said of cells whose tracks are hidden.
+NOT_TRACKED = "The cells are not tracked any more; their tracks are hidden."
+
 #: Role of the layer that shows tracks.
 TRACKS = "tracks"
 
@@ -178,6 +181,8 @@ class TracksController:
         self._frames: weakref.WeakKeyDictionary[Any, Frames] = weakref.WeakKeyDictionary()
         #: Labels whose layer of tracks the user removed.
         self._unwanted: set[str] = set()
+        #: Labels whose layer of tracks is hidden, since they have no tracks now.
+        self._away: dict[str, bool] = {}
         self._clearing = self._dirty = False
         self._graph: tuple[Any, Mapping[int, list[int]]] | None = None
         self._quiet = view.timer(QUIET, self._look)
@@ -305,7 +310,8 @@ class TracksController:
         self._dirty = False
         follow(layer)
         if record_of_tracks(layer) is None:
-            self._clear(layer)
+            if self._hide(layer):
+                self._say(NOT_TRACKED)
             return
         if image_id(layer) in self._unwanted:
             return
@@ -323,8 +329,10 @@ class TracksController:
             self._say(f"{describe_tracks(event.tracks)}.")
         known = self._tracks_of(layer)
         if not len(event.tracks):
-            self._clear(layer)
+            self._hide(layer)
         elif known is not None:
+            if self._away.pop(image_id(layer), False):
+                known.visible = True
             # In two turns of the window: each takes a while.
             known.data = as_data(event.tracks)
             self._graph = known, as_graph(event.tracks)
@@ -372,8 +380,18 @@ class TracksController:
                 return one
         return None
 
+    def _hide(self, layer: Any) -> bool:
+        """Hide the tracks of labels that have none any more, or not now; whether there are any.
+
+        To remove them takes napari half a second, in which it collects garbage.
+        """
+        tracks = self._tracks_of(layer)
+        if tracks is not None and tracks.visible:
+            tracks.visible, self._away[image_id(layer)] = False, True
+        return tracks is not None
+
     def _clear(self, layer: Any) -> None:
-        """Remove the tracks of labels that have none any more."""
+        """Remove the tracks of labels that were removed."""
         tracks = self._tracks_of(layer)
         if tracks is None:
             return
@@ -382,8 +400,6 @@ class TracksController:
             self._viewer.layers.remove(tracks)
         finally:
             self._clearing = False
-        if layer is self._layer:
-            self._say("")
 
 
 def is_classes(layer: Any) -> bool:
