@@ -14,6 +14,9 @@ LONGEST = 2**26
 #: Channels of an image, and characters of a size.
 _MOST_CHANNELS, _LONGEST_SIZE = 1000, 64
 
+#: Files of an image; there may be one a plane.
+_MOST_FILES = 100_000
+
 
 @dataclass(frozen=True)
 class OmeImage:
@@ -27,11 +30,14 @@ class OmeImage:
     channels : tuple of str
         Names; empty ones where there is none.
     description : str
+    files : tuple of str
+        Names of all files that hold its planes, in one folder; empty where none is stated.
     """
 
     sizes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     description: str = ""
+    files: tuple[str, ...] = ()
 
 
 def parse_ome(text: str) -> OmeImage:
@@ -64,4 +70,7 @@ def parse_ome(text: str) -> OmeImage:
     }
     channels = pixels.findall("{*}Channel")[:_MOST_CHANNELS]
     names = tuple(printable(channel.get("Name", "")) for channel in channels)
-    return OmeImage(sizes, names, description)
+    stored = (uuid.get("FileName", "") for uuid in pixels.iterfind("{*}TiffData/{*}UUID"))
+    # In this folder: a name with a path in it could be that of any file of the computer.
+    files = dict.fromkeys(name for name in stored if name and not set(name) & set("/\\:\0"))
+    return OmeImage(sizes, names, description, tuple(files)[:_MOST_FILES])
