@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast fuzz check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
+.PHONY: help run test test-fast fuzz kills soak check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo 'make test         run all tests'
 	@echo 'make test-fast    run those without a window, a network and long waits'
 	@echo 'make fuzz         give the readers of files malformed ones for an hour'
+	@echo 'make kills        kill programs that write a thousand times, and count what was lost'
+	@echo 'make soak         run a thousand times in one napari, and see whether anything grows'
 	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
 	@echo 'make bench        run the benchmarks'
@@ -39,6 +41,14 @@ test-fast: setup
 # An hour for all readers of files together; the counts stand at the end.
 fuzz: setup
 	@FUZZ_SECONDS=400 $(PYTHON_IN_VENV) -m pytest -q -s -m "not gui" tests/fuzz
+
+# A thousand kills take a quarter of an hour on two cores, and ten of the command `train` five minutes.
+kills: setup
+	@$(PYTHON_IN_VENV) scripts/kills.py 1000 --training 10
+
+# Takes about two hours on two cores; Ctrl+C leaves the picture of the runs so far in build/soak.
+soak: setup
+	@$(PYTHON_IN_VENV) scripts/soak.py 1000
 
 check: lint layout types contracts manifest workflows
 

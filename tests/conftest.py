@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+if sys.platform != "win32":
+    import pwd
 
 from napari_unet_cells.models.runtimes.library import claim, installed
 
@@ -82,6 +88,26 @@ def schema_faults() -> Callable[[Any], list[str]]:
         return [f"{fault.json_path}: {fault.message}" for fault in validator.iter_errors(record)]
 
     return faults
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """Give a folder to a user who may not write everywhere: where root runs the tests, `nobody`."""
+    folder = Path(tempfile.mkdtemp(prefix="unprivileged-"))  # pytest's are closed to others
+    try:
+        if sys.platform == "win32" or os.geteuid() != 0:
+            yield folder
+            return
+        nobody = pwd.getpwnam("nobody").pw_uid
+        os.chown(folder, nobody, -1)
+        os.setresuid(nobody, nobody, 0)  # with a way back
+        try:
+            yield folder
+        finally:
+            os.setresuid(0, 0, 0)
+    finally:
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -531,10 +531,10 @@ def test_a_refused_save_is_made_up_for(
     assert_is(restored(session), labels, review)
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() == 0, reason="every folder can be written to"
-)
-def test_a_read_only_folder_is_named(home: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="every folder can be written to")
+def test_a_read_only_folder_is_named(unprivileged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = unprivileged / "home"
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
     home.mkdir()
     home.chmod(0o500)
     with pytest.raises(NotSaved, match=r"Permission denied"):

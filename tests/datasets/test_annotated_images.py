@@ -21,6 +21,7 @@ from napari_unet_cells.datasets.annotated_images import (
     read_annotated_images,
 )
 from napari_unet_cells.datasets.check import check, summarize
+from napari_unet_cells.datasets.index import write_index
 from napari_unet_cells.datasets.split import split
 from napari_unet_cells.errors import UserError
 
@@ -606,3 +607,16 @@ def test_an_empty_image_without_cells_is_a_note(tmp_path: Path) -> None:
     put(tmp_path, "a.tif", np.zeros_like(GREY), np.zeros_like(MASK))
     (found,) = check(tmp_path)
     assert (found.severity, found.file.name) == ("note", "a.tif")
+
+
+@pytest.mark.parametrize("limit", ["LONGEST", "MOST_RECORDS"])
+def test_a_list_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    write_index(tmp_path, [{"name": "a.tif"}])
+    before = (tmp_path / "index.json").read_bytes()
+    monkeypatch.setattr(f"napari_unet_cells.datasets.index.{limit}", 2)
+    with pytest.raises(UserError, match=r"is full: .*is as it was. Add further regions to another"):
+        write_index(tmp_path, [{"name": f"{letter}.tif"} for letter in "abc"])
+    assert (tmp_path / "index.json").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "index.json"]

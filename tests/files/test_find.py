@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import find_images, write_labels
+from napari_unet_cells.files import find_images, read_image, write_labels
 
 
 @pytest.fixture
@@ -73,3 +74,13 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(plate: Path) -> None:
 def test_nothing_found_is_reported(plate: Path, asked: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         find_images([plate / "cell1.png", plate / asked])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_is_not_said_to_be_missing(plate: Path) -> None:
+    os.mkfifo(plate / "pipe.tif")
+    found = find_images([plate / "pipe.tif"])
+    assert found == [plate / "pipe.tif"]
+    with pytest.raises(UserError, match="is a pipe or a device, not a file"):
+        read_image(found[0])
+    assert plate / "pipe.tif" not in find_images([plate])

@@ -23,7 +23,7 @@ from napari_unet_cells.files import atomic_write
 from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.untrusted.dataset_record import MOST_RECORDS, DatasetRecord, parse_record
-from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.json_text import LONGEST, read_json
 from napari_unet_cells.untrusted.names import is_link
 from napari_unet_cells.untrusted.rules import Malformed
 
@@ -111,13 +111,20 @@ def write_index(folder: Path, records: Sequence[DatasetRecord | Mapping[str, Any
     Raises
     ------
     UserError
-        Where the disk refuses, or the list is a link: it would be written elsewhere.
+        Where the disk refuses, the list would be too long to be read again, or it is a link: it
+        would be written elsewhere.
     """
     _refuse_link(folder / INDEX)
     documents = [one.document if isinstance(one, DatasetRecord) else one for one in records]
     text = json.dumps(jsonable(documents), indent=1, ensure_ascii=False, allow_nan=False)
+    content = f"{text}\n".encode()
+    if len(content) > LONGEST or len(documents) > MOST_RECORDS:
+        raise UserError(
+            f"The dataset {folder} is full: its list would be longer than {LONGEST // 2**20} MB or "
+            f"{MOST_RECORDS} regions, and is as it was. Add further regions to another folder."
+        )
     with atomic_write(folder / INDEX, overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def _refuse_link(path: Path) -> None:

@@ -58,6 +58,8 @@ def _images_of(path: Path) -> list[Path]:
             return [path]
         if path.is_dir():
             candidates = list(path.iterdir())
+        elif path.exists():  # a pipe or a device: whoever reads it says what it is
+            return [path]
         elif is_pattern:
             candidates = [Path(name) for name in glob.glob(str(path), recursive=True)]
         else:

@@ -1,0 +1,88 @@
+"""`scripts/kills.py`: a few kills of each kind, and that it would see what is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX"),
+]
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on its own: this process has threads, and must not be forked."""
+    paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+
+
+def test_nothing_is_lost_by_a_kill_at_any_moment() -> None:
+    done = run(str(SCRIPTS / "kills.py"), "20")
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = re.findall(r"^(\w+) +(\d+) kills, +(\d+) at work", done.stdout, re.M)
+    assert [kind for kind, _, _ in counted] == [
+        "corrections",
+        "dataset",
+        "batch",
+        "checkpoint",
+        "model",
+    ]
+    assert [kills for _, kills, _ in counted] == ["4"] * 5
+    assert sum(int(midway) for _, _, midway in counted) >= 8, done.stdout
+
+
+_LOSE = """
+import random, sys
+from dataclasses import replace
+from pathlib import Path
+import kills
+
+def lose(folder):
+    match sys.argv[1]:
+        case "corrections":
+            for path in folder.rglob("save-*.labels"):
+                path.unlink()
+        case "dataset":
+            (folder / "dataset" / "index.json").write_text("[]")
+        case "batch":
+            next((folder / "out").glob("*_cells.csv")).unlink()
+        case "checkpoint":
+            next((folder / "checkpoint").glob("?/weights.npz")).write_bytes(b"half")
+        case "model":
+            (folder / "models" / "mine.json").unlink()
+
+folder = Path(sys.argv[2])
+victim = replace(kills.VICTIMS[sys.argv[1]], window=1.0)
+if sys.argv[1] == "batch":
+    kills.write_images(folder)
+said = []
+while not said:
+    said, _ = kills.kill_one(victim, folder, random.Random(1))
+victim.look(folder, said)
+print("all is there")
+lose(folder)
+try:
+    victim.look(folder, said)
+except (kills.Lost, kills.UserError):
+    print("lost")
+"""
+
+
+@pytest.mark.parametrize("name", ["corrections", "dataset", "batch", "checkpoint", "model"])
+def test_what_is_lost_is_seen(tmp_path: Path, name: str) -> None:
+    done = run("-c", _LOSE, name, str(tmp_path))
+    assert (done.stderr, done.stdout) == ("", "all is there\nlost\n")
