@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import napari
 import numpy as np
 import psutil
@@ -65,6 +67,16 @@ def wait_for_end(qtbot, dock):
     qtbot.waitUntil(lambda: not dock.folder.running, timeout=120_000)
 
 
+def children():
+    """List the processes that compute, without those that are at their end."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "napari_unet_cells.batch.background_child" in child.cmdline():
+                found.append(child)
+    return found
+
+
 def texts(dock):
     return {row.name: row.text for row in dock.folder.controller.rows}
 
@@ -120,6 +132,8 @@ def test_a_run_goes_on_behind_a_closed_list_and_can_be_paused(qtbot, dock, monke
     answer(monkeypatch)
     press_folder(dock)
     qtbot.waitUntil(lambda: bool(dock.folder.controller.rows), timeout=60_000)
+    (child,) = children()
+    child.suspend()  # or it is done before the list is closed
     frame = dock.folder.list.parentWidget()
     frame.destroyOnClose()
     qtbot.waitUntil(lambda: dock.folder.list is None, timeout=20_000)
@@ -127,6 +141,7 @@ def test_a_run_goes_on_behind_a_closed_list_and_can_be_paused(qtbot, dock, monke
     press_folder(dock)
     assert dock.folder.list.model.rowCount() == 4
     assert dock.folder.list.run_button.text() == "Pause"
+    child.resume()
     dock.folder.list.run_button.click()
     assert not dock.folder.running
     assert "waiting" not in texts(dock).values()
@@ -139,14 +154,6 @@ def test_no_process_is_left_where_the_dock_ends(qtbot, dock, images, monkeypatch
     answer(monkeypatch)
     press_folder(dock)
     qtbot.waitUntil(lambda: bool(dock.folder.controller.rows), timeout=60_000)
-
-    def children():
-        return [
-            child
-            for child in psutil.Process().children()
-            if "napari_unet_cells.batch.background_child" in child.cmdline()
-        ]
-
     assert len(children()) == 1
     dock.deleteLater()
     qtbot.waitUntil(lambda: children() == [], timeout=60_000)

@@ -258,7 +258,9 @@ class ReviewController:
             self._passed = set() if self.gone_to is None else {self.gone_to}
             place = self._review.next_place(self._passed)
         if place is None:
-            self._view.inform(f"All {len(self._review)} regions are approved.")
+            regions = len(self._review)
+            one = "The only region is approved."
+            self._view.inform(one if regions == 1 else f"All {regions} regions are approved.")
         else:
             self.gone_to = place
             self._show_place(place)
