@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.parts import Part, PartCells
-from napari_unet_cells.core.regions import PackedLabels, Review
+from napari_unet_cells.core.regions import PackedLabels, Region, Review
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.part_run import FoundPart
 from napari_unet_cells.segmentation.replacing import Origin, ResultState
-from napari_unet_cells.segmentation.replacing_part import begun_with, replace_part
+from napari_unet_cells.segmentation.replacing_part import (
+    begun_with,
+    is_unsegmented,
+    replace_part,
+)
 
 SHAPE = (40, 60)
 PART = Part(np.s_[0:20, 0:30])
@@ -182,3 +186,29 @@ def test_classes_begin_a_result_as_well() -> None:
     assert event.result.cells is None
     assert (event.result.classes[:20, :30] == 1).all()
     assert not event.result.classes[20:].any()
+
+
+@pytest.mark.parametrize(
+    ("parts", "plane", "unsegmented"),
+    [
+        ([], (), False),  # no part: all of it
+        ([([0, 30], [0, 40])], (), False),
+        ([([0, 30], [0, 39])], (), True),
+        ([([0, 30], [0, 15]), ([5, 30], [15, 90])], (), False),
+        ([([40, 60], [0, 40])], (), True),
+        ([([0, 30], [0, 40], 2)], (2,), False),
+        ([([0, 30], [0, 40], 2)], (1,), True),
+        ([([0, 30], [0, 40], 2)], (), False),  # the labels are of this plane alone
+    ],
+)
+def test_it_is_known_what_was_never_segmented(
+    parts: list[Any], plane: tuple[int, ...], unsegmented: bool
+) -> None:
+    made = [
+        {"rows": rows, "columns": columns, "plane": list(of), "date": "today"}
+        for rows, columns, *of in parts
+    ]
+    region = Region(5, 30, 10, 40)
+    provenance: dict[str, Any] = {"date": "today", "parts": made} if made else {"date": "today"}
+    assert is_unsegmented(provenance, region, plane) == unsegmented
+    assert not is_unsegmented(provenance | {"date": "before"}, region, plane)

@@ -589,3 +589,13 @@ def test_a_bad_record_of_a_unit_is_refused_in_words(name: str) -> None:
     changed, words = BAD_UNITS[name]
     with pytest.raises(Malformed, match=words):
         parse_unit_record(unit_document(**changed))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [5, [1], [{}], [{"rows": [0, 5]}], [{"rows": [0, 5], "columns": [0, -1]}], [None]],
+)
+def test_parts_that_make_no_sense_are_left_out_of_a_result(parts: object) -> None:
+    good = [{"where": "visible part", "rows": [0, 5], "columns": [2, 9], "date": "today"}]
+    assert parse_result({"parts": good}).document["parts"] == good
+    assert "parts" not in parse_result({"parts": parts}).document

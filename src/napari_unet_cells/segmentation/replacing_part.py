@@ -7,7 +7,7 @@ result keeps no fragments; the step before it has them still.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.parts import replace_in_part
-from napari_unet_cells.core.regions import Place, Review
+from napari_unet_cells.core.regions import Place, Region, Review
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.part_run import FoundPart
@@ -96,6 +96,37 @@ def _classes_replaced(
     new = shown.copy()
     found.part.write(new[index], _whole(found.shape), found.classes)
     return np.where(frozen, shown, new), changed, frozen
+
+
+def is_unsegmented(
+    provenance: Mapping[str, Any], region: Region, plane: tuple[int, ...] = ()
+) -> bool:
+    """Tell whether some of a region was never segmented, since only parts of the image were.
+
+    Of a part inside of drawn shapes all of its rows and columns count.
+
+    Parameters
+    ----------
+    provenance : mapping
+        Of the labels.
+    region : Region
+    plane : tuple of int
+        Its plane, along the axes of the labels before (y, x).
+    """
+    parts = provenance.get("parts") or []
+    if not parts or parts[0].get("date") != provenance.get("date"):
+        return False  # all of the image was segmented first
+    left = np.ones(region.shape, bool)
+    for part in parts:
+        of = tuple(part.get("plane", ()))
+        if len(of) == len(plane) and of != plane:
+            continue
+        (top, bottom), (first, last) = (
+            np.maximum(np.subtract(part[side], start), 0)
+            for side, start in (("rows", region.top), ("columns", region.left))
+        )
+        left[top:bottom, first:last] = False
+    return bool(left.any())
 
 
 def _origin(old: Origin, review: Review, found: FoundPart, index: tuple[int, ...]) -> Origin:

@@ -41,6 +41,9 @@ _MOST_AXES = 10
 #: Daughters among the tracks of a movie.
 _MOST_TRACKS = 1_000_000
 
+#: Parts of an image that were segmented on their own.
+_MOST_PARTS = 100_000
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -162,6 +165,15 @@ _LENGTH = number(0, 1e9)
 _ROLE = one_of(("cells", "classes", "strokes"))
 _CLASSES = items(text(NAME), most=255)
 _COLORS = items(color, most=255)
+_PIXELS = pair(whole(0, 2**40))
+_PART = fields(
+    lambda part: (
+        part.take("rows", _PIXELS),
+        part.take("columns", _PIXELS),
+        part.take_or("plane", _SHAPE, ()),
+        part.take_or("date", text(NAME), ""),
+    )
+)
 _SIZE = fields(lambda size: [size.take(axis, number(0, 1e12)) for axis in "yx"])
 
 
@@ -242,6 +254,7 @@ _USED: dict[str, Rule[Any]] = {
     "device": text(PATH),
     "seconds": _same(number(0, 1e12)),
     "complete": flag,
+    "parts": _same(items(_PART, most=_MOST_PARTS)),
     "tracks": _cleaned({"parents": _same(items(pair(whole(1, 2**63 - 1)), most=_MOST_TRACKS))}),
     "cells": _or_null(whole(0, 2**40)),
     "files": _same(items(text(PATH))),

@@ -66,6 +66,7 @@ class View:
 @pytest.fixture
 def viewer(monkeypatch):
     monkeypatch.setattr(ReviewController, "_told_cut", False)
+    monkeypatch.setattr(ReviewController, "_told_parts", False)
     return ViewerModel()
 
 
@@ -145,6 +146,18 @@ def test_approving_goes_on_and_can_be_taken_back(viewer, view, controller):
     controller.approve()
     assert (view.state.approved, view.state.approved_here) == (3, False)
     assert len(review.approved) == 3
+
+
+def test_approving_what_was_not_segmented_is_warned_of_once(viewer, view, controller):
+    cells = add_cells(viewer)
+    height, width = cells.data.shape
+    part = {"rows": [0, height], "columns": [0, width // 2], "date": "today"}
+    cells.metadata[OURS]["provenance"] |= {"date": "today", "parts": [part]}
+    controller.next()
+    assert controller.gone_to == ((), 1)  # to the right of the part
+    controller.approve()
+    controller.approve()
+    assert [told for told in view.told if "Only a part of this region" in told] == view.told[:1]
 
 
 def test_a_review_is_made_of_labels_that_have_none(viewer, view, controller):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.regions import Place, Review, cuts_cells
 from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW
 from napari_unet_cells.layers.selection import labels_for, review_problem
+from napari_unet_cells.segmentation.replacing_part import is_unsegmented
 from napari_unet_cells.widgets.camera import centre_on, middle_of_view
 from napari_unet_cells.widgets.correct.edited_regions import EditedRegions
 from napari_unet_cells.widgets.correct.review_drawing import Drawing
@@ -89,6 +90,9 @@ class ReviewController:
 
     #: Whether this session has explained what happens to cells that a region cuts.
     _told_cut = False
+
+    #: Whether it has explained what an approval of what was not segmented teaches.
+    _told_parts = False
 
     def __init__(self, viewer: ViewerModel, view: ReviewView, wiring: Wiring) -> None:
         self._viewer, self._view = viewer, view
@@ -280,6 +284,7 @@ class ReviewController:
             review.look(self._layer.data, [place])  # whether it is edited may be out of date
             review.approve(place)
             self._tell_of_cut_cells(place)
+            self._tell_of_what_was_not_segmented(place)
         self._show()
         self._view.tell_changed(self._layer)
         if place in review.approved:
@@ -298,6 +303,19 @@ class ReviewController:
             self._view.inform(
                 "Cells cut by the border of an approved region are completed from outside it; "
                 "training ignores everything else outside."
+            )
+
+    def _tell_of_what_was_not_segmented(self, place: Place) -> None:
+        assert self._review is not None
+        made = self._layer.metadata.get(OURS, {}).get("provenance", {})
+        if ReviewController._told_parts:
+            return
+        if is_unsegmented(made, self._review.grid[place[1]], place[0]):
+            ReviewController._told_parts = True
+            self._view.warn(
+                "Only a part of this region was segmented. What has no label in an approved region "
+                "teaches the model that no cell is there: segment or draw the rest, or go back and "
+                "take the approval away."
             )
 
     def place(self) -> Place:
