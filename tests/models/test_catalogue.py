@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -546,6 +548,34 @@ def test_a_broken_model_is_left_out_and_its_reason_kept(folders: tuple[Path, Pat
     assert "has no card" in str(broken_models()["hidden"])
     with pytest.raises(UserError, match="has no card"):
         find_model("hidden")
+
+
+def test_a_list_reads_again_only_what_changed(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(path: Path) -> ModelCard:
+        read.append(path.stem)
+        return read_card(path)
+
+    own, _ = folders
+    one, two = write_model(own / "one.keras"), write_model(own / "two.keras", card=False)
+    read: list[str] = []
+    monkeypatch.setattr(catalogue, "read_card", counted)
+    installed_models()
+    installed_models()  # both were written a moment ago
+    assert sorted(read) == ["one", "one", "two", "two"]
+    later = SimpleNamespace(time_ns=lambda: time.time_ns() + 10**10)
+    monkeypatch.setattr(catalogue, "time", later)
+    read.clear()
+    for _ in range(3):
+        assert list(installed_models()) == ["one"]
+        assert "has no card" in str(broken_models()["two"])
+    assert sorted(read) == ["one", "two"]
+    write_card(two)
+    assert sorted(installed_models()) == ["one", "two"]
+    one.unlink()
+    assert list(installed_models()) == ["two"]
+    assert sorted(read) == ["one", "two", "two"]
 
 
 @pytest.mark.parametrize(

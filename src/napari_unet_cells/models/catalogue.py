@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ _LONGEST_NAME = 60
 #: Models of this process alone, by name; see `lend`.
 _lent: dict[str, Path] = {}
 
+#: Cards that were read, by their model's path.
+_read: dict[Path, _Read] = {}
+
+#: Nanoseconds after which a file that did not change is taken to be what it was when it was read.
+_SETTLED = 2_000_000_000
+
 #: Key of `settings` under which the default model is remembered.
 _DEFAULT = "default_model"
 
@@ -56,6 +63,44 @@ def installed_models() -> dict[str, ModelCard]:
     return {name: card for name, card in found.items() if isinstance(card, ModelCard)}
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a model file and its card held when they were read last."""
+
+    stamp: tuple[tuple[int, ...] | None, ...]
+    card: ModelCard | UserError
+
+
+def _card_of(path: Path) -> ModelCard | UserError:
+    """Read a card, or give what was read of the same files before.
+
+    Reading checks the network's file as well, which takes 20 ms a model, and lists are made in the
+    window. What was changed a moment ago is read again: it may change once more in the same tick of
+    the disk's clock.
+    """
+    stamp = tuple(map(_state_of, model_files(path)))
+    known = _read.get(path)
+    if known is not None and known.stamp == stamp:
+        return known.card
+    card: ModelCard | UserError
+    try:
+        card = read_card(path)
+    except UserError as error:
+        card = error
+    changed = max((max(state[:2]) for state in stamp if state is not None), default=0)
+    if time.time_ns() - changed > _SETTLED:
+        _read[path] = _Read(stamp, card)
+    return card
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ctime_ns, state.st_mtime_ns, state.st_size, state.st_ino
+
+
 def broken_models() -> dict[str, UserError]:
     """Errors of the models in a model folder that cannot be used, by name."""
     found = found_models()
@@ -71,10 +116,7 @@ def found_models() -> dict[str, ModelCard | UserError]:
     finish_all(models_folder())
     for folder in reversed(model_folders()):
         for path in sorted(folder.glob("*.keras")):
-            try:
-                found[path.stem] = read_card(path)
-            except UserError as error:
-                found[path.stem] = error
+            found[path.stem] = _card_of(path)
     for name, path in _lent.items():
         with contextlib.suppress(UserError):  # its files may be gone
             found[name] = read_card(path)
