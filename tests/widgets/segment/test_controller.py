@@ -30,6 +30,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import part_run as part_run_module
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.segmentation.pipeline import Progress
+from napari_unet_cells.segmentation.replacing import pack_replacement
 from napari_unet_cells.settings import recall
 from napari_unet_cells.widgets.segment import controller as controller_module
 from napari_unet_cells.widgets.segment.channels import shown_plane
@@ -40,7 +41,7 @@ from napari_unet_cells.widgets.segment.controller import (
     SegmentController,
     Step,
 )
-from napari_unet_cells.widgets.segment.live import current, current_result
+from napari_unet_cells.widgets.segment.live import current, current_result, put
 from napari_unet_cells.widgets.segment.results import replaced
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
 
@@ -551,6 +552,22 @@ def test_undo_keeps_another_slider_where_it_was_put(viewer, controller):
     controller.look()
     options = controller.window.last("offer_adjustment")[0]
     assert options == replace(CARD.instances, split=0.99)
+
+
+def test_tracking_after_a_slider_is_a_step_of_its_own(viewer, controller):
+    image = viewer.add_image(np.stack([two_squares()] * 2), name="nuclei")
+    controller.start(values_of(image, all_planes=True))
+    finish(controller)
+    cells = viewer.layers["nuclei cells"]
+    controller.show_adjusted(adjusted(controller, min_size=150))
+    labels, state = cells.data.copy(), current(cells)
+    named = np.where(labels > 0, labels + 5, 0).astype(labels.dtype)
+    nothing = np.zeros(labels.shape, bool)
+    origin = state.origin.tracked({})
+    put(cells, pack_replacement(labels, state, (), origin, (named, nothing, nothing)))
+    np.testing.assert_array_equal(cells.data, named)
+    cells.undo()
+    np.testing.assert_array_equal(cells.data, labels)
 
 
 def test_the_controls_follow_undo_and_redo(viewer, controller):

@@ -264,6 +264,7 @@ def _last_step(layer: Labels, change: Replacement) -> tuple[_Pixels, _Pixels] | 
         state.origin for state in (step[0].mark.state, step[1].mark.state, change.new)
     )
     same_run = first.fragments is last.fragments is now.fragments
+    same_run = same_run and last.is_tracked == now.is_tracked  # tracking is a step of its own
     moved = _differing(first.options, last.options)
     return step if same_run and _differing(last.options, now.options) <= moved else None
 
