@@ -533,6 +533,11 @@ def test_a_training_makes_a_model_resumes_and_segments(
 
     assert main(arguments) == BAD_INPUT  # nothing is replaced unasked
     assert "mine.keras exists and was kept: --resume" in sentence(capsys)
+    link = tmp_path / "link.keras"
+    link.symlink_to(tmp_path / "mine.keras")
+    there = [str(link) if one == str(model) else one for one in arguments]
+    assert main([*there, "--overwrite"]) == BAD_INPUT  # before the training, not after
+    assert "link.keras is a link to another place" in sentence(capsys)
     assert main([*arguments, "--resume", "--minutes", "0.01"]) == BAD_INPUT
     assert "has used up its 0.01 minutes" in sentence(capsys)
     assert main([*arguments, "--resume", "--minutes", str(minutes + 0.01)]) == DONE

@@ -85,7 +85,7 @@ def write_together(targets: Iterable[PathLike], overwrite: bool = False) -> Iter
     finish_sets(paths)
     refuse_existing(paths, overwrite)
     for path in paths:
-        _refuse_link(path)
+        refuse_link(path)
         check_target(path, path, overwrite)
     folder = paths[0].parent
     part = folder / f".{_key(paths)}-{_owner()}-{secrets.token_hex(4)}{_PART}"
@@ -187,7 +187,13 @@ def _is_left(path: Path, found: re.Match[str]) -> bool:
     return abs(started - int(found["start"])) > 2
 
 
-def _refuse_link(path: Path) -> None:
+def refuse_link(path: Path) -> None:
+    """Refuse a symbolic link, which would be written through or replaced.
+
+    Raises
+    ------
+    UserError
+    """
     if is_link(path):
         raise UserError(
             f"{path} is a link to another place, and was left as it is. Remove the link, or choose "

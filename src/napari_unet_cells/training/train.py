@@ -22,6 +22,7 @@ from napari_unet_cells.datasets.origins import origin_of
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, refuse_existing
+from napari_unet_cells.files.file_set import refuse_link
 from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
 from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard, read_card
 from napari_unet_cells.models.catalogue import save_model
@@ -142,7 +143,9 @@ def _check_output(
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
     folder = Path(checkpoint or output.with_suffix(".checkpoint"))
     ours = [output.with_suffix(end) for end in (".keras", ".json", ".csv", ".png")]
-    refuse_existing([*ours, folder / "state.json"], replace_old)  # before the training, not after
+    for path in ours[:2]:  # before the training, not after
+        refuse_link(path)
+    refuse_existing([*ours, folder / "state.json"], replace_old)
     make_folder(output.parent)
     return output, folder
 
