@@ -12,7 +12,7 @@ import tifffile
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import Session, note_written, session_of
+from napari_unet_cells.corrections.autosave import Session, note_written, session_of, sessions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
@@ -111,6 +111,65 @@ def test_corrections_that_are_in_the_result_are_not_taken_up(row: Row, tmp_path:
     noted()
     session.release()
     assert read_pair(tmp_path, row).restored is None
+
+
+def round_of(row: Row, output: Path, label: int) -> Any:
+    """Correct a cell, save that into the result, and leave the image."""
+    pair = read_pair(output, row)
+    labels = pair.labels.copy()
+    labels[labels == label] = 0
+    session = session_of(pair.review)
+    known = {OURS: {"role": "cells"}, INPUT: {"path": str(pair.target)}}
+    description = {"name": "a_cells", "place": {}, "metadata": known, "image": None}
+    session.save(labels, pair.review, description=description)
+    noted = note_written(pair.target, labels, pair.review)
+    put(output, labels)
+    noted()
+    session.release()
+    return labels
+
+
+def put(output: Path, labels: Any) -> None:
+    record = {"program": "napari-unet-cells", "role": "cells"}
+    scale = Scale(None, "pixel", None)
+    mask = output / "a_cells.tif"
+    write_result(mask, labels, record, axes="YX", scale=scale, overwrite=True)
+
+
+def test_the_third_opening_shows_the_second_round(row: Row, tmp_path: Path) -> None:
+    round_of(row, tmp_path, 1)
+    last = round_of(row, tmp_path, 2)
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is None
+    assert np.array_equal(pair.labels, last)
+    # what the first round left stays there for who asks for it
+    assert len([one for one in sessions() if not one.exported.complete]) == 1
+
+
+def test_corrections_that_went_on_after_a_save_are_taken_up(row: Row, tmp_path: Path) -> None:
+    labels, review, session = corrected(row, tmp_path)
+    noted = note_written(tmp_path / "a_cells.tif", labels, review)
+    put(tmp_path, labels)
+    noted()
+    session.claim()
+    labels[0, 0] = 7
+    known = {OURS: {"role": "cells"}, INPUT: {"path": str(tmp_path / "a_cells.tif")}}
+    session.save(labels, review, description={"name": "a_cells", "metadata": known})
+    session.release()
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is not None
+    assert np.array_equal(pair.labels, labels)
+
+
+def test_corrections_of_cells_that_somebody_replaced_are_not_taken_up(
+    row: Row, tmp_path: Path
+) -> None:
+    corrected(row, tmp_path)
+    others = np.full((40, 50), 3, np.uint16)
+    put(tmp_path, others)
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is None
+    assert np.array_equal(pair.labels, others)
 
 
 def test_cells_that_are_gone_are_said(row: Row, tmp_path: Path) -> None:

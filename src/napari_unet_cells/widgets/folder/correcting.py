@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from napari_unet_cells.batch.corrected import write_corrected
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import note_written
+from napari_unet_cells.corrections.autosave import Restored, note_written
+from napari_unet_cells.corrections.times import when
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.untrusted.unit_record import UnitRecord
 from napari_unet_cells.widgets.folder.controller import FolderController, Runner
@@ -49,6 +50,9 @@ class View(Protocol):
 
     def warn(self, sentence: str) -> None:
         """Say what prevents something, also as a notification."""
+
+    def tell(self, sentence: str) -> None:
+        """Say what was done without being asked for."""
 
     def project(self, image: Image) -> None:
         """Compute an image that is empty until its channels are projected."""
@@ -201,6 +205,8 @@ class Correcting:
             self._read, self._found = event, add_image(self._viewer, event)
             if self._found.problem:
                 self._view.warn(self._found.problem)
+            if event.restored is not None:
+                self._view.tell(_taken_up(event.name, event.restored))
         elif event is Step.CELLS and self._read is not None:
             self._add_cells(self._read)
         elif event is Step.SHOW and self._read is not None and self.pair is not None:
@@ -259,6 +265,15 @@ class Correcting:
         self._then.clear()
         self._wanted = ""
         self._view.warn(problem)
+
+
+def _taken_up(name: str, restored: Restored) -> str:
+    """Say which corrections were taken up again."""
+    said = (
+        f"Your corrections of '{name}' from {when(restored.date)} were not in the result yet and "
+        "were taken up again."
+    )
+    return f"{said} {restored.problem}".strip()
 
 
 # --- in the thread -----------------------------------------------------------------------

@@ -137,7 +137,7 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
     described = _describe_image(row.path, provenance.get("source", {}))
     layers = _read_layers(row.path)
-    left = _left_corrections(target)
+    left = _left_corrections(target, labels)
     checksum = digest(labels)
     if left is not None:
         labels, review = left.labels, left.review
@@ -148,13 +148,28 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     )
 
 
-def _left_corrections(target: Path) -> Restored | None:
-    """Take up corrections of a file of cells that are in no file yet."""
+def _left_corrections(target: Path, labels: NDArray[Any]) -> Restored | None:
+    """Take up corrections of a file of cells that are in no file yet; `labels` are in it now."""
     for summary in sessions():
         is_of_it = bool(summary.file) and Path(summary.file) == target
         if is_of_it and not summary.problem and not summary.exported.complete:
-            return restore(summary.folder)
+            left = restore(summary.folder)
+            if _go_on_from(left, target, labels):
+                return left
+            left.session.release()  # the user can still ask for them
     return None
+
+
+def _go_on_from(left: Restored, target: Path, labels: NDArray[Any]) -> bool:
+    """Whether corrections go on from what lies in their file now.
+
+    They do where they were the last that was written to it; or were never, and began from its
+    labels. Else somebody wrote others since, which saving these would replace.
+    """
+    written = [one for one in left.session.exports if Path(one.path) == target.absolute()]
+    if written:
+        return any(one.is_there for one in written)
+    return np.array_equal(left.review.baseline.unpacked(), labels)  # also of another data type
 
 
 def _read_layers(path: Path) -> list[Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
@@ -201,6 +201,10 @@ class FolderSection(Wired, QObject):
     def warn(self, sentence: str) -> None:
         """Say what prevents something."""
         show_warning(sentence)
+
+    def tell(self, sentence: str) -> None:
+        """Say what was done without being asked for."""
+        show_info(sentence)
 
 
 def _project(image: Image, stop: threading.Event) -> Generator[object, None, None]:
