@@ -42,6 +42,12 @@ def digest(labels: NDArray[Any]) -> int:
         return zlib.crc32(pixels.data)
 
 
+def digest_in_file(labels: NDArray[Any]) -> int:
+    """Checksum of labels as `layers.reader` gives them from a file, whatever their data type is."""
+    smallest = np.promote_types(np.min_scalar_type(int(labels.max(initial=0))), np.uint16)
+    return digest(labels.astype(smallest, copy=False))
+
+
 def count_ids(labels: NDArray[Any], stopped: Callable[[], bool] = lambda: False) -> int:
     """Count the ids above 0 that occur in an array of labels.
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
-from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import Restored, note_written
 from napari_unet_cells.corrections.times import when
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import fitting_review
+from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.untrusted.unit_record import UnitRecord
 from napari_unet_cells.widgets.folder.controller import FolderController, Runner
 from napari_unet_cells.widgets.folder.pair import (
@@ -67,6 +69,26 @@ class Step(Enum):
     CELLS = "cells"
     SHOW = "show"
     CLOSE = "close"
+
+
+@dataclass(frozen=True, eq=False)
+class ToSave:
+    """Cells that are open, to be put into their result.
+
+    Attributes
+    ----------
+    pair : OpenPair
+    labels : integer array
+    review : Review or None
+        Of these labels.
+    approving : bool
+        Whether they are approved then: that needs the file to be the one that was opened.
+    """
+
+    pair: OpenPair
+    labels: NDArray[Any]
+    review: Review | None
+    approving: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +179,11 @@ class Correcting:
         if not approved or self.pair is None or self.pair.name != name:
             self._controller.approve(name, approved)
             return
-        self.save()
-        self._then.append(partial(self._controller.approve, name, True))
+        if self._runner.running:
+            self._then.append(partial(self.approve, name, True))
+            return
+        self._start(partial(_only_save, self._to_save(approving=True)))
+        self._then.insert(0, partial(self._controller.approve, name, True))
 
     def approve_and_next(self) -> None:
         """Approve the image that is open, and open the next one that is not approved."""
@@ -181,7 +206,7 @@ class Correcting:
     def _start(self, job: Any) -> None:
         self._runner.start(job)
 
-    def _to_save(self) -> Callable[[], Generator[Saved, None, None]]:
+    def _to_save(self, approving: bool = False) -> Callable[[], Generator[Saved, None, None]]:
         """Take the cells that are open, to be saved in a thread where they were changed."""
         pair = self.pair
         if pair is None or pair.cells not in self._viewer.layers:
@@ -189,11 +214,12 @@ class Correcting:
         row = self._controller.row(pair.name)
         if pair.output == self._controller.output and row and row.state is State.RUNNING:
             self._view.warn(
-                f"{pair.name} is being segmented anew. What you corrected is kept; save it when "
-                "that is done."
+                f"{pair.name} is being segmented anew, so nothing was saved. Pause the list and "
+                "save then, or export your cells to a file of their own."
             )
             return _nothing
-        return partial(_save, pair, pixels_of(pair.cells), fitting_review(pair.cells))
+        review = fitting_review(pair.cells)
+        return partial(_save, ToSave(pair, pixels_of(pair.cells), review, approving))
 
     # ------------------------------------------------------------- what the thread answers
 
@@ -283,20 +309,41 @@ def _nothing() -> Generator[Saved, None, None]:
     yield from ()
 
 
-def _save(
-    pair: OpenPair, labels: NDArray[Any], review: Review | None
-) -> Generator[Saved, None, None]:
+def _save(job: ToSave) -> Generator[Saved, None, None]:
     """Put labels into the result where they differ from it."""
-    checksum = digest(labels)
-    if checksum == pair.checksum:
+    pair, labels = job.pair, job.labels
+    checksum = digest_in_file(labels)
+    same = checksum == pair.checksum
+    if job.approving or not same:
+        _check_unchanged(pair, checksum)
+    if same:
         yield Saved(pair, None, checksum)
         return
-    target = pair.output / f"{pair.name}_cells.tif"
-    noted = None if review is None else note_written(target, labels, review)
+    noted = None if job.review is None else note_written(pair.target, labels, job.review)
     record = write_corrected(pair.output, pair.name, labels)
     if noted is not None:
         noted()
     yield Saved(pair, record, checksum)
+
+
+def _check_unchanged(pair: OpenPair, checksum: int) -> None:
+    """Refuse where the file holds other cells by now than those that were opened.
+
+    Another napari, or a batch, wrote them; nobody saw them beside the image here.
+
+    Raises
+    ------
+    UserError
+    """
+    if pair.checksum is None or not pair.target.is_file():
+        return
+    ((there, _, _),) = open_result(pair.target)
+    if digest_in_file(there) not in (pair.checksum, checksum):
+        raise UserError(
+            f"{pair.target} holds other cells than when you opened it: another napari or a batch "
+            "replaced them. Nothing was saved or approved, and yours stay open. Export them to a "
+            "file of their own if you need them, remove their layer, and open the image again."
+        )
 
 
 def _only_save(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import result_files
-from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import Restored, restore, sessions
 from napari_unet_cells.files.file_set import finish_sets
@@ -57,7 +57,7 @@ class ReadPair:
         Of the layer of the cells.
     review : Review
     checksum : int
-        `digest` of the labels in the file.
+        `digest_in_file` of the labels in the file.
     image : mapping
         Description of the image, see `corrections.autosave.describe`, and the index of the
         ``plane`` that was segmented.
@@ -92,7 +92,7 @@ class OpenPair:
     added : tuple of layers
         That were added for it, and go with it.
     checksum : int or None
-        `digest` of the labels in the file; None where it is not known.
+        `digest_in_file` of the labels in the file; None where it is not known.
     """
 
     name: str
@@ -100,6 +100,11 @@ class OpenPair:
     cells: Labels
     added: tuple[Layer, ...] = ()
     checksum: int | None = None
+
+    @property
+    def target(self) -> Path:
+        """File of the cells."""
+        return self.output / f"{self.name}_cells.tif"
 
     def saved(self, checksum: int) -> OpenPair:
         """Give the pair with what lies in the file now."""
@@ -138,7 +143,7 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     described = _describe_image(row.path, provenance.get("source", {}))
     layers = _read_layers(row.path)
     left = _left_corrections(target, labels)
-    checksum = digest(labels)
+    checksum = digest_in_file(labels)
     if left is not None:
         labels, review = left.labels, left.review
     else:

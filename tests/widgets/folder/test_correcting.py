@@ -1,0 +1,193 @@
+"""The image that is open, saved and approved without a window: the thread waits for the test."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.labels import digest_in_file
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.results import write_result
+from napari_unet_cells.layers.metadata import INPUT, OURS
+from napari_unet_cells.widgets.folder import correcting as correcting_module
+from napari_unet_cells.widgets.folder.correcting import Correcting
+from napari_unet_cells.widgets.folder.pair import OpenPair
+from napari_unet_cells.widgets.folder.rows import Row, State
+
+
+class Thread:
+    """Keeps its job until the test lets it run."""
+
+    def __init__(self) -> None:
+        self.job: Any = None
+
+    @property
+    def running(self) -> bool:
+        return self.job is not None
+
+    def start(self, job: Any) -> None:
+        assert self.job is None
+        self.job = job
+
+
+class Window:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.told: list[str] = []
+        self.open = ""
+
+    def show_open(self, name: str) -> None:
+        self.open = name
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def tell(self, sentence: str) -> None:
+        self.told.append(sentence)
+
+    def project(self, image: object) -> None:
+        pass
+
+    def corrections_saved(self) -> None:
+        pass
+
+
+class Controller:
+    """A list of the images a, b and c, all done, which notes what is approved."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.rows = [Row(name, output / f"{name}.tif", State.DONE, cells=2) for name in "abc"]
+        self.approved: list[tuple[str, bool]] = []
+
+    def row(self, name: str) -> Row | None:
+        return next((row for row in self.rows if row.name == name), None)
+
+    def approve(self, name: str, approved: bool) -> None:
+        self.approved.append((name, approved))
+
+    def corrected(self, name: str, record: object) -> None:
+        pass
+
+
+class Desk:
+    """The image that is open, over the results of a batch."""
+
+    def __init__(self, output: Path) -> None:
+        self.viewer, self.thread, self.window = ViewerModel(), Thread(), Window()
+        self.output, self.controller = output, Controller(output)
+        controller: Any = self.controller
+        viewer: Any = self.viewer
+        self.correcting = Correcting(viewer, controller, self.window, self.thread)
+        self.saved: list[str] = []
+
+    def layer(self, name: str) -> Labels:
+        """Add the cells of an image as a layer, as somebody does who drags the file in."""
+        path = self.output / f"{name}_cells.tif"
+        known = {OURS: {"role": "cells", "provenance": {}}, INPUT: {"path": str(path)}}
+        layer = Labels(cells(), name=f"{name}_cells", metadata=known)
+        self.viewer.add_layer(layer)
+        return layer
+
+    def open(self, name: str) -> Labels:
+        """Have an image open as a click on it leaves it."""
+        layer = self.layer(name)
+        checksum = digest_in_file(cells())
+        self.correcting.pair = OpenPair(name, self.output, layer, (layer,), checksum)
+        return layer
+
+    def let_run(self) -> None:
+        """Let the thread do what it was given, and what follows from that."""
+        while self.thread.job is not None:
+            try:
+                for event in self.thread.job(threading.Event()):
+                    self.correcting.receive(event)
+            except UserError as error:
+                self.thread.job = None
+                self.correcting.failed(str(error))
+            else:
+                self.thread.job = None
+                self.correcting.ended()
+
+
+def cells() -> NDArray[Any]:
+    labels = np.zeros((40, 50), np.uint16)
+    labels[5:10, 5:10], labels[20:30, 20:30] = 1, 2
+    return labels
+
+
+def put(output: Path, name: str, labels: NDArray[Any]) -> None:
+    record = {"program": "napari-unet-cells", "role": "cells"}
+    mask = output / f"{name}_cells.tif"
+    scale = Scale(None, "pixel", None)
+    write_result(mask, labels, record, axes="YX", scale=scale, overwrite=True)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    desk = Desk(tmp_path)
+
+    def write(output: Path, name: str, labels: NDArray[Any], *made: Any) -> object:
+        put(output, name, labels)
+        desk.saved.append(name)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(correcting_module, "write_corrected", write)
+    for name in "abc":
+        put(tmp_path, name, cells())
+    return desk
+
+
+def erase(layer: Labels) -> None:
+    layer.data = np.where(layer.data == 1, 0, layer.data).astype(layer.data.dtype)
+
+
+def test_what_was_corrected_is_saved_once(desk: Desk) -> None:
+    layer = desk.open("a")
+    erase(layer)
+    layer.data = layer.data.astype(np.uint32)  # in the file ids are as small as they can be
+    for _ in range(2):
+        desk.correcting.save()
+        desk.let_run()
+    layer.data = np.where(layer.data == 2, 3, layer.data)
+    desk.correcting.save()
+    desk.let_run()
+    assert (desk.saved, desk.window.warnings) == (["a", "a"], [])
+
+
+@pytest.mark.parametrize("approving", [False, True])
+def test_cells_that_somebody_else_wrote_are_not_replaced(desk: Desk, approving: bool) -> None:
+    layer = desk.open("a")
+    others = np.full((40, 50), 9, np.uint16)
+    put(desk.output, "a", others)
+    if approving:  # nothing was corrected, and what lies there was never seen
+        desk.correcting.approve("a", True)
+    else:
+        erase(layer)
+        desk.correcting.save()
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == ([], [])
+    (warning,) = desk.window.warnings
+    assert warning.startswith(f"{desk.output / 'a_cells.tif'} holds other cells than when you")
+    assert "Export them to a file of their own" in warning
+    assert layer in desk.viewer.layers
+
+
+def test_what_nobody_else_wrote_is_approved_once_it_is_saved(desk: Desk) -> None:
+    erase(desk.open("a"))
+    desk.correcting.approve("a", True)
+    assert desk.controller.approved == []
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == (["a"], [("a", True)])
