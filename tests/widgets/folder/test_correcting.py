@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,3 +192,34 @@ def test_what_nobody_else_wrote_is_approved_once_it_is_saved(desk: Desk) -> None
     assert desk.controller.approved == []
     desk.let_run()
     assert (desk.saved, desk.controller.approved) == (["a"], [("a", True)])
+
+
+@pytest.mark.parametrize("act", ["open", "save", "approve", "next"])
+def test_an_image_that_is_segmented_anew_stays_open(desk: Desk, act: str) -> None:
+    layer = desk.open("a")
+    erase(layer)
+    desk.controller.rows[0] = replace(desk.controller.rows[0], state=State.RUNNING)
+    correcting = desk.correcting
+    acts = {
+        "open": lambda: correcting.open("b"),
+        "save": correcting.save,
+        "approve": lambda: correcting.approve("a", True),
+        "next": correcting.approve_and_next,
+    }
+    acts[act]()
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == ([], [])
+    (warning,) = desk.window.warnings
+    assert warning.startswith("a is being segmented anew")
+    assert list(desk.viewer.layers) == [layer]
+    assert correcting.pair is not None
+    assert correcting.pair.cells is layer
+    assert correcting.idle
+
+
+def test_an_image_that_is_segmented_anew_is_left_where_nothing_was_corrected(desk: Desk) -> None:
+    desk.open("a")
+    desk.controller.rows[0] = replace(desk.controller.rows[0], state=State.RUNNING)
+    desk.correcting.save()
+    desk.let_run()
+    assert (desk.saved, desk.window.warnings) == ([], [])

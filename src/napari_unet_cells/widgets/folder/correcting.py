@@ -83,12 +83,15 @@ class ToSave:
         Of these labels.
     approving : bool
         Whether they are approved then: that needs the file to be the one that was opened.
+    busy : bool
+        Whether a run is about to replace the file.
     """
 
     pair: OpenPair
     labels: NDArray[Any]
     review: Review | None
     approving: bool = False
+    busy: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,14 +215,10 @@ class Correcting:
         if pair is None or pair.cells not in self._viewer.layers:
             return _nothing
         row = self._controller.row(pair.name)
-        if pair.output == self._controller.output and row and row.state is State.RUNNING:
-            self._view.warn(
-                f"{pair.name} is being segmented anew, so nothing was saved. Pause the list and "
-                "save then, or export your cells to a file of their own."
-            )
-            return _nothing
+        running = row is not None and row.state is State.RUNNING
+        busy = running and pair.output == self._controller.output
         review = fitting_review(pair.cells)
-        return partial(_save, ToSave(pair, pixels_of(pair.cells), review, approving))
+        return partial(_save, ToSave(pair, pixels_of(pair.cells), review, approving, busy))
 
     # ------------------------------------------------------------- what the thread answers
 
@@ -315,6 +314,12 @@ def _save(job: ToSave) -> Generator[Saved, None, None]:
     checksum = digest_in_file(labels)
     same = checksum == pair.checksum
     if job.approving or not same:
+        if job.busy:
+            raise UserError(
+                f"{pair.name} is being segmented anew, so your cells were neither saved nor "
+                "approved. They stay open, and no other image was opened. Pause the list and save "
+                "then, or export them to a file of their own."
+            )
         _check_unchanged(pair, checksum)
     if same:
         yield Saved(pair, None, checksum)
