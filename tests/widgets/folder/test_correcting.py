@@ -223,3 +223,68 @@ def test_an_image_that_is_segmented_anew_is_left_where_nothing_was_corrected(des
     desk.correcting.save()
     desk.let_run()
     assert (desk.saved, desk.window.warnings) == ([], [])
+
+
+def test_the_pair_before_is_saved_where_cells_that_are_open_are_taken(desk: Desk) -> None:
+    a, b = desk.open("a"), desk.layer("b")
+    erase(a)
+    desk.correcting.open("b")
+    assert desk.window.open == ""
+    desk.let_run()
+    assert (desk.saved, desk.window.open) == (["a"], "b")
+    assert desk.viewer.layers.selection.active == b
+    assert list(desk.viewer.layers) == [a, b]
+    desk.correcting.open("a")  # as it was left, it needs no other save
+    desk.let_run()
+    desk.correcting.save()
+    desk.let_run()
+    assert (desk.saved, desk.window.open) == (["a", "b"], "a")
+
+
+def test_the_pair_stays_where_it_cannot_be_saved(desk: Desk) -> None:
+    a, _ = desk.open("a"), desk.layer("b")
+    erase(a)
+    put(desk.output, "a", np.full((40, 50), 9, np.uint16))
+    desk.correcting.open("b")
+    desk.let_run()
+    assert len(desk.window.warnings) == 1
+    assert desk.correcting.pair is not None
+    assert desk.correcting.pair.cells is a
+
+
+def test_cells_that_are_open_beside_the_pair_are_saved_before_they_are_approved(
+    desk: Desk,
+) -> None:
+    desk.open("a")
+    erase(desk.layer("b"))
+    desk.correcting.approve("b", True)
+    assert desk.controller.approved == []
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == (["b"], [("b", True)])
+    desk.correcting.approve("b", True)
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == (["b"], [("b", True)] * 2)
+    desk.correcting.approve("c", True)  # not open
+    assert desk.controller.approved[2:] == [("c", True)]
+
+
+def test_nothing_is_approved_in_a_list_that_is_not_the_one_of_the_pair(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.open("a")
+    desk.controller.output = tmp_path / "other"
+    desk.correcting.approve_and_next()
+    assert desk.thread.running  # it opens the first one
+    assert desk.controller.approved == []
+    desk.let_run()
+    assert desk.controller.approved == []
+
+
+def test_an_approval_waits_for_the_thread(desk: Desk) -> None:
+    desk.open("a")
+    erase(desk.layer("b"))
+    desk.correcting.save()
+    desk.correcting.approve("b", True)
+    assert desk.controller.approved == []
+    desk.let_run()
+    assert (desk.saved, desk.controller.approved) == (["b"], [("b", True)])

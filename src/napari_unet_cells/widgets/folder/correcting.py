@@ -135,6 +135,8 @@ class Correcting:
         self._view, self._runner = view, runner
         self.pair: OpenPair | None = None
         self._before: OpenPair | None = None
+        #: Others whose cells are open beside the pair.
+        self._beside: list[OpenPair] = []
         self._read: ReadPair | None = None
         self._found = Found()
         self._output = Path()
@@ -156,18 +158,36 @@ class Correcting:
             return
         if row is None or output is None or not row.can_open:
             return
+        there = self._open_pair(name)
+        if there is None:
+            self._output = output
+            self._start(partial(_open, self._to_save(self.pair), output, row))
+        elif self.pair is None or self.pair is there:
+            self._keep_open(there)
+        else:
+            self._start(partial(_only_save, self._to_save(self.pair)))
+            self._then.insert(0, partial(self._keep_open, there))
+
+    def _open_pair(self, name: str) -> OpenPair | None:
+        """Give an image of the list whose cells are open, also as somebody dragged them in."""
+        row, output = self._controller.row(name), self._controller.output
+        if row is None or output is None:
+            return None
+        known = self._beside if self.pair is None else [self.pair, *self._beside]
+        for pair in known:
+            if (pair.name, pair.output) == (name, output) and pair.cells in self._viewer.layers:
+                return pair
         there = open_cells(self._viewer, row.cells_file(output))
-        if there is not None:
-            if self.pair is None or self.pair.cells is not there:
-                self._keep_open(OpenPair(name, output, there))
-            self._viewer.layers.selection.active = there
-            return
-        self._output = output
-        self._start(partial(_open, self._to_save(), output, row))
+        return None if there is None else OpenPair(name, output, there)
 
     def _keep_open(self, pair: OpenPair) -> None:
-        """Take a layer that somebody opened before; the pair so far stays open beside it."""
+        """Take a layer that is open already; the pair so far stays open beside it."""
+        if pair.cells not in self._viewer.layers:
+            return
+        open_now = self._beside if self.pair is None else [*self._beside, self.pair]
+        self._beside = [one for one in open_now if one.cells is not pair.cells]
         self.pair = pair
+        self._viewer.layers.selection.active = pair.cells
         self._view.show_open(pair.name)
 
     def save(self) -> None:
@@ -175,22 +195,23 @@ class Correcting:
         if self._runner.running:
             self._then.append(self.save)
         elif self.pair is not None:
-            self._start(partial(_only_save, self._to_save()))
+            self._start(partial(_only_save, self._to_save(self.pair)))
 
     def approve(self, name: str, approved: bool) -> None:
         """Mark an image as right, once what was corrected in it is saved; or take that back."""
-        if not approved or self.pair is None or self.pair.name != name:
-            self._controller.approve(name, approved)
-            return
-        if self._runner.running:
+        if approved and self._runner.running:
             self._then.append(partial(self.approve, name, True))
             return
-        self._start(partial(_only_save, self._to_save(approving=True)))
+        pair = self._open_pair(name) if approved else None
+        if pair is None:
+            self._controller.approve(name, approved)
+            return
+        self._start(partial(_only_save, self._to_save(pair, approving=True)))
         self._then.insert(0, partial(self._controller.approve, name, True))
 
     def approve_and_next(self) -> None:
         """Approve the image that is open, and open the next one that is not approved."""
-        if self.pair is None:
+        if self.pair is None or self.pair.output != self._controller.output:
             following = self._next_after(None)
         else:
             following = self._next_after(self.pair.name)
@@ -209,9 +230,10 @@ class Correcting:
     def _start(self, job: Any) -> None:
         self._runner.start(job)
 
-    def _to_save(self, approving: bool = False) -> Callable[[], Generator[Saved, None, None]]:
-        """Take the cells that are open, to be saved in a thread where they were changed."""
-        pair = self.pair
+    def _to_save(
+        self, pair: OpenPair | None, approving: bool = False
+    ) -> Callable[[], Generator[Saved, None, None]]:
+        """Take cells that are open, to be saved in a thread where they were changed."""
         if pair is None or pair.cells not in self._viewer.layers:
             return _nothing
         row = self._controller.row(pair.name)
@@ -244,6 +266,9 @@ class Correcting:
     def _note_saved(self, event: Saved) -> None:
         if self.pair is not None and self.pair.cells is event.pair.cells:
             self.pair = self.pair.saved(event.checksum)
+        elif event.pair.cells in self._viewer.layers:
+            others = [one for one in self._beside if one.cells is not event.pair.cells]
+            self._beside = [*others, event.pair.saved(event.checksum)]
         if event.record is not None:
             if event.pair.output == self._controller.output:
                 self._controller.corrected(event.pair.name, event.record)
@@ -267,9 +292,12 @@ class Correcting:
         for layer in () if pair is None else reversed(pair.added):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+        if pair is not None and pair.cells in self._viewer.layers:
+            self._beside.append(pair)
 
     def layer_removed(self, layer: Layer) -> None:
         """Forget the pair whose cells the user removed."""
+        self._beside = [one for one in self._beside if one.cells != layer]
         if self.pair is not None and layer == self.pair.cells:
             self.pair = None
             self._view.show_open("")
