@@ -129,11 +129,26 @@ def test_a_stack_of_channels_is_measured_in_its_channel(tmp_path: Path) -> None:
     assert labels.shape == (3, 64, 64)
     labels[0] = 0
     before = (output / "s_cells.csv").read_text().splitlines()
-    write_corrected(output, "s", labels)
+    record = write_corrected(output, "s", labels)
+    assert (record.cells, record.summary) == (4, "4 cells, corrected")  # two in each plane
     after = (output / "s_cells.csv").read_text().splitlines()
     assert after[0] == before[0]
     assert set(after[1:]) < set(before[1:])
     assert len(after) < len(before)
+
+
+def test_cells_that_are_linked_along_an_axis_count_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    stack = np.zeros((3, 64, 64), np.uint8)
+    stack[:, 10:30, 10:30] = stack[:, 40:60, 40:60] = 200
+    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(tmp_path / "in" / "s.tif", stack, **options)
+    output = tmp_path / "out"
+    done = run(tmp_path / "in", output, plane="all", link="T")
+    assert (done["s"].problem, done["s"].record and done["s"].record.cells) == ("", 2)
+    labels = labels_of(output / "s_cells.tif")
+    labels[0] = 0
+    assert write_corrected(output, "s", labels).cells == 2
 
 
 def gone(images: Path, output: Path) -> None:

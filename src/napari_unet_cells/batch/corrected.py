@@ -28,7 +28,6 @@ from napari_unet_cells.batch.one_image import (
     tiff_axes,
 )
 from napari_unet_cells.batch.overview import histograms, picture_with
-from napari_unet_cells.core.labels import count_ids
 from napari_unet_cells.core.measure import Table, measure
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.errors import UserError
@@ -49,6 +48,7 @@ from napari_unet_cells.files.stamp import is_unchanged
 from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes
+from napari_unet_cells.segmentation.replacing import count_cells
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
@@ -177,7 +177,7 @@ class _Correction:
 
         So a batch sees by the files alone that somebody changed them, and replaces none.
         """
-        n = count_ids(self.labels)
+        n = count_cells(self.labels, _linked_axis(self.document, self.labels.ndim))
         area, intensity = histograms(table)
         summary = f"{n} cells, corrected"
         return replace(self.known, cells=n, summary=summary, area=area, intensity=intensity)
@@ -186,6 +186,9 @@ class _Correction:
 _CELLS = "_cells"
 
 _LABELS = f"{_CELLS}.tif"
+
+#: Entries of a record, the second one of its parameters.
+_TRACKS, _LINKED = "tracks", "linked_along_axis"
 
 
 def _record(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any]]:
@@ -215,6 +218,14 @@ def _keep_original(output: Path, name: str, known: UnitRecord) -> None:
             shutil.copyfile(cells, temporary)
     except OSError as error:
         raise read_failure(cells, error) from error
+
+
+def _linked_axis(document: Mapping[str, Any], ndim: int) -> int | None:
+    """Axis along which cells have one number; without any each plane is numbered on its own."""
+    parameters = document.get("parameters")
+    linked = parameters.get(_LINKED) if isinstance(parameters, Mapping) else None
+    axis = 0 if _TRACKS in document else linked
+    return axis if isinstance(axis, int) and 0 <= axis < ndim - 2 else None
 
 
 def _diameter(document: Mapping[str, Any]) -> float:
