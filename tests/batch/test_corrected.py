@@ -116,6 +116,26 @@ def test_what_was_found_is_kept_through_many_corrections(output: Path) -> None:
     assert np.array_equal(labels_of(output / AS_SEGMENTED / "n1_cells.tif"), found)
 
 
+def test_what_was_found_is_kept_of_images_of_one_name(
+    write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    for n, day in enumerate(("day1", "day2")):
+        (tmp_path / day).mkdir()
+        write_image(tmp_path / day / "a.tif", n)
+    output = tmp_path / "out"
+    batch = BatchRun(find_units([str(tmp_path / "day*" / "*.tif")], output), output, "bright")
+    list(batch.events())
+    batch.close()
+    names = [str(Path(day, "a")) for day in ("day1", "day2")]
+    found = {name: labels_of(output / f"{name}_cells.tif") for name in names}
+    assert not np.array_equal(*found.values())
+    for name in names:
+        write_corrected(output, name, without_first(output, name))
+    for name in names:
+        kept = labels_of(output / AS_SEGMENTED / f"{name}_cells.tif")
+        assert np.array_equal(kept, found[name])
+
+
 def test_a_stack_of_channels_is_measured_in_its_channel(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     stack = np.zeros((3, 2, 64, 64), np.uint8)

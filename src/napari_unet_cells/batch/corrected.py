@@ -213,8 +213,9 @@ def _keep_original(output: Path, name: str, known: UnitRecord) -> None:
     try:
         if stamp is None or not is_unchanged(cells, stamp):
             return
-        make_folder(output / AS_SEGMENTED)
-        with atomic_write(output / AS_SEGMENTED / cells.name, overwrite=True) as temporary:
+        kept = output / AS_SEGMENTED / f"{name}{_LABELS}"  # with the folders of a pattern
+        make_folder(kept.parent)
+        with atomic_write(kept, overwrite=True) as temporary:
             shutil.copyfile(cells, temporary)
     except OSError as error:
         raise read_failure(cells, error) from error
