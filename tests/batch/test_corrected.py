@@ -171,6 +171,32 @@ def test_cells_that_are_linked_along_an_axis_count_once(tmp_path: Path) -> None:
     assert write_corrected(output, "s", labels).cells == 2
 
 
+def test_tracks_that_were_made_since_are_written(
+    tmp_path: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
+    (tmp_path / "in").mkdir()
+    stack = np.zeros((3, 64, 64), np.uint8)
+    stack[:, 10:30, 10:30] = stack[:, 40:60, 40:60] = 200
+    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(tmp_path / "in" / "s.tif", stack, **options)
+    output = tmp_path / "out"
+    run(tmp_path / "in", output, plane="all")
+    labels = labels_of(output / "s_cells.tif")
+    labels[labels == 2] = 5
+    found = json.loads((output / "s.json").read_text())
+    parameters = {**found["parameters"], "linked_along_axis": 0}
+    made = {**found, "parameters": parameters, "tracks": {"parents": [[5, 1]]}}
+    assert write_corrected(output, "s", labels, made).cells == 2  # tracks, in three planes
+    document = json.loads((output / "s.json").read_text())
+    assert schema_faults(document) == []
+    for record in (document, read_provenance(output / "s_cells.tif")):
+        assert record["tracks"] == {"parents": [[5, 1]]}
+        assert record["parameters"]["linked_along_axis"] == 0
+    assert write_corrected(output, "s", labels).cells == 2  # who does not say leaves them
+    assert write_corrected(output, "s", labels, found).cells == 6  # the tracking was undone
+    assert "tracks" not in json.loads((output / "s.json").read_text())
+
+
 def gone(images: Path, output: Path) -> None:
     (images / "n1.tif").unlink()
 

@@ -57,7 +57,9 @@ from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
 AS_SEGMENTED = "as_segmented"
 
 
-def write_corrected(output: Path, name: str, labels: NDArray[Any]) -> UnitRecord:
+def write_corrected(
+    output: Path, name: str, labels: NDArray[Any], made: Mapping[str, Any] | None = None
+) -> UnitRecord:
     """Replace the cells of an image, and with them its table, picture and record.
 
     Parameters
@@ -68,6 +70,8 @@ def write_corrected(output: Path, name: str, labels: NDArray[Any]) -> UnitRecord
         Of the image.
     labels : integer array
         Of the shape of those that the batch wrote.
+    made : mapping, optional
+        Record of these labels, which may have been tracked since; its tracks are written.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def write_corrected(output: Path, name: str, labels: NDArray[Any]) -> UnitRecord
     UserError
         Where the image is gone or another one, or the disk refuses; the results are as they were.
     """
-    correction = _Correction.of(output, name, labels)
+    correction = _Correction.of(output, name, labels, made)
     _keep_original(output, name, correction.known)
     was = name in read_marks(output).corrected
     mark(output, name, corrected=True)  # before: no run may come in between
@@ -112,8 +116,11 @@ class _Correction:
     axes: str
 
     @classmethod
-    def of(cls, output: Path, name: str, labels: NDArray[Any]) -> _Correction:
-        known, document = _record(output, name)
+    def of(
+        cls, output: Path, name: str, labels: NDArray[Any], made: Mapping[str, Any] | None
+    ) -> _Correction:
+        known, found = _record(output, name)
+        document = _with_tracks(found, made or found)
         image = read_image(Path(known.source), bool(known.settings.get("allow_missing_chunks")))
         chosen = known.settings
         channel = chosen.get("channel")
@@ -219,6 +226,16 @@ def _keep_original(output: Path, name: str, known: UnitRecord) -> None:
             shutil.copyfile(cells, temporary)
     except OSError as error:
         raise read_failure(cells, error) from error
+
+
+def _with_tracks(document: Mapping[str, Any], made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a record with the tracks, and the linked axis, of another one; or without any."""
+    others = {key: value for key, value in document.items() if key != _TRACKS}
+    tracks = {_TRACKS: made[_TRACKS]} if _TRACKS in made else {}
+    ours, theirs = document.get("parameters"), made.get("parameters")
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and _LINKED in theirs:
+        others["parameters"] = {**ours, _LINKED: theirs[_LINKED]}
+    return {**others, **tracks}
 
 
 def _linked_axis(document: Mapping[str, Any], ndim: int) -> int | None:

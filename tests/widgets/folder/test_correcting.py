@@ -92,6 +92,7 @@ class Desk:
         viewer: Any = self.viewer
         self.correcting = Correcting(viewer, controller, self.window, self.thread)
         self.saved: list[str] = []
+        self.made: list[dict[str, Any]] = []
 
     def layer(self, name: str) -> Labels:
         """Add the cells of an image as a layer, as somebody does who drags the file in."""
@@ -143,6 +144,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     def write(output: Path, name: str, labels: NDArray[Any], *made: Any) -> object:
         put(output, name, labels)
         desk.saved.append(name)
+        desk.made += made
         return SimpleNamespace()
 
     monkeypatch.setattr(correcting_module, "write_corrected", write)
@@ -288,3 +290,13 @@ def test_an_approval_waits_for_the_thread(desk: Desk) -> None:
     assert desk.controller.approved == []
     desk.let_run()
     assert (desk.saved, desk.controller.approved) == (["b"], [("b", True)])
+
+
+def test_tracks_are_saved_with_the_cells_also_alone(desk: Desk) -> None:
+    layer = desk.open("a")
+    made = {"tracks": {"parents": [[2, 1]]}}
+    layer.metadata[OURS] = {**layer.metadata[OURS], "provenance": made}
+    for _ in range(2):
+        desk.correcting.save()
+        desk.let_run()
+    assert (desk.saved, desk.made) == (["a"], [made])

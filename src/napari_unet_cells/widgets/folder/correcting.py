@@ -7,7 +7,7 @@ presses Save; until then it is kept as the corrections of every other layer are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -35,6 +35,7 @@ from napari_unet_cells.widgets.folder.pair import (
     open_cells,
     pixels_of,
     read_pair,
+    record_of,
     show_cells,
 )
 from napari_unet_cells.widgets.folder.rows import Row, State
@@ -81,6 +82,8 @@ class ToSave:
     labels : integer array
     review : Review or None
         Of these labels.
+    made : mapping
+        Their record, with the tracks as they are.
     approving : bool
         Whether they are approved then: that needs the file to be the one that was opened.
     busy : bool
@@ -90,6 +93,7 @@ class ToSave:
     pair: OpenPair
     labels: NDArray[Any]
     review: Review | None
+    made: Mapping[str, Any]
     approving: bool = False
     busy: bool = False
 
@@ -105,11 +109,14 @@ class Saved:
         None where nothing had been changed.
     checksum : int
         Of the labels.
+    tracks : mapping or None
+        Of their record.
     """
 
     pair: OpenPair
     record: UnitRecord | None
     checksum: int
+    tracks: Any = None
 
 
 class Correcting:
@@ -239,8 +246,8 @@ class Correcting:
         row = self._controller.row(pair.name)
         running = row is not None and row.state is State.RUNNING
         busy = running and pair.output == self._controller.output
-        review = fitting_review(pair.cells)
-        return partial(_save, ToSave(pair, pixels_of(pair.cells), review, approving, busy))
+        made, review = record_of(pair.cells), fitting_review(pair.cells)
+        return partial(_save, ToSave(pair, pixels_of(pair.cells), review, made, approving, busy))
 
     # ------------------------------------------------------------- what the thread answers
 
@@ -265,10 +272,10 @@ class Correcting:
 
     def _note_saved(self, event: Saved) -> None:
         if self.pair is not None and self.pair.cells is event.pair.cells:
-            self.pair = self.pair.saved(event.checksum)
+            self.pair = self.pair.saved(event.checksum, event.tracks)
         elif event.pair.cells in self._viewer.layers:
             others = [one for one in self._beside if one.cells is not event.pair.cells]
-            self._beside = [*others, event.pair.saved(event.checksum)]
+            self._beside = [*others, event.pair.saved(event.checksum, event.tracks)]
         if event.record is not None:
             if event.pair.output == self._controller.output:
                 self._controller.corrected(event.pair.name, event.record)
@@ -278,7 +285,8 @@ class Correcting:
         cells = add_cells(self._viewer, read, self._found.image)
         added = (*self._found.added, cells)
         self._before = self.pair
-        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum)
+        tracks = record_of(cells).get("tracks")
+        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum, tracks)
         if self._found.image is not None:
             self._view.project(self._found.image)
 
@@ -340,7 +348,8 @@ def _save(job: ToSave) -> Generator[Saved, None, None]:
     """Put labels into the result where they differ from it."""
     pair, labels = job.pair, job.labels
     checksum = digest_in_file(labels)
-    same = checksum == pair.checksum
+    tracks = job.made.get("tracks")
+    same = checksum == pair.checksum and tracks == pair.tracks
     if job.approving or not same:
         if job.busy:
             raise UserError(
@@ -350,13 +359,13 @@ def _save(job: ToSave) -> Generator[Saved, None, None]:
             )
         _check_unchanged(pair, checksum)
     if same:
-        yield Saved(pair, None, checksum)
+        yield Saved(pair, None, checksum, tracks)
         return
     noted = None if job.review is None else note_written(pair.target, labels, job.review)
-    record = write_corrected(pair.output, pair.name, labels)
+    record = write_corrected(pair.output, pair.name, labels, job.made)
     if noted is not None:
         noted()
-    yield Saved(pair, record, checksum)
+    yield Saved(pair, record, checksum, tracks)
 
 
 def _check_unchanged(pair: OpenPair, checksum: int) -> None:

@@ -35,7 +35,7 @@ from napari_unet_cells.widgets.correct.restored_layers import image_of
 from napari_unet_cells.widgets.folder.rows import Row
 from napari_unet_cells.widgets.napari_versions import add_hidden
 from napari_unet_cells.widgets.segment.channels import show_plane
-from napari_unet_cells.widgets.segment.live import bare
+from napari_unet_cells.widgets.segment.live import bare, follow
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -93,6 +93,8 @@ class OpenPair:
         That were added for it, and go with it.
     checksum : int or None
         `digest_in_file` of the labels in the file; None where it is not known.
+    tracks : mapping or None
+        Of the record in the file.
     """
 
     name: str
@@ -100,15 +102,16 @@ class OpenPair:
     cells: Labels
     added: tuple[Layer, ...] = ()
     checksum: int | None = None
+    tracks: Any = None
 
     @property
     def target(self) -> Path:
         """File of the cells."""
         return self.output / f"{self.name}_cells.tif"
 
-    def saved(self, checksum: int) -> OpenPair:
+    def saved(self, checksum: int, tracks: Any) -> OpenPair:
         """Give the pair with what lies in the file now."""
-        return replace(self, checksum=checksum)
+        return replace(self, checksum=checksum, tracks=tracks)
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,13 @@ def show_cells(viewer: Viewer, cells: Labels, pair: ReadPair, image: Image | Non
     if image is not None and any(index) and len(index) == len(stack_axes(image)):
         show_plane(viewer, image, tuple(index))
     viewer.layers.selection.active = cells
+
+
+def record_of(cells: Labels) -> Mapping[str, Any]:
+    """Record of how the cells of a layer were made, as they are now; empty where there is none."""
+    follow(cells)  # an undo may have taken the tracks back
+    made: Mapping[str, Any] = cells.metadata.get(OURS, {}).get("provenance", {})
+    return made
 
 
 def pixels_of(cells: Labels) -> NDArray[Any]:
