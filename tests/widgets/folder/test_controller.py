@@ -311,6 +311,35 @@ def test_a_mark_that_cannot_be_kept_is_said(
     assert [row.approved for row in desk.controller.rows] == [False, False, False]
 
 
+def test_marks_of_the_list_before_are_kept_and_are_not_shown_in_another(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = finished(desk, monkeypatch, tmp_path)
+    save_list(tmp_path / "other", chosen(tmp_path))
+    desk.controller.approve("a", True)
+    desk.controller.approve("c", True)  # waits until the other one is written
+    desk.controller.open(tmp_path / "other")
+    desk.let_look()
+    desk.let_mark()
+    desk.let_mark()
+    assert read_marks(output).approved.keys() == {"a", "c"}
+    assert read_marks(tmp_path / "other").approved == {}
+    assert [row.approved for row in desk.controller.rows] == [False] * 3
+
+
+def test_marks_are_kept_where_the_next_list_cannot_be_opened(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = finished(desk, monkeypatch, tmp_path)
+    desk.controller.approve("a", True)
+    desk.controller.approve("c", True)
+    desk.controller.open(tmp_path / "in")  # holds no list
+    desk.let_look()
+    desk.let_mark()
+    desk.let_mark()
+    assert read_marks(output).approved.keys() == {"a", "c"}
+
+
 def test_another_list_pauses_the_run(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -173,7 +173,7 @@ class FolderController:
         self.output: Path | None = None
         self._settings = self._note = ""
         self._index: dict[str, int] = {}
-        self._to_mark: list[Callable[[], MarksRecord]] = []
+        self._to_mark: list[tuple[Path, Callable[[], MarksRecord]]] = []
         self._report_due = False
 
     @property
@@ -346,13 +346,13 @@ class FolderController:
         row, output = self.row(name), self.output
         if row is None or output is None or row.state is not State.DONE:
             return
-        self._to_mark.append(partial(mark, output, name, approved=approved))
+        self._to_mark.append((output, partial(mark, output, name, approved=approved)))
         self._mark()
 
     def _mark(self) -> None:
-        if self._to_mark and not self._runners.marking.running and self.output is not None:
+        if self._to_mark and not self._runners.marking.running:
             jobs, self._to_mark = self._to_mark, []
-            self._runners.marking.start(partial(_write_marks, self.output, jobs))
+            self._runners.marking.start(partial(_write_marks, jobs))
 
     def marked(self, event: object) -> None:
         """Show the marks as they are on the disk."""
@@ -408,7 +408,7 @@ def _write_report(output: Path, stop: threading.Event) -> Generator[Event, None,
 
 
 def _write_marks(
-    output: Path, jobs: list[Callable[[], MarksRecord]], stop: threading.Event
+    jobs: list[tuple[Path, Callable[[], MarksRecord]]], stop: threading.Event
 ) -> Generator[Marked, None, None]:
-    for job in jobs:
+    for output, job in jobs:  # the list may be another one by now
         yield Marked(output, job())
