@@ -73,6 +73,22 @@ def test_nothing_is_written_where_the_disk_has_no_room(
     assert restored(tmp_path)[0].step == 3
 
 
+def test_a_training_that_begins_anew_without_room_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="--resume goes on from the last one"):
+        saved(tmp_path, 1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert restored(tmp_path)[0].step == 3
+    monkeypatch.undo()
+    saved(tmp_path, 1)
+    assert restored(tmp_path)[0].step == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["b"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"slot": "../../elsewhere"}, {"step": "x"}, {"seconds": -1}, {"curve": 5}, {"options": None}],

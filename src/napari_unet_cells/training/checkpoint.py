@@ -84,7 +84,8 @@ class Checkpoint:
 
     def _write(self, steps: Steps, average: Weights, progress: Progress) -> None:
         folder = self._folder
-        slot = SLOTS[1] if self._slot == SLOTS[0] else SLOTS[0]
+        counts = self._slot or self._named_slot()
+        slot = SLOTS[1] if counts == SLOTS[0] else SLOTS[0]
         if (folder / slot).exists():  # what was broken off, or is of another training
             shutil.rmtree(folder / slot)
         (folder / slot).mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,13 @@ class Checkpoint:
             shutil.rmtree(folder / other, ignore_errors=True)
         for name in ("model.weights.h5", "average.npz"):  # where version 0.1.0 wrote them
             (folder / name).unlink(missing_ok=True)
+
+    def _named_slot(self) -> str:
+        """Name the part that counts until this training has one; empty where nothing does."""
+        try:
+            return parse_state(read_json(self._folder / "state.json", lenient=True)).slot
+        except (OSError, Malformed):
+            return ""
 
     def restore(self, steps: Steps) -> tuple[Progress, list[NDArray[Any]]]:
         """Read the last checkpoint into the network.
