@@ -8,11 +8,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from napari_unet_cells.batch.background import Began, Done, Event, Listed, Said, follow
+from napari_unet_cells.batch import background
+from napari_unet_cells.batch.background import (
+    Began,
+    Done,
+    DoneBefore,
+    Event,
+    Listed,
+    Said,
+    follow,
+)
 from napari_unet_cells.batch.image_list import LIST, ImageList, save_list
 from napari_unet_cells.batch.marks import mark
 from napari_unet_cells.batch.request import Request
@@ -46,7 +56,36 @@ def children() -> list[psutil.Process]:
 
 
 def done_in(events: list[Event]) -> dict[str, Done]:
-    return {event.name: event for event in events if isinstance(event, Done)}
+    before = [image for event in events if isinstance(event, DoneBefore) for image in event.images]
+    now = [event for event in events if isinstance(event, Done)]
+    assert {image.before for image in before} <= {True}
+    assert {image.before for image in now} <= {False}
+    return {image.name: image for image in [*before, *now]}
+
+
+def test_images_done_before_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(background, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    images = [Done(f"n{n}", before=True) for n in range(450)]
+    new = Done("new")
+    events: list[Event | None] = [Said("first"), *images, new, images[0], None, None, images[1]]
+    parts = ((0, 200), (200, 400), (400, 450))
+    many = [DoneBefore(tuple(images[start:end])) for start, end in parts]
+    few = [DoneBefore((images[0],)), DoneBefore((images[1],))]
+    assert list(background.gathered(events)) == [Said("first"), *many, new, *few]
+
+
+def test_no_image_that_was_done_before_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(background, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def slowly() -> Iterator[Event]:
+        for number in range(6):
+            yield Done(f"n{number}", before=True)
+            clock[0] += 0.15
+
+    told = [event for event in background.gathered(slowly()) if isinstance(event, DoneBefore)]
+    assert [len(event.images) for event in told] == [3, 3]
 
 
 def test_all_images_are_done_and_what_is_none_is_said(output: Path) -> None:

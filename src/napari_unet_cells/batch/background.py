@@ -18,7 +18,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.runtimes.conversion import python_path
 
 _POLL_SECONDS = 0.05
+
+#: Images done before that are told at once, and the seconds that the first of them may wait: a
+#: window takes one event at a time, so that it can paint.
+_TOGETHER, _HELD_SECONDS = 200, 0.2
 
 #: One batch at a time: one that was stopped ends first, as it may still write.
 _alone = threading.Lock()
@@ -96,7 +101,14 @@ class Said:
     missing: bool = False
 
 
-Event = Listed | Began | Done | Said
+@dataclass(frozen=True)
+class DoneBefore:
+    """Images that earlier runs had done: many at once, as there may be thousands."""
+
+    images: tuple[Done, ...]
+
+
+Event = Listed | Began | Done | DoneBefore | Said
 
 
 def follow(
@@ -114,7 +126,7 @@ def follow(
 
     Yields
     ------
-    Listed, Began, Done, Said
+    Listed, Began, Done, DoneBefore, Said
 
     Raises
     ------
@@ -127,20 +139,41 @@ def follow(
     try:
         process = _start(output, report_only)
         try:
-            yield from _events(process, stop)
+            yield from gathered(_events(process, stop))
         finally:
             _end(process)
     finally:
         _alone.release()
 
 
-def _events(process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Event]:
+def gathered(events: Iterable[Event | None]) -> Generator[Event, None, None]:
+    """Give images that were done before together; None stands for a moment without an event."""
+    held: list[Done] = []
+    until = 0.0
+    for event in events:
+        if isinstance(event, Done) and event.before:
+            until = until if held else time.monotonic() + _HELD_SECONDS
+            held.append(event)
+            if len(held) < _TOGETHER and time.monotonic() < until:
+                continue
+            event = None
+        if held:
+            yield DoneBefore(tuple(held))
+            held = []
+        if event is not None:
+            yield event
+    if held:
+        yield DoneBefore(tuple(held))
+
+
+def _events(process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Event | None]:
     frames: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(process, frames), daemon=True).start()
     while not stop.is_set():
         try:
             frame = frames.get(timeout=_POLL_SECONDS)
         except queue.Empty:
+            yield None
             continue
         if frame is None:
             raise UserError(_death(process))

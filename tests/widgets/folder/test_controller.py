@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from napari_unet_cells.batch.background import Began, Done, Event, Listed, Said
+from napari_unet_cells.batch.background import Began, Done, DoneBefore, Event, Listed, Said
 from napari_unet_cells.batch.image_list import LIST, ImageList, read_list, save_list
 from napari_unet_cells.batch.marks import MARKS, read_marks
 from napari_unet_cells.errors import UserError
@@ -188,6 +188,24 @@ def test_the_rows_show_how_it_goes_on(
         *["failed: b.tif is damaged."] * 3,
     ]
     assert desk.window.shown == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_images_done_before_are_taken_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = [Done(name, "", "7 cells in 1.0 s", 7, before=True) for name in ("c", "a", "gone")]
+    says(monkeypatch, DoneBefore(tuple(before)))
+    desk.controller.start(chosen(tmp_path), tmp_path / "out")
+    seen = []
+    for event in desk.run_thread.job(threading.Event()):
+        resets, states = desk.window.resets, len(desk.window.states)
+        desk.controller.receive(event)
+        if isinstance(event, DoneBefore):
+            seen.append((desk.window.resets - resets, len(desk.window.states) - states))
+    assert seen == [(1, 1)]
+    assert desk.window.shown == []
+    assert desk.texts == {"a": "7 cells", "b": "waiting", "c": "7 cells"}
+    assert desk.state.said == "2 of 3 done"
 
 
 def test_a_paused_run_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from napari_unet_cells.batch.background import Began, Done, Event, Listed, Said, follow
+from napari_unet_cells.batch.background import (
+    Began,
+    Done,
+    DoneBefore,
+    Event,
+    Listed,
+    Said,
+    follow,
+)
 from napari_unet_cells.batch.image_list import ImageList, save_list
 from napari_unet_cells.batch.marks import mark, read_marks
 from napari_unet_cells.batch.units import find_units
@@ -277,6 +285,10 @@ class FolderController:
             row = self.row(event.name)
             if row is not None:
                 self._set_row(row.began(event) if isinstance(event, Began) else row.ended(event))
+        elif isinstance(event, DoneBefore):
+            done = {image.name: image for image in event.images}
+            ended = [row.ended(done[row.name]) if row.name in done else row for row in self.rows]
+            self._set_rows(ended)
         elif isinstance(event, Said):
             self._note = f"{self._note} {for_window(event.text)}".strip()
         elif isinstance(event, Marked):
