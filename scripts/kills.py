@@ -4,6 +4,9 @@ Each kill hits a process of its own, at a random moment of its work, and is foll
 what is there: all that the process said it had written must be, whole, and nothing may be half
 there. The next process goes on with it. So no moment is chosen by who wrote the code.
 
+A part of the processes stop between two changes of files of one thing that they write, at random
+after how many, and are killed there: these kills fall in the middle, however slow the computer is.
+
 ``--training N`` adds N kills of the real command ``train``, each resumed by the next one; each
 takes as long as TensorFlow needs to start.
 """
@@ -23,9 +26,10 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import tifffile
@@ -72,12 +76,15 @@ class Victim:
         Seconds from the first thing that it says, within which it is killed.
     keeps : int
         So many kills follow each other in one folder.
+    endless : bool
+        Its work never ends, whatever is in the folder already.
     """
 
     work: Callable[[Path, Say], None]
     look: Callable[[Path, list[str]], None]
     window: float
     keeps: int = 1
+    endless: bool = False
 
 
 def expect(holds: bool, what: str) -> None:
@@ -366,11 +373,11 @@ def look_at_model(folder: Path, said: list[str]) -> None:
 
 
 VICTIMS = {
-    "corrections": Victim(save_corrections, look_at_corrections, 0.6),
+    "corrections": Victim(save_corrections, look_at_corrections, 0.6, endless=True),
     "dataset": Victim(write_regions, look_at_dataset, 0.5, keeps=4),
     "batch": Victim(segment_many, look_at_batch, 0.8, keeps=6),
-    "checkpoint": Victim(train, look_at_checkpoint, 0.4, keeps=20),
-    "model": Victim(replace_models, look_at_model, 0.4, keeps=20),
+    "checkpoint": Victim(train, look_at_checkpoint, 0.4, keeps=20, endless=True),
+    "model": Victim(replace_models, look_at_model, 0.4, keeps=20, endless=True),
 }
 
 
@@ -386,6 +393,8 @@ class Count:
     kills : int
     midway : int
         Of processes that had not ended by themselves.
+    amid : int
+        Of processes that stopped between two changes of files, and were killed there.
     writing : int
         That left something half written, hidden, for the next one to remove.
     lost : list of str
@@ -394,12 +403,60 @@ class Count:
 
     kills: int = 0
     midway: int = 0
+    amid: int = 0
     writing: int = 0
     lost: list[str] = field(default_factory=list)
 
 
-def kill_one(victim: Victim, folder: Path, chance: random.Random) -> tuple[list[str], bool]:
+#: What Python tells of a change of files, besides of opening one.
+_CHANGES = frozenset({"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"})
+
+#: Most changes in the middle until a process stops: less than the shortest work has.
+_MOST_CHANGES = 20
+
+#: What a process says that stopped in the middle.
+_AMID = "in the middle"
+
+
+class Stopper:
+    """Stops this process in the middle of what it writes, after some changes of files.
+
+    The first change since something was said is none in the middle: nothing is half written yet.
+    """
+
+    def __init__(self, folder: Path, pipe: int, changes: int) -> None:
+        self._folder, self._pipe, self._left = str(folder), pipe, changes
+        self._begun = False
+        sys.addaudithook(self._heard)
+
+    def say(self, what: object) -> None:
+        """Say that something is written whole."""
+        self._begun = False
+        _write_line(self._pipe, what)
+
+    def _heard(self, event: str, values: tuple[Any, ...]) -> None:
+        is_change = event in _CHANGES
+        if event == "open" and isinstance(values[2], int):
+            is_change = bool(values[2] & (os.O_WRONLY | os.O_RDWR))
+        if not is_change or isinstance(values[0], int):
+            return
+        if not os.fsdecode(values[0]).startswith(self._folder):
+            return
+        if not self._begun:
+            self._begun = True
+            return
+        self._left -= 1
+        if not self._left:
+            _write_line(self._pipe, _AMID)
+        if self._left <= 0:
+            time.sleep(600)
+
+
+def kill_one(
+    victim: Victim, folder: Path, chance: random.Random, amid: bool = False
+) -> tuple[list[str], bool]:
     """Fork a process that works, kill it, and give what it had said and if it still worked."""
+    changes = chance.randint(1, _MOST_CHANGES)
     read, write = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -407,19 +464,35 @@ def kill_one(victim: Victim, folder: Path, chance: random.Random) -> tuple[list[
         os.close(read)
         code = 1
         try:
-            victim.work(folder, lambda what: _write_line(write, what))
+            say = Stopper(folder, write, changes).say if amid else partial(_write_line, write)
+            victim.work(folder, say)
             code = 0
         finally:
             os._exit(code)
     os.close(write)
     with open(read, encoding="utf-8") as lines:
-        first = [] if chance.random() < 0.1 else [lines.readline()]  # some before it says anything
-        time.sleep(chance.uniform(0, victim.window))
+        first = _until_amid(lines) if amid else _for_a_while(lines, victim.window, chance)
         os.kill(pid, signal.SIGKILL)
         said = [line.strip() for line in (*first, *lines) if line.endswith("\n")]
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     expect(code in (0, -signal.SIGKILL), f"it failed by itself (exit code {code})")
     return said, code != 0
+
+
+def _until_amid(lines: TextIO) -> list[str]:
+    """Hear what a process says until it stops in the middle."""
+    said = []
+    while (line := lines.readline()) and line.strip() != _AMID:
+        said.append(line)
+    expect(bool(line), "it ended before it was in the middle of anything")
+    return said
+
+
+def _for_a_while(lines: TextIO, seconds: float, chance: random.Random) -> list[str]:
+    """Hear the first thing that a process says, mostly, and wait then."""
+    first = [] if chance.random() < 0.1 else [lines.readline()]  # some before it says anything
+    time.sleep(chance.uniform(0, seconds))
+    return first
 
 
 def _write_line(pipe: int, what: object) -> None:
@@ -431,14 +504,18 @@ def kill_many(name: str, kills: int, seed: int, count: Count) -> Iterator[Count]
     victim, chance = VICTIMS[name], random.Random(f"{seed} {name}")
     folder = None
     for number in range(kills):
+        is_new = folder is None
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix=f"kills-{name}-"))
             if name == "batch":
                 write_images(folder)
         is_whole = True
+        # What is done in a folder may be all: only a new one surely has a middle.
+        amid = number % 2 == 0 and (victim.endless or is_new)
         try:
-            said, midway = kill_one(victim, folder, chance)
+            said, midway = kill_one(victim, folder, chance, amid)
             count.midway += midway
+            count.amid += amid and midway
             count.writing += any(path.name != ".index.lock" for path in folder.rglob(".*"))
             victim.look(folder, said)
         except (Lost, UserError, OSError, ValueError) as error:
@@ -524,8 +601,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print(name: str, count: Count) -> None:
     print(
-        f"{name:12} {count.kills:5} kills, {count.midway:5} at work, {count.writing:5} left "
-        f"something half written, {len(count.lost):3} lost something",
+        f"{name:12} {count.kills:5} kills, {count.midway:5} at work, {count.amid:5} amid "
+        f"two changes, {count.writing:5} left something half written, "
+        f"{len(count.lost):3} lost something",
         flush=True,
     )
 

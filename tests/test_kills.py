@@ -33,16 +33,18 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_nothing_is_lost_by_a_kill_at_any_moment() -> None:
     done = run(str(SCRIPTS / "kills.py"), "20")
     assert done.returncode == 0, done.stdout + done.stderr
-    counted = re.findall(r"^(\w+) +(\d+) kills, +(\d+) at work", done.stdout, re.M)
-    assert [kind for kind, _, _ in counted] == [
+    counted = re.findall(r"^(\w+) +(\d+) kills, +(\d+) at work, +(\d+) amid", done.stdout, re.M)
+    assert [kind for kind, _, _, _ in counted] == [
         "corrections",
         "dataset",
         "batch",
         "checkpoint",
         "model",
     ]
-    assert [kills for _, kills, _ in counted] == ["4"] * 5
-    assert sum(int(midway) for _, _, midway in counted) >= 8, done.stdout
+    assert [kills for _, kills, _, _ in counted] == ["4"] * 5
+    assert sum(int(midway) for _, _, midway, _ in counted) >= 8, done.stdout
+    amid = {kind: int(number) for kind, _, _, number in counted}
+    assert amid == {"corrections": 2, "dataset": 1, "batch": 1, "checkpoint": 2, "model": 2}
 
 
 _LOSE = """
