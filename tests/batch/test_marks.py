@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 import tifffile
 
 from napari_unet_cells.batch.marks import MARKS, UnreadableMarks, mark, read_marks
+from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.run import BatchRun
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.batch.work import Note, UnitDone
-from napari_unet_cells.files import read_image
+from napari_unet_cells.files import file_set, read_image
+from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
 
@@ -92,6 +95,55 @@ def test_what_was_corrected_stays_unless_it_may_be_replaced(
     done, _ = run(images, output, settings=Settings(min_size=400), overwrite=overwrite)
     assert (done["n1"].kept, done["n1"].problem) == (kept, "")
     assert (cells(output, "n1") == corrected) == bool(kept)
+
+
+@pytest.mark.usefixtures("threshold_model")
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["approved", "corrected"])
+@pytest.mark.parametrize("first", [True, False], ids=["first mark", "later mark"])
+def test_what_is_marked_while_it_is_segmented_stays(
+    images: Path, tmp_path: Path, kind: str, overwrite: bool, first: bool
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    if not first:
+        mark(output, "n0", approved=True)
+    before = {path.name: path.read_bytes() for path in output.glob("n1*")}
+    asked = Request(Settings(min_size=400), overwrite=overwrite)
+    batch = BatchRun(find_units([str(images)], output), output, "bright", asked)
+    done = {}
+    for event in batch.events():
+        if isinstance(event, PixelsDone) and event.path.stem == "n1":
+            mark(output, "n1", **{kind: True})
+        if isinstance(event, UnitDone):
+            done[event.unit.name] = event
+    assert f"It was {kind} by you while it was segmented" in done["n1"].problem
+    assert {path.name: path.read_bytes() for path in output.glob("n1*")} == before
+    assert done["n2"].problem == ""
+    assert run(images, output, settings=Settings(min_size=400))[0]["n1"].kept == kind
+
+
+@pytest.mark.usefixtures("threshold_model")
+def test_a_mark_waits_until_the_results_are_replaced(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    run(images, output)
+    mark(output, "n0", approved=True)
+    held = []
+    move_out = file_set._move_out
+
+    def move(done: Path) -> None:
+        if any(done.glob("n?.json")):  # not the report
+            descriptor = open_lock(output / ".marks.unet-cells.lock")
+            held.append(not try_lock(descriptor))
+            os.close(descriptor)
+        move_out(done)
+
+    monkeypatch.setattr(file_set, "_move_out", move)
+    run(images, output, settings=Settings(min_size=400))
+    assert held == [True, True]
+    mark(output, "n0", approved=False)  # nobody holds it any more
 
 
 @pytest.mark.usefixtures("threshold_model")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +86,53 @@ def mark(
             marks = replace(marks, **{kind: dates})
         write_json(output / MARKS, {"program": PROGRAM, **asdict(marks)}, overwrite=True)
     return marks
+
+
+@dataclass(frozen=True)
+class MarksThen:
+    """Marks of one image when a run began with it, until its results are replaced.
+
+    Attributes
+    ----------
+    output : Path
+        Folder of the results.
+    name : str
+        Of the image.
+    approved, corrected : str
+        When each was set; empty where it was not.
+    """
+
+    output: Path
+    name: str
+    approved: str
+    corrected: str
+
+    @classmethod
+    def read(cls, output: Path, name: str) -> MarksThen:
+        """Read them; see `read_marks` for the errors."""
+        marks = read_marks(output)
+        return cls(output, name, marks.approved.get(name, ""), marks.corrected.get(name, ""))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Hold the marks as they were, while the results are replaced.
+
+        Raises
+        ------
+        UserError
+            Where a person marked the image since.
+        """
+        # Who never marked anything in a folder finds no file of ours there.
+        there = os.path.lexists(self.output / _LOCK)
+        with _alone(self.output) if there else nullcontext():
+            now = MarksThen.read(self.output, self.name)
+            for kind in ("approved", "corrected"):
+                if getattr(now, kind) not in ("", getattr(self, kind)):
+                    raise UserError(
+                        f"It was {kind} by you while it was segmented, so that what you marked "
+                        "stays, and what was found now was thrown away."
+                    )
+            yield
 
 
 @contextmanager

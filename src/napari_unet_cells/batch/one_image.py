@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -87,6 +87,8 @@ class OneImage:
     request : Request
     stamp : Stamp or None
         Of the image, for the record of a batch; where there is one, a picture is written too.
+    unmarked : callable
+        Gives what is entered before the results are replaced, and left after; see `MarksThen`.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class OneImage:
     card: ModelCard
     request: Request
     stamp: Stamp | None = None
+    unmarked: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def results(self) -> list[Path]:
@@ -146,7 +149,7 @@ class OneImage:
         if result.cells is not None:
             channels = measured_channels(planes, image)
             table = measure(result.cells, channels, size or (1.0, 1.0), unit, axes)
-        with write_together(targets, self.request.overwrite) as folder:
+        with ExitStack() as held, write_together(targets, self.request.overwrite) as folder:
             self._write_labels(folder, result, axes, scale)
             write, ending = TABLES[self.request.table], self.request.table
             if table is not None:
@@ -164,6 +167,7 @@ class OneImage:
                 **({} if noted is None else {BATCH: noted.document()}),
             )
             write_json(folder / targets[-1].name, record)
+            held.enter_context(self.unmarked())
         diameter = 0.0 if result.details.diameter_unsure else result.diameter
         return Written(tuple(targets), summary, diameter, noted)
 

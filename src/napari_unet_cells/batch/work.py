@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari_unet_cells.batch.finished import Earlier, kept_by_user, look_back
-from napari_unet_cells.batch.marks import UnreadableMarks, read_marks
+from napari_unet_cells.batch.marks import MarksThen, UnreadableMarks, read_marks
 from napari_unet_cells.batch.one_image import OneImage, PixelsDone, result_paths
 from napari_unet_cells.batch.one_zarr import OneZarr
 from napari_unet_cells.batch.request import Request
@@ -198,16 +198,18 @@ def _steps(job: Job) -> Generator[PixelsDone, None, UnitDone]:
         written = yield from zarr_of(job, found).segment(segmenter.open(card))
     else:
         request = _replacing(job, found)
-        image = OneImage(job.unit.path, _target(job), card, request, found.stamp)
+        unmarked = found.marks.unchanged
+        image = OneImage(job.unit.path, _target(job), card, request, found.stamp, unmarked)
         written = yield from image.segment(segmenter)
     return UnitDone(job.unit, written.record, why=found.why)
 
 
 @dataclass(frozen=True)
 class Begun(Earlier):
-    """Rest of an earlier run of a unit that is about to be done, and the state of its image."""
+    """Rest of an earlier run of a unit that is about to be done, its image, and its marks."""
 
     stamp: Stamp = field(default_factory=lambda: Stamp(0, 0))
+    marks: MarksThen = field(default_factory=lambda: MarksThen(Path(), "", "", ""))
 
 
 def begin(job: Job) -> Begun:
@@ -222,6 +224,7 @@ def begin(job: Job) -> Begun:
     if unit.problem:
         raise UserError(unit.problem)
     card = model_card(job.model)
+    marks = MarksThen.read(job.output, unit.name)
     try:
         # Before it is read: who changes it meanwhile, has it done again.
         stamp = stamp_of(unit.path)
@@ -233,7 +236,7 @@ def begin(job: Job) -> Begun:
             raise
         found = Earlier()
     make_folder(_target(job).parent)
-    return Begun(found.record, found.why, found.begun, found.kept, stamp)
+    return Begun(found.record, found.why, found.begun, found.kept, stamp, marks)
 
 
 def zarr_of(job: Job, found: Begun) -> OneZarr:
