@@ -464,7 +464,7 @@ def kill_one(
         os.close(read)
         code = 1
         try:
-            say = Stopper(folder, write, changes).say if amid else partial(_write_line, write)
+            say: Say = Stopper(folder, write, changes).say if amid else partial(_write_line, write)
             victim.work(folder, say)
             code = 0
         finally:
