@@ -39,6 +39,9 @@ class Thread:
         assert self.job is None
         self.job = job
 
+    def cancel(self) -> None:
+        raise AssertionError("what is being saved is not cancelled")
+
 
 class Window:
     """Notes what it is told."""
