@@ -12,11 +12,9 @@ The network never runs in the process of a window (docs/architecture.md, 0).
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterable
@@ -26,8 +24,8 @@ from typing import Any
 
 from napari_unet_cells.batch.background_child import PATIENCE, REPORT
 from napari_unet_cells.engine.frames import read_frame, skip_to_hello
+from napari_unet_cells.engine.process import start_python
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.runtimes.conversion import python_path
 
 _POLL_SECONDS = 0.05
 
@@ -200,31 +198,9 @@ def event_of(frame: dict[str, Any]) -> Event:
 
 
 def _start(output: Path, report_only: bool) -> subprocess.Popen[bytes]:
-    options: dict[str, Any] = {}
-    if sys.platform == "win32":
-        options["creationflags"] = (
-            subprocess.CREATE_NO_WINDOW
-            | subprocess.CREATE_NEW_PROCESS_GROUP
-            | subprocess.BELOW_NORMAL_PRIORITY_CLASS
-        )
-    else:
-        options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
     module = "napari_unet_cells.batch.background_child"
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(output.absolute()), *[REPORT] * report_only],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if sys.stderr is not None else subprocess.DEVNULL,
-            bufsize=0,
-            env=os.environ | {"PYTHONPATH": python_path()},
-            **options,
-        )
-    except OSError as error:
-        raise UserError(
-            f"The process that segments the images could not be started ({error}). Close other "
-            "programs and try again."
-        ) from error
+    more = [str(output.absolute()), *[REPORT] * report_only]
+    return start_python(module, more, "segments the images")
 
 
 def _read(process: subprocess.Popen[bytes], frames: queue.SimpleQueue[Any]) -> None:

@@ -314,6 +314,25 @@ class Child:
 
 
 def _start_process(more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    return start_python("napari_unet_cells.child", more, "runs the network")
+
+
+def start_python(module: str, more: Sequence[str], does: str) -> subprocess.Popen[bytes]:
+    """Start a module of the package in a process that talks by its input and output.
+
+    Parameters
+    ----------
+    module : str
+    more : sequence of str
+        Arguments.
+    does : str
+        What the process is there for, such as "runs the network".
+
+    Raises
+    ------
+    UserError
+        Where the system starts no more processes.
+    """
     options: dict[str, Any] = {}
     if sys.platform == "win32":
         options["creationflags"] = (
@@ -325,7 +344,7 @@ def _start_process(more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         options["start_new_session"] = True  # Ctrl+C in the terminal is not for it
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "napari_unet_cells.child", *more],
+            [sys.executable, "-P", "-m", module, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if sys.stderr is not None else subprocess.DEVNULL,
@@ -335,7 +354,7 @@ def _start_process(more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise UserError(
-            f"The process that runs the network could not be started ({error}). Close other "
+            f"The process that {does} could not be started ({error}). Close other "
             "programs and try again."
         ) from error
 
