@@ -48,7 +48,7 @@ def test_nothing_is_lost_by_a_kill_at_any_moment() -> None:
 
 
 _LOSE = """
-import random, sys
+import json, random, sys
 from dataclasses import replace
 from pathlib import Path
 import kills
@@ -61,9 +61,11 @@ def lose(folder):
         case "dataset":
             (folder / "dataset" / "index.json").write_text("[]")
         case "batch":
-            next((folder / "out").glob("*_cells.csv")).unlink()
+            record = next((folder / "out").glob("n*.json"))  # of a set that is whole
+            record.with_name(f"{record.stem}_cells.csv").unlink()
         case "checkpoint":
-            next((folder / "checkpoint").glob("?/weights.npz")).write_bytes(b"half")
+            counts = json.loads((folder / "checkpoint" / "state.json").read_text())["slot"]
+            (folder / "checkpoint" / counts / "weights.npz").write_bytes(b"half")
         case "model":
             (folder / "models" / "mine.json").unlink()
 
