@@ -34,7 +34,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
 from operator import lt
@@ -52,7 +52,7 @@ from napari_unet_cells.core.regions import (
     Review,
     describe_regions,
 )
-from napari_unet_cells.corrections.exported import NOT_EXPORTED, Coverage, Written
+from napari_unet_cells.corrections.exported import NOT_EXPORTED, Coverage, Written, begun_from
 from napari_unet_cells.corrections.exported import add as add_exports
 from napari_unet_cells.corrections.exported import read as read_exports
 from napari_unet_cells.corrections.session_files import (
@@ -459,7 +459,15 @@ def note_written(
         written, where there are others than `path`.
     """
     written = Written.of(path, labels, review, approved)
-    return lambda *files: session_of(review).note_written(written.done(*files))
+    earlier = [] if approved is not None else begun_from(_free_sessions(), path, review.baseline)
+
+    def done(*files: Path) -> None:
+        finished = written.done(*files)
+        session_of(review).note_written(finished)
+        for folder, before in earlier:
+            add_exports(folder, [replace(before, files=finished.files)])
+
+    return done
 
 
 def describe(
@@ -576,17 +584,25 @@ def sessions() -> list[Summary]:
     What a killed process left half deleted, or without any save, is deleted.
     """
     summaries = []
+    for folder in _free_sessions():
+        if saves_in(folder):
+            summaries.append(_summary(folder))
+        else:
+            discard(folder)
+    oldest = datetime.min.replace(tzinfo=datetime.now().astimezone().tzinfo)
+    return sorted(summaries, key=lambda s: s.date or oldest, reverse=True)
+
+
+def _free_sessions() -> list[Path]:
+    """Folders of the sessions that no process saves into; what is half deleted goes."""
     folder = sessions_folder()
+    found = []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
         if name.startswith(DELETED):
             shutil.rmtree(folder / name, ignore_errors=True)
         elif is_free(folder / name):
-            if saves_in(folder / name):
-                summaries.append(_summary(folder / name))
-            else:
-                discard(folder / name)
-    oldest = datetime.min.replace(tzinfo=datetime.now().astimezone().tzinfo)
-    return sorted(summaries, key=lambda s: s.date or oldest, reverse=True)
+            found.append(folder / name)
+    return found
 
 
 def too_much(summaries: Iterable[Summary]) -> str:

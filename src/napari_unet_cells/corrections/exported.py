@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.regions import Place, Review
+from napari_unet_cells.core.regions import PackedLabels, Place, Review
 from napari_unet_cells.corrections.session_files import Packed, plain
 from napari_unet_cells.corrections.times import since
 from napari_unet_cells.errors import UserError
@@ -146,6 +146,44 @@ def read(folder: Path) -> tuple[Written, ...]:
     except (OSError, Malformed):
         return ()
     return tuple(Written(r.path, r.date, r.regions, r.approved, r.files) for r in rows)
+
+
+def begun_from(
+    folders: Iterable[Path], path: Path, baseline: PackedLabels
+) -> list[tuple[Path, Written]]:
+    """Find what earlier sessions wrote to a file, where later corrections began from just that.
+
+    The file is about to be written anew. What lies in it is not lost then: it was corrected
+    further, and a person need not be asked whether to restore it.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Of the sessions.
+    path : Path
+        The file, as it is before it is written.
+    baseline : PackedLabels
+        Labels before the later corrections.
+
+    Returns
+    -------
+    list of (Path, Written)
+        Folder of each session, and what it wrote.
+    """
+    file = str(path.absolute())
+    return [
+        (folder, written)
+        for folder in folders
+        for written in read(folder)
+        if written.path == file and written.is_there and _holds(baseline, written.regions)
+    ]
+
+
+def _holds(baseline: PackedLabels, regions: Mapping[Place, int]) -> bool:
+    return all(
+        place in baseline.regions and Packed.of(baseline[place]).crc == crc
+        for place, crc in regions.items()
+    )
 
 
 @dataclass(frozen=True)

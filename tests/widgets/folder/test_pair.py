@@ -142,8 +142,18 @@ def test_the_third_opening_shows_the_second_round(row: Row, tmp_path: Path) -> N
     pair = read_pair(tmp_path, row)
     assert pair.restored is None
     assert np.array_equal(pair.labels, last)
-    # what the first round left stays there for who asks for it
-    assert len([one for one in sessions() if not one.exported.complete]) == 1
+    # both rounds lie in the file, and are offered no more; they stay on the disk
+    assert [one.exported.complete for one in sessions()] == [True, True]
+
+
+def test_a_round_that_another_image_replaced_is_still_offered(row: Row, tmp_path: Path) -> None:
+    round_of(row, tmp_path, 1)
+    others = np.full((40, 50), 3, np.uint16)
+    review = Review(others)
+    noted = note_written(tmp_path / "a_cells.tif", others, review)
+    put(tmp_path, others)
+    noted()
+    assert [one.exported.complete for one in sessions()] == [False]
 
 
 def test_corrections_that_went_on_after_a_save_are_taken_up(row: Row, tmp_path: Path) -> None:
