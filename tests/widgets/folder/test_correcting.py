@@ -50,9 +50,13 @@ class Window:
         self.warnings: list[str] = []
         self.told: list[str] = []
         self.open = ""
+        self.given_back = 0
 
     def show_open(self, name: str) -> None:
         self.open = name
+
+    def give_back(self) -> None:
+        self.given_back += 1
 
     def warn(self, sentence: str) -> None:
         self.warnings.append(sentence)
@@ -237,6 +241,7 @@ def test_the_pair_before_is_saved_where_cells_that_are_open_are_taken(desk: Desk
     assert desk.window.open == ""
     desk.let_run()
     assert (desk.saved, desk.window.open) == (["a"], "b")
+    assert desk.window.given_back == 1
     assert desk.viewer.layers.selection.active == b
     assert list(desk.viewer.layers) == [a, b]
     desk.correcting.open("a")  # as it was left, it needs no other save

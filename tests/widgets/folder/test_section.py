@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+from qtpy.QtWidgets import QLineEdit
 
 from napari_unet_cells.batch.image_list import LIST, read_list
 from napari_unet_cells.batch.marks import read_marks
@@ -17,6 +18,7 @@ from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.widgets.canvas import canvas
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
 from napari_unet_cells.widgets.folder.list_model import APPROVED, IMAGE, STATE
 from napari_unet_cells.widgets.folder.thumbnails import SIDE, read_thumbnail
@@ -260,6 +262,24 @@ def test_a_click_opens_image_and_cells_for_correction(qtbot, finished):
     assert layer_names(finished) == ["n2", "n2_cells"]
     open_row(qtbot, finished, "broken")
     assert layer_names(finished) == ["n2", "n2_cells"]
+
+
+def test_the_keys_of_the_tools_reach_the_image_that_a_click_opened(qtbot, finished):
+    shown, viewer = finished.folder.list, finished.folder._viewer
+    image = canvas(shown)
+    shown.view.setFocus()
+    open_row(qtbot, finished, "n0")
+    assert shown.window().focusWidget() is image
+    shown.next_button.setFocus()
+    open_row(qtbot, finished, "n0")  # its cells are open already
+    assert shown.window().focusWidget() is image
+    field = QLineEdit()  # of another plugin
+    viewer.window.add_dock_widget(field, name="Notes")
+    field.setFocus()
+    assert shown.window().focusWidget() is field
+    open_row(qtbot, finished, "n2")  # while somebody types elsewhere
+    assert viewer.layers.selection.active.name == "n2_cells"
+    assert shown.window().focusWidget() is field
 
 
 def test_what_was_corrected_is_saved_where_the_user_goes_on(qtbot, finished, images):

@@ -51,6 +51,9 @@ class View(Protocol):
     def show_open(self, name: str) -> None:
         """Show which image is open; empty for none."""
 
+    def give_back(self) -> None:
+        """Give the keyboard from the list to the image: the keys of the tools begin there."""
+
     def warn(self, sentence: str) -> None:
         """Say what prevents something, also as a notification."""
 
@@ -196,6 +199,7 @@ class Correcting:
         self.pair = pair
         self._viewer.layers.selection.active = pair.cells
         self._view.show_open(pair.name)
+        self._view.give_back()
 
     def save(self) -> None:
         """Put the cells as they are now into the result."""
@@ -267,6 +271,7 @@ class Correcting:
             show_cells(self._viewer, self.pair.cells, self._read, self._found.image)
             self._read = None
             self._view.show_open(self.pair.name)
+            self._view.give_back()
         elif event is Step.CLOSE:
             self._close()
 

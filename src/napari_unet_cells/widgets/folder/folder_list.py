@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells.batch.report import REPORT
+from napari_unet_cells.widgets.canvas import focus_canvas, main_window
 from napari_unet_cells.widgets.folder.controller import ListState
 from napari_unet_cells.widgets.folder.list_model import (
     APPROVED,
@@ -193,6 +194,15 @@ class FolderList(QWidget):
             if row.name == name:
                 self.view.selectRow(place)
                 self.view.scrollTo(self.model.index(place, 0))
+
+    def give_back(self) -> None:
+        """Give the keyboard to the image, where the list has it and nothing else is typed into."""
+        focused, window = self.window().focusWidget(), main_window(self)
+        if window is None or focused is None or not self.isAncestorOf(focused):
+            return
+        if self.isActiveWindow():  # the list may float
+            window.activateWindow()
+        focus_canvas(self)
 
     # --------------------------------------------------------------- what the user does
 

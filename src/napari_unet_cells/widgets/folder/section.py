@@ -175,6 +175,11 @@ class FolderSection(Wired, QObject):
         if self._list is not None:
             self._list.show_open(name)
 
+    def give_back(self) -> None:
+        """Give the keyboard from the list to the image."""
+        if self._list is not None:
+            self._list.give_back()
+
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
         self.saved.emit()
