@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,18 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.batch import corrected
 from napari_unet_cells.batch.corrected import AS_SEGMENTED, result_files, write_corrected
-from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.batch.marks import MARKS, read_marks
 from napari_unet_cells.batch.one_image import result_paths
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.run import BatchRun
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.batch.work import UnitDone
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import read_image
+from napari_unet_cells.files import file_set, read_image
 from napari_unet_cells.files.labels import read_provenance
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.tracking import TrackingOptions
 
 pytestmark = pytest.mark.usefixtures("threshold_model")
 
@@ -158,29 +161,29 @@ def test_a_stack_of_channels_is_measured_in_its_channel(tmp_path: Path) -> None:
 
 
 def test_cells_that_are_linked_along_an_axis_count_once(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    stack = np.zeros((3, 64, 64), np.uint8)
-    stack[:, 10:30, 10:30] = stack[:, 40:60, 40:60] = 200
-    options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "TYX"}}
-    tifffile.imwrite(tmp_path / "in" / "s.tif", stack, **options)
     output = tmp_path / "out"
-    done = run(tmp_path / "in", output, plane="all", link="T")
+    done = run(movie(tmp_path), output, plane="all", link="T")
     assert (done["s"].problem, done["s"].record and done["s"].record.cells) == ("", 2)
     labels = labels_of(output / "s_cells.tif")
     labels[0] = 0
     assert write_corrected(output, "s", labels).cells == 2
 
 
-def test_tracks_that_were_made_since_are_written(
-    tmp_path: Path, schema_faults: Callable[[Any], list[str]]
-) -> None:
-    (tmp_path / "in").mkdir()
+def movie(folder: Path) -> Path:
+    """Make a folder with a movie of three frames, in which two cells stay where they are."""
+    (folder / "in").mkdir()
     stack = np.zeros((3, 64, 64), np.uint8)
     stack[:, 10:30, 10:30] = stack[:, 40:60, 40:60] = 200
     options: dict[str, Any] = {"imagej": True, "metadata": {"axes": "TYX"}}
-    tifffile.imwrite(tmp_path / "in" / "s.tif", stack, **options)
+    tifffile.imwrite(folder / "in" / "s.tif", stack, **options)
+    return folder / "in"
+
+
+def test_tracks_that_were_made_since_are_written(
+    tmp_path: Path, schema_faults: Callable[[Any], list[str]]
+) -> None:
     output = tmp_path / "out"
-    run(tmp_path / "in", output, plane="all")
+    run(movie(tmp_path), output, plane="all")
     labels = labels_of(output / "s_cells.tif")
     labels[labels == 2] = 5
     found = json.loads((output / "s.json").read_text())
@@ -192,9 +195,72 @@ def test_tracks_that_were_made_since_are_written(
     for record in (document, read_provenance(output / "s_cells.tif")):
         assert record["tracks"] == {"parents": [[5, 1]]}
         assert record["parameters"]["linked_along_axis"] == 0
+    assert table_of(output / "s_tracks.csv", "label", "t_last") == [["1", "2"], ["5", "2"]]
+    assert "s_tracks.csv" in document["files"]
     assert write_corrected(output, "s", labels).cells == 2  # who does not say leaves them
     assert write_corrected(output, "s", labels, found).cells == 6  # the tracking was undone
-    assert "tracks" not in json.loads((output / "s.json").read_text())
+    document = json.loads((output / "s.json").read_text())
+    assert "tracks" not in document
+    assert "s_tracks.csv" not in document["files"]
+    assert not (output / "s_tracks.csv").exists()
+
+
+def table_of(path: Path, *columns: str) -> list[list[str]]:
+    if path.suffix == ".parquet":
+        table = pytest.importorskip("pyarrow.parquet").read_table(path)
+        return [[str(row[column]) for column in columns] for row in table.to_pylist()]
+    with path.open() as file:
+        return [[row[column] for column in columns] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tracks_of_a_batch_follow_the_corrected_cells(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("laptrack")
+    output = tmp_path / "out"
+    asked: dict[str, Any] = {"plane": "all", "table": kind, "track": TrackingOptions()}
+    (done,) = run(movie(tmp_path), output, **asked).values()
+    assert (done.problem, done.record and done.record.cells) == ("", 2)
+    labels = labels_of(output / "s_cells.tif")
+    labels[2][labels[2] == 2] = 0
+    files = set(state(output))
+    assert write_corrected(output, "s", labels).cells == 2
+    assert set(state(output)) == files | {os.path.join(AS_SEGMENTED, "s_cells.tif"), MARKS}
+    tracks = table_of(output / f"s_tracks.{kind}", "label", "t_last")
+    assert tracks == [["1", "2"], ["2", "1"]]
+    made = json.loads((output / "s.json").read_text())
+    del made["tracks"]  # as after another run, which numbers each plane on its own
+    made["parameters"]["linked_along_axis"] = None
+    assert write_corrected(output, "s", labels, made).cells == 5
+    assert not (output / f"s_tracks.{kind}").exists()
+    (again,) = run(tmp_path / "in", output, **asked).values()  # the marks keep it
+    assert again.record is not None
+    assert np.array_equal(labels_of(output / "s_cells.tif"), labels)
+
+
+def test_a_batch_moves_out_tracked_corrections_of_a_killed_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files are others than those that the batch writes."""
+    output, asked = tmp_path / "out", {"plane": "all"}
+    run(movie(tmp_path), output, **asked)
+    labels = labels_of(output / "s_cells.tif")
+    labels[labels == 2] = 5
+    made = {**json.loads((output / "s.json").read_text()), "tracks": {"parents": []}}
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_set, "_move_out", killed)
+        patch.setattr(file_set, "_owner", lambda: f"{file_set._host()}-{ended.pid}-1")
+        with pytest.raises(KeyboardInterrupt):
+            write_corrected(output, "s", labels, made)
+    assert not (output / "s_tracks.csv").exists()
+    run(tmp_path / "in", output, **asked)
+    assert np.array_equal(labels_of(output / "s_cells.tif"), labels)
+    assert table_of(output / "s_tracks.csv", "label") == [["1"], ["5"]]
 
 
 def gone(images: Path, output: Path) -> None:

@@ -4,14 +4,15 @@
 
     as_segmented/a_cells.tif    the cells as the batch found them: copied first, once
     marks.unet-cells.json       "corrected", so that no run replaces what follows
-    a_cells.tif a_cells.csv a_outlines.jpg a.json      all at once, or none of them
+    a_cells.tif a_cells.csv a_outlines.jpg a.json      all at once, or none of them; of a
+                                movie that was tracked also a_tracks.csv
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from napari_unet_cells.batch.one_image import (
 from napari_unet_cells.batch.overview import histograms, picture_with
 from napari_unet_cells.core.measure import Table, measure
 from napari_unet_cells.core.planes import Planes
+from napari_unet_cells.core.tracks import FrameCells, Tracks, parents_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
     Image,
@@ -96,9 +98,10 @@ def write_corrected(
         raise
 
 
-def result_files(output: Path, name: str, table: str = "csv") -> list[Path]:
+def result_files(output: Path, name: str, table: str = "csv", tracked: bool = False) -> list[Path]:
     """Files of an image as one set, see `files.file_set`: the same for a batch and a correction."""
-    endings = (_LABELS, "_classes.tif", f"{_CELLS}.{table}", PICTURE, ".json")
+    tables = [f"{_CELLS}.{table}", *([f"_tracks.{table}"] if tracked else [])]
+    endings = (_LABELS, "_classes.tif", *tables, PICTURE, ".json")
     return [output / f"{name}{ending}" for ending in endings]
 
 
@@ -143,26 +146,41 @@ class _Correction:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        noted = self._noted(table)
         kind = "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
-        targets = result_files(self.output, self.name, kind)
-        labels, _, cells, picture, record = (target.name for target in targets)
+        tracks = f"_tracks.{kind}"
+        tracked = _TRACKS in self.document or tracks in self.known.outputs
+        targets = result_files(self.output, self.name, kind, tracked)
+        names = [target.name for target in targets]
+        noted = self._noted(table, () if _TRACKS in self.document else (tracks,))
         with write_together(targets, overwrite=True) as folder:
-            self._write_labels(folder / labels)
-            TABLES[kind](folder / cells, table)
+            self._write_labels(folder / names[0])
+            TABLES[kind](folder / names[2], table)
+            if _TRACKS in self.document:
+                TABLES[kind](folder / names[3], self._tracks(size or (1.0, 1.0), unit))
             diameter = _diameter(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
-            write_jpeg(folder / picture, drawn)
-            write_json(
-                folder / record,
-                {
-                    **self.document,
-                    "cells": noted.cells,
-                    "corrected_by_hand": True,
-                    BATCH: noted.document(),
-                },
-            )
+            write_jpeg(folder / names[-2], drawn)
+            write_json(folder / names[-1], self._record(noted, names[:-1]))
+        if _TRACKS not in self.document:  # of labels that are tracks no more
+            with contextlib.suppress(OSError):
+                (self.output / f"{self.name}{tracks}").unlink(missing_ok=True)
         return noted
+
+    def _tracks(self, size: tuple[float, float], unit: str) -> Table:
+        """Describe the tracks, one row for each."""
+        frames = [FrameCells.of(plane, number) for number, plane in enumerate(self.labels)]
+        return Tracks.of(frames, parents_of(self.document[_TRACKS])).table(size, unit)
+
+    def _record(self, noted: UnitRecord, files: list[str]) -> dict[str, Any]:
+        """Describe how the cells were made, as a run does."""
+        there = [name for name in files if _TRACKS in self.document or "_tracks." not in name]
+        return {
+            **self.document,
+            "cells": noted.cells,
+            "files": there,
+            "corrected_by_hand": True,
+            BATCH: noted.document(),
+        }
 
     def _write_labels(self, path: Path) -> None:
         scale = self.scale
@@ -179,15 +197,19 @@ class _Correction:
             provenance=result_record(made, scale.pixel_size, scale.unit, **others),
         )
 
-    def _noted(self, table: Table) -> UnitRecord:
+    def _noted(self, table: Table, gone: Collection[str]) -> UnitRecord:
         """Describe the corrected cells; the files keep the stamps of those that the batch wrote.
 
-        So a batch sees by the files alone that somebody changed them, and replaces none.
+        So a batch sees by the files alone that somebody changed them, and replaces none. Those
+        whose endings are `gone` are there no more.
         """
         n = count_cells(self.labels, _linked_axis(self.document, self.labels.ndim))
         area, intensity = histograms(table)
         summary = f"{n} cells, corrected"
-        return replace(self.known, cells=n, summary=summary, area=area, intensity=intensity)
+        outputs = {end: stamp for end, stamp in self.known.outputs.items() if end not in gone}
+        return replace(
+            self.known, cells=n, summary=summary, area=area, intensity=intensity, outputs=outputs
+        )
 
 
 _CELLS = "_cells"

@@ -16,6 +16,7 @@ from napari_unet_cells.batch.together import is_huge, segment_together
 from napari_unet_cells.batch.units import Units
 from napari_unet_cells.batch.work import Job, Model, Note, Task, UnitDone, done_before
 from napari_unet_cells.files import FileExists, make_folder
+from napari_unet_cells.files.file_set import finish_all
 from napari_unet_cells.files.tables import TablePart, check_table_kind, join_tables
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -167,6 +168,9 @@ class BatchRun:
         table = output / f"cells.{kind}"
         spare_inputs([unit.path for unit in units], [*results, table, output / REPORT])
         make_folder(output)
+        # A person may have put other files into a set than a batch writes, such as tracks.
+        for folder in {path.parent for path in results}:
+            finish_all(folder)
         if self.reports:
             self._refuse_others([output / REPORT, table])
         self._card = card

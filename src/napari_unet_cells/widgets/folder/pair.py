@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.corrected import result_files
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import Restored, restore, sessions
-from napari_unet_cells.files.file_set import finish_sets
+from napari_unet_cells.files.file_set import finish_all
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import (
     INPUT,
@@ -139,8 +138,8 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     UserError
         Where the cells cannot be read.
     """
-    finish_sets(result_files(output, row.name))  # a correction that a killed program left
     target = row.cells_file(output)
+    finish_all(target.parent)  # a correction that a killed program left
     ((labels, attributes, _),) = open_result(target)
     provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
     described = _describe_image(row.path, provenance.get("source", {}))
