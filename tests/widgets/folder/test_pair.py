@@ -81,13 +81,23 @@ def test_the_layer_of_a_channel_is_described(
     assert (image["shape"], image["told"], image["plane"]) == (shape, told, plane)
 
 
-def corrected(row: Row, tmp_path: Path) -> tuple[Any, Review, Session]:
+def test_tracks_that_are_in_no_file_are_taken_up(row: Row, tmp_path: Path) -> None:
+    made = {"tracks": {"parents": [[5, 1]]}}
+    corrected(row, tmp_path, made)
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is not None
+    assert pair.attributes["metadata"][OURS]["provenance"] == made
+    assert pair.tracks is None  # those of the file: these are not saved yet
+
+
+def corrected(row: Row, tmp_path: Path, made: Any = None) -> tuple[Any, Review, Session]:
     """Correct a cell in a napari that was closed before it was saved to the result."""
     pair = read_pair(tmp_path, row)
     labels = pair.labels.copy()
     labels[labels == 1] = 0
     session = session_of(pair.review)
-    known = {OURS: {"role": "cells"}, INPUT: {"path": str(pair.target)}}
+    ours = {"role": "cells", "provenance": made or {}}
+    known = {OURS: ours, INPUT: {"path": str(pair.target)}}
     description = {"name": "a_cells", "place": {}, "metadata": known, "image": None}
     session.claim()
     session.save(labels, pair.review, description=description)

@@ -290,8 +290,7 @@ class Correcting:
         cells = add_cells(self._viewer, read, self._found.image)
         added = (*self._found.added, cells)
         self._before = self.pair
-        tracks = record_of(cells).get("tracks")
-        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum, tracks)
+        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum, read.tracks)
         if self._found.image is not None:
             self._view.project(self._found.image)
 

@@ -57,6 +57,8 @@ class ReadPair:
     review : Review
     checksum : int
         `digest_in_file` of the labels in the file.
+    tracks : mapping or None
+        Of the record in the file.
     image : mapping
         Description of the image, see `corrections.autosave.describe`, and the index of the
         ``plane`` that was segmented.
@@ -73,6 +75,7 @@ class ReadPair:
     attributes: Mapping[str, Any]
     review: Review
     checksum: int
+    tracks: Any
     image: Mapping[str, Any]
     layers: Sequence[Any] | None = None
     restored: Restored | None = None
@@ -145,14 +148,27 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     described = _describe_image(row.path, provenance.get("source", {}))
     layers = _read_layers(row.path)
     left = _left_corrections(target, labels)
-    checksum = digest_in_file(labels)
-    if left is not None:
-        labels, review = left.labels, left.review
-    else:
-        review = Review(labels)
-    return ReadPair(
-        row.name, row.path, target, labels, attributes, review, checksum, described, layers, left
+    pair = ReadPair(
+        row.name,
+        row.path,
+        target,
+        labels,
+        attributes,
+        Review(labels) if left is None else left.review,
+        digest_in_file(labels),
+        provenance.get("tracks"),
+        described,
+        layers,
+        left,
     )
+    return pair if left is None else replace(pair, labels=left.labels, attributes=_of(left, pair))
+
+
+def _of(left: Restored, pair: ReadPair) -> Mapping[str, Any]:
+    """Give the attributes of the layer with how the restored labels were made, and tracked."""
+    metadata = pair.attributes["metadata"]
+    ours = left.description.get("metadata", {}).get(OURS) or metadata.get(OURS, {})
+    return {**pair.attributes, "metadata": {**metadata, OURS: ours}}
 
 
 def _left_corrections(target: Path, labels: NDArray[Any]) -> Restored | None:
