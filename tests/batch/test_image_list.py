@@ -57,3 +57,11 @@ def test_results_go_beside_the_images_never_among_them(tmp_path: Path) -> None:
     zarr.mkdir()
     for named in (images, images / "a.tif", zarr):
         assert results_folder([str(named)]) == tmp_path / "day1_cells"
+
+
+def test_beside_a_whole_disk_is_no_place_for_results(tmp_path: Path) -> None:
+    disk = tmp_path.anchor
+    for named in (disk, f"{disk}a.tif"):
+        assert results_folder([named]) == Path.home() / "images_cells"
+    for n in range(1, len(str(tmp_path))):  # as a path is typed
+        assert results_folder([str(tmp_path)[:n]]).name.endswith("_cells")

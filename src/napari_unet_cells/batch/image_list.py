@@ -18,7 +18,7 @@ from typing import Any
 
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import make_folder, write_json
+from napari_unet_cells.files import IMAGE_SUFFIXES, make_folder, write_json
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.untrusted.folder_record import PROGRAM, ListOptions, ListRecord, parse_list
 from napari_unet_cells.untrusted.json_text import read_json
@@ -56,14 +56,20 @@ class ImageList:
 def results_folder(named: Sequence[str]) -> Path:
     """Propose a folder for results: beside that of the images, never in it.
 
+    No disk is asked, which may be that of a network that is gone: a name that ends as those of
+    images do is taken for a file. Beside a whole disk is no place; there it is the user's folder.
+
     Parameters
     ----------
     named : sequence of str
         Files and folders; the first one counts.
     """
     first = Path(os.path.abspath(named[0]))
-    folder = first if first.is_dir() and first.suffix.lower() != ".zarr" else first.parent
-    return folder.with_name(f"{folder.name or 'images'}{RESULTS}")
+    is_file = first.suffix.lower() in (*IMAGE_SUFFIXES, ".zarr")
+    folder = first.parent if is_file else first
+    if not folder.name:
+        return Path.home() / f"images{RESULTS}"
+    return folder.with_name(f"{folder.name}{RESULTS}")
 
 
 def save_list(output: Path, chosen: ImageList) -> None:
