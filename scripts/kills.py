@@ -42,8 +42,9 @@ from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.core.regions import RegionGrid, Review
 from napari_unet_cells.corrections.approved_regions import approved_of
-from napari_unet_cells.corrections.autosave import Session, restore, sessions
+from napari_unet_cells.corrections.autosave import Session
 from napari_unet_cells.corrections.dataset_writer import Added, add
+from napari_unet_cells.corrections.restoring import restore, sessions
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.datasets.check import check
 from napari_unet_cells.errors import UserError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_unet_cells.core.instances import InstanceOptions
-from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.corrections.restoring import restore
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.datasets.check import check
 from napari_unet_cells.models.card import read_card

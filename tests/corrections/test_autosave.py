@@ -23,26 +23,28 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import PackedLabels, Place, RegionGrid, Review, State
-from napari_unet_cells.corrections import autosave
+from napari_unet_cells.corrections import autosave, restoring
 from napari_unet_cells.corrections.autosave import (
     SAVES_A_BASE,
     NotSaved,
-    Restored,
     Session,
     Snapshot,
+    session_of,
+)
+from napari_unet_cells.corrections.description import describe
+from napari_unet_cells.corrections.exported import Written
+from napari_unet_cells.corrections.restoring import (
+    Restored,
     Summary,
-    describe,
-    discard,
     discard_exported,
     restore,
-    session_of,
     sessions,
     too_much,
 )
-from napari_unet_cells.corrections.exported import Written
 from napari_unet_cells.corrections.session_files import (
     FORMAT,
     MADE,
+    discard,
     is_free,
     read_file,
     read_header,
@@ -742,7 +744,7 @@ def test_a_file_that_was_replaced_does_not_count_and_its_session_is_kept(
     other.release()
     found = {summary.folder: summary.exported.complete for summary in sessions()}
     assert found == {session.folder: False, other.folder: True}
-    monkeypatch.setattr(autosave, "MUCH", 0)
+    monkeypatch.setattr(restoring, "MUCH", 0)
     discard_exported(sessions())
     assert [summary.folder for summary in sessions()] == [session.folder]
 
@@ -789,11 +791,11 @@ def test_where_the_space_is_short_exported_ones_go_the_oldest_first(
     found = sessions()
     discard_exported(found)
     assert len(sessions()) == 3
-    monkeypatch.setattr(autosave, "MUCH", sum(s.size for s in found) - 1)
+    monkeypatch.setattr(restoring, "MUCH", sum(s.size for s in found) - 1)
     discard_exported(found)
     exported = [s for s in found if s.exported.complete]
     assert [s.folder.exists() for s in exported] == [True, False]
-    monkeypatch.setattr(autosave, "MUCH", 0)
+    monkeypatch.setattr(restoring, "MUCH", 0)
     discard_exported(sessions())
     assert [s.exported.complete for s in sessions()] == [False]
 

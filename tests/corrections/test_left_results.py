@@ -9,9 +9,10 @@ import pytest
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import PackedLabels, Review
-from napari_unet_cells.corrections.autosave import NotSaved, Session, restore
+from napari_unet_cells.corrections.autosave import NotSaved, Session
 from napari_unet_cells.corrections.exported import Written, read
 from napari_unet_cells.corrections.left_results import keep, keep_soon, settle
+from napari_unet_cells.corrections.restoring import restore
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.segmentation.earlier import EarlierResult, Left
 from napari_unet_cells.segmentation.replacing import Origin, ResultState

@@ -32,7 +32,7 @@ from napari_unet_cells.batch.finished import look_back, read_unit_record
 from napari_unet_cells.batch.image_list import LIST, read_list, save_list
 from napari_unet_cells.batch.marks import MARKS, mark, read_marks
 from napari_unet_cells.corrections import exported
-from napari_unet_cells.corrections.autosave import restore
+from napari_unet_cells.corrections.restoring import restore
 from napari_unet_cells.corrections.session_files import Damaged
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
 from napari_unet_cells.datasets.check import check, summarize

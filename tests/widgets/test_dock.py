@@ -16,7 +16,7 @@ import pytest
 import tifffile
 
 from napari_unet_cells.core.regions import Region
-from napari_unet_cells.corrections.autosave import sessions
+from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.engine.engine import shared_engine
 from napari_unet_cells.layers.metadata import CELLS, result_metadata
 from napari_unet_cells.models.catalogue import (

@@ -21,6 +21,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -261,3 +262,22 @@ def unlink(paths: Iterable[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def free_sessions() -> list[Path]:
+    """Folders of the sessions that no process saves into; what is half deleted goes."""
+    folder = sessions_folder()
+    found = []
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        if name.startswith(DELETED):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        elif is_free(folder / name):
+            found.append(folder / name)
+    return found
+
+
+def discard(folder: Path) -> None:
+    """Delete a session that nobody saves into; killed meanwhile, it is gone all the same."""
+    deleted = moved(folder, DELETED + folder.name)
+    if deleted is not None:
+        shutil.rmtree(deleted, ignore_errors=True)

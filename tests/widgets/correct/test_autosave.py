@@ -15,7 +15,8 @@ import pytest
 import tifffile
 
 from napari_unet_cells.core.regions import RegionGrid, Review
-from napari_unet_cells.corrections.autosave import copy_of, restore, session_of, sessions
+from napari_unet_cells.corrections.autosave import copy_of, session_of
+from napari_unet_cells.corrections.restoring import restore, sessions
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.metadata import (
     CELLS,

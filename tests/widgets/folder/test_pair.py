@@ -12,7 +12,12 @@ import tifffile
 
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import Session, note_written, session_of, sessions
+from napari_unet_cells.corrections.autosave import (
+    Session,
+    note_written,
+    session_of,
+)
+from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result

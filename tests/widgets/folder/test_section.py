@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from napari_unet_cells.batch.image_list import LIST, read_list
 from napari_unet_cells.batch.marks import read_marks
-from napari_unet_cells.corrections.autosave import sessions
+from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL

@@ -21,8 +21,9 @@ from napari.components import ViewerModel
 from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import restore, session_of
+from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.corrections.left_results import keep_soon, settle
+from napari_unet_cells.corrections.restoring import restore
 from napari_unet_cells.corrections.session_files import sessions_folder
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata

@@ -26,7 +26,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_cells.core.regions import Place, Review
-from napari_unet_cells.corrections.autosave import Snapshot, copy_of, note_written
+from napari_unet_cells.corrections.autosave import (
+    Snapshot,
+    copy_of,
+    note_written,
+)
 from napari_unet_cells.corrections.left_results import settle
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers import writer

@@ -21,16 +21,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.corrections.autosave import (
+from napari_unet_cells.corrections.restoring import (
     Restored,
     Summary,
-    discard,
     discard_exported,
     restore,
     sessions,
     too_much,
 )
-from napari_unet_cells.corrections.session_files import id_of
+from napari_unet_cells.corrections.session_files import discard, id_of
 from napari_unet_cells.corrections.times import when
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.widgets.correct.restored_layers import (

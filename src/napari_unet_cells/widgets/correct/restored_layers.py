@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 
 from napari_unet_cells.core.arrays import ImageArray
-from napari_unet_cells.corrections.autosave import Restored
+from napari_unet_cells.corrections.restoring import Restored
 from napari_unet_cells.files import file_axes
 from napari_unet_cells.layers.image_planes import pixels_of
 from napari_unet_cells.layers.metadata import (
@@ -98,7 +98,7 @@ def image_of(
     ----------
     viewer : napari.viewer.Viewer
     described : mapping or None
-        See `corrections.autosave.describe`; None where nothing is known of it.
+        See `corrections.description.describe`; None where nothing is known of it.
     opener : callable, optional
         Adds what the file holds, in place of napari's reading it now.
     """

@@ -19,9 +19,9 @@ from napari_unet_cells.corrections.autosave import (
     Session,
     Snapshot,
     copy_of,
-    describe,
     session_of,
 )
+from napari_unet_cells.corrections.description import describe
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wiring, emitters
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from napari_unet_cells.batch.corrected import write_corrected
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import Restored, note_written
+from napari_unet_cells.corrections.autosave import note_written
+from napari_unet_cells.corrections.restoring import Restored
 from napari_unet_cells.corrections.times import when
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import fitting_review

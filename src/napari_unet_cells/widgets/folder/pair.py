@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
-from napari_unet_cells.corrections.autosave import Restored, restore, sessions
+from napari_unet_cells.corrections.restoring import (
+    Restored,
+    restore,
+    sessions,
+)
 from napari_unet_cells.files.file_set import finish_all
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import (
@@ -60,7 +64,7 @@ class ReadPair:
     tracks : mapping or None
         Of the record in the file.
     image : mapping
-        Description of the image, see `corrections.autosave.describe`, and the index of the
+        Description of the image, see `corrections.description.describe`, and the index of the
         ``plane`` that was segmented.
     layers : sequence or None
         What napari's reader made of the image; None where it is read when it is added.

@@ -26,7 +26,8 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.predict import MemoryFull
 from napari_unet_cells.core.regions import Place
-from napari_unet_cells.corrections.autosave import Session, describe, session_of
+from napari_unet_cells.corrections.autosave import Session, session_of
+from napari_unet_cells.corrections.description import describe
 from napari_unet_cells.corrections.left_results import keep, keep_soon
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.errors import UserError

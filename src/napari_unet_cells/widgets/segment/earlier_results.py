@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import PackedLabels
-from napari_unet_cells.corrections.autosave import describe
+from napari_unet_cells.corrections.description import describe
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.metadata import (
     CLASSES,
