@@ -45,8 +45,9 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     group = zarr.open_group(path, mode="w", zarr_format=2)
     pixels = np.tile(tile, (2, 5))
     group.create_array("0", data=pixels, chunks=(512, 512))
-    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
-    levels = [{"path": "0", "coordinateTransformations": scale}]
+    place = [{"type": "scale", "scale": [0.5, 0.5]}]
+    place += [{"type": "translation", "translation": [100.0, -20.0]}]
+    levels = [{"path": "0", "coordinateTransformations": place}]
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     image: Any = {"version": "0.4", "axes": axes, "datasets": levels}
     group.attrs.put({"multiscales": [image]})
@@ -94,6 +95,9 @@ def test_labels_table_picture_and_record_belong_together(
     assert set(os.listdir(whole)) == names | {"cells.csv", "report.html"}
     cells = labels(whole / "slide.ome.zarr")
     assert cells.shape == (1400, 5000)
+    stated = read_image(whole / "slide.ome.zarr" / "labels" / "cells").place
+    assert stated == read_image(slide).place
+    assert stated["y"] == (0.5, 100.0, "micrometer")
     record = json.loads((whole / "slide.json").read_text())
     assert schema_faults(record) == []
     assert record["cells"] == len(np.unique(cells)) - 1 > 100

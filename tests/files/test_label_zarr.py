@@ -17,7 +17,8 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image
 from napari_unet_cells.files.label_zarr import LabelZarr, plane_axes
 from napari_unet_cells.files.labels import read_provenance
-from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.pixel_size import NO_SCALE, Scale
+from napari_unet_cells.files.zarr_metadata import AxisPlace
 
 SIZE = Scale((0.25, 0.5), "micrometer", 2.0)
 RECORD = {"program": "napari-unet-cells", "version": "1", "role": "cells"}
@@ -143,6 +144,38 @@ def test_the_metadata_are_those_of_label_images(tmp_path: Path, version: str) ->
     ]
     above = json.loads((target.folder / "labels" / path.name).read_text())
     assert (above if is_old else above["attributes"]["ome"])["labels"] == ["cells"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_lie_where_the_image_does(tmp_path: Path, version: str) -> None:
+    place = {"t": AxisPlace(30.0, 60.0, "second"), "y": AxisPlace(0.25, 5.0, "micrometer")}
+    place |= {"c": AxisPlace(7.0, 7.0), "x": AxisPlace(0.5, -7.0, "micrometer")}
+    folder, shape = tmp_path / "a.ome.zarr", (2, 1030, 900)
+    target = LabelZarr(folder, shape, "tyx", 1024, SIZE, version, place)
+    target.create("cells", np.uint8)
+    target.finish("cells", RECORD, {})
+    target.complete(["cells"], [np.ones((515, 450), np.uint8)] * 2, RECORD)
+    yaozarrs.validate_zarr_store(str(target.folder / "labels" / "cells"))
+    cells, around = (read_image(path) for path in (folder / "labels" / "cells", folder))
+    assert cells.place == {name: place[name] for name in "tyx"}
+    middle = {"y": AxisPlace(0.5, 5.125, "micrometer"), "x": AxisPlace(1.0, -6.75, "micrometer")}
+    assert around.place == {"t": place["t"], **middle}
+
+
+def test_a_pixel_size_that_was_told_counts_where_the_image_states_none(tmp_path: Path) -> None:
+    place = {"y": AxisPlace(3.0, 5.0), "x": AxisPlace(3.0)}
+    target = LabelZarr(tmp_path / "a.ome.zarr", (20, 20), "yx", 1024, SIZE, place=place)
+    target.create("cells", np.uint8)
+    target.finish("cells", {}, {})
+    cells = read_image(target.folder / "labels" / "cells")
+    assert cells.place == {
+        "y": AxisPlace(0.25, 5.0, "micrometer"),
+        "x": AxisPlace(0.5, 0.0, "micrometer"),
+    }
+    untold = LabelZarr(tmp_path / "b.zarr", (20, 20), "yx", 1024, NO_SCALE, place=place)
+    untold.create("cells", np.uint8)
+    untold.finish("cells", {}, {})
+    assert read_image(untold.folder / "labels" / "cells").place == place
 
 
 def test_background_takes_no_space(tmp_path: Path) -> None:

@@ -126,6 +126,33 @@ def test_a_scale_of_all_levels_counts_too(tmp_path: Path) -> None:
     assert pixel_size_of(path) == ((5.0, 25.0), "nanometer")
 
 
+def test_the_place_of_the_pixels_is_known_axis_by_axis(tmp_path: Path) -> None:
+    described = multiscales("tyx")
+    described["axes"][0]["unit"] = "second"
+    own = [{"type": "scale", "scale": [30.0, 0.5, 0.25]}]
+    own += [{"type": "translation", "translation": [0.0, 3.0, -4.0]}]
+    described["datasets"][0]["coordinateTransformations"] = own
+    above: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0, 2.0, 2.0]}]
+    above += [{"type": "translation", "translation": [60.0, 0.0, 1.0]}, {"type": "identity"}]
+    described["coordinateTransformations"] = above
+    image = read_image(make(tmp_path / "a.zarr", pixels(2, 40, 30), image=described))
+    place = {"t": (30.0, 60.0, "second"), "y": (1.0, 6.0, "micrometer")}
+    assert image.place == place | {"x": (0.5, -7.0, "micrometer")}
+    assert image.pixel_size == (1.0, 0.5)
+
+
+def test_a_place_that_is_none_is_left_out(tmp_path: Path) -> None:
+    described = multiscales("yx")
+    wrong = [{"type": "scale", "scale": [0.0, 1.0]}]
+    described["datasets"][0]["coordinateTransformations"] = wrong
+    path = make(tmp_path / "a.zarr", pixels(40, 30), image=described)
+    assert read_image(path).place == {}
+    wrong = [{"type": "scale", "scale": [1e30, 1e30]}] * 11
+    described["datasets"][0]["coordinateTransformations"] = wrong
+    path = make(tmp_path / "b.zarr", pixels(40, 30), image=described)
+    assert read_image(path).place == {}
+
+
 @pytest.mark.parametrize("unit", [None, "furlong"])
 def test_without_a_unit_of_length_there_is_no_pixel_size(tmp_path: Path, unit: str | None) -> None:
     path = make(tmp_path / "a.zarr", pixels(40, 30), image=multiscales("yx", unit))

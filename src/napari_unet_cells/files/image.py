@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.files.zarr_metadata import AxisPlace
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class Image:
         Images that the file holds; only the first of them is read.
     channel_names : tuple of str
         One for each channel; empty where the file does not say.
+    place : mapping of str to AxisPlace
+        Of an OME-Zarr, by the letters of its axes in lower case; empty where it states none.
     missing : str
         Which parts of it are not there and were read as empty, in words; empty where none is.
     """
@@ -48,3 +52,4 @@ class Image:
     n_images: int = 1
     channel_names: tuple[str, ...] = ()
     missing: str = ""
+    place: Mapping[str, AxisPlace] = field(default_factory=dict)

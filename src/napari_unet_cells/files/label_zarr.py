@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.files.zarr_metadata import AxisPlace
 from napari_unet_cells.untrusted.zarr_nodes import RECORD
 
 VERSIONS = ("0.4", "0.5")
@@ -65,6 +66,9 @@ class LabelZarr:
     scale : Scale
     version : str
         One of `VERSIONS`.
+    place : mapping of str to AxisPlace
+        Where an OME-Zarr puts the image, by the letters of its axes: its labels lie on it in every
+        program, also where no unit is stated.
     """
 
     folder: Path
@@ -73,6 +77,7 @@ class LabelZarr:
     side: int
     scale: Scale
     version: str = VERSIONS[-1]
+    place: Mapping[str, AxisPlace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a version that is not known."""
@@ -199,25 +204,38 @@ class LabelZarr:
     def _axes(self, letters: str) -> Iterator[dict[str, str]]:
         for letter in letters:
             axis = {"name": letter, "type": _KINDS.get(letter, "space")}
-            if self._steps[letter] and letter in "zyx":
-                axis["unit"] = self.scale.unit
+            if unit := self._places[letter].unit:
+                axis["unit"] = unit
             yield axis
 
     @property
-    def _steps(self) -> dict[str, float]:
-        """Size of a pixel along each axis, 0 where it is not known."""
-        y, x = self.scale.pixel_size or (0.0, 0.0)
-        return {"t": 0.0, "c": 0.0, "z": self.scale.z_step or 0.0, "y": y, "x": x}
+    def _places(self) -> dict[str, AxisPlace]:
+        """Place of the pixels along each axis: that of the image, else what is known of its size.
+
+        Channels have none: those of the small image are others than those of the image.
+        """
+        size, unit, z_step = self.scale
+        known = dict(zip("zyx", (z_step, *(size or (None, None))), strict=True))
+        told = {name: AxisPlace(step, unit=unit) for name, step in known.items() if step}
+        place = {name: self.place[name] for name in "tzyx" if name in self.place}
+        flat = [name for name in "yx" if name in place]
+        if size is not None and not all(place[name].unit for name in flat):  # the user told it
+            place |= {name: told[name]._replace(origin=place[name].origin) for name in flat}
+        return dict.fromkeys("tczyx", AxisPlace(1.0)) | told | place
 
     def _dataset(self, letters: str, path: str, factor: int) -> dict[str, Any]:
         """Describe an array whose pixels are so many times as large as those of the labels."""
-        steps = [self._steps[letter] or 1.0 for letter in letters]
+        places = [self._places[letter] for letter in letters]
+        steps = [place.step for place in places]
         by = [factor if letter in "yx" else 1 for letter in letters]
         scale = [step * larger for step, larger in zip(steps, by, strict=True)]
         # the middle of the first pixel lies between those of the pixels it is made of
-        shift = [step * (larger - 1) / 2 for step, larger in zip(steps, by, strict=True)]
+        shift = [
+            place.origin + place.step * (larger - 1) / 2
+            for place, larger in zip(places, by, strict=True)
+        ]
         transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
-        if factor > 1:
+        if any(shift):
             transforms.append({"type": "translation", "translation": shift})
         return {"path": path, "coordinateTransformations": transforms}
 

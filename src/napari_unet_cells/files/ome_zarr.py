@@ -48,6 +48,7 @@ def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
         found.n_images,
         found.channel_names,
         _said(missing),
+        found.place,
     )
 
 

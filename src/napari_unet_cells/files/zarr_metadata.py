@@ -11,6 +11,7 @@ axes with units, and the resolution levels with their scales, the finest first.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged, read_failure
@@ -26,7 +28,8 @@ from napari_unet_cells.untrusted.zarr_nodes import (
     Axis,
     Multiscale,
     Node,
-    finest_scale,
+    Transform,
+    finest_transform,
     only,
     read_node,
 )
@@ -44,6 +47,17 @@ _GUESSED_AXES = {1: "", 2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 _LETTERS = {"time": "T", "channel": "C"}
 
 
+class AxisPlace(NamedTuple):
+    """Place that an OME-Zarr gives the pixels along an axis: ``step * pixel + origin``, in `unit`.
+
+    As it stands in the file: `unit` is empty where none is stated.
+    """
+
+    step: float
+    origin: float = 0.0
+    unit: str = ""
+
+
 @dataclass(frozen=True)
 class ZarrImage:
     """The first image of a zarr folder.
@@ -57,6 +71,8 @@ class ZarrImage:
     lengths : mapping of str to (float, str)
         Pixel size of the finest level by "y", "x", "z", and its unit; only where a unit is
         stated.
+    place : mapping of str to AxisPlace
+        Of the finest level, by the letters of the axes in lower case; empty where none is stated.
     channel_names : tuple of str
     n_images : int
         Images in the folder.
@@ -70,6 +86,7 @@ class ZarrImage:
     channel_names: tuple[str, ...] = ()
     n_images: int = 1
     is_labels: bool = False
+    place: Mapping[str, AxisPlace] = field(default_factory=dict)
 
 
 def is_zarr(path: Path) -> bool:
@@ -308,7 +325,8 @@ def _multiscale_image(path: Path, group: Node, image: Multiscale) -> ZarrImage:
         )
     n_axes = len(node.shape)
     names, units = _axes_of(image.axes, n_axes)
-    scale = finest_scale(image) or (0.0,) * n_axes
+    transform = finest_transform(image)
+    scale = transform.scale or (0.0,) * n_axes
     if len(names) != n_axes or len(scale) != n_axes:
         n = len(names) if len(names) != n_axes else len(scale)
         raise Malformed(f"{n} axes are described, and the array has {n_axes}")
@@ -319,7 +337,22 @@ def _multiscale_image(path: Path, group: Node, image: Multiscale) -> ZarrImage:
     }
     labels = group.channel_names
     channel_names = labels if any(labels) and "C" in names else ()
-    return ZarrImage(levels, names, lengths, channel_names, len(group.images), group.is_labels)
+    place = _place(names, units, transform)
+    return ZarrImage(
+        levels, names, lengths, channel_names, len(group.images), group.is_labels, place
+    )
+
+
+def _place(names: str, units: Sequence[str], transform: Transform) -> dict[str, AxisPlace]:
+    """Give where the axes put their pixels; nothing where a step is no length at all."""
+    n = len(names)
+    scale, shift = transform.scale or (1.0,) * n, transform.translation or (0.0,) * n
+    stated = bool(transform.scale or transform.translation)
+    usual = stated and len(shift) == n and all(map(math.isfinite, (*scale, *shift)))
+    if not usual or not all(scale):
+        return {}
+    rows = zip(names.lower(), scale, shift, units, strict=True)
+    return {name: AxisPlace(step, origin, unit) for name, step, origin, unit in rows}
 
 
 def _axes_of(axes: Sequence[Axis] | None, n: int) -> tuple[str, list[str]]:

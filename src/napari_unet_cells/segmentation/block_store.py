@@ -36,6 +36,7 @@ from napari_unet_cells.files.array_file import load_arrays, write_arrays
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.zarr_metadata import AxisPlace
 from napari_unet_cells.segmentation.blocks import SIDES, BlockCells
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import BlockIndex, Numbering
@@ -125,8 +126,9 @@ class BlockStore:
         """Label images that the blocks are written into."""
         plan = self.plan
         scale = Scale(plan.pixel_size, plan.unit, plan.z_step)
+        place = {name: AxisPlace(*known) for name, known in (plan.place or {}).items()}
         folder = self.folder / "result.zarr"
-        return LabelZarr(folder, plan.shape, plan.axes, plan.side, scale, plan.version)
+        return LabelZarr(folder, plan.shape, plan.axes, plan.side, scale, plan.version, place)
 
     # --- blocks ---------------------------------------------------------------------------
 

@@ -284,6 +284,7 @@ def make_plan(
         "pixel_size": pixel_size,
         "unit": unit,
         "z_step": found.z_step,
+        "place": {name: place for name, place in found.place.items() if name in "tczyx"},
         "details": dict(zip(KNOWN, details, strict=True)),
         "source": source_of(image, found, planes),
     }

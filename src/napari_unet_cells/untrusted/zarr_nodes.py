@@ -5,8 +5,11 @@ Other programs write these files, with much that is not read here; what is not r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from math import prod
+from operator import add, mul
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +51,38 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Transform:
+    """Scale and shift that bring pixels to their place: ``scale * pixel + translation``, by axis.
+
+    Either is empty where it is not stated.
+    """
+
+    scale: tuple[float, ...] = ()
+    translation: tuple[float, ...] = ()
+
+    def then(self, other: Transform) -> Transform:
+        """Give the transform that does this one first, and another one on top."""
+        lengths = {len(one) for one in (*vars(self).values(), *vars(other).values()) if one}
+        if len(lengths) > 1:
+            raise Malformed("has scales of different lengths")
+        shift, larger = self.translation, other.scale
+        if shift and larger:
+            shift = tuple(a * b for a, b in zip(shift, larger, strict=True))
+        return Transform(_each(mul, self.scale, other.scale), _each(add, shift, other.translation))
+
+
+def _each(
+    of: Callable[[float, float], float], one: tuple[float, ...], other: tuple[float, ...]
+) -> tuple[float, ...]:
+    return tuple(map(of, one, other)) if one and other else one or other
+
+
+@dataclass(frozen=True)
 class Level:
-    """One resolution of an image: where its array lies, and its scale, if it is stated."""
+    """One resolution of an image: where its array lies, and what brings it to its place."""
 
     path: str
-    scale: tuple[float, ...] = ()
+    transform: Transform = Transform()
 
 
 @dataclass(frozen=True)
@@ -65,13 +95,13 @@ class Multiscale:
         The finest first, at least one.
     axes : tuple of Axis, or None
         None in versions before 0.3.
-    scale : tuple of float
-        Of all levels, times their own; empty where none is stated.
+    transform : Transform
+        Of all levels, after their own.
     """
 
     levels: tuple[Level, ...]
     axes: tuple[Axis, ...] | None = None
-    scale: tuple[float, ...] = ()
+    transform: Transform = Transform()
 
 
 @dataclass(frozen=True)
@@ -219,7 +249,7 @@ _level_path = either(lambda value: str(whole(0, 10**9)(value)), path_inside)
 def _multiscale(image: Fields) -> Multiscale:
     axes = image.optional("axes", items(_axis, most=_MOST_AXES))
     levels = image.take("datasets", items(fields(_level), 1, _MOST_LEVELS))
-    return Multiscale(levels, axes, _scale(image))
+    return Multiscale(levels, axes, _transform(image))
 
 
 def _axis(value: object) -> Axis:
@@ -231,38 +261,29 @@ def _axis(value: object) -> Axis:
 
 
 def _level(level: Fields) -> Level:
-    return Level(level.take("path", _level_path), _scale(level))
+    return Level(level.take("path", _level_path), _transform(level))
 
 
-def _scale(described: Fields) -> tuple[float, ...]:
-    """Product of the scales among the transformations; empty where there is none."""
+def _transform(described: Fields) -> Transform:
+    """Join the transformations in their order; a kind that is not known is left out."""
     found = described.take_or(
-        "coordinateTransformations", items(fields(_factors), most=_MOST_LEVELS), ()
+        "coordinateTransformations", items(fields(_one_transform), most=_MOST_LEVELS), ()
     )
-    scales = [factors for factors in found if factors]
-    if len({len(factors) for factors in scales}) > 1:
-        raise Malformed("has scales of different lengths")
-    return tuple(prod(of_axis) for of_axis in zip(*scales, strict=True))
+    return reduce(Transform.then, found, Transform())
 
 
-def _factors(transformation: Fields) -> tuple[float, ...]:
-    if transformation.take_or("type", text(NAME), "") != "scale":
-        return ()
-    if "scale" not in transformation:  # it lies in a file of its own
-        return ()
-    return transformation.take("scale", items(number(-1e30, 1e30), 0, _MOST_AXES))
+def _one_transform(transformation: Fields) -> Transform:
+    kind = transformation.take_or("type", text(NAME), "")
+    if kind not in ("scale", "translation") or kind not in transformation:
+        return Transform()  # the second: it lies in a file of its own
+    return Transform(**{kind: transformation.take(kind, items(number(-1e30, 1e30), 0, _MOST_AXES))})
 
 
-def finest_scale(image: Multiscale) -> tuple[float, ...]:
-    """Scale of the finest level: its own, times that of all levels; empty where none is stated."""
-    own, of_all = image.levels[0].scale, image.scale
-    if own and of_all and len(own) != len(of_all):
-        raise Malformed("has scales of different lengths")
-    if not own or not of_all:
-        return own or of_all
-    return tuple(a * b for a, b in zip(own, of_all, strict=True))
+def finest_transform(image: Multiscale) -> Transform:
+    """Give what brings the finest level to its place: its own, then that of all levels."""
+    return image.levels[0].transform.then(image.transform)
 
 
 def only(image: Multiscale, level: Level) -> Multiscale:
     """Give an image of one of its levels."""
-    return Multiscale((level,), image.axes, image.scale)
+    return Multiscale((level,), image.axes, image.transform)

@@ -19,6 +19,7 @@ from napari_unet_cells.untrusted.rules import (
     Fields,
     Malformed,
     Rule,
+    anything,
     either,
     flag,
     items,
@@ -89,6 +90,8 @@ class ZarrPlan:
     pixel_size : (float, float), or None
     unit : str
     z_step : float or None
+    place : mapping of str to (float, float, str), or None
+        See `files.zarr_metadata.AxisPlace`; None in plans of earlier versions.
     details : mapping
         `KNOWN` of `segmentation.details.RunDetails`, by their names.
     source : mapping
@@ -118,6 +121,7 @@ class ZarrPlan:
     pixel_size: tuple[float, float] | None
     unit: str
     z_step: float | None
+    place: Mapping[str, tuple[float, float, str]] | None
     details: Mapping[str, Any]
     source: Mapping[str, Any]
 
@@ -157,6 +161,17 @@ def _details(value: object) -> dict[str, float | bool]:
     return {name: details.take(name, rule) for name, rule in KNOWN.items()}
 
 
+def _place(value: object) -> dict[str, tuple[float, float, str]]:
+    place = Fields(value)
+    place.refuse_others("tczyx")
+    return {name: place.take(name, _axis_place) for name in "tczyx" if name in place}
+
+
+def _axis_place(value: object) -> tuple[float, float, str]:
+    step, origin, unit = items(anything, 3, 3)(value)
+    return number()(step), number()(origin), text(NAME)(unit)
+
+
 _SIZE = number(1e-9, 1e12)
 _CHANNEL: Rule[Any] = either(whole(0, 10**6), text(NAME))
 
@@ -189,4 +204,5 @@ _OPTIONAL: dict[str, Rule[Any]] = {
     "options": parse_instances,
     "pixel_size": pair(_SIZE),
     "z_step": _SIZE,
+    "place": _place,
 }
