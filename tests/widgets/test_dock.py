@@ -790,6 +790,14 @@ def test_the_status_line_counts_what_was_corrected(qtbot, viewer, dock, nuclei):
     assert dock.status.saved_label.text() == ""
 
 
+def test_who_goes_to_correct_has_the_network_made_ready_to_learn(dock, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dock.correct.learning.controller, "make_ready", lambda: asked.append(1))
+    for name, n in (("Export", 0), ("Correct", 1)):
+        dock.open(name)
+        assert len(asked) == n
+
+
 def test_a_model_that_learned_is_listed_and_a_retraining_goes_first(dock):
     learning = dock.correct.learning
     card = replace(find_model(DEFAULT_MODEL), name="cells (learning)")

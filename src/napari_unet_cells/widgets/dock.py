@@ -146,7 +146,9 @@ class UNetCellsDock(Wired, QWidget):
             add_strokes_layer(self._viewer, image, dialog.values, shown)
 
     def _warm_up(self, index: int) -> None:
-        """Make the network ready for retraining while the user fills in the form."""
+        """Make the network ready to learn while the user fills in the form, or corrects."""
+        if list(self._pages)[index] == "Correct":
+            self.correct.learning.controller.make_ready()
         if list(self._pages)[index] == "Retrain":
             self.retrain.fill_models()  # there may be one that learned while the user corrected
             self.retrain.warm_up()

@@ -253,6 +253,28 @@ def test_it_is_off_until_the_user_wants_it_and_that_is_remembered(setting):
     assert recall(learning_module.LAST_LEARNING) is False
 
 
+def test_where_it_learns_anyway_it_is_made_ready_before_the_first_approval(setting):
+    learning = setting.learning
+    learning.make_ready()
+    assert not setting.teaching.running  # it is off
+    learning.switch(True)
+    setting.teaching.stop()  # as a new session begins, in which it is on
+    learning._warming = False
+    shown, setting.layer = setting.layer, None
+    learning.make_ready()
+    assert not setting.teaching.running  # there is nothing to correct
+    setting.layer = shown
+    learning.make_ready()
+    assert setting.shown[-1].sentence == learning_module.WARMING
+    approve(setting, FIRST)
+    setting.teaching.work()
+    assert (setting.child.prepared, setting.child.requests) == (["cells.keras"], [])
+    update(setting)
+    assert len(setting.child.requests) == 1
+    learning.make_ready()
+    assert not setting.teaching.running  # it is ready
+
+
 def test_what_is_approved_already_is_learned_from_when_it_is_switched_on(setting):
     setting.layer.metadata[REVIEW].approve(FIRST)
     setting.learning.switch(True)

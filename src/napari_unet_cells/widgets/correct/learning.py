@@ -217,11 +217,22 @@ class Learning:
         review = None if layer is None else fitting_review(layer)
         if layer is not None and review is not None and review.approved:
             self.approved(layer)
-        elif not self._paused and not self._runners.teaching.running:
-            name, chosen = self._name_of(layer), self._chosen()
-            self._warming = True
-            self._show(WARMING)
-            self._runners.teaching.start(partial(warm_up, self._engine, self.school, name, chosen))
+        else:
+            self._warm_up(layer)
+
+    def make_ready(self) -> None:
+        """Warm up where it learns anyway and there is something to correct, before an approval."""
+        layer = self._at_hand()
+        if self._on and not self._is_ready and layer is not None:
+            self._warm_up(layer)
+
+    def _warm_up(self, layer: Labels | None) -> None:
+        if self._paused or self._runners.teaching.running:
+            return
+        name, chosen = self._name_of(layer), self._chosen()
+        self._warming = True
+        self._show(WARMING)
+        self._runners.teaching.start(partial(warm_up, self._engine, self.school, name, chosen))
 
     def approved(self, layer: Any) -> None:
         """Learn from the approved regions of a labels layer, and of others of the same model."""
