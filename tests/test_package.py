@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterable
 from importlib.metadata import entry_points
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 from npe2 import PluginManifest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import napari_unet_cells
 import napari_unet_cells.widgets
@@ -228,3 +231,18 @@ def test_constraints_are_names_and_versions_only() -> None:
     assert len(lines) > 100
     for line in lines:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
+
+
+def test_every_library_has_a_lowest_version_and_the_tested_one_is_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    pins = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines}
+    extras = project["optional-dependencies"]
+    # Those of developers are the newest that the constraints allow.
+    users = [line for name, some in extras.items() if name not in ("test", "dev") for line in some]
+    wanted = [Requirement(line) for line in (*project["dependencies"], *users)]
+    assert len(wanted) > 20
+    for one in wanted:
+        assert ">=" in {part.operator for part in one.specifier}, f"{one}: make matrix"
+        pin = pins.get(canonicalize_name(one.name))
+        assert pin is None or pin in one.specifier
