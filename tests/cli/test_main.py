@@ -262,6 +262,27 @@ def test_models_are_listed_and_broken_ones_named(
     assert "bad.keras is damaged" in said.err
 
 
+@pytest.mark.parametrize("name", [[], ["odd"]])
+def test_an_architecture_that_is_not_known_is_said(
+    name: list[str],
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / "odd.keras"
+    path.write_bytes(tiny_model.read_bytes())
+    card = json.loads(tiny_model.with_suffix(".json").read_text())
+    # A sign that turns text around is shown as what it is.
+    said = r"architecture that this version does not know ('vision_\u202eformer'). It segments, and"
+    for architecture, there in (("vision_\u202eformer", True), (card["architecture"], False)):
+        path.with_suffix(".json").write_text(json.dumps(card | {"architecture": architecture}))
+        assert main(["models", *name]) == DONE
+        assert (said in " ".join(capsys.readouterr().out.split())) == there
+
+
 def test_one_model_is_described(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", str(tiny_model)]) == DONE
     said = capsys.readouterr().out

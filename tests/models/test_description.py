@@ -161,6 +161,12 @@ def test_a_model_of_which_nothing_is_known_reads_well() -> None:
     assert about_text(BARE) == "cells\nNobody wrote down which images it works on."
 
 
+def test_a_model_of_an_unknown_architecture_says_what_it_cannot_do() -> None:
+    said = "architecture that this version does not know ('swin'). It segments, and cannot be"
+    assert said not in words(CARD)
+    assert said in words(replace(CARD, architecture="swin"))
+
+
 def test_what_was_said_of_the_parent_is_not_said_of_the_retrained_model() -> None:
     parent = {"name": "cells-2", "sha256": "1" * 64}
     text = words(replace(CARD, name="cells-3", parent=parent, typical_diameter=23.4))

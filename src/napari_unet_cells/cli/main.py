@@ -198,6 +198,7 @@ def _add_models(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
+    from napari_unet_cells.models.architectures import unknown_architecture
     from napari_unet_cells.models.card import ModelCard
     from napari_unet_cells.models.catalogue import (
         default_model,
@@ -222,6 +223,8 @@ def _models(options: argparse.Namespace) -> int:
         if high:
             named = safe(", ".join(card.classes))
             print(f"    for cells {low:g} to {high:g} pixels wide; finds {named}")
+        if unknown_architecture(card):
+            print(safe(f"    {unknown_architecture(card)}"))
         print(safe(f"    {card.path}"))
     for problem in found.values():
         if isinstance(problem, UserError):

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES
+from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard
 from napari_unet_cells.models.encoders import ENCODERS, load_encoder_weights
 from napari_unet_cells.models.runtimes.library import claim_any
-from napari_unet_cells.untrusted.rules import Fields, Malformed, items, number, whole
+from napari_unet_cells.untrusted.rules import (
+    Fields,
+    Malformed,
+    items,
+    number,
+    printable,
+    shown,
+    whole,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -246,6 +254,26 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50_unet": _row("resnet50", partial(_encoder_unet, "resnet50", (256, 128, 64)), 550),
     "vgg16_unet": _row("vgg16", partial(_encoder_unet, "vgg16", (256, 128, 64, 32)), 1100),
 }
+
+
+def unknown_architecture(card: ModelCard) -> str:
+    """Say what a model of an architecture that is not known here cannot do.
+
+    Parameters
+    ----------
+    card : ModelCard
+
+    Returns
+    -------
+    str
+        Two sentences; empty where the architecture is known.
+    """
+    if card.architecture in ARCHITECTURES:
+        return ""
+    return (
+        f"The model {printable(card.name)} is of an architecture that this version does not know "
+        f"({shown(card.architecture)}). It segments, and cannot be retrained."
+    )
 
 
 def measure_halo(model: keras.Model, stride: int) -> int:

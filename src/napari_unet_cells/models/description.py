@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_cells.core.labels import CELL_CLASSES
+from napari_unet_cells.models.architectures import unknown_architecture
 
 if TYPE_CHECKING:
     from napari_unet_cells.models.card import ModelCard
@@ -280,7 +281,7 @@ def _measured_on(names: Sequence[str]) -> str:
 
 
 def _file(card: ModelCard) -> Part:
-    points = []
+    points = list(filter(None, [unknown_architecture(card)]))
     if card.parent:
         points.append(f"Retrained from {_parent(card)}.")
     if card.date:

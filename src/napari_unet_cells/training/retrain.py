@@ -45,7 +45,12 @@ from napari_unet_cells.datasets.annotated_images import (
     read_annotated_images,
 )
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.architectures import ARCHITECTURES, build, load_pretrained
+from napari_unet_cells.models.architectures import (
+    ARCHITECTURES,
+    build,
+    load_pretrained,
+    unknown_architecture,
+)
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model, load_model, next_name, save_model
 from napari_unet_cells.models.runtimes.table import derive, training_library
@@ -78,7 +83,7 @@ from napari_unet_cells.training.examples import TrainingExample, check_examples
 from napari_unet_cells.training.fine_tuning import RECIPE, Recipe, Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.untrusted.names import file_name
-from napari_unet_cells.untrusted.rules import Malformed, shown
+from napari_unet_cells.untrusted.rules import Malformed
 
 #: Side of what the network sees in a step, in pixels, and crops along it at most.
 CROP, MOST_TILES = 256, 3
@@ -334,12 +339,10 @@ def _classes_of(
 def _make_tuner(
     base: ModelCard, classes: tuple[str, ...], options: RetrainOptions, recipe: Recipe
 ) -> Tuner:
-    architecture = ARCHITECTURES.get(base.architecture)
-    if architecture is None:
-        raise UserError(
-            f"The model {base.name} is of an architecture that this version does not know "
-            f"({shown(base.architecture)}), and cannot be retrained. Choose another model."
-        )
+    problem = unknown_architecture(base)
+    if problem:
+        raise UserError(f"{problem} Choose another model.")
+    architecture = ARCHITECTURES[base.architecture]
     backend = BACKENDS[training_library()]
     backend.prepare()
     model = load_model(base)
