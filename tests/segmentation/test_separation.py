@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from napari_unet_cells.core.tiling import TileGrid
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.segmentation import separation
+from napari_unet_cells.segmentation import pipeline, separation
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
 from napari_unet_cells.segmentation.result import Fragments, Result
@@ -176,6 +177,54 @@ def test_a_large_plane_keeps_its_fragments_compressed(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(one[0].base, other[0].base)
 
 
+@pytest.mark.parametrize("zoom", [1.0, 0.6, 1.7])
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_large_plane_that_was_zoomed_has_the_same_cells_compressed(
+    zoom: float, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = (470, 640)
+    scaled = scaled_shape(shape, zoom)
+    probabilities = nuclei(scaled)
+    grid = TileGrid.plan(scaled, 16, 32, 300)
+    opened, _ = separated(probabilities, grid, shape, zoom)
+    monkeypatch.setattr(separation, "KEPT_OPEN", 100_000)
+    monkeypatch.setattr(separation, "EXACT", 10**9 if exact else 10_000)
+    packed, _ = separated(probabilities, grid, shape, zoom)
+    assert all(isinstance(block.pixels, bytes) for block in packed.fragments.blocks)
+    assert opened.n == packed.n > 20
+    np.testing.assert_array_equal(packed.cells, opened.cells)
+    one, other = opened.fragments.unpacked(), packed.fragments.unpacked()
+    np.testing.assert_array_equal(other.present, one.present)
+    np.testing.assert_array_equal(other.base, one.base)
+
+
+def test_the_pixels_of_a_huge_plane_are_compressed_while_tiles_arrive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(separation, "EXACT", 100_000)
+    monkeypatch.setattr(separation, "KEPT_OPEN", 100_000)
+    monkeypatch.setattr(separation, "LONGEST_BLOCK", 500)
+    monkeypatch.setattr(separation, "usable_cores", lambda: 1)
+    shape = (3000, 500)
+    grid = TileGrid.plan(shape, 16, 32, 200)
+    probabilities = nuclei(shape)
+    with Workers() as workers:
+        work = Separation(grid, shape, 3, OPTIONS, 1.0, workers)
+        tracemalloc.start()
+        try:
+            for tile in grid:
+                part = (slice(None), *tile.write)
+                work.probabilities[part] = probabilities[part]
+                work.arrived(tile)
+            workers.submit(int).result()  # the one thread has done all blocks before
+            held = tracemalloc.get_traced_memory()[0] - work.probabilities.n_bytes
+        finally:
+            tracemalloc.stop()
+        found = work.finish()
+    assert found.n > 100
+    assert held < 0.5 * found.cells.size  # a number of a pixel is a byte, or two
+
+
 def test_what_no_tile_was_written_for_is_background() -> None:
     with Workers() as workers:
         grid = TileGrid.plan((300, 400), 16, 32, 200)
@@ -225,6 +274,21 @@ def test_a_run_that_goes_on_with_smaller_tiles_has_the_cells_of_one_piece(
     assert by_blocks.n_cells == whole.n_cells > 10
     np.testing.assert_array_equal(by_blocks.cells, whole.cells)
     for one, other in zip(by_blocks.fragments, whole.fragments, strict=True):
+        np.testing.assert_array_equal(one.base, other.base)
+
+
+def test_a_large_stack_keeps_its_fragments_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small each of its planes is."""
+    image = ndimage.gaussian_filter(np.random.default_rng(2).random((3, 300, 333)), (0, 5, 5))
+    opened = results(image)
+    monkeypatch.setattr(pipeline, "KEPT_OPEN", 2 * 300 * 333)
+    packed = results(image)
+    assert packed.n_cells == opened.n_cells > 10
+    np.testing.assert_array_equal(packed.cells, opened.cells)
+    assert isinstance(packed.fragments, KeptFragments)
+    assert isinstance(opened.fragments, KeptFragments)
+    assert packed.fragments.n_bytes < opened.fragments.n_bytes / 3
+    for one, other in zip(packed.fragments, opened.fragments, strict=True):
         np.testing.assert_array_equal(one.base, other.base)
 
 

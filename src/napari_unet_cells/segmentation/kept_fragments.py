@@ -56,18 +56,32 @@ class BlockNumbers:
         """Compress the pixels."""
         if not isinstance(self.pixels, np.ndarray):
             return self
-        pixels = bytes(imagecodecs.zstd_encode(self.pixels.tobytes(), level=1))
-        return replace(self, pixels=pixels)
+        pixels: Any = np.ascontiguousarray(self.pixels)
+        return replace(self, pixels=bytes(imagecodecs.zstd_encode(pixels, level=1)))
+
+    def opened(self) -> NDArray[Any]:
+        """Give the numbers of the fragments and holes, (y, x)."""
+        pixels = self._pixels()
+        return pixels if self.lut is None else self.lut[pixels]
+
+    def _pixels(self) -> NDArray[Any]:
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels
+        y, x = self.part
+        pixels = np.frombuffer(imagecodecs.zstd_decode(self.pixels), self.dtype)
+        return pixels.reshape(y.stop - y.start, x.stop - x.start)
 
     def mark(self, is_present: NDArray[np.bool_]) -> None:
         """Mark the fragments and holes that have a pixel, in place."""
-        pixels = np.asarray(self.pixels)
-        if self.lut is None:
-            is_present[pixels] = True
-            return
-        seen = np.zeros(len(self.lut), bool)
-        seen[pixels] = True  # 0 stands for what `lut` says
-        is_present[self.lut[seen]] = True
+        pixels = self._pixels()
+        inside = pixels[pixels != 0]
+        # 0 stands for what `lut` says.
+        seen = is_present if self.lut is None else np.zeros(len(self.lut), bool)
+        seen[inside] = True
+        if inside.size < pixels.size:
+            seen[0] = True
+        if self.lut is not None:
+            is_present[self.lut[seen]] = True
 
     def write(self, plane: NDArray[Any], of_fragment: NDArray[Any] | None = None) -> None:
         """Write the block into its part of a plane.
@@ -81,11 +95,7 @@ class BlockNumbers:
         lut = of_fragment
         if self.lut is not None:
             lut = self.lut if of_fragment is None else of_fragment[self.lut]
-        there = plane[self.part]
-        pixels = self.pixels
-        if not isinstance(pixels, np.ndarray):
-            pixels = np.frombuffer(imagecodecs.zstd_decode(pixels), self.dtype)
-            pixels = pixels.reshape(there.shape)
+        there, pixels = plane[self.part], self._pixels()
         if lut is None:
             there[...] = pixels
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.planes import (
-    Plane,
     Planes,
     check_pixels,
     limits_of,
@@ -33,9 +33,9 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import MAX_DIAMETER, ModelCard
 from napari_unet_cells.segmentation.cell_diameter import Estimate, estimate_diameter, zoom_for
 from napari_unet_cells.segmentation.details import RunDetails
-from napari_unet_cells.segmentation.kept_fragments import KeptFragments
-from napari_unet_cells.segmentation.result import Result, stacked
-from napari_unet_cells.segmentation.separation import Separated, Separation, Workers
+from napari_unet_cells.segmentation.kept_fragments import KeptFragments, PackedFragments
+from napari_unet_cells.segmentation.result import CellStack, Result
+from napari_unet_cells.segmentation.separation import KEPT_OPEN, Separation, Workers
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
 
 
@@ -244,6 +244,7 @@ class _Run:
         self._options = card.instances
         if len(planes) == 1 and not planes.lazy:
             check_pixels(planes.plane(next(planes.indices())))
+        self._is_large = math.prod(planes.shape) > KEPT_OPEN
         self._augments = settings.test_time_augmentation and card.makes_cells
         self._usual = usual_contrast(planes)
         self._classes = np.zeros(planes.shape, np.uint8)
@@ -251,8 +252,9 @@ class _Run:
         self._max_tile: int | None = None
         self._estimate, self._zoom = Estimate(), 1.0
         self.workers = Workers()
-        self._separating: Separation | None = None
-        self._separated: list[Separated] = []
+        self._separating: tuple[tuple[int, ...], Separation] | None = None
+        self._cells = CellStack(planes.shape)
+        self._fragments: list[PackedFragments] = []
 
     def predict(self) -> Iterator[Event]:
         self._choose_scale()
@@ -267,7 +269,7 @@ class _Run:
         for number, index in enumerate(self._planes.indices()):
             uncertainty = None if self._uncertainty is None else self._uncertainty[index]
             out = Output(self._classes[index], None, uncertainty)
-            for event in self._predict_plane(self._planes.plane(index), out, shape):
+            for event in self._predict_plane(index, out, shape):
                 if isinstance(event, TileDone):
                     done = number * pixels + event.pixels_done
                     yield Progress(done, len(self._planes) * pixels)
@@ -281,16 +283,19 @@ class _Run:
         )
 
     def _predict_plane(
-        self, plane: Plane, out: Output, shape: tuple[int, int]
+        self, index: tuple[int, ...], out: Output, shape: tuple[int, int]
     ) -> Iterator[TileDone | MemoryFull]:
+        plane = self._planes.plane(index)
         grid = tiles_for(self._scaled, self._network, self._max_tile)
         separation = None
         if self._card.makes_cells:
             self._finish()  # of the plane before, whose blocks were separated meanwhile
             k = self._card.probabilities
-            separation = Separation(grid, shape, k, self._options, self._zoom, self.workers)
+            separation = Separation(
+                grid, shape, k, self._options, self._zoom, self.workers, self._is_large
+            )
             out = replace(out, probabilities=separation.probabilities)
-            self._separating = separation
+            self._separating = index, separation
         limits = limits_of(plane, self._usual)
         if limits is None:  # an empty plane of a stack has no cells
             return
@@ -302,16 +307,18 @@ class _Run:
 
     def _finish(self) -> None:
         if self._separating is not None:
-            self._separated.append(self._separating.finish())
+            index, separation = self._separating
+            found = separation.finish(self._cells.room(index))
+            self._cells.put(index, found.cells, found.n)
+            self._fragments.append(found.fragments)
             self._separating = None
 
     def result(self, started: float) -> Result:
         self._finish()
         cells, n, fragments = None, 0, KeptFragments()
         if self._card.makes_cells:
-            found = [(plane.cells, plane.n) for plane in self._separated]
-            cells, n = stacked(found, self._planes.shape, self._settings.link)
-            fragments = KeptFragments(plane.fragments for plane in self._separated)
+            cells, n = self._cells.linked(self._settings.link)
+            fragments = KeptFragments(self._fragments)
         seconds = time.perf_counter() - started
         details = self._details().ended(self._network.device, seconds)
         return Result(cells, self._classes, details, n, fragments, self._uncertainty)

@@ -190,33 +190,58 @@ def cells_of(
     like : InstanceOptions, optional
         See `Fragments.cells`; cells that are linked are numbered anew.
     """
-    found = [plane.counted(options, like if link is None else None) for plane in fragments]
-    return stacked(found, shape, link)
+    stack = CellStack(shape)
+    for index, plane in zip(np.ndindex(shape[:-2]), fragments, strict=True):
+        stack.put(index, *plane.counted(options, like if link is None else None))
+    return stack.linked(link)
 
 
-def stacked(
-    found: Sequence[tuple[NDArray[np.uint16] | NDArray[np.uint32], int]],
-    shape: tuple[int, ...],
-    link: int | None = None,
-) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
-    """Put the cells of planes together, and count them.
+class CellStack:
+    """Cells of the planes of a run, in one array from the beginning: no plane is held twice.
 
     Parameters
     ----------
-    found : sequence of (array, int)
-        Cells (y, x) of each plane, and how many they are.
-    shape, link
-        As for `cells_of`.
+    shape : tuple of int
+        Of the labels, (..., y, x).
     """
-    planes = [cells for cells, _ in found]
-    dtype = np.result_type(*(plane.dtype for plane in planes))
-    if len(shape) == 2:
-        return found[0]
-    cells = np.stack([plane.astype(dtype, copy=False) for plane in planes]).reshape(shape)
-    if link is None:
-        return cells, sum(n for _, n in found)
-    linked = _linked(cells, link)
-    return linked, int(linked.max(initial=0))
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape, self._n = shape, 0
+        self._cells: NDArray[Any] | None = None
+
+    def room(self, index: tuple[int, ...]) -> NDArray[Any] | None:
+        """Give the array (y, x) that the cells of a plane may be written into.
+
+        None where there is one plane only, whose own array does.
+        """
+        if len(self._shape) == 2:
+            return None
+        if self._cells is None:
+            self._cells = np.zeros(self._shape, np.uint16)
+        room: NDArray[Any] = self._cells[index]
+        return room
+
+    def put(self, index: tuple[int, ...], cells: NDArray[Any], n: int) -> None:
+        """Add the cells (y, x) of a plane, which may be its `room`, and how many they are."""
+        self._n += n
+        room = self.room(index)
+        if room is None:
+            self._cells = cells
+        elif not np.may_share_memory(room, cells):
+            assert self._cells is not None  # see `room`
+            if cells.dtype.itemsize > room.dtype.itemsize:
+                self._cells = self._cells.astype(cells.dtype)
+            self._cells[index] = cells
+
+    def linked(
+        self, axis: int | None = None
+    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], int]:
+        """Give the cells of all planes, linked along an axis, and count them; once."""
+        assert self._cells is not None  # there is a plane
+        if axis is None or len(self._shape) == 2:
+            return self._cells, self._n
+        self._cells = _linked(self._cells, axis)
+        return self._cells, int(self._cells.max(initial=0))
 
 
 def match_numbers(
@@ -258,10 +283,15 @@ def match_numbers(
 
 
 def _linked(cells: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Link along one axis; what differs in another one is numbered on its own."""
+    """Link along one axis, in place where the data type holds the numbers.
+
+    What differs in another axis is numbered on its own.
+    """
     along = np.moveaxis(cells, axis, -3)
-    others = along.shape[:-3]
-    stacks = [link_planes(along[index]) for index in np.ndindex(*others)]
-    dtype = np.result_type(*(stack.dtype for stack in stacks))
-    joined = np.stack([stack.astype(dtype, copy=False) for stack in stacks])
-    return np.moveaxis(joined.reshape(along.shape), -3, axis)
+    for index in np.ndindex(*along.shape[:-3]):
+        stack = along[index]
+        linked = link_planes(stack, out=stack)
+        if linked is not stack:
+            along = along.astype(linked.dtype)
+            along[index] = linked
+    return np.moveaxis(along, -3, axis)

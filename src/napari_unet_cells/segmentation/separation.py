@@ -15,10 +15,10 @@ what a plateau that is wider still belongs to may differ.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,10 @@ EXACT = 64_000_000
 #: Longest side of a block: what it needs stays in the cache of the processor.
 LONGEST_BLOCK = 1024
 
-#: Pixels beyond which the fragments of a plane are kept compressed.
+#: Pixels of a plane, and of all planes of a run, beyond which fragments are kept compressed.
 KEPT_OPEN = 64_000_000
+
+_Found = TypeVar("_Found")
 
 
 class RowPages:
@@ -153,15 +155,14 @@ class Separated:
 
 @dataclass(frozen=True, eq=False)
 class _Done:
-    """A block: its piece, and the piece's numbers of some pixels of the plane.
+    """A block, its piece, and the piece's numbers.
 
-    Where `certain` is given the numbers are those of the scope, still to be resized.
+    They are those of pixels of the plane, or (`is_resized` is false) of the block's scope.
     """
 
     piece: Piece
-    numbers: NDArray[Any]
-    part: Box
-    certain: NDArray[np.int16] | None = None
+    numbers: BlockNumbers
+    is_resized: bool = True
 
 
 class Separation:
@@ -179,6 +180,8 @@ class Separation:
     zoom : float
         See `Fragments`.
     workers : Workers
+    packs : bool
+        Keep the fragments compressed, however small the plane is.
 
     Attributes
     ----------
@@ -194,10 +197,12 @@ class Separation:
         options: InstanceOptions,
         zoom: float,
         workers: Workers,
+        packs: bool = False,
     ) -> None:
         self._scaled, self._shape = grid.shape, shape
         self._options, self._zoom, self._workers = options, zoom, workers
         self.probabilities = RowPages(k, grid.shape)
+        self._packs = packs or shape[0] * shape[1] > KEPT_OPEN
         self._is_exact = grid.total <= EXACT
         self._margin = MARGIN if self._is_exact else WIDE_MARGIN
         self._blocks = list(cut_blocks(grid.shape, *cuts_of(grid.shape)))
@@ -249,37 +254,42 @@ class Separation:
         numbers, piece = found
         if self._shape == self._scaled:
             y, x = (part.stop - part.start for part in block.core)
-            return _Done(piece, _small(numbers[:y, :x], piece), block.core)
+            return _Done(piece, self._kept(_small(numbers[:y, :x], piece), block.core))
+        if self._is_exact:
+            return _Done(piece, self._kept(_small(numbers, piece), block.scope), False)
         window = block.window(self._options, margin)
         y, x = (
             slice(scope.start - whole.start, scope.stop - whole.start)
             for scope, whole in zip(block.scope, window, strict=True)
         )
         certain = inside(probabilities[:, y, x], self._options)
-        if self._is_exact:
-            return _Done(piece, _small(numbers, piece), block.core, certain)
         resized, part = resize_block(numbers, block.core, self._scaled, self._shape, certain)
-        return _Done(piece, _small(resized, piece), part)
+        return _Done(piece, self._kept(_small(resized, piece), part))
 
-    def finish(self) -> Separated:
+    def _kept(self, numbers: NDArray[Any], part: Box) -> BlockNumbers:
+        """Keep the numbers of a part, compressed at once where there are many."""
+        kept = BlockNumbers.of(part, numbers)
+        return kept.packed() if self._packs else kept
+
+    def finish(self, out: NDArray[Any] | None = None) -> Separated:
         """Wait for all blocks, and join them.
 
         What no tile was written for counts as background.
+
+        Parameters
+        ----------
+        out : uint16 or uint32 array, (y, x), optional
+            Where to write the cells, if its data type holds them.
         """
         self._begin(self._waiting.copy())
         done = self._all_sure()
-        self.probabilities.free(self._scaled[0] + RowPages.HEIGHT)
         table, luts = joined([block.piece for block in done], self._options)
-        numbered = self._numbered(done, luts)
         is_present = np.zeros(table.n_fragments + table.n_holes + 1, bool)
-        if self._shape == self._scaled:
-            is_present[:] = True
-        else:
-            for block in numbered:
-                block.mark(is_present)
+        numbered = self._numbered(done, luts, is_present)
+        self.probabilities.free(self._scaled[0] + RowPages.HEIGHT)
         nothing = np.zeros((0, 0), np.int32)
         small = Fragments(table, nothing, np.flatnonzero(is_present), self._zoom)
-        return self._joined(numbered, small)
+        return self._joined(numbered, small, out)
 
     def _all_sure(self) -> list[_Done]:
         """Wait for all blocks, and do those that are unsure again."""
@@ -296,37 +306,47 @@ class Separation:
         assert one is not None  # a plane has no open side
         return [one]
 
-    def _numbered(self, done: list[_Done], luts: list[NDArray[np.int32]]) -> list[BlockNumbers]:
-        """Give the pixels of all blocks at the size of the plane."""
+    def _numbered(
+        self, done: list[_Done], luts: list[NDArray[np.int32]], is_present: NDArray[np.bool_]
+    ) -> list[BlockNumbers]:
+        """Give the pixels of all blocks at the size of the plane, and mark what has any."""
+        is_resized = self._shape != self._scaled
+        is_present[:] = not is_resized
 
-        def resize(block: _Done, lut: NDArray[np.int32]) -> BlockNumbers:
-            if block.certain is None:
-                return BlockNumbers.of(block.part, block.numbers, lut)
-            numbers = lut[block.numbers]
-            resized, part = resize_block(
-                numbers, block.part, self._scaled, self._shape, block.certain
-            )
-            return BlockNumbers.of(part, resized)
+        def number(block: _Done, lut: NDArray[np.int32]) -> BlockNumbers:
+            numbers = replace(block.numbers, lut=lut)
+            if not block.is_resized:
+                numbers = self._resized(block.piece.block, numbers)
+            if is_resized:
+                numbers.mark(is_present)
+            return numbers
 
-        work = [self._workers.submit(resize, *pair) for pair in zip(done, luts, strict=True)]
-        return [one.result() for one in work]
+        return self._in_threads(number, done, luts)
 
-    def _joined(self, numbered: list[BlockNumbers], small: Fragments) -> Separated:
+    def _resized(self, block: Block, numbers: BlockNumbers) -> BlockNumbers:
+        """Give the numbers of a block's scope at the size of the plane."""
+        certain = inside(self.probabilities[block.scope], self._options)
+        resized, part = resize_block(
+            numbers.opened(), block.core, self._scaled, self._shape, certain
+        )
+        return self._kept(resized, part)
+
+    def _joined(
+        self, numbered: list[BlockNumbers], small: Fragments, out: NDArray[Any] | None
+    ) -> Separated:
         """Write the cells of all blocks."""
         cell_of = small.lut(self._options)
-        cells = np.zeros(self._shape, cell_of.dtype)
-        is_packed = cells.size > KEPT_OPEN
-
-        def write(block: BlockNumbers) -> BlockNumbers:
-            block.write(cells, cell_of)
-            return block.packed() if is_packed else block
-
-        written = []
-        while numbered:  # so that those that are compressed are freed one by one
-            written.append(self._workers.submit(write, numbered.pop()))
-        blocks = tuple(work.result() for work in written)
-        fragments = PackedFragments(small, self._shape, blocks)
+        if out is None or not np.can_cast(cell_of.dtype, out.dtype):
+            out = np.zeros(self._shape, cell_of.dtype)
+        cells: NDArray[Any] = out
+        self._in_threads(lambda block: block.write(cells, cell_of), numbered)
+        fragments = PackedFragments(small, self._shape, tuple(numbered))
         return Separated(cells, int(cell_of.max(initial=0)), fragments)
+
+    def _in_threads(self, work: Callable[..., _Found], *values: Iterable[Any]) -> list[_Found]:
+        """Call a function with each of some values, and wait for what it gives."""
+        begun = [self._workers.submit(work, *one) for one in zip(*values, strict=True)]
+        return [one.result() for one in begun]
 
 
 def cuts_of(shape: tuple[int, int]) -> tuple[list[int], list[int]]:
