@@ -58,7 +58,8 @@ def read_index(folder: Path) -> list[DatasetRecord] | None:
     try:
         document = read_json(index)
     except (OSError, Malformed) as error:
-        raise UserError(f"{index} cannot be read: {error}.") from error
+        why = str(error).rstrip(".")
+        raise UserError(f"{index} cannot be read: {why}.") from error
     if not isinstance(document, list) or len(document) > MOST_RECORDS:
         raise UserError(
             f"{index} must be a list of records, each with the name of its image, at most "
