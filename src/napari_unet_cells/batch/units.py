@@ -21,6 +21,10 @@ from napari_unet_cells.batch.segment_files import stem_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import find_images
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, images_in, is_zarr
+from napari_unet_cells.untrusted.rules import printable
+
+#: Of the number of a part, and of that of all.
+_DIGITS = 7
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,13 @@ class Part:
         UserError
         """
         number, _, total = text.partition("/")
-        if number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total) <= 10**6:
+        # Python itself refuses numbers of thousands of digits.
+        decimal = all(len(one) <= _DIGITS and one.isdecimal() for one in (number, total))
+        if decimal and 1 <= int(number) <= int(total) <= 10**6:
             return cls(int(number), int(total))
-        raise UserError(f"--part is a number and how many there are, such as 3/10, not '{text}'.")
+        raise UserError(
+            f"--part is a number and how many there are, such as 3/10, not '{printable(text, 40)}'."
+        )
 
     def share(self, units: Units) -> Units:
         """Take the units of this part; those of the parts together are all, each once."""
