@@ -21,6 +21,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
@@ -163,6 +164,17 @@ def read_a_picture(content: bytes, folder: Path) -> None:
     assert image.pixel_size is None or all(1e-12 < size < 1e12 for size in image.pixel_size)
 
 
+def read_a_description(content: bytes, folder: Path) -> None:
+    tifffile.imwrite(
+        folder / "a.tif", np.eye(8, dtype=np.uint8), description=content, metadata=None
+    )
+    pixel_size_of(folder / "a.tif")
+    file_axes(folder / "a.tif")
+    image = read_image(folder / "a.tif")
+    assert image.pixel_size is None or all(1e-12 < size < 1e12 for size in image.pixel_size)
+    assert 0 < np.prod(image.data.shape, dtype=float) < 1000
+
+
 def read_an_npz(content: bytes, folder: Path) -> None:
     (folder / "a.npz").write_bytes(content)
     read_arrays(folder / "a.npz")
@@ -229,6 +241,40 @@ def texts(*documents: Any) -> st.SearchStrategy[bytes]:
         lambda found: b"\n".join(json.dumps(one).encode() for one in found)
     )
     return made | made.flatmap(damaged)
+
+
+def as_ome(document: Any) -> bytes:
+    """Write attributes as the OME-XML of one plane; what they are was changed at random."""
+    values = document if isinstance(document, dict) else {"Pixels": document}
+    channels = "".join(f"<Channel{_attributes(one)}/>" for one in _list(values.get("Channel")))
+    planes = "".join(f"<TiffData{_attributes(one)}/>" for one in _list(values.get("TiffData")))
+    files = "".join(
+        f"<TiffData><UUID{_attributes(one)}>urn:uuid:1</UUID></TiffData>"
+        for one in _list(values.get("UUID"))
+    )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f"<Pixels{_attributes(values.get('Pixels'))}>{channels}{planes}{files}</Pixels>"
+        "</Image></OME>"
+    )
+    return text.encode("utf-8", "replace").replace(b"\0", b" ")
+
+
+def _attributes(values: Any) -> str:
+    pairs = values.items() if isinstance(values, dict) else [("Name", values)]
+    return "".join(f" {name}={quoteattr(str(value))}" for name, value in pairs)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def as_imagej(document: Any) -> bytes:
+    """Write values as the description that ImageJ writes."""
+    pairs = document.items() if isinstance(document, dict) else [("images", document)]
+    lines = "".join(f"{name}={value}\n" for name, value in pairs)
+    return f"ImageJ=1.54f\n{lines}".encode("utf-8", "replace").replace(b"\0", b" ")
 
 
 def _saved(write: Callable[[Any], Any]) -> bytes:
@@ -368,6 +414,25 @@ _PLAN = {
     **dict.fromkeys(("allow_missing_chunks", "test_time_augmentation", "overwrite"), False),
     "runtime": "",
 }
+_OME = {
+    "Pixels": {
+        "ID": "Pixels:0",
+        "DimensionOrder": "XYZCT",
+        "Type": "uint8",
+        **dict.fromkeys(("SizeX", "SizeY"), 8),
+        **dict.fromkeys(("SizeZ", "SizeC", "SizeT"), 1),
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeXUnit": "\N{MICRO SIGN}m",
+        "PhysicalSizeY": 0.25,
+    },
+    "Channel": [{"ID": "Channel:0:0", "Name": "DAPI", "SamplesPerPixel": 1}],
+    "TiffData": [{"IFD": 0, "FirstZ": 0, "PlaneCount": 1}],
+    "UUID": [],
+}
+_IMAGEJ = {
+    **{"images": 1, "slices": 1, "frames": 1, "channels": 1, "hyperstack": "true"},
+    **{"unit": "\\u00B5m", "spacing": 0.5, "finterval": 1.5, "min": 0, "max": 255, "loop": "false"},
+}
 _NPZ = _saved(lambda file: np.savez(file, _EYE, np.ones(3)))
 
 
@@ -400,6 +465,13 @@ TARGETS: dict[str, Target] = {
     "exports": Target.of_json(read_exports, _EXPORTS),
     "zarr": Target.of_json(read_a_zarr, _OME_ZARR, _ZARRAY),
     "tiff": Target.of_bytes(read_a_picture, *_TIFFS),
+    "description": Target(
+        read_a_description,
+        (as_ome(_OME), as_imagej(_IMAGEJ)),
+        st.one_of(mutated(_OME).map(as_ome), mutated(_IMAGEJ).map(as_imagej)).flatmap(
+            lambda text: st.just(text) | damaged(text)
+        ),
+    ),
     "npz": Target.of_bytes(read_an_npz, _NPZ),
     "checkpoint": Target.of_json(read_a_state, _STATE),
     "plan": Target.of_json(read_a_plan, _PLAN),
