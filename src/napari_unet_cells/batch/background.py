@@ -11,9 +11,6 @@ The network never runs in the process of a window (docs/architecture.md, 0).
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import signal
 import subprocess
 import threading
 import time
@@ -22,16 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.batch.background_child import PATIENCE, REPORT
-from napari_unet_cells.engine.frames import read_frame, skip_to_hello
+from napari_unet_cells.batch.background_child import REPORT
+from napari_unet_cells.engine.followed import end, frames_of
 from napari_unet_cells.engine.process import start_python
-from napari_unet_cells.errors import UserError
 
 _POLL_SECONDS = 0.05
 
 #: Images done before that are told at once, and the seconds that the first of them may wait: a
 #: window takes one event at a time, so that it can paint.
 _TOGETHER, _HELD_SECONDS = 200, 0.2
+
+_DIED = (
+    "The process that segments the images {how}, perhaps because the memory was full. What is done "
+    "is kept. Press Go on; if it happens again, close other programs first."
+)
 
 #: One batch at a time: one that was stopped ends first, as it may still write.
 _alone = threading.Lock()
@@ -139,7 +140,7 @@ def follow(
         try:
             yield from gathered(_events(process, stop))
         finally:
-            _end(process)
+            end(process)
     finally:
         _alone.release()
 
@@ -165,21 +166,8 @@ def gathered(events: Iterable[Event | None]) -> Generator[Event, None, None]:
 
 
 def _events(process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Event | None]:
-    frames: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(process, frames), daemon=True).start()
-    while not stop.is_set():
-        try:
-            frame = frames.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            yield None
-            continue
-        if frame is None:
-            raise UserError(_death(process))
-        if frame["event"] == "end":
-            return
-        if frame["event"] == "failed":
-            raise UserError(frame["text"])
-        yield event_of(frame)
+    for frame in frames_of(process, stop, _DIED):
+        yield None if frame is None else event_of(frame)
 
 
 def event_of(frame: dict[str, Any]) -> Event:
@@ -201,41 +189,3 @@ def _start(output: Path, report_only: bool) -> subprocess.Popen[bytes]:
     module = "napari_unet_cells.batch.background_child"
     more = [str(output.absolute()), *[REPORT] * report_only]
     return start_python(module, more, "segments the images")
-
-
-def _read(process: subprocess.Popen[bytes], frames: queue.SimpleQueue[Any]) -> None:
-    assert process.stdout is not None
-    with contextlib.suppress(Exception):
-        skip_to_hello(process.stdout)
-        while (frame := read_frame(process.stdout)) is not None:
-            frames.put(frame[0])
-    frames.put(None)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let the process come to its end, which takes a tile of the network; else end it."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-    try:
-        process.wait(PATIENCE + 2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with contextlib.suppress(OSError):
-        process.stdout.close()
-
-
-def _death(process: subprocess.Popen[bytes]) -> str:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(2.0)
-    code = process.returncode or 0
-    how = f"ended with the error code {code}"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            how = f"was ended by the system ({signal.Signals(-code).name})"
-    return (
-        f"The process that segments the images {how}, perhaps because the memory was full. What is "
-        "done is kept. Press Go on; if it happens again, close other programs first."
-    )

@@ -7,15 +7,11 @@ is half written then is removed; the next run goes on after it.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,14 +20,11 @@ from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.run import BatchRun
 from napari_unet_cells.batch.units import Units, find_units
 from napari_unet_cells.batch.work import Job, Note, Task, UnitDone
-from napari_unet_cells.engine.frames import HELLO, write_frame
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.engine.followed import serve
+from napari_unet_cells.engine.frames import write_frame
 
 #: It stands back for the window and for the child that segments what is looked at.
 NICENESS = 10
-
-#: Seconds that the end may take: a tile of the network, and the report.
-PATIENCE = 20.0
 
 #: Seconds between two reports of the progress within an image.
 _EVERY = 0.1
@@ -119,47 +112,11 @@ def _described(event: PixelsDone | UnitDone | Note, names: dict[Path, str]) -> d
     }
 
 
-def serve(output: Path, outbox: BinaryIO, report_only: bool = False) -> None:
-    """Do the batch, and write what happens; the last frame says how it ended."""
-    try:
-        for event in events_of(output, report_only):
-            write_frame(outbox, event)
-        write_frame(outbox, {"event": "end"})
-    except UserError as error:
-        write_frame(outbox, {"event": "failed", "text": str(error)})
-
-
-def _end_with_input() -> None:
-    """Stop the work when the input ends; who does not come to an end is ended."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    interrupt_main()
-    time.sleep(PATIENCE)
-    os._exit(1)
-
-
-def main() -> None:
-    """Be the process."""
-    outbox = os.fdopen(os.dup(1), "wb", buffering=0)
-    try:  # a library that prints would break the frames
-        os.dup2(2, 1)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with contextlib.suppress(OSError):
-        # When the memory is full, this process should go, not napari with its layers.
-        Path("/proc/self/oom_score_adj").write_text("800")
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    # Whoever started it may ignore the signal that the end of the input becomes.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    outbox.write(HELLO)
-    try:
-        threading.Thread(target=_end_with_input, daemon=True).start()
-        serve(Path(sys.argv[1]), outbox, REPORT in sys.argv[2:])
-    except (KeyboardInterrupt, BrokenPipeError):  # it was told to, or nobody listens any more
-        os._exit(0)
+def _say(output: Path, outbox: BinaryIO, report_only: bool) -> None:
+    """Do the batch, and write what happens."""
+    for event in events_of(output, report_only):
+        write_frame(outbox, event)
 
 
 if __name__ == "__main__":
-    main()
+    serve(partial(_say, Path(sys.argv[1]), report_only=REPORT in sys.argv[2:]), NICENESS)

@@ -32,7 +32,6 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import Image, read_image, refuse_existing, write_json, write_together
 from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.pictures import write_jpeg
@@ -53,7 +52,7 @@ from napari_unet_cells.segmentation.to_zarr import (
     prepare,
     segment_to_zarr,
 )
-from napari_unet_cells.segmentation.zarr_request import ZarrRequest, open_planes
+from napari_unet_cells.segmentation.zarr_request import open_planes
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
@@ -108,7 +107,7 @@ class OneZarr:
             self.path,
             self.zarr,
             self._model,
-            self._asked(),
+            self.request.zarr_request(),
             network,
             lambda tables: self._keep(tables, gathered),
         )
@@ -130,7 +129,7 @@ class OneZarr:
     def plan(self) -> Work:
         """Plan the run, or find one that was begun."""
         self.refuse_others()
-        work = prepare(self.path, self.zarr, self._model, self._asked())
+        work = prepare(self.path, self.zarr, self._model, self.request.zarr_request())
         self.note_begin()
         return work
 
@@ -235,31 +234,15 @@ class OneZarr:
             notes.append(f"{describe_doubt(done.details)[:-1]}, --diameter sets it")
         return f"{said} ({'; '.join(notes)})" if notes else said
 
-    def _asked(self) -> ZarrRequest:
-        request = self.request
-        if request.track is not None:
-            raise UserError("Cells are not tracked in an OME-Zarr. Write TIFFs, or leave it out.")
-        # a link is refused there, in a sentence
-        settings = replace(request.settings, link=0 if request.link else None)
-        return ZarrRequest(
-            settings,
-            request.channel,
-            request.plane,
-            request.projection,
-            request.pixel_size,
-            request.runtime,
-            request.allow_missing_chunks,
-            request.overwrite,
-            request.ngff,
-        )
-
     def _keep(self, tables: Iterator[Table], gathered: Gathered) -> None:
         """Write the table, and note what is in it."""
         if self.card.makes_cells:
             write_tables(self.results[1], gathered.watch(tables))
 
     def _opened(self) -> tuple[Image, Planes]:
-        found, planes, _ = open_planes(self.path, replace(self._asked(), overwrite=True))
+        found, planes, _ = open_planes(
+            self.path, replace(self.request.zarr_request(), overwrite=True)
+        )
         return found, planes
 
     def _gathered(self) -> Gathered:

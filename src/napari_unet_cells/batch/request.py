@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from napari_unet_cells.core.planes import Channels
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.segmentation.zarr_request import ZarrRequest
 from napari_unet_cells.tracking import TrackingOptions
 
 
@@ -61,6 +63,30 @@ class Request:
     format: str = "tiff"
     ngff: str = "0.5"
     track: TrackingOptions | None = None
+
+    def zarr_request(self) -> ZarrRequest:
+        """Give the options of a run that writes an OME-Zarr.
+
+        Raises
+        ------
+        UserError
+            Where cells are to be linked or tracked.
+        """
+        if self.track is not None:
+            raise UserError("Cells are not tracked in an OME-Zarr. Write TIFFs, or leave it out.")
+        # a link is refused there, in a sentence
+        settings = replace(self.settings, link=0 if self.link else None)
+        return ZarrRequest(
+            settings,
+            self.channel,
+            self.plane,
+            self.projection,
+            self.pixel_size,
+            self.runtime,
+            self.allow_missing_chunks,
+            self.overwrite,
+            self.ngff,
+        )
 
     def expecting(self, diameter: float) -> Request:
         """Give the request for a file after one with cells of a diameter, in pixels."""

@@ -33,7 +33,7 @@ from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.zarr_metadata import AxisPlace
-from napari_unet_cells.untrusted.zarr_nodes import RECORD
+from napari_unet_cells.untrusted.zarr_nodes import RECORD, RUN
 
 VERSIONS = ("0.4", "0.5")
 
@@ -139,7 +139,12 @@ class LabelZarr:
         return self.folder / "labels" / name / str(level)
 
     def write(
-        self, name: str, plane: tuple[int, ...], part: tuple[slice, slice], labels: NDArray[Any]
+        self,
+        name: str,
+        plane: tuple[int, ...],
+        part: tuple[slice, slice],
+        labels: NDArray[Any],
+        all_levels: bool = False,
     ) -> None:
         """Write what a block holds, at all levels that blocks write.
 
@@ -151,11 +156,14 @@ class LabelZarr:
         part : (slice, slice)
             Begins at multiples of `side`, and ends there or where the plane ends.
         labels : integer array, (y, x)
+        all_levels : bool
+            Write the coarse levels too, whose chunks hold pixels of several blocks: for a result
+            that is looked at while one process writes it. `finish` makes them anew.
         """
         import zarr
 
         top, left = part[0].start, part[1].start
-        for level in range(min(OF_BLOCKS, len(self.shapes))):
+        for level in range(len(self.shapes) if all_levels else min(OF_BLOCKS, len(self.shapes))):
             if level:
                 labels = halve_by_mode(labels)
             y, x = top >> level, left >> level
@@ -240,7 +248,11 @@ class LabelZarr:
         return {"path": path, "coordinateTransformations": transforms}
 
     def complete(
-        self, names: Sequence[str], overviews: Iterable[NDArray[Any]], record: Mapping[str, Any]
+        self,
+        names: Sequence[str],
+        overviews: Iterable[NDArray[Any]],
+        record: Mapping[str, Any],
+        run: str = "",
     ) -> None:
         """Write what is around the label images: now all of it is an OME-Zarr.
 
@@ -252,6 +264,8 @@ class LabelZarr:
             The planes of the image, smaller by `factor`.
         record : mapping
             See `finish`.
+        run : str
+            Digest of what the labels were made of, by which a run like it is recognised.
         """
         letters, levels = self.axes, range(len(self.shapes))
         for number, plane in enumerate(overviews):
@@ -266,7 +280,7 @@ class LabelZarr:
         datasets = [self._dataset(letters, str(level), self.factor * 2**level) for level in levels]
         image = {"name": "overview", "axes": list(self._axes(letters)), "datasets": datasets}
         self._write_group(self.folder / "labels", {"labels": list(names)}, {})
-        self._write_group(self.folder, {"multiscales": [image]}, {RECORD: record})
+        self._write_group(self.folder, {"multiscales": [image]}, {RECORD: record, RUN: run})
 
     def _create_overview(self, level: int, plane: NDArray[Any]) -> str:
         """Make an array of the small image, and name its axes; channels come before z."""

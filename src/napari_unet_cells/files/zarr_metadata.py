@@ -207,6 +207,15 @@ def zarr_record(folder: Path) -> object:
     return None if node is None else node.record
 
 
+def zarr_run(folder: Path) -> str:
+    """Read which run made a result of ours, see `label_zarr.LabelZarr.complete`; else empty."""
+    try:
+        node = read_node(folder)
+    except (OSError, Malformed):
+        return ""
+    return "" if node is None else node.run
+
+
 def _image_of(path: Path) -> ZarrImage:
     node = read_node(path)
     if node is None:

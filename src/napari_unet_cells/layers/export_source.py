@@ -15,7 +15,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.pixel_size import MICROMETERS, UNIT_ALIASES
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.layers.image_planes import axis_letters
-from napari_unet_cells.layers.metadata import OURS
+from napari_unet_cells.layers.metadata import OURS, ZARR
 from napari_unet_cells.layers.pixel_size import PixelSize, known_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.protocols import Layer, SavedLayer
 from napari_unet_cells.layers.selection import source_image, source_path
@@ -56,6 +56,12 @@ class ExportSource:
 
 def export_problem(layer: SavedLayer) -> str | None:
     """Say why a labels layer can be neither measured nor exported; reads no pixels."""
+    there = layer.metadata.get(OURS, {}).get(ZARR)
+    if there is not None:
+        return (
+            f"'{layer.name}' is so large that it is read from the disk: its labels lie in {there}, "
+            "and the table of all cells beside it."
+        )
     if layer.multiscale or not 2 <= layer.ndim <= 4:
         return (
             f"'{layer.name}' has several levels or more axes than (t, z, y, x). Export the full "

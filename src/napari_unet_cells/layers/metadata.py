@@ -30,6 +30,9 @@ STATE = "napari_unet_cells_state"
 RESULTS = "napari_unet_cells_results"
 
 
+#: Of what `OURS` holds: the OME-Zarr that a layer is read from.
+ZARR = "zarr"
+
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"
 

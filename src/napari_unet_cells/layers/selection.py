@@ -8,7 +8,15 @@ from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from napari_unet_cells.layers.metadata import COMPARISON, INPUT, OURS, file_of, image_id, is_ours
+from napari_unet_cells.layers.metadata import (
+    COMPARISON,
+    INPUT,
+    OURS,
+    ZARR,
+    file_of,
+    image_id,
+    is_ours,
+)
 from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer, SavedLayer
 
 _L = TypeVar("_L", bound=Layer)
@@ -154,6 +162,11 @@ def review_problem(layer: LabelsLayer | None) -> str:
     """
     if layer is None:
         return "There are no labels yet. Press Segment, or open a result."
+    if ZARR in layer.metadata.get(OURS, {}):
+        return (
+            f"'{layer.name}' is read from the disk, as the image is so large, and cannot be "
+            "corrected here."
+        )
     if layer.multiscale or not isinstance(layer.data, np.ndarray):
         return (
             f"'{layer.name}' lies in a file and cannot be corrected here. Open a part of it as "

@@ -9,6 +9,7 @@
         devices/              what computed blocks
         numbers-0.npz         ids of the cells of a plane
         written/00000007        its pixels are in the result
+        growing               it is looked at meanwhile: finished blocks have shown their classes
         result.zarr           gets its name once it is whole
 
 Each file appears whole or not at all, so a run that was killed goes on where it stopped.
@@ -43,6 +44,9 @@ from napari_unet_cells.segmentation.numbering import BlockIndex, Numbering
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
+
+#: Names of the label images.
+CELLS, CLASSES = "cells", "classes"
 
 #: Indices of blocks that are remembered: some rows of blocks of the largest planes.
 _REMEMBERED = 512
@@ -215,6 +219,40 @@ class BlockStore:
             rims,
         )
 
+    # --- while somebody looks on ------------------------------------------------------------
+
+    @property
+    def grows(self) -> bool:
+        """Whether blocks write their classes into the result as soon as they are finished."""
+        return self._growing.exists()
+
+    @property
+    def _growing(self) -> Path:
+        return self.folder / "growing"
+
+    def grow(self) -> Iterator[int]:
+        """Begin to show blocks in the result while the run goes on: first those that are done.
+
+        Yields
+        ------
+        int
+            How many were shown.
+        """
+        if self.grows:
+            return
+        if not self.result.is_there(CLASSES):  # blocks may be in it that are not written again
+            self.result.create(CLASSES, np.uint8)
+        for number in filter(self.is_done, range(len(self))):
+            self.show_classes(number, self.pixels(number)[1])
+            yield number
+        self._growing.touch()
+
+    def show_classes(self, number: int, classes: NDArray[Any]) -> None:
+        """Write the classes of a block at all sizes; only one process does at a time."""
+        plane, block = self.place(number)
+        part = self.blocks.block(block).core
+        self.result.write(CLASSES, self.plane_index(plane), part, classes, all_levels=True)
+
     # --- ids ------------------------------------------------------------------------------
 
     def _numbers(self, plane: int) -> Path:
@@ -245,7 +283,7 @@ class BlockStore:
     def is_whole(self) -> bool:
         """Whether all arrays of the result are there."""
         result, plan = self.result, self.plan
-        names = ["classes", *(["cells"] * (plan.options is not None))]
+        names = [CLASSES, *([CELLS] * (plan.options is not None))]
         return all(result.is_there(name) for name in names)
 
     def mark_written(self, number: int) -> None:

@@ -40,7 +40,13 @@ def describe_progress(done: int, total: int, seconds: float) -> str:
     if not 0 < done < total:
         return percent
     left = seconds * (total - done) / done
-    return f"{percent} - {_duration(left)} left"
+    return f"{percent} - {describe_duration(left)} left"
+
+
+def describe_left(fraction: float, seconds: float) -> str:
+    """Give a part that is done and the time that is left, as `describe_progress`."""
+    percent = f"{100 * fraction:.0f} %"
+    return f"{percent} - {describe_duration(seconds)} left" if seconds else percent
 
 
 def describe_tracks(tracks: Tracks) -> str:
@@ -62,7 +68,7 @@ def describe_result(result: Result) -> str:
     """Give the result of a run, such as "214 cells in 1.9 s on CPU, 2 threads"."""
     planes = "" if result.classes.ndim == 2 else f", {len(_flat(result.classes))} planes,"
     part = " in the part" if result.details.parts else ""
-    time = f"{_duration(result.seconds, digits=1)} on {result.device}"
+    time = f"{describe_duration(result.seconds, digits=1)} on {result.device}"
     made = f"{_made(result)}{part}{planes} in {time}"
     if result.cells is not None and result.n_cells == 0:
         return f"{made}. Is the right channel chosen, and are cells visible in it?"
@@ -90,7 +96,7 @@ def describe_part(found: FoundPart, n_cells: int, is_change: bool) -> str:
         Whether the labels differ from what they were.
     """
     details, cells = found.details, found.cells
-    time = f"{_duration(details.seconds or 0.0, digits=1)} on {details.device}"
+    time = f"{describe_duration(details.seconds or 0.0, digits=1)} on {details.device}"
     if cells is None:
         made = f"{len(details.card.classes)} classes in the part in {time}"
     else:
@@ -141,7 +147,8 @@ def _flat(classes: NDArray[Any]) -> NDArray[Any]:
     return classes.reshape(-1, *classes.shape[-2:])
 
 
-def _duration(seconds: float, digits: int = 0) -> str:
+def describe_duration(seconds: float, digits: int = 0) -> str:
+    """Give a time, such as "1.9 s" or "3 min 20 s"."""
     if seconds < 60:
         return f"{max(seconds, 10**-digits):.{digits}f} s"
     minutes, rest = divmod(round(seconds), 60)

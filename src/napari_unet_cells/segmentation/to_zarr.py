@@ -17,11 +17,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.segmentation.block_store import CELLS as CELLS
+from napari_unet_cells.segmentation.block_store import CLASSES as CLASSES
 from napari_unet_cells.segmentation.block_store import BlockStore
 from napari_unet_cells.segmentation.blocks import (
     BlockCells,
@@ -67,9 +71,6 @@ Tables = Callable[[Iterator[Table]], None]
 
 #: Name of the plan from when the result gets its name.
 PUBLISHED = "published.json"
-
-#: Names of the label images.
-CELLS, CLASSES = "cells", "classes"
 
 #: Part of the cells that two blocks may see differently before it is said: rounding does it.
 MOST_DISPUTED = 0.001
@@ -147,7 +148,17 @@ class ZarrDone:
     n_blocks: int
 
 
-ZarrEvent = Work | UnitDone | MemoryFull | ZarrDone
+@dataclass(frozen=True)
+class Numbered:
+    """All blocks are segmented, and their cells are being written."""
+
+    folder: Path
+
+
+ZarrEvent = Work | UnitDone | Numbered | MemoryFull | ZarrDone
+
+#: Puts numbers of blocks in the order in which they are done; see `block_order`.
+Order = Callable[[BlockStore, Iterable[int]], Iterator[int]]
 
 
 def segment_to_zarr(
@@ -157,6 +168,7 @@ def segment_to_zarr(
     request: ZarrRequest | None = None,
     network: Network | None = None,
     tables: Tables | None = None,
+    watched: Order | None = None,
 ) -> Iterator[ZarrEvent]:
     """Segment an image into an OME-Zarr with the label images cells and classes.
 
@@ -172,6 +184,9 @@ def segment_to_zarr(
         Of the model, where it is open already.
     tables : callable (iterator of Table), optional
         Called before the output gets its name, with one table a block; the ids rise.
+    watched : callable (BlockStore, numbers), optional
+        Somebody looks on: blocks come in this order, and are to be seen in the result as soon as
+        they are done, first their classes, later their cells.
 
     Yields
     ------
@@ -179,6 +194,8 @@ def segment_to_zarr(
         First.
     UnitDone
         For each block, twice.
+    Numbered
+        Between them.
     MemoryFull
         Where the run goes on with smaller tiles, or on the CPU.
     ZarrDone
@@ -193,14 +210,21 @@ def segment_to_zarr(
     started = time.perf_counter()
     opened = [network] if network is not None else []
     work = prepare(image, output, model, request, network)
-    yield work
+    order = watched or _as_they_come
     try:
         store = BlockStore.open(work.folder)
+        if watched is not None:
+            with _said_of(work.folder):
+                deque(store.grow(), maxlen=0)
+        yield work
         if work.todo:
-            yield from _segment_all(_Opened.of(store, opened), work.todo)
+            done_before = work.total - len(work.todo)
+            run = _Opened.of(store, opened)
+            yield from _segment_all(run, order(store, work.todo), done_before)
         number_units(work.folder)
-        for number in range(work.total):
-            yield write_unit(work.folder, number)
+        yield Numbered(work.folder)
+        for n_written, number in enumerate(order(store, range(work.total)), 1):
+            yield replace(write_unit(work.folder, number), done=n_written)
         done = finish(work.folder, tables)
     finally:
         release(work.folder)
@@ -312,6 +336,10 @@ def _settle(folder: Path, output: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _as_they_come(store: BlockStore, numbers: Iterable[int]) -> Iterator[int]:
+    yield from numbers
+
+
 def _begun(folder: Path, key: str) -> BlockStore | None:
     """Give the run that was begun in a folder, unless it is another one."""
     try:
@@ -335,7 +363,7 @@ def segment_unit(folder: Path, number: int) -> UnitDone:
     """
     store = BlockStore.open(folder)
     if not store.is_done(number):
-        for _ in _segment_all(_opened(store), (number,)):
+        for _ in _segment_all(_opened(store), iter((number,)), 0):
             pass
     return UnitDone(number, 1, len(store), "segment", store.index(number).n_owned)
 
@@ -349,6 +377,7 @@ class _Opened:
     channel_names: tuple[str, ...]
     card: ModelCard
     network: Network
+    grows: bool
     max_tile: int | None = None
     device: str = ""
 
@@ -360,7 +389,7 @@ class _Opened:
         network = networks[0] if networks else open_network(card, plan.runtime)
         if plan.test_time_augmentation:
             network = AugmentedNetwork(network, card.columns)
-        return cls(store, planes, names, card, network)
+        return cls(store, planes, names, card, network, store.grows)
 
     def note_device(self) -> None:
         """Note for the record what the network computes on, where that is new."""
@@ -395,13 +424,12 @@ def _opened(store: BlockStore) -> _Opened:
     return _last[0]
 
 
-def _segment_all(run: _Opened, todo: Sequence[int]) -> Iterator[UnitDone | MemoryFull]:
+def _segment_all(run: _Opened, todo: Iterator[int], done: int) -> Iterator[UnitDone | MemoryFull]:
     """Segment blocks; while the network computes one, a thread separates the cells of another."""
     total = len(run.store)
-    done = total - len(todo)
     pending: tuple[int, Future[BlockCells | None]] | None = None
     with ThreadPoolExecutor(1, "unet-cells-block") as pool:
-        for number in [*todo, None]:
+        for number in chain(todo, [None]):
             predicted = None if number is None else (yield from _predicted(run, number))
             if pending is not None:
                 before, future = pending
@@ -437,6 +465,9 @@ def _cells(run: _Opened, number: int, predicted: Predicted) -> BlockCells | None
     plane, _ = run.store.place(number)
     cells = cells_of_block(run.work(plane), predicted)
     if cells is not None:
+        if run.grows:
+            with _said_of(run.store.folder):
+                run.store.show_classes(number, cells.classes)
         run.store.save(number, cells)
     return cells
 
@@ -475,7 +506,8 @@ def number_units(folder: Path) -> None:
     with _said_of(folder):
         if store.plan.options is not None:
             store.result.create(CELLS, dtype)
-        store.result.create(CLASSES, np.uint8)
+        if not store.grows:
+            store.result.create(CLASSES, np.uint8)
     store.save_numbering(plane, numbering)  # the last one says that all of this is done
 
 
@@ -503,8 +535,9 @@ def _write(store: BlockStore, number: int) -> None:
         indices = partial(store.remembering().of_plane, plane)
         lut = store.numbering(plane).lut(block, store.blocks, indices)
         dtype = np.min_scalar_type(max(int(lut.max()), 1))
-        store.result.write(CELLS, index, part, lut.astype(dtype)[labels])
-    store.result.write(CLASSES, index, part, classes)
+        store.result.write(CELLS, index, part, lut.astype(dtype)[labels], store.grows)
+    if not store.grows:  # they are there
+        store.result.write(CLASSES, index, part, classes)
     store.mark_written(number)
 
 
@@ -559,7 +592,7 @@ def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
         )
         result.finish(role, record, {} if role == CELLS else _about_classes(details.card))
     record = result_record(details.provenance(), plan.pixel_size, plan.unit, cells=n_cells)
-    result.complete(roles, store.overviews(), record)
+    result.complete(roles, store.overviews(), record, plan.key)
 
 
 def _about_classes(card: ModelCard) -> dict[str, Any]:

@@ -40,6 +40,12 @@ _MOST_IMAGES, _MOST_LEVELS = 100_000, 100
 #: Key of our record of a result among the attributes.
 RECORD = "napari_unet_cells"
 
+#: Attribute with the digest of what a result of ours was made of.
+RUN = "napari_unet_cells_run"
+
+#: Characters of a digest.
+_DIGEST = 64
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -125,6 +131,8 @@ class Node:
         Of the files of an array: what their names begin with, and what stands between numbers.
     record : object
         Of a result of ours, not looked at; see `result_record.parse_record`.
+    run : str
+        Digest of what a result of ours was made of; empty elsewhere.
     """
 
     shape: tuple[int, ...] | None
@@ -137,6 +145,7 @@ class Node:
     is_labels: bool = False
     key_form: tuple[str, str] = ("", ".")
     record: object = field(default=None, repr=False)
+    run: str = ""
 
 
 def read_node(folder: Path) -> Node | None:
@@ -229,6 +238,7 @@ def _ome_values(ome: Fields) -> dict[str, Any]:
         "plate_wells": ome.optional("plate", fields(lambda plate: _paths(plate, "wells"))),
         "is_labels": "image-label" in ome,
         "record": ome.as_they_are().get(RECORD),
+        "run": ome.take_or(RUN, either(text(_DIGEST), lambda _: ""), ""),
     }
 
 

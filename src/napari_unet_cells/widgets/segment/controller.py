@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from numpy.typing import NDArray
@@ -81,6 +82,14 @@ from napari_unet_cells.widgets.segment.earlier_results import (
     pack,
     removed_lists,
 )
+from napari_unet_cells.widgets.segment.large_image import (
+    MOST_SIDE,
+    NoFolder,
+    asked_for,
+    is_large,
+)
+from napari_unet_cells.widgets.segment.large_run import READING as LARGE_READING
+from napari_unet_cells.widgets.segment.large_run import LargeRun
 from napari_unet_cells.widgets.segment.live import (
     adopt,
     bare,
@@ -153,6 +162,9 @@ class View(Protocol):
 
     def layer_came_back(self) -> None:
         """Tell others that corrections need not be restored, since their layer is back."""
+
+    def ask_folder(self, sentence: str) -> Path | None:
+        """Ask for a folder, for a reason; None where the user has none."""
 
 
 class Runner(Protocol):
@@ -274,6 +286,8 @@ class SegmentController:
         self._owed: Finished | None = None
         self._passes = 0
         self.packing: threading.Thread | None = None
+        self._large: LargeRun | None = None
+        self._folder: Path | None = None
 
     # ------------------------------------------------------------------- the network
 
@@ -318,6 +332,9 @@ class SegmentController:
         except UserError as error:
             self._view.warn(str(error))
             return False
+        self._large = None
+        if is_large(values.image):
+            return self._start_large(values, where)
         shown = _plane_of_channel(self._viewer, values)
         job = self._job(values, self._split(values), shown, where)
         self._remark, self._passes = "", 0
@@ -325,6 +342,40 @@ class SegmentController:
         self._view.show_progress(0.0, "")
         self._estimates = not values.diameter
         self._view.say(READING if self._warm else WARMING)
+        self._runners.run.start(job)
+        return True
+
+    def _start_large(self, values: SegmentValues, where: Where | None) -> bool:
+        """Segment an image whose result goes to the disk, see `start`."""
+        if where is not None:
+            self._view.warn(
+                f"Of an image beyond {MOST_SIDE:,} pixels a side all is segmented, and what is in "
+                "view comes first. Choose Whole image under Where."
+            )
+            return False
+        try:
+            asked = asked_for(self._viewer, values, self._folder)
+        except NoFolder as error:
+            self._folder = self._view.ask_folder(str(error))
+            if self._folder is not None:
+                return self._start_large(values, where)
+            self._view.say(str(error))
+            return False
+        except UserError as error:
+            self._view.warn(str(error))
+            return False
+        shown = _plane_of_channel(self._viewer, values)
+        large = LargeRun(self._viewer, self._split(values), shown, asked, self._view)
+        self._large, self._ended, self._owed = large, None, None
+        self.number += 1
+        number = self.number
+
+        def job(stop: threading.Event) -> Generator[object, None, None]:
+            for event in large.events(stop):
+                yield Answer(number, event)
+
+        self._view.show_progress(0.0, "")
+        self._view.say(LARGE_READING)
         self._runners.run.start(job)
         return True
 
@@ -407,7 +458,12 @@ class SegmentController:
         """Take over what a run says."""
         assert isinstance(answer, Answer)
         event, results = answer.event, self.results
-        if answer.run != self.number or results is None:
+        if answer.run != self.number:
+            return
+        if self._large is not None:
+            self._large.receive(event)
+            return
+        if results is None:
             return
         if isinstance(event, Projected):
             if event.layer in self._viewer.layers:
@@ -539,6 +595,9 @@ class SegmentController:
 
     def cancelled(self) -> None:
         """Say what is left of a run that was cancelled; one that has its result ends with it."""
+        if self._large is not None:
+            self._large.ended_early("Cancelled")
+            return
         if self._owed is not None:
             self._settle()
         if self._show_result():
@@ -562,8 +621,16 @@ class SegmentController:
             self._take_step(step, self.results)
         return True
 
+    def finished(self) -> None:
+        """Say what came of a run whose result went to the disk."""
+        if self._large is not None:
+            self._large.finished()
+
     def failed(self) -> None:
         """Start a fresh child for the next press, where the last one died."""
+        if self._large is not None:
+            self._large.failed()
+            return
         if self._owed is not None:  # it failed to put its result into labels that were painted on
             self._settle(beside=True)
         if not self._show_result():

@@ -488,7 +488,8 @@ def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
     found = []
     for layer in reversed(viewer.layers):
         made = layer.metadata.get(OURS, {})
-        if (made.get("role"), made.get("image")) == (role, image):
+        is_of = (made.get("role"), made.get("image")) == (role, image)
+        if is_of and not layer.multiscale:  # see `large_image.zarr_layers`
             found.append(bare(layer))
     return found
 

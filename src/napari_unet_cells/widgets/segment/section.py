@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QFileDialog,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -301,10 +303,17 @@ class SegmentSection(Wired, QWidget):
         """Tell others that corrections need not be restored, since their layer is back."""
         self.came_back.emit()
 
+    def ask_folder(self, sentence: str) -> Path | None:
+        """Ask for a folder, for a reason; None where the user has none."""
+        self.warn(sentence)
+        name = QFileDialog.getExistingDirectory(self, "Folder for the result", str(Path.home()))
+        return Path(name) if name else None
+
     # ------------------------------------------------------------------ how it ends
 
     def _run_done(self) -> None:
         self._show_running(False)
+        self.controller.finished()
         self.finished.emit()
 
     def _run_cancelled(self) -> None:

@@ -1,0 +1,345 @@
+"""A run on an image beyond `MOST_SIDE`: its result grows on the disk, and is shown from there.
+
+::
+
+    values --> Asked --> batch.large_image (a process) --> OME-Zarr
+                               |                              |
+                               +--> Grown, BlockDone ...  --> LargeLayers: read-only, multiscale
+
+No Qt here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_cells.batch.large_image import (
+    Asked,
+    Begun,
+    CellsBegun,
+    Event,
+    Made,
+)
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_levels import LabelLevel, label_levels
+from napari_unet_cells.files.results import OF_ONE_FILE
+from napari_unet_cells.files.zarr_metadata import zarr_record
+from napari_unet_cells.layers.image_planes import pixels_of, stack_axes
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    INPUT,
+    OURS,
+    ZARR,
+    file_of,
+    image_id,
+    result_metadata,
+)
+from napari_unet_cells.layers.reader import class_colors
+from napari_unet_cells.layers.transforms import place_of, world_matrix
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.catalogue import find_model
+from napari_unet_cells.segmentation.messages import describe_duration
+from napari_unet_cells.segmentation.zarr_place import folder_beside
+from napari_unet_cells.settings import preferences
+from napari_unet_cells.untrusted.result_record import parse_record
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.widgets.camera import middle_of_view
+from napari_unet_cells.widgets.folder.at_hand import at_hand
+from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.segment.live import bare
+from napari_unet_cells.widgets.segment.values import SegmentValues
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+
+#: Pixels a side up to which the result is one layer that can be edited.
+MOST_SIDE = 16_384
+
+#: Seconds between two looks at a result that grows.
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """A label image on the disk from which a layer is to read now.
+
+    Attributes
+    ----------
+    role : str
+        `CELLS` or `CLASSES`.
+    folder : Path
+        The OME-Zarr.
+    levels : sequence of LabelLevel
+    card : ModelCard
+    provenance : dict
+        Empty while it grows.
+    """
+
+    role: str
+    folder: Path
+    levels: Sequence[LabelLevel]
+    card: ModelCard
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Remaining step of a layer, in a turn of the window of its own."""
+
+    role: str
+
+
+LargeEvent = Event | Grown | Shown
+
+
+def is_large(image: Image) -> bool:
+    """Whether the result of an image goes to the disk."""
+    first = len(stack_axes(image))
+    return max(pixels_of(image).shape[first : first + 2]) > MOST_SIDE
+
+
+def asked_for(viewer: Viewer, values: SegmentValues, folder: Path | None) -> Asked:
+    """Find what a process is asked for.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    values : SegmentValues
+        Of a large image.
+    folder : Path or None
+        For the results, where the user chose one; else that of the preferences, or of the image.
+
+    Raises
+    ------
+    NoFolder
+        Where nothing can be written there.
+    UserError
+        Where the image came from no file.
+    """
+    image: Any = values.image
+    path = file_of(image)
+    if path is None or not path.exists():
+        raise UserError(
+            f"'{image.name}' is larger than {MOST_SIDE:,} pixels a side, so its cells are written "
+            "to the disk, by a process that reads the image from its file. It has none. Save it as "
+            "an OME-Zarr or a TIFF, open that, and segment it."
+        )
+    if values.stack.link is not None:
+        raise UserError(
+            f"Cells of images beyond {MOST_SIDE:,} pixels a side are not linked across planes. "
+            "Choose no axis to link along."
+        )
+    first = len(stack_axes(image))
+    height, width = pixels_of(image).shape[first : first + 2]
+    request = at_hand(viewer, values, None).request.zarr_request()
+    chosen = preferences().results_folder
+    place = folder or (Path(chosen).expanduser() if chosen else folder_beside(path))
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise NoFolder(place)
+    return Asked(path, place, values.model, request, (int(height), int(width)))
+
+
+class NoFolder(UserError):
+    """Nothing can be written where the result should go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"The result of this image goes to the disk, and nothing can be written into {folder}. "
+            "Choose another folder."
+        )
+
+
+def place_looked_at(viewer: Viewer, image: Image) -> tuple[float, ...]:
+    """Middle of the view in pixels of the planes of an image, (..., y, x)."""
+    matrix = np.linalg.inv(world_matrix(image))
+    point = middle_of_view(viewer)[-image.ndim :]
+    pixels = matrix[:-1, :-1] @ point + matrix[:-1, -1]
+    return tuple(float(at) for at in pixels)
+
+
+def large_events(events: Iterator[Event], model: str, n_before: int) -> Iterator[LargeEvent]:
+    """Add the label images to what a process says; this opens files, and is for a thread.
+
+    Parameters
+    ----------
+    events : iterator of Event
+        See `batch.large_image.follow`.
+    model : str
+    n_before : int
+        See `LabelLevel`.
+    """
+    card = find_model(model)
+    roles = [CLASSES, CELLS] if card.makes_cells else [CLASSES]
+    for event in events:
+        yield event
+        if isinstance(event, Begun):
+            yield from _grown(CLASSES, event.folder, card, n_before)
+        elif isinstance(event, CellsBegun) and card.makes_cells:
+            yield from _grown(CELLS, event.folder, card, n_before)
+        elif isinstance(event, Made):
+            for role in roles:
+                yield from _grown(role, event.output, card, n_before, True)
+
+
+def _grown(
+    role: str, folder: Path, card: ModelCard, n_before: int, is_whole: bool = False
+) -> Generator[LargeEvent, None, None]:
+    record: dict[str, Any] = {}
+    if is_whole:
+        try:
+            record = dict(parse_record(zarr_record(folder / "labels" / role)).document)
+        except Malformed:
+            record = {}
+    made = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
+    yield Grown(role, folder, label_levels(folder, role, n_before), card, made)
+    yield Shown(role)
+
+
+class LargeLayers:
+    """Shows the label images of a run where the image was when it started; nothing is edited.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : napari image layer
+    shown : sequence of int, or None
+        Index of the plane that is segmented along the axes before (y, x); None for all.
+    """
+
+    def __init__(self, viewer: Viewer, image: Image, shown: Sequence[int] | None) -> None:
+        self._viewer, self._name, self._image = viewer, image.name, image_id(image)
+        self._place = place_of(image, shown)
+        told = image.metadata.get(INPUT, {}).get("pixel_size")
+        self._told = {} if told is None else {INPUT: {"pixel_size": told}}
+        self._layers: dict[str, Labels] = {}
+        self._looked = 0.0
+
+    @property
+    def last(self) -> Labels | None:
+        """Layer of the cells, else of the classes."""
+        return self._layers.get(CELLS, self._layers.get(CLASSES))
+
+    def grow(self, event: Grown) -> None:
+        """Let a layer read from a label image; the first time it is added, hidden."""
+        layer: Any = self._layers.get(event.role)
+        metadata = result_metadata(event.role, self._image, event.provenance)
+        metadata[OURS][ZARR] = str(event.folder)
+        if layer is not None and layer in self._viewer.layers:
+            if layer.dtype == event.levels[0].dtype:
+                layer.data = list(event.levels)
+                layer.metadata.update(metadata)
+                return
+            self._viewer.layers.remove(layer)
+        self._remove_older(event.role, event.folder)
+        self._add(event, metadata)
+
+    def _add(self, event: Grown, metadata: dict[str, Any]) -> None:
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        options: dict[str, Any] = {}
+        if event.role == CLASSES:
+            colors = class_colors(len(event.card.classes), event.card.colors)
+            options["colormap"] = DirectLabelColormap(color_dict=colors)
+        layer = Labels(
+            list(event.levels),
+            multiscale=True,
+            name=f"{self._name} {event.role}",
+            metadata=self._told | metadata,
+            **options,
+            **self._place,
+        )
+        self._layers[event.role] = layer
+        add_hidden(self._viewer, layer)
+
+    def _remove_older(self, role: str, folder: Path) -> None:
+        """Take the layers away that show the same result, or one that was left in the middle."""
+        for layer in zarr_layers(self._viewer, self._image, role):
+            there = Path(layer.metadata[OURS][ZARR])
+            if there == folder or there.parent.suffix == ".part":
+                self._viewer.layers.remove(layer)
+            else:
+                layer.visible = False
+
+    def show(self, role: str) -> None:
+        """Show a layer, and hide the classes below the cells."""
+        layer = self._layers.get(role)
+        if layer is None or layer not in self._viewer.layers:
+            return
+        if role == CELLS and CLASSES in self._layers:
+            self._layers[CLASSES].visible = False
+        is_below = role == CLASSES and CELLS in self._layers
+        layer.visible = not is_below
+
+    def refresh(self, box: tuple[tuple[int, int], tuple[int, int]], now: float) -> None:
+        """Draw the layer anew where a block in view was written, at most once in a while."""
+        layer: Any = self.last
+        if layer is None or layer not in self._viewer.layers or not layer.visible:
+            return
+        if now < self._looked + LOOK_SECONDS:
+            return
+        corners = np.asarray(layer.corner_pixels, float)[:, -2:]
+        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])[-2:]
+        (top, bottom), (left, right) = box
+        (y0, x0), (y1, x1) = corners
+        if top <= y1 and bottom >= y0 and left <= x1 and right >= x0:
+            layer.refresh(extent=False)
+            self._looked = now
+
+    def end_early(self, word: str) -> None:
+        """Say in its name how the run of a layer ended, such as "cancelled"."""
+        layer = self.last
+        if layer is not None and layer in self._viewer.layers:
+            layer.name = f"{layer.name} ({word})"
+
+    def select(self) -> None:
+        """Make the result active."""
+        if self.last is not None and self.last in self._viewer.layers:
+            self._viewer.layers.selection.active = self.last
+
+
+def zarr_layers(viewer: Viewer, image: str, role: str) -> list[Labels]:
+    """Find the results of an image that are read from the disk, the topmost first.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : str
+        See `layers.metadata.image_id`.
+    role : str
+        `CELLS` or `CLASSES`.
+    """
+    found = []
+    for layer in reversed(viewer.layers):
+        made = layer.metadata.get(OURS, {})
+        if ZARR in made and (made.get("role"), made.get("image")) == (role, image):
+            found.append(bare(layer))
+    return found
+
+
+def describe_made(made: Made) -> str:
+    """Say what a run has made, and where it lies."""
+    if not made.seconds:
+        return (
+            f"This image was segmented in this way before: {made.output.name} is shown. For "
+            "another result change the model or the cell size."
+        )
+    what = "Classes" if made.n_cells is None else f"{made.n_cells:,} cells"
+    time = f"{describe_duration(made.seconds, digits=1)} on {made.device}"
+    said = f"{what} in {time}. They lie in {made.output}."
+    return " ".join([said, *made.problems])
+
+
+def describe_ended(begun: Begun | None, fraction: float, word: str) -> str:
+    """Say what is left of a run that ended early."""
+    if begun is None:
+        return f"{word} before the first block was begun."
+    return f"{word} at {100 * fraction:.0f} %. What is done is kept: Segment goes on with it."

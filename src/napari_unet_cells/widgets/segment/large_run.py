@@ -1,0 +1,142 @@
+"""One run on a large image as the Segment section sees it: its job, its events, its end. No Qt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from napari_unet_cells.batch.large_image import Asked, Begun, BlockDone, Made, MemoryShort, follow
+from napari_unet_cells.segmentation.messages import describe_left, describe_start
+from napari_unet_cells.widgets.segment.large_image import (
+    Grown,
+    LargeEvent,
+    LargeLayers,
+    Shown,
+    describe_ended,
+    describe_made,
+    large_events,
+    place_looked_at,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+#: What is said until the first block is begun.
+READING = "Reading the image, of which all blocks are segmented in one way."
+
+
+class View(Protocol):
+    """The window as a run sees it; see `controller.View`."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence below the button."""
+
+    def show_device(self, device: str) -> None:
+        """Show what computes."""
+
+    def show_diameter(self, estimated: float) -> None:
+        """Show the diameter that was estimated, in pixels."""
+
+    def show_progress(self, done: float, text: str) -> None:
+        """Show the part that is done, 0 to 1, and say it."""
+
+    def ask_folder(self, sentence: str) -> Path | None:
+        """Ask for a folder; None where the user has none."""
+
+
+class LargeRun:
+    """A run on a large image.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    image : napari image layer
+    shown : tuple of int, or None
+        See `LargeLayers`.
+    asked : Asked
+    view : View
+    """
+
+    def __init__(
+        self, viewer: Viewer, image: Image, shown: tuple[int, ...] | None, asked: Asked, view: View
+    ) -> None:
+        self._viewer, self._imaged, self._asked, self._view = viewer, image, asked, view
+        self._single = shown is not None
+        self._n_before = len(shown or ())
+        self._layers = LargeLayers(viewer, image, shown)
+        self._begun: Begun | None = None
+        self._made: Made | None = None
+        self._fraction = self._first = 0.0
+        self._started = 0.0
+        self._place: tuple[float, ...] | None = None
+        self._remark = ""
+        self._look()
+
+    def events(self, stop: threading.Event) -> Generator[LargeEvent, None, None]:
+        """Do it; this is a thread."""
+        events = follow(self._asked, lambda: self._place, stop)
+        yield from large_events(events, self._asked.model, self._n_before)
+
+    def _look(self) -> None:
+        """Note where the user looks, for the process."""
+        if self._imaged in self._viewer.layers:
+            place = place_looked_at(self._viewer, self._imaged)
+            self._place = place[-2:] if self._single else place
+
+    def receive(self, event: object) -> None:
+        """Take over what happened."""
+        self._look()
+        if isinstance(event, Begun):
+            self._begin(event)
+        elif isinstance(event, BlockDone):
+            self._progress(event)
+        elif isinstance(event, MemoryShort):
+            self._remark = event.text
+            self._view.say(event.text)
+        elif isinstance(event, Grown):
+            self._layers.grow(event)
+        elif isinstance(event, Shown):
+            self._layers.show(event.role)
+        elif isinstance(event, Made):
+            self._made = event
+
+    def _begin(self, event: Begun) -> None:
+        self._begun = event
+        self._fraction = self._first = event.fraction
+        self._started = time.monotonic()
+        said = f"{describe_start(event.diameter)} The result grows in {event.output}."
+        if event.note:
+            said = f"{said} The run {event.note}."
+        self._view.say(said)
+        if event.diameter:
+            self._view.show_diameter(event.diameter)
+
+    def _progress(self, event: BlockDone) -> None:
+        now = time.monotonic()
+        self._fraction = event.fraction
+        new, left = event.fraction - self._first, 1 - event.fraction
+        seconds = (now - self._started) * left / new if new > 0 else 0.0
+        self._view.show_progress(event.fraction, describe_left(event.fraction, seconds))
+        self._layers.refresh(event.box, now)
+
+    def finished(self) -> None:
+        """Say what came of it."""
+        if self._made is not None:
+            self._layers.select()
+            if self._made.device:
+                self._view.show_device(self._made.device)
+            self._view.say(f"{describe_made(self._made)}\n{self._remark}".strip())
+
+    def ended_early(self, word: str) -> None:
+        """Say what is left of it, where it was cancelled."""
+        if self._made is None:
+            self._layers.end_early(word.lower())
+        self._view.say(describe_ended(self._begun, self._fraction, word))
+
+    def failed(self) -> None:
+        """Mark what is left of it; why it failed is said."""
+        self._layers.end_early("failed")

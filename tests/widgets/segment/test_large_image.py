@@ -1,0 +1,321 @@
+"""Runs on large images without Qt: what is asked for, the layers that grow, what is said."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from napari.components import ViewerModel
+from numpy.typing import NDArray
+
+from napari_unet_cells.batch import large_image_child
+from napari_unet_cells.batch.large_image import Asked, Event, event_of
+from napari_unet_cells.core.predict import FunctionNetwork
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import label_zarr
+from napari_unet_cells.layers.export_source import export_problem
+from napari_unet_cells.layers.image_planes import stack_axes
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, image_id, set_input_metadata
+from napari_unet_cells.layers.selection import image_layers, review_problem
+from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import to_zarr, zarr_request
+from napari_unet_cells.settings import Preferences, set_preferences
+from napari_unet_cells.widgets.segment import controller as controller_module
+from napari_unet_cells.widgets.segment import large_image, large_run
+from napari_unet_cells.widgets.segment.controller import Runners, SegmentController
+from napari_unet_cells.widgets.segment.large_image import (
+    asked_for,
+    place_looked_at,
+    zarr_layers,
+)
+from napari_unet_cells.widgets.segment.results import layers_of
+from napari_unet_cells.widgets.segment.values import VISIBLE, SegmentValues, StackValues
+
+# napari is loaded, so these share the process of the windows and never that of TensorFlow.
+pytestmark = pytest.mark.gui
+
+CARD = ModelCard("bright", "none", ("background", "cell", "boundary"), 1, 16, 32, "ab" * 32)
+
+
+def bright(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    inside = (pixels[..., :1] > 0.4).astype(np.uint8)
+    return np.concatenate([inside, inside * 255, inside * 0], axis=-1)
+
+
+NETWORK = FunctionNetwork(bright, stride=16, halo=32, max_tile=128)
+
+
+class Thread:
+    """Keeps its job until the test lets it run."""
+
+    def __init__(self) -> None:
+        self.events: Any = None
+        self.stop = threading.Event()
+
+    @property
+    def running(self) -> bool:
+        return self.events is not None
+
+    def start(self, job: Any) -> None:
+        self.stop = threading.Event()
+        self.events = job(self.stop)
+
+
+class Window:
+    """Writes down what it is told to show, and names a folder where it is asked."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+        self.folder: Path | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a method of this name."""
+        return lambda *values: self.shown.append((name, *values))
+
+    def ask_folder(self, sentence: str) -> Path | None:
+        self.shown.append(("ask_folder", sentence))
+        return self.folder
+
+    def last(self, name: str) -> Any:
+        return [said[1:] for said in self.shown if said[0] == name][-1]
+
+
+class Controlled(SegmentController):
+    """A controller with its window and its thread at hand."""
+
+    def __init__(self, viewer: Any) -> None:
+        self.window, self.thread = Window(), Thread()
+        engine: Any = None
+        runners = Runners(self.thread, Thread(), Thread())
+        super().__init__(viewer, engine, self.window, runners)
+
+    def step(self, n: int | None = None) -> None:
+        """Take over so many events of the run, or all."""
+        for number, answer in enumerate(self.thread.events, 1):
+            self.receive(answer)
+            if number == n:
+                return
+        self.thread.events = None
+        self.finished()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 200 pixels be large, blocks be small, and a threshold be the network."""
+
+    def follow_here(asked: Asked, looked: Any, stop: threading.Event) -> Iterator[Event]:
+        for frame in large_image_child.events_of(asked, looked, NETWORK):
+            if stop.is_set():
+                return
+            yield event_of(frame)
+
+    monkeypatch.setattr(large_run, "follow", follow_here)
+    monkeypatch.setattr(large_image, "MOST_SIDE", 200)
+    for module in (large_image_child, to_zarr, large_image):
+        monkeypatch.setattr(module, "find_model", lambda model: CARD)
+    for module in (to_zarr, zarr_request):
+        monkeypatch.setattr(module, "open_network", lambda card, runtime="": NETWORK)
+    monkeypatch.setattr(zarr_request, "side_of_blocks", lambda shape, zoom: 128)
+    monkeypatch.setattr(label_zarr, "COARSEST", 64)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def controller(viewer: ViewerModel) -> Controlled:
+    return Controlled(viewer)
+
+
+def opened(viewer: Any, folder: Path, pixels: Any = None, **options: Any) -> Any:
+    """Write an image of 180 x 250, or pixels, and open it as napari does."""
+    if pixels is None:
+        pixels = np.asarray(simulate_nuclei((180, 250), seed=3)[0])
+    path = folder / "slide.zarr"
+    zarr.create_array(path, data=pixels, chunks=(64,) * pixels.ndim)
+    layer = viewer.add_image(zarr.open_array(path, mode="r"), name="slide", **options)
+    set_input_metadata(layer, path=str(path))
+    return layer
+
+
+def values_of(image: Any, **stack: Any) -> SegmentValues:
+    return SegmentValues(image, StackValues(stack_axes(image), **stack), "bright", diameter=18)
+
+
+def names(viewer: ViewerModel) -> list[tuple[str, bool]]:
+    return [(layer.name, layer.visible) for layer in viewer.layers]
+
+
+def test_classes_grow_then_cells_and_both_stay_on_the_disk(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path, scale=(0.5, 0.5), translate=(3, 4))
+    assert controller.start(values_of(image))
+    controller.step(1)
+    assert controller.window.last("say")[0].startswith("Looking for cells of about 18 px.")
+    assert names(viewer) == [("slide", True)]
+    controller.step(1)
+    assert names(viewer)[1:] == [("slide classes", False)]
+    controller.step(1)
+    assert names(viewer)[1:] == [("slide classes", True)]
+    (classes,) = zarr_layers(viewer, image_id(image), CLASSES)
+    assert (classes.multiscale, classes.editable) == (True, False)
+    assert not np.asarray(classes.data[0]).any()
+    assert tuple(classes.scale) == (0.5, 0.5)
+    assert tuple(classes.translate) == (3, 4)
+
+    controller.step(1)
+    assert np.asarray(classes.data[0]).any()
+    done, text = controller.window.last("show_progress")
+    assert (done, text[:4]) == (0.225, "22 %")
+
+    controller.step()
+    assert names(viewer) == [("slide", True), ("slide classes", False), ("slide cells", True)]
+    (cells,) = zarr_layers(viewer, image_id(image), CELLS)
+    output = tmp_path / "slide_cells.ome.zarr"
+    assert cells.metadata[OURS]["zarr"] == classes.metadata[OURS]["zarr"] == str(output)
+    assert cells.metadata[OURS]["provenance"]["model"]["name"] == "bright"
+    assert viewer.layers.selection.active is cells
+    labels = np.asarray(cells.data[0])
+    n_cells = int(labels.max())
+    assert n_cells > 3
+    assert controller.window.last("say")[0].startswith(f"{n_cells} cells in ")
+    assert str(output) in controller.window.last("say")[0]
+    assert [level.shape for level in cells.data] == [(180, 250), (90, 125), (45, 63)]
+    assert image_layers(viewer.layers) == [image]
+
+
+def test_a_run_that_was_cancelled_goes_on(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    controller.start(values_of(image))
+    controller.step(5)
+    controller.thread.stop.set()
+    controller.thread.events.close()
+    controller.thread.events = None
+    controller.cancelled()
+    assert controller.window.last("say") == (
+        "Cancelled at 45 %. What is done is kept: Segment goes on with it.",
+    )
+    assert names(viewer)[1:] == [("slide classes (cancelled)", True)]
+
+    controller.start(values_of(image))
+    controller.step(1)
+    assert "goes on after 2 of 4 blocks" in controller.window.last("say")[0]
+    controller.step()
+    assert names(viewer)[1:] == [("slide classes", False), ("slide cells", True)]
+
+    controller.start(values_of(image))  # now it is there
+    controller.step()
+    assert "was segmented in this way before" in controller.window.last("say")[0]
+    assert names(viewer)[1:] == [("slide classes", False), ("slide cells", True)]
+
+
+def test_a_result_of_other_settings_stays_below(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    for diameter in (18, 40):
+        values = SegmentValues(image, StackValues(()), "bright", diameter=diameter)
+        assert controller.start(values)
+        controller.step()
+    cells = zarr_layers(viewer, image_id(image), CELLS)
+    assert [layer.visible for layer in cells] == [True, False]
+    there = [Path(layer.metadata[OURS]["zarr"]).name for layer in cells]
+    assert there == ["slide_cells-2.ome.zarr", "slide_cells.ome.zarr"]
+    # a result on the disk is none that a run may write into
+    assert layers_of(viewer, image_id(image), CELLS) == []
+
+
+def test_a_plane_of_a_stack_is_shown_in_its_plane(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path
+) -> None:
+    planes = np.stack([np.asarray(simulate_nuclei((180, 250), seed=s)[0]) for s in (1, 2, 3)])
+    image = opened(viewer, tmp_path, planes, axis_labels=("z", "y", "x"))
+    viewer.dims.set_point(0, 2)
+    assert asked_for(viewer, values_of(image), None).request.plane == 2
+    assert controller.start(values_of(image))
+    controller.step()
+    (cells,) = zarr_layers(viewer, image_id(image), CELLS)
+    assert cells.data[0].shape == (1, 180, 250)
+    assert tuple(cells.translate) == (2, 0, 0)
+    labels = np.asarray(cells.data[0])[0] > 0
+    assert planes[2][labels].mean() > 2 * planes[2][~labels].mean()
+    place = place_looked_at(viewer, image)
+    assert place[0] == 2
+
+
+def test_an_image_without_a_file_is_refused(viewer: ViewerModel, controller: Controlled) -> None:
+    image = viewer.add_image(np.zeros((10, 250), np.uint8), name="made")
+    assert not controller.start(values_of(image))
+    assert "'made' is larger than 200 pixels a side" in controller.window.last("warn")[0]
+    assert "Save it as an OME-Zarr" in controller.window.last("warn")[0]
+
+
+def test_a_part_of_a_large_image_is_refused(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = opened(viewer, tmp_path)
+    monkeypatch.setattr(controller_module, "part_of_image", lambda *values: "a part")
+    values = SegmentValues(image, StackValues(()), "bright", where=VISIBLE)
+    assert not controller.start(values)
+    assert "Choose Whole image under Where" in controller.window.last("warn")[0]
+
+
+def test_where_nothing_can_be_written_a_folder_is_asked_for(
+    viewer: ViewerModel, controller: Controlled, unprivileged: Path
+) -> None:
+    folder, other = unprivileged / "shut", unprivileged / "mine"
+    folder.mkdir()
+    other.mkdir()
+    image = opened(viewer, folder)
+    os.chmod(folder, 0o555)
+    try:
+        assert not controller.start(values_of(image))
+        assert f"nothing can be written into {folder}" in controller.window.last("ask_folder")[0]
+        controller.window.folder = other
+        assert controller.start(values_of(image))
+        controller.step()
+    finally:
+        os.chmod(folder, 0o755)
+    assert (other / "slide_cells.ome.zarr").is_dir()
+
+
+def test_the_folder_of_results_is_taken(viewer: ViewerModel, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    image = opened(viewer, tmp_path)
+    assert asked_for(viewer, values_of(image), None).folder == tmp_path
+    set_preferences(Preferences(results_folder=str(tmp_path / "results")))
+    try:
+        asked = asked_for(viewer, values_of(image), None)
+    finally:
+        set_preferences(Preferences())
+    assert asked.folder == tmp_path / "results"
+    assert (asked.shape, asked.request.settings.diameter) == ((180, 250), 18.0)
+
+
+def test_cells_are_not_linked_there(viewer: ViewerModel, tmp_path: Path) -> None:
+    image = opened(viewer, tmp_path, np.zeros((2, 180, 250), np.uint8))
+    with pytest.raises(UserError, match="are not linked across planes"):
+        asked_for(viewer, values_of(image, all_planes=True, link=0), None)
+
+
+def test_what_is_not_there_for_such_a_result_is_said(
+    viewer: ViewerModel, controller: Controlled, tmp_path: Path
+) -> None:
+    controller.start(values_of(opened(viewer, tmp_path)))
+    controller.step()
+    cells: Any = viewer.layers["slide cells"]
+    assert controller.adjust_problem == review_problem(cells)
+    assert "is read from the disk" in review_problem(cells)
+    assert str(tmp_path / "slide_cells.ome.zarr") in (export_problem(cells) or "")
