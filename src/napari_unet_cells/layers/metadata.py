@@ -36,6 +36,9 @@ ZARR = "zarr"
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"
 
+#: Role of what was found in a look at a part of a large image, shown until all is segmented.
+PREVIEW = "preview"
+
 #: Role of the cells of a new model, shown beside a result to compare the two.
 COMPARISON = "comparison"
 

@@ -12,6 +12,7 @@ from napari_unet_cells.layers.metadata import (
     COMPARISON,
     INPUT,
     OURS,
+    PREVIEW,
     ZARR,
     file_of,
     image_id,
@@ -128,8 +129,8 @@ def _is_labels(layer: Layer) -> TypeGuard[LabelsLayer]:
 
 
 def _is_comparison(layer: SavedLayer) -> bool:
-    """Whether a layer only shows what another model would find, and goes again."""
-    return bool(layer.metadata.get(OURS, {}).get("role") == COMPARISON)
+    """Whether a layer only shows what another model or a whole run would find, and goes again."""
+    return layer.metadata.get(OURS, {}).get("role") in (COMPARISON, PREVIEW)
 
 
 def _kind(layer: Layer) -> str:

@@ -38,6 +38,38 @@ def place_of(layer: Layer, shown: Sequence[int] | None = None) -> dict[str, Any]
     return place
 
 
+def place_of_part(
+    layer: Layer,
+    shown: Sequence[int],
+    start: tuple[float, float],
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> dict[str, Any]:
+    """Arguments that put labels of a part of a plane, perhaps at another resolution, in its place.
+
+    Parameters
+    ----------
+    layer : napari image layer
+    shown : sequence of int
+        Index of the plane; see `place_of`.
+    start : (float, float)
+        Middle of the first pixel, in rows and columns of the layer.
+    factors : (float, float)
+        Height and width of a pixel, in those of the layer.
+    """
+    place = place_of(layer)
+    index = np.zeros(layer.ndim)
+    index[: len(shown)] = shown
+    index[-2:] = start
+    moved = np.subtract(layer.data_to_world(index), layer.data_to_world(np.zeros(layer.ndim)))
+    linear = np.asarray(layer.affine.affine_matrix)[:-1, :-1]
+    ratio = np.ones(layer.ndim)
+    ratio[-2:] = factors
+    return place | {
+        "scale": np.asarray(layer.scale) * ratio,
+        "translate": np.asarray(layer.translate) + np.linalg.solve(linear, moved),
+    }
+
+
 def place_without(layer: Layer, axis: int) -> dict[str, Any]:
     """Arguments that put one channel of a layer where the layer lies.
 

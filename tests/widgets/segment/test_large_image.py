@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, image_id, se
 from napari_unet_cells.layers.selection import image_layers, review_problem
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.segmentation import to_zarr, zarr_request
 from napari_unet_cells.settings import Preferences, set_preferences
 from napari_unet_cells.widgets.segment import controller as controller_module
@@ -36,7 +38,8 @@ from napari_unet_cells.widgets.segment.large_image import (
     zarr_layers,
 )
 from napari_unet_cells.widgets.segment.results import layers_of
-from napari_unet_cells.widgets.segment.values import VISIBLE, SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.values import DRAWN, VISIBLE, SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.view_run import Revealed
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
@@ -92,9 +95,16 @@ class Controlled(SegmentController):
 
     def __init__(self, viewer: Any) -> None:
         self.window, self.thread = Window(), Thread()
-        engine: Any = None
+        engine: Any = SimpleNamespace(open=lambda card, stop: NETWORK, pid=1)
         runners = Runners(self.thread, Thread(), Thread())
         super().__init__(viewer, engine, self.window, runners)
+
+    def glance(self) -> None:
+        """Take over the look at what is in view, which comes first."""
+        for answer in self.thread.events:
+            self.receive(answer)
+            if isinstance(answer.event, Revealed):
+                return
 
     def step(self, n: int | None = None) -> None:
         """Take over so many events of the run, or all."""
@@ -118,7 +128,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(large_run, "follow", follow_here)
     monkeypatch.setattr(large_image, "MOST_SIDE", 200)
-    for module in (large_image_child, to_zarr, large_image):
+    for module in (large_image_child, to_zarr, large_image, run_module):
         monkeypatch.setattr(module, "find_model", lambda model: CARD)
     for module in (to_zarr, zarr_request):
         monkeypatch.setattr(module, "open_network", lambda card, runtime="": NETWORK)
@@ -128,7 +138,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def viewer() -> ViewerModel:
-    return ViewerModel()
+    viewer = ViewerModel()
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.size = (200, 300)
+    else:  # napari before 0.9
+        viewer._canvas_size = (200, 300)
+    return viewer
 
 
 @pytest.fixture
@@ -155,11 +170,18 @@ def names(viewer: ViewerModel) -> list[tuple[str, bool]]:
     return [(layer.name, layer.visible) for layer in viewer.layers]
 
 
+def results(viewer: ViewerModel) -> list[tuple[str, bool]]:
+    """Give the layers but for the image and the look at it."""
+    return [one for one in names(viewer)[1:] if one[0] != "slide preview"]
+
+
 def test_classes_grow_then_cells_and_both_stay_on_the_disk(
     viewer: ViewerModel, controller: Controlled, tmp_path: Path
 ) -> None:
     image = opened(viewer, tmp_path, scale=(0.5, 0.5), translate=(3, 4))
     assert controller.start(values_of(image))
+    controller.glance()
+    viewer.layers.remove("slide preview")
     controller.step(1)
     assert controller.window.last("say")[0].startswith("Looking for cells of about 18 px.")
     assert names(viewer) == [("slide", True)]
@@ -199,6 +221,7 @@ def test_a_run_that_was_cancelled_goes_on(
 ) -> None:
     image = opened(viewer, tmp_path)
     controller.start(values_of(image))
+    controller.glance()
     controller.step(5)
     controller.thread.stop.set()
     controller.thread.events.close()
@@ -207,18 +230,19 @@ def test_a_run_that_was_cancelled_goes_on(
     assert controller.window.last("say") == (
         "Cancelled at 45 %. What is done is kept: Segment goes on with it.",
     )
-    assert names(viewer)[1:] == [("slide classes (cancelled)", True)]
+    assert results(viewer) == [("slide classes (cancelled)", True)]
 
     controller.start(values_of(image))
+    controller.glance()
     controller.step(1)
     assert "goes on after 2 of 4 blocks" in controller.window.last("say")[0]
     controller.step()
-    assert names(viewer)[1:] == [("slide classes", False), ("slide cells", True)]
+    assert results(viewer) == [("slide classes", False), ("slide cells", True)]
 
     controller.start(values_of(image))  # now it is there
     controller.step()
     assert "was segmented in this way before" in controller.window.last("say")[0]
-    assert names(viewer)[1:] == [("slide classes", False), ("slide cells", True)]
+    assert results(viewer) == [("slide classes", False), ("slide cells", True)]
 
 
 def test_a_result_of_other_settings_stays_below(
@@ -262,14 +286,49 @@ def test_an_image_without_a_file_is_refused(viewer: ViewerModel, controller: Con
     assert "Save it as an OME-Zarr" in controller.window.last("warn")[0]
 
 
-def test_a_part_of_a_large_image_is_refused(
+def test_shapes_in_a_large_image_are_refused(
     viewer: ViewerModel, controller: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = opened(viewer, tmp_path)
     monkeypatch.setattr(controller_module, "part_of_image", lambda *values: "a part")
-    values = SegmentValues(image, StackValues(()), "bright", where=VISIBLE)
+    values = SegmentValues(image, StackValues(()), "bright", where=DRAWN)
     assert not controller.start(values)
-    assert "Choose Whole image under Where" in controller.window.last("warn")[0]
+    assert "Choose Visible part or Whole image" in controller.window.last("warn")[0]
+
+
+def test_the_visible_part_is_a_look_that_can_be_cancelled(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    values = SegmentValues(image, StackValues(()), "bright", diameter=18, where=VISIBLE)
+    assert controller.start(values)
+    controller.thread.events = None
+    controller.cancelled()
+    assert controller.window.last("say") == ("Cancelled. Nothing was changed.",)
+    assert controller.start(values)
+    controller.step()
+    assert names(viewer) == [("slide", True), ("slide preview", True)]
+    assert "cells in view in" in controller.window.last("say")[0]
+
+
+def test_what_is_in_view_is_seen_before_the_first_block(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    assert controller.start(values_of(image))
+    answers = iter(controller.thread.events)
+    for answer in answers:
+        controller.receive(answer)
+        if isinstance(answer.event, Revealed):
+            break
+    assert names(viewer) == [("slide", True), ("slide preview", True)]
+    for answer in answers:
+        controller.receive(answer)
+    assert names(viewer)[1:] == [
+        ("slide preview", False),
+        ("slide classes", False),
+        ("slide cells", True),
+    ]
 
 
 def test_where_nothing_can_be_written_a_folder_is_asked_for(

@@ -109,7 +109,13 @@ from napari_unet_cells.widgets.segment.results import (
     replaced,
     same_classes,
 )
-from napari_unet_cells.widgets.segment.values import NO_CHANNELS, SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.values import (
+    NO_CHANNELS,
+    VISIBLE,
+    SegmentValues,
+    StackValues,
+)
+from napari_unet_cells.widgets.segment.view_run import ViewRun
 from napari_unet_cells.widgets.segment.where import part_of_image
 
 if TYPE_CHECKING:
@@ -286,7 +292,7 @@ class SegmentController:
         self._owed: Finished | None = None
         self._passes = 0
         self.packing: threading.Thread | None = None
-        self._large: LargeRun | None = None
+        self._large: LargeRun | ViewRun | None = None
         self._folder: Path | None = None
 
     # ------------------------------------------------------------------- the network
@@ -347,12 +353,14 @@ class SegmentController:
 
     def _start_large(self, values: SegmentValues, where: Where | None) -> bool:
         """Segment an image whose result goes to the disk, see `start`."""
-        if where is not None:
+        if where is not None and values.where != VISIBLE:
             self._view.warn(
-                f"Of an image beyond {MOST_SIDE:,} pixels a side all is segmented, and what is in "
-                "view comes first. Choose Whole image under Where."
+                f"Of an image beyond {MOST_SIDE:,} pixels a side what is in view is segmented, or "
+                "all of it. Choose Visible part or Whole image under Where."
             )
             return False
+        if where is not None:
+            return self._start_view(values)
         try:
             asked = asked_for(self._viewer, values, self._folder)
         except NoFolder as error:
@@ -365,19 +373,44 @@ class SegmentController:
             self._view.warn(str(error))
             return False
         shown = _plane_of_channel(self._viewer, values)
-        large = LargeRun(self._viewer, self._split(values), shown, asked, self._view)
-        self._large, self._ended, self._owed = large, None, None
+        layer = self._split(values)
+        try:
+            before = self._view_run(values, layer, shown)
+        except UserError:  # nothing of it is in view
+            before = None
+        self._begin_large(LargeRun(self._viewer, layer, shown, asked, self._view, before))
+        self._view.say(LARGE_READING)
+        return True
+
+    def _start_view(self, values: SegmentValues) -> bool:
+        """Segment what is in view of a large image, see `start`."""
+        shown = _plane_of_channel(self._viewer, values)
+        try:
+            run = self._view_run(values, self._split(values), shown)
+        except UserError as error:
+            self._view.warn(str(error))
+            return False
+        self._begin_large(run)
+        self._view.say(READING if self._warm else WARMING)
+        return True
+
+    def _view_run(
+        self, values: SegmentValues, layer: Image, shown: tuple[int, ...] | None
+    ) -> ViewRun:
+        index = shown_plane(self._viewer, layer) if shown is None else shown
+        return ViewRun(self._viewer, values, layer, index, self._view)
+
+    def _begin_large(self, run: LargeRun | ViewRun) -> None:
+        self._large, self._ended, self._owed = run, None, None
         self.number += 1
-        number = self.number
+        number, engine = self.number, self._engine
 
         def job(stop: threading.Event) -> Generator[object, None, None]:
-            for event in large.events(stop):
+            for event in run.events(engine, stop):
                 yield Answer(number, event)
 
         self._view.show_progress(0.0, "")
-        self._view.say(LARGE_READING)
         self._runners.run.start(job)
-        return True
 
     def _split(self, values: SegmentValues) -> Image:
         """Give the layer of the channel that the user chose, split off where that is to be done."""
@@ -630,6 +663,8 @@ class SegmentController:
         """Start a fresh child for the next press, where the last one died."""
         if self._large is not None:
             self._large.failed()
+            if self._engine.pid is None:
+                self.choose_model(self._model)
             return
         if self._owed is not None:  # it failed to put its result into labels that were painted on
             self._settle(beside=True)

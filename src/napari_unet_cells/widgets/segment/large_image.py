@@ -229,16 +229,17 @@ class LargeLayers:
 
     def grow(self, event: Grown) -> None:
         """Let a layer read from a label image; the first time it is added, hidden."""
-        layer: Any = self._layers.get(event.role)
+        layer: Any = self._layers.get(event.role) or self._older(event.role, event.folder)
         metadata = result_metadata(event.role, self._image, event.provenance)
         metadata[OURS][ZARR] = str(event.folder)
         if layer is not None and layer in self._viewer.layers:
             if layer.dtype == event.levels[0].dtype:
                 layer.data = list(event.levels)
                 layer.metadata.update(metadata)
+                layer.name = f"{self._name} {event.role}"
+                self._layers[event.role] = layer
                 return
             self._viewer.layers.remove(layer)
-        self._remove_older(event.role, event.folder)
         self._add(event, metadata)
 
     def _add(self, event: Grown, metadata: dict[str, Any]) -> None:
@@ -260,14 +261,16 @@ class LargeLayers:
         self._layers[event.role] = layer
         add_hidden(self._viewer, layer)
 
-    def _remove_older(self, role: str, folder: Path) -> None:
-        """Take the layers away that show the same result, or one that was left in the middle."""
+    def _older(self, role: str, folder: Path) -> Labels | None:
+        """Find a layer of the same result, or of one that was left in the middle; hide others."""
+        found = None
         for layer in zarr_layers(self._viewer, self._image, role):
             there = Path(layer.metadata[OURS][ZARR])
-            if there == folder or there.parent.suffix == ".part":
-                self._viewer.layers.remove(layer)
+            if found is None and (there == folder or there.parent.suffix == ".part"):
+                found = layer
             else:
                 layer.visible = False
+        return found
 
     def show(self, role: str) -> None:
         """Show a layer, and hide the classes below the cells."""
@@ -279,20 +282,28 @@ class LargeLayers:
         is_below = role == CLASSES and CELLS in self._layers
         layer.visible = not is_below
 
-    def refresh(self, box: tuple[tuple[int, int], tuple[int, int]], now: float) -> None:
-        """Draw the layer anew where a block in view was written, at most once in a while."""
+    def refresh(self, box: tuple[tuple[int, int], tuple[int, int]], now: float) -> bool:
+        """Draw the layer anew where a block in view was written, at most once in a while.
+
+        Returns
+        -------
+        bool
+            Whether it was.
+        """
         layer: Any = self.last
         if layer is None or layer not in self._viewer.layers or not layer.visible:
-            return
+            return False
         if now < self._looked + LOOK_SECONDS:
-            return
+            return False
         corners = np.asarray(layer.corner_pixels, float)[:, -2:]
         corners = corners * np.asarray(layer.downsample_factors[layer.data_level])[-2:]
         (top, bottom), (left, right) = box
         (y0, x0), (y1, x1) = corners
-        if top <= y1 and bottom >= y0 and left <= x1 and right >= x0:
+        is_seen = bool(top <= y1 and bottom >= y0 and left <= x1 and right >= x0)
+        if is_seen:
             layer.refresh(extent=False)
             self._looked = now
+        return is_seen
 
     def end_early(self, word: str) -> None:
         """Say in its name how the run of a layer ended, such as "cancelled"."""

@@ -5,20 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from napari_unet_cells.batch.large_image import Asked, Begun, BlockDone, Made, MemoryShort, follow
+from napari_unet_cells.engine.engine import Engine
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.segmentation.messages import describe_left, describe_start
 from napari_unet_cells.widgets.segment.large_image import (
     Grown,
-    LargeEvent,
     LargeLayers,
     Shown,
     describe_ended,
     describe_made,
     large_events,
     place_looked_at,
+)
+from napari_unet_cells.widgets.segment.view_run import (
+    Previewed,
+    Revealed,
+    ViewRun,
+    hide_previews,
 )
 
 if TYPE_CHECKING:
@@ -59,11 +68,20 @@ class LargeRun:
         See `LargeLayers`.
     asked : Asked
     view : View
+    before : ViewRun or None
+        A look at what is in view, which comes first.
     """
 
     def __init__(
-        self, viewer: Viewer, image: Image, shown: tuple[int, ...] | None, asked: Asked, view: View
+        self,
+        viewer: Viewer,
+        image: Image,
+        shown: tuple[int, ...] | None,
+        asked: Asked,
+        view: View,
+        before: ViewRun | None = None,
     ) -> None:
+        self._before = before
         self._viewer, self._imaged, self._asked, self._view = viewer, image, asked, view
         self._single = shown is not None
         self._n_before = len(shown or ())
@@ -76,8 +94,11 @@ class LargeRun:
         self._remark = ""
         self._look()
 
-    def events(self, stop: threading.Event) -> Generator[LargeEvent, None, None]:
+    def events(self, engine: Engine, stop: threading.Event) -> Generator[object, None, None]:
         """Do it; this is a thread."""
+        if self._before is not None:
+            with suppress(UserError):  # it is said of the run itself, if it is so there too
+                yield from self._before.events(engine, stop)
         events = follow(self._asked, lambda: self._place, stop)
         yield from large_events(events, self._asked.model, self._n_before)
 
@@ -101,8 +122,13 @@ class LargeRun:
             self._layers.grow(event)
         elif isinstance(event, Shown):
             self._layers.show(event.role)
+        elif isinstance(event, Previewed) and self._before is not None:
+            self._before.add(event)
+        elif isinstance(event, Revealed) and self._before is not None:
+            self._before.reveal()
         elif isinstance(event, Made):
             self._made = event
+            hide_previews(self._viewer, image_id(self._imaged))
 
     def _begin(self, event: Begun) -> None:
         self._begun = event
@@ -121,7 +147,8 @@ class LargeRun:
         new, left = event.fraction - self._first, 1 - event.fraction
         seconds = (now - self._started) * left / new if new > 0 else 0.0
         self._view.show_progress(event.fraction, describe_left(event.fraction, seconds))
-        self._layers.refresh(event.box, now)
+        if self._layers.refresh(event.box, now):
+            hide_previews(self._viewer, image_id(self._imaged))
 
     def finished(self) -> None:
         """Say what came of it."""

@@ -52,14 +52,20 @@ def part_of_image(viewer: Viewer, image: Image, where: str) -> Where | None:
         Where there is no such part; the sentence says why.
     """
     if where == VISIBLE:
-        return Where("visible part", [_in_view(viewer, image)])
+        return Where("visible part", [canvas_on(viewer, image)])
     if where == DRAWN:
         return Where("drawn shapes", _in_shapes(viewer, image))
     return None
 
 
-def _in_view(viewer: Viewer, image: Image) -> NDArray[np.float64]:
-    """Give the corners of the canvas in the pixels of an image."""
+def canvas_on(viewer: Viewer, image: Image) -> NDArray[np.float64]:
+    """Give the corners of the canvas in the pixels of an image, (4, 2).
+
+    Raises
+    ------
+    UserError
+        Where no part of a plane of it is in view; the sentence says why.
+    """
     dims = viewer.dims
     if dims.ndisplay != 2:
         raise UserError(
