@@ -237,6 +237,23 @@ def test_tracks_of_a_batch_follow_the_corrected_cells(tmp_path: Path, kind: str)
     assert np.array_equal(labels_of(output / "s_cells.tif"), labels)
 
 
+def test_a_table_of_tracks_that_is_not_of_the_batch_stays(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(movie(tmp_path), output, plane="all")
+    (output / "s_tracks.csv").write_text("of another program")
+    labels = labels_of(output / "s_cells.tif")
+    labels[2][labels[2] == 2] = 0
+    write_corrected(output, "s", labels)
+    made = {**json.loads((output / "s.json").read_text()), "tracks": {"parents": []}}
+    write_corrected(output, "s", labels, made)
+    assert (output / "s_tracks.csv").read_text() == "of another program"
+    record = json.loads((output / "s.json").read_text())
+    assert record["tracks"] == {"parents": []}
+    assert "s_tracks.csv" not in record["files"]
+    write_corrected(output, "s", labels)
+    assert (output / "s_tracks.csv").read_text() == "of another program"
+
+
 def test_a_batch_moves_out_tracked_corrections_of_a_killed_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,23 +148,32 @@ class _Correction:
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
         kind = "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
         tracks = f"_tracks.{kind}"
-        tracked = _TRACKS in self.document or tracks in self.known.outputs
-        targets = result_files(self.output, self.name, kind, tracked)
+        file = self.output / f"{self.name}{tracks}"
+        is_ours = tracks in self.known.outputs or file.name in self._files
+        writes = _TRACKS in self.document and (is_ours or not file.exists())
+        targets = result_files(self.output, self.name, kind, is_ours or writes)
         names = [target.name for target in targets]
-        noted = self._noted(table, () if _TRACKS in self.document else (tracks,))
+        noted = self._noted(table, () if writes else (tracks,))
         with write_together(targets, overwrite=True) as folder:
             self._write_labels(folder / names[0])
             TABLES[kind](folder / names[2], table)
-            if _TRACKS in self.document:
+            if writes:
                 TABLES[kind](folder / names[3], self._tracks(size or (1.0, 1.0), unit))
             diameter = _diameter(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
             write_jpeg(folder / names[-2], drawn)
-            write_json(folder / names[-1], self._record(noted, names[:-1]))
-        if _TRACKS not in self.document:  # of labels that are tracks no more
+            there = [name for name in names[:-1] if writes or name != file.name]
+            write_json(folder / names[-1], self._record(noted, there))
+        if is_ours and not writes:  # of labels that are tracks no more
             with contextlib.suppress(OSError):
-                (self.output / f"{self.name}{tracks}").unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
         return noted
+
+    @property
+    def _files(self) -> Collection[str]:
+        """Names of the files that belong to the result, as its record names them."""
+        files = self.document.get("files")
+        return files if isinstance(files, list) else ()
 
     def _tracks(self, size: tuple[float, float], unit: str) -> Table:
         """Describe the tracks, one row for each."""
@@ -173,11 +182,10 @@ class _Correction:
 
     def _record(self, noted: UnitRecord, files: list[str]) -> dict[str, Any]:
         """Describe how the cells were made, as a run does."""
-        there = [name for name in files if _TRACKS in self.document or "_tracks." not in name]
         return {
             **self.document,
             "cells": noted.cells,
-            "files": there,
+            "files": files,
             "corrected_by_hand": True,
             BATCH: noted.document(),
         }

@@ -12,6 +12,7 @@ that it had then: what was deleted, or replaced by the cells of another image, h
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,13 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.regions import PackedLabels, Place, Review
-from napari_unet_cells.corrections.session_files import Packed, plain
+from napari_unet_cells.corrections.session_files import (
+    Damaged,
+    Packed,
+    plain,
+    read_header,
+    saves_in,
+)
 from napari_unet_cells.corrections.times import since
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.records import write_json
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
-from napari_unet_cells.untrusted.session import parse_exports
+from napari_unet_cells.untrusted.session import SaveHeader, parse_exports
 
 #: Name of the file in the folder of a session, and how many exports it remembers.
 EXPORTED, MOST = "exported.json", 20
@@ -176,7 +183,24 @@ def begun_from(
         for folder in folders
         for written in read(folder)
         if written.path == file and written.is_there and _holds(baseline, written.regions)
+        # What was painted on after it was written is nowhere else.
+        if _is_complete(folder)
     ]
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the newest save of a session lies in files whole."""
+    for path in saves_in(folder).values():
+        with contextlib.suppress(Damaged):
+            return coverage_of(folder, read_header(path)).complete
+    return False
+
+
+def coverage_of(folder: Path, header: SaveHeader) -> Coverage:
+    """Compare a save to what was exported of its session."""
+    regions = {row.place: row.crc for row in header.state}
+    there = [written for written in read(folder) if written.is_there]
+    return Coverage.of(there, regions, header.review.approved)
 
 
 def _holds(baseline: PackedLabels, regions: Mapping[Place, int]) -> bool:

@@ -25,8 +25,7 @@ from napari_unet_cells.corrections.autosave import (
     adopt,
     window_of,
 )
-from napari_unet_cells.corrections.exported import NOT_EXPORTED, Coverage
-from napari_unet_cells.corrections.exported import read as read_exports
+from napari_unet_cells.corrections.exported import NOT_EXPORTED, Coverage, coverage_of
 from napari_unet_cells.corrections.session_files import (
     Damaged,
     File,
@@ -139,7 +138,7 @@ def _summary(folder: Path) -> Summary:
                 len(header.state),
                 len(header.review.approved),
                 size,
-                exported=_coverage(folder, header),
+                exported=coverage_of(folder, header),
                 file=_file_in(description),
             )
         except Damaged as damage:
@@ -152,13 +151,6 @@ def _file_in(description: Mapping[str, Any]) -> str:
     given = description.get("metadata", {}).get(INPUT, {})
     path = given.get("path") if isinstance(given, Mapping) else None
     return path if isinstance(path, str) else ""
-
-
-def _coverage(folder: Path, header: SaveHeader) -> Coverage:
-    """Compare a save to what was exported of its session."""
-    regions = {row.place: row.crc for row in header.state}
-    there = [written for written in read_exports(folder) if written.is_there]
-    return Coverage.of(there, regions, header.review.approved)
 
 
 def discard_exported(summaries: Iterable[Summary]) -> None:

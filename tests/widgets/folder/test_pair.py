@@ -161,6 +161,33 @@ def test_the_third_opening_shows_the_second_round(row: Row, tmp_path: Path) -> N
     assert [one.exported.complete for one in sessions()] == [True, True]
 
 
+def test_what_one_napari_painted_on_does_not_come_over_what_another_saved(
+    row: Row, tmp_path: Path
+) -> None:
+    first = read_pair(tmp_path, row)
+    labels, session = first.labels.copy(), session_of(first.review)
+    labels[labels == 1] = 0
+    known = {OURS: {"role": "cells"}, INPUT: {"path": str(first.target)}}
+    description = {"name": "a_cells", "place": {}, "metadata": known, "image": None}
+    session.save(labels, first.review, description=description)
+    noted = note_written(first.target, labels, first.review)
+    put(tmp_path, labels)
+    noted()
+    second = read_pair(tmp_path, row)  # in another napari, before the first one paints on
+    labels[0, 0] = 7
+    session.save(labels, first.review, description=description)
+    session.release()  # and is killed
+    others = second.labels.copy()
+    others[-1, -1] = 9
+    noted = note_written(second.target, others, second.review)
+    put(tmp_path, others)
+    noted()
+    pair = read_pair(tmp_path, row)
+    assert pair.restored is None
+    assert np.array_equal(pair.labels, others)
+    assert [one.exported.complete for one in sessions()] == [False]  # it is offered
+
+
 def test_a_round_that_another_image_replaced_is_still_offered(row: Row, tmp_path: Path) -> None:
     round_of(row, tmp_path, 1)
     others = np.full((40, 50), 3, np.uint16)
