@@ -216,6 +216,10 @@ ATTACKS: dict[str, tuple[Callable[[Config], None], str]] = {
     ),
     "registered name": (set_in_layer("registered_name", "evil>Conv2D"), "evil>Conv2D"),
     "registered name at the top": (set_at_top("registered_name", "evil>Net"), "evil>Net"),
+    "an activation that is no word": (
+        set_in_config("activation", "\x1b[2Jboom"),
+        r"the activation \[2Jboom,",
+    ),
     "in build_config": (
         set_in_layer("build_config", {"input_shape": keras_object("os", "system")}),
         r"os\.system",
@@ -610,6 +614,18 @@ def test_a_model_that_does_not_fit_its_card_is_refused(tiny_model: Path, tmp_pat
             load_model(read_card(path))
     path.with_suffix(".json").write_text(json.dumps(card))
     assert load_model(read_card(path)).count_params() > 0
+
+
+@pytest.mark.network
+def test_of_what_keras_says_the_end_is_shown(tmp_path: Path) -> None:
+    config = network()
+    set_in_config("filters", "many")(config)
+    path = write_model(tmp_path / "m.keras", config)
+    with pytest.raises(UserError, match=r"m\.keras cannot be loaded: .*\. Copy it again") as caught:
+        load_model(read_card(path))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+    assert "class_name" not in str(caught.value)
 
 
 def test_a_model_that_was_replaced_after_its_card_was_read_is_refused() -> None:

@@ -236,6 +236,13 @@ def find_model(name_or_path: str | Path) -> ModelCard:
     )
 
 
+def _innermost(error: Exception) -> str:
+    """Take out of what Keras says, which repeats the whole network, what is wrong: its end."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    last = lines[-1].rpartition("Exception encountered:")[2] if lines else type(error).__name__
+    return printable(last, 300).rstrip(".")
+
+
 def load_model(card: ModelCard) -> keras.Model:
     """Load the network of a card: the one door through which a model file comes in.
 
@@ -256,8 +263,8 @@ def load_model(card: ModelCard) -> keras.Model:
         model = keras.saving.load_model(card.path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras, h5py or zipfile raise on a damaged file
         raise UserError(
-            f"The model {card.path.name} cannot be loaded: {error}. Copy it again from where it "
-            "came from."
+            f"The model {card.path.name} cannot be loaded: {_innermost(error)}. Copy it again from "
+            "where it came from."
         ) from error
     _check_numbers(model, card)
     inside = (model.input_shape, model.output_shape)

@@ -53,6 +53,9 @@ ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
     "keras.src.ops.numpy": frozenset({"Flip"}),
 }
 
+#: Activations of our networks, and those that keras.applications names.
+ALLOWED_ACTIVATIONS = frozenset({"linear", "relu", "relu6", "softmax", "sigmoid"})
+
 MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 
 #: Far more than a network's description takes (80 kB), far less than harms.
@@ -148,6 +151,10 @@ def _foreign_names(item: dict[str, Any]) -> Iterator[str]:
             yield str(item["registered_name"])
     elif "module" in item or "registered_name" in item:
         yield str(item.get("registered_name") or item["module"])
+    # an object is looked at for itself; null is "linear"
+    activation = item.get("activation")
+    if isinstance(activation, str) and activation not in ALLOWED_ACTIVATIONS:
+        yield f"the activation {activation}"
     # optimizer, loss and metrics; ours are saved without
     if item.get("compile_config"):
         yield "compile_config"
