@@ -25,6 +25,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 import numpy as np
+import psutil
 import tifffile
 from numpy.typing import NDArray
 
@@ -558,7 +560,7 @@ def _kill_training(folder: Path, steps: int, chance: random.Random, count: Count
     command += ["--steps", "1000000", *(["--resume"] if state.exists() else [])]
     hard = steps > 0 and chance.random() < 0.5  # the first one must leave a checkpoint
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(chance.uniform(0, 6) if hard else chance.uniform(20, 30))
+        _let_work(process, chance.uniform(0, 40) if hard else chance.uniform(30, 40))
         process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
         _, said = process.communicate(timeout=300)
     count.kills += 1
@@ -569,6 +571,16 @@ def _kill_training(folder: Path, steps: int, chance: random.Random, count: Count
     if now < steps:
         count.lost.append(f"step {steps} became {now}")
     return now
+
+
+def _let_work(process: subprocess.Popen[str], seconds: float) -> None:
+    """Wait until a process has computed for so long, however busy the computer is, or ended."""
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            used = psutil.Process(process.pid).cpu_times()
+            if used.user + used.system >= seconds:
+                return
+        time.sleep(0.05)
 
 
 def main(arguments: list[str] | None = None) -> int:
