@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -171,6 +172,55 @@ def test_a_result_that_is_there_is_shown_and_other_settings_make_another(asked: 
     assert other.n_cells is not None
     assert made.n_cells is not None
     assert other.n_cells < made.n_cells
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_run_that_was_stopped_is_kept_while_another_one_is_done(asked: Asked) -> None:
+    for event in (events := events_here(asked)):
+        if isinstance(event, BlockDone):
+            break
+    del events
+    other = replace(asked, request=ZarrRequest(Settings(diameter=18.0, min_size=150)))
+    made = list(events_here(other))[-1]
+    assert isinstance(made, Made)
+    assert made.output.name == "slide_cells-2.ome.zarr"
+    # so is one of another image of this name
+    image = asked.image.parent / "elsewhere" / "slide.zarr"
+    pixels = np.asarray(zarr.open_array(asked.image)[...])
+    zarr.create_array(image, data=pixels[::-1].copy(), chunks=(64, 64))
+    made = list(events_here(replace(asked, image=image)))[-1]
+    assert isinstance(made, Made)
+    assert made.output.name == "slide_cells-3.ome.zarr"
+
+    begun = next(events_here(asked))
+    assert isinstance(begun, Begun)
+    assert begun.output.name == "slide_cells.ome.zarr"
+    assert begun.done == 1
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_table_of_somebody_else_is_never_replaced(asked: Asked) -> None:
+    table = asked.folder / "slide_cells.csv"
+    table.write_text("mine")
+    made = list(events_here(asked))[-1]
+    assert isinstance(made, Made)
+    assert made.output.name == "slide_cells-2.ome.zarr"
+    assert (asked.folder / "slide_cells-2.csv").is_file()
+    assert table.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_a_kill_left_after_the_result_got_its_name_goes(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *values, **options: None)
+        made = list(events_here(asked))[-1]
+    assert isinstance(made, Made)
+    left = asked.folder / ".slide_cells.ome.zarr.part"
+    assert left.is_dir()
+    assert list(events_here(asked)) == [Made(made.output, made.n_cells)]
+    assert not left.exists()
 
 
 @pytest.mark.usefixtures("small_blocks")

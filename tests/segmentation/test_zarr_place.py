@@ -55,6 +55,11 @@ def test_a_result_is_found_again_and_one_of_other_settings_stays(tmp_path: Path)
     second = tmp_path / "slide_cells-2.ome.zarr"
     assert place_for(image, tmp_path, CARD, large) == Place(second)
 
+    # a table that somebody else wrote keeps its name
+    (tmp_path / "slide_cells-2.csv").write_text("mine")
+    assert place_for(image, tmp_path, CARD, large).output.name == "slide_cells-3.ome.zarr"
+    (tmp_path / "slide_cells-2.csv").unlink()
+
     zarr.create_array(image, data=np.ones((8, 8), np.uint8), overwrite=True)
     (image / "more").write_text("the image is another one")
     assert place_for(image, tmp_path, CARD, small) == Place(second)

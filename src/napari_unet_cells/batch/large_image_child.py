@@ -32,6 +32,7 @@ from napari_unet_cells.segmentation.to_zarr import (
     Work,
     ZarrDone,
     segment_to_zarr,
+    tidy,
 )
 from napari_unet_cells.segmentation.zarr_place import place_for, table_of
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest, open_planes
@@ -81,6 +82,7 @@ def events_of(
     _refuse_other_pixels(asked)
     place = place_for(asked.image, asked.folder, card, asked.request)
     if place.is_there:
+        tidy(place.output)
         yield {"event": "made", "output": str(place.output), "n_cells": place.n_cells} | _NOTHING
         return
     table = table_of(place.output) if card.makes_cells else None

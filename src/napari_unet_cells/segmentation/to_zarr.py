@@ -65,7 +65,9 @@ from napari_unet_cells.segmentation.zarr_request import (
     refuse_places,
     run_key,
 )
-from napari_unet_cells.untrusted.zarr_plan import ZarrPlan
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
 
 Tables = Callable[[Iterator[Table]], None]
 
@@ -338,6 +340,37 @@ def _settle(folder: Path, output: Path) -> None:
 
 def _as_they_come(store: BlockStore, numbers: Iterable[int]) -> Iterator[int]:
     yield from numbers
+
+
+def begun_key(output: Path) -> str | None:
+    """Give the key of the run that was begun for an output; None where none has done anything."""
+    folder = output.with_name(f".{output.name}.part")
+    for name in ("plan.json", PUBLISHED):
+        try:
+            return parse_plan(read_json(folder / name)).key
+        except FileNotFoundError:
+            continue
+        except (OSError, Malformed):
+            return ""  # whoever can read it may go on with it
+    return None
+
+
+def tidy(output: Path) -> None:
+    """Finish what a run left that was killed while its result got its name.
+
+    Raises
+    ------
+    UserError
+        Where it is being written.
+    """
+    folder = output.with_name(f".{output.name}.part")
+    if not folder.exists():
+        return
+    _hold(folder, output)
+    try:
+        _settle(folder, output)
+    finally:
+        release(folder)
 
 
 def _begun(folder: Path, key: str) -> BlockStore | None:

@@ -5,6 +5,8 @@
     slide.ome.zarr                 the image
     slide_cells.ome.zarr           its result          slide_cells.csv      the table
     slide_cells-2.ome.zarr         of other settings   slide_cells-2.csv
+
+A run that was begun owns its names, so that nobody else replaces what it has done.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, zarr_record, zarr_run
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.block_store import CELLS
+from napari_unet_cells.segmentation.to_zarr import begun_key
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest, run_key
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
@@ -65,11 +68,20 @@ def place_for(image: Path, folder: Path, card: ModelCard, request: ZarrRequest) 
     key, name = run_key(image, card, request), name_of(image)
     for number in count(1):
         output = folder / f"{name}_cells{'' if number == 1 else f'-{number}'}{SUFFIX}"
-        if not os.path.lexists(output):
+        if os.path.lexists(output):
+            if zarr_run(output) == key:
+                return Place(output, True, _counted(output))
+        elif _is_free(output, key):
             return Place(output)
-        if zarr_run(output) == key:
-            return Place(output, True, _counted(output))
     raise AssertionError("one of the names is free")
+
+
+def _is_free(output: Path, key: str) -> bool:
+    """Whether a name is that of no other run that was begun, nor of a table of somebody else."""
+    begun = begun_key(output)
+    if begun is not None:
+        return begun == key
+    return not os.path.lexists(table_of(output))
 
 
 def folder_beside(image: Path) -> Path:
