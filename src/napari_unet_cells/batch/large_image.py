@@ -13,9 +13,13 @@ import subprocess
 import threading
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.engine.followed import end, frames_of
 from napari_unet_cells.engine.frames import write_frame
 from napari_unet_cells.engine.process import start_python
@@ -25,6 +29,9 @@ from napari_unet_cells.segmentation.zarr_request import ZarrRequest
 
 _POLL_SECONDS = 0.05
 
+#: Pixels a side of a sample.
+SIDE = 12
+
 _DIED = (
     "The process that segments the image {how}, perhaps because the memory was full. What is done "
     "is kept. Press Segment to go on; if it happens again, close other programs first."
@@ -32,6 +39,38 @@ _DIED = (
 
 #: One image at a time: a run that was stopped ends first, as it may still write.
 _alone = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some pixels of a layer.
+
+    Attributes
+    ----------
+    plane : int
+        Counted through all planes.
+    start : (int, int)
+        Row and column of the first pixel.
+    values : tuple of tuple of float
+        Rows of pixels; None for what is no number.
+    """
+
+    plane: int
+    start: tuple[int, int]
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, planes: Planes, number: int, start: tuple[int, int]) -> Sample:
+        """Take some pixels of a plane."""
+        index = next(islice(planes.indices(), number, None))
+        (y, x), plane = start, planes.plane(index)
+        pixels = plane[y : y + SIDE, x : x + SIDE].astype(np.float64)
+        values = np.where(np.isfinite(pixels), pixels, 0.0)
+        return cls(number, (int(y), int(x)), _tuples(values.tolist()))
+
+
+def _tuples(values: Any) -> Any:
+    return tuple(map(_tuples, values)) if isinstance(values, list | tuple) else values
 
 
 @dataclass(frozen=True)
@@ -46,6 +85,8 @@ class Asked:
     request : ZarrRequest
     shape : (int, int)
         Of a plane of the layer: the file has to hold these pixels.
+    samples : tuple of Sample
+        Some of the pixels of the layer.
     """
 
     image: Path
@@ -53,6 +94,7 @@ class Asked:
     model: str
     request: ZarrRequest
     shape: tuple[int, int]
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +224,7 @@ def described(asked: Asked) -> dict[str, Any]:
             "model": asked.model,
             "request": asdict(asked.request),
             "shape": asked.shape,
+            "samples": [asdict(sample) for sample in asked.samples],
         }
     )
     return values

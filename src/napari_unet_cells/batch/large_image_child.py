@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from napari_unet_cells.batch.large_image import Asked
+from napari_unet_cells.batch.large_image import Asked, Sample
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.engine.followed import serve
 from napari_unet_cells.engine.frames import write_frame
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import read_image
 from napari_unet_cells.files.tables import write_tables
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
@@ -35,7 +36,7 @@ from napari_unet_cells.segmentation.to_zarr import (
     tidy,
 )
 from napari_unet_cells.segmentation.zarr_place import place_for, table_of
-from napari_unet_cells.segmentation.zarr_request import ZarrRequest, open_planes
+from napari_unet_cells.segmentation.zarr_request import MOST_HELD, ZarrRequest, open_planes
 
 #: It stands back for the window and for the child that segments what is looked at.
 NICENESS = 7
@@ -51,13 +52,22 @@ def asked_of(values: dict[str, Any]) -> Asked:
     request["channel"] = tuple(channel) if isinstance(channel, list) else channel
     request["settings"] = Settings(**request["settings"])
     height, width = values["shape"]
+    samples = tuple(
+        Sample(one["plane"], tuple(one["start"]), _tuples(one["values"]))
+        for one in values["samples"]
+    )
     return Asked(
         Path(values["image"]),
         Path(values["folder"]),
         values["model"],
         ZarrRequest(**request),
         (height, width),
+        samples,
     )
+
+
+def _tuples(values: Any) -> Any:
+    return tuple(map(_tuples, values)) if isinstance(values, list) else values
 
 
 def events_of(
@@ -113,15 +123,33 @@ _NOTHING: dict[str, Any] = {"seconds": 0.0, "device": "", "problems": []}
 
 def _refuse_other_pixels(asked: Asked) -> None:
     """Refuse a file that does not hold the pixels of the layer."""
-    _, planes, _ = open_planes(asked.image, asked.request)
+    name, request = asked.image.name, asked.request
+    found = read_image(asked.image, request.allow_missing_chunks, MOST_HELD)
+    if "C" in found.axes and not found.axes.endswith("C") and request.channel is None:
+        n = found.data.shape[found.axes.index("C")]
+        if n > 1 and request.projection is None:
+            raise UserError(
+                f"The file {name} holds {n} channels, and it is not known which of them the layer "
+                "is. Save the layer as an image of its own (File > Save Selected Layers...), open "
+                "that, and segment it."
+            )
+    _, planes, _ = open_planes(asked.image, request)
     shape = planes.shape[-2:]
     if shape != asked.shape:
         (height, width), (own_height, own_width) = asked.shape, shape
         raise UserError(
-            f"The layer has {height:,} x {width:,} pixels, and its file {asked.image.name} has "
-            f"{own_height:,} x {own_width:,}. Save what the layer holds as an OME-Zarr or a TIFF, "
-            "open that, and segment it."
+            f"The layer has {height:,} x {width:,} pixels, and its file {name} has "
+            f"{own_height:,} x {own_width:,}. {_SAVE_IT}"
         )
+    for sample in asked.samples:
+        if sample.plane >= len(planes) or Sample.of(planes, sample.plane, sample.start) != sample:
+            raise UserError(
+                f"The layer holds other pixels than its file {name}: it was changed since it was "
+                f"opened. {_SAVE_IT}"
+            )
+
+
+_SAVE_IT = "Save what the layer holds as an OME-Zarr or a TIFF, open that, and segment it."
 
 
 def _described(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ from napari_unet_cells.widgets.segment.large_image import (
 )
 from napari_unet_cells.widgets.segment.results import layers_of
 from napari_unet_cells.widgets.segment.values import DRAWN, VISIBLE, SegmentValues, StackValues
-from napari_unet_cells.widgets.segment.view_run import Revealed
+from napari_unet_cells.widgets.segment.view_run import Revealed, ViewRun
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
@@ -118,7 +119,7 @@ class Controlled(SegmentController):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let 200 pixels be large, blocks be small, and a threshold be the network."""
+    """Let 22,500 pixels be large, blocks be small, and a threshold be the network."""
 
     def follow_here(asked: Asked, looked: Any, stop: threading.Event) -> Iterator[Event]:
         for frame in large_image_child.events_of(asked, looked, NETWORK):
@@ -127,7 +128,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
             yield event_of(frame)
 
     monkeypatch.setattr(large_run, "follow", follow_here)
-    monkeypatch.setattr(large_image, "MOST_SIDE", 200)
+    monkeypatch.setattr(large_image, "MOST_SIDE", 150)
     for module in (large_image_child, to_zarr, large_image, run_module):
         monkeypatch.setattr(module, "find_model", lambda model: CARD)
     for module in (to_zarr, zarr_request):
@@ -267,7 +268,7 @@ def test_a_plane_of_a_stack_is_shown_in_its_plane(
     planes = np.stack([np.asarray(simulate_nuclei((180, 250), seed=s)[0]) for s in (1, 2, 3)])
     image = opened(viewer, tmp_path, planes, axis_labels=("z", "y", "x"))
     viewer.dims.set_point(0, 2)
-    assert asked_for(viewer, values_of(image), None).request.plane == 2
+    assert asked_for(viewer, values_of(image), {}).request.plane == 2
     assert controller.start(values_of(image))
     controller.step()
     (cells,) = zarr_layers(viewer, image_id(image), CELLS)
@@ -280,9 +281,9 @@ def test_a_plane_of_a_stack_is_shown_in_its_plane(
 
 
 def test_an_image_without_a_file_is_refused(viewer: ViewerModel, controller: Controlled) -> None:
-    image = viewer.add_image(np.zeros((10, 250), np.uint8), name="made")
+    image = viewer.add_image(np.zeros((180, 250), np.uint8), name="made")
     assert not controller.start(values_of(image))
-    assert "'made' is larger than 200 pixels a side" in controller.window.last("warn")[0]
+    assert "'made' is larger than 150 x 150 pixels" in controller.window.last("warn")[0]
     assert "Save it as an OME-Zarr" in controller.window.last("warn")[0]
 
 
@@ -340,9 +341,14 @@ def test_where_nothing_can_be_written_a_folder_is_asked_for(
     image = opened(viewer, folder)
     os.chmod(folder, 0o555)
     try:
-        assert not controller.start(values_of(image))
+        assert controller.start(values_of(image))
+        controller.step()
         assert f"nothing can be written into {folder}" in controller.window.last("ask_folder")[0]
+        assert not any(name == "start_again" for name, *_ in controller.window.shown)
         controller.window.folder = other
+        assert controller.start(values_of(image))
+        controller.step()
+        assert controller.window.last("start_again") == ()
         assert controller.start(values_of(image))
         controller.step()
     finally:
@@ -353,10 +359,12 @@ def test_where_nothing_can_be_written_a_folder_is_asked_for(
 def test_the_folder_of_results_is_taken(viewer: ViewerModel, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     image = opened(viewer, tmp_path)
-    assert asked_for(viewer, values_of(image), None).folder == tmp_path
+    assert asked_for(viewer, values_of(image), {}).folder == tmp_path
+    chosen = {tmp_path: tmp_path / "chosen", tmp_path / "other": tmp_path}
+    assert asked_for(viewer, values_of(image), chosen).folder == tmp_path / "chosen"
     set_preferences(Preferences(results_folder=str(tmp_path / "results")))
     try:
-        asked = asked_for(viewer, values_of(image), None)
+        asked = asked_for(viewer, values_of(image), {})
     finally:
         set_preferences(Preferences())
     assert asked.folder == tmp_path / "results"
@@ -366,7 +374,7 @@ def test_the_folder_of_results_is_taken(viewer: ViewerModel, tmp_path: Path) -> 
 def test_cells_are_not_linked_there(viewer: ViewerModel, tmp_path: Path) -> None:
     image = opened(viewer, tmp_path, np.zeros((2, 180, 250), np.uint8))
     with pytest.raises(UserError, match="are not linked across planes"):
-        asked_for(viewer, values_of(image, all_planes=True, link=0), None)
+        asked_for(viewer, values_of(image, all_planes=True, link=0), {})
 
 
 def test_what_is_not_there_for_such_a_result_is_said(
@@ -378,3 +386,86 @@ def test_what_is_not_there_for_such_a_result_is_said(
     assert controller.adjust_problem == review_problem(cells)
     assert "is read from the disk" in review_problem(cells)
     assert str(tmp_path / "slide_cells.ome.zarr") in (export_problem(cells) or "")
+
+
+def test_a_strip_that_a_layer_can_hold_stays_in_memory(
+    viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_image, "MOST_SIDE", 16_384)
+    strip = viewer.add_image(np.zeros((50, 17_000), np.uint8))
+    assert not large_image.is_large(strip)
+    whole = viewer.add_image(np.broadcast_to(np.uint8(0), (16_400, 16_400)))
+    assert large_image.is_large(whole)
+
+
+def test_another_plane_after_a_cancelled_one_lies_in_its_plane(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    planes = np.stack([np.asarray(simulate_nuclei((180, 250), seed=s)[0]) for s in (1, 2, 3)])
+    image = opened(viewer, tmp_path, planes, axis_labels=("z", "y", "x"))
+    viewer.dims.set_point(0, 0)
+    assert controller.start(values_of(image))
+    controller.glance()
+    controller.step(4)
+    controller.thread.events.close()
+    controller.thread.events = None
+    controller.cancelled()
+    viewer.dims.set_point(0, 2)
+    assert controller.start(values_of(image))
+    controller.step()
+    for role in (CELLS, CLASSES):
+        (layer,) = zarr_layers(viewer, image_id(image), role)
+        assert tuple(layer.translate) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_a_layer_that_was_changed_is_not_taken_for_its_file(
+    viewer: Any, controller: Controlled, tmp_path: Path, is_changed: bool
+) -> None:
+    image = opened(viewer, tmp_path)
+    pixels = np.asarray(image.data)
+    image.data = pixels[::-1].copy() if is_changed else pixels
+    assert controller.start(values_of(image))
+    if is_changed:
+        with pytest.raises(UserError, match="holds other pixels than its file"):
+            controller.step()
+        assert list(tmp_path.glob("*cells*")) == []
+    else:
+        controller.step()
+        assert (tmp_path / "slide_cells.ome.zarr").is_dir()
+
+
+def test_a_channel_that_is_not_known_is_a_sentence(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    channels = np.stack([np.asarray(simulate_nuclei((180, 250), seed=s)[0]) for s in (1, 2)])
+    path = tmp_path / "slide.zarr"
+    zarr.create_array(path, data=channels, chunks=(1, 64, 64), dimension_names=("c", "y", "x"))
+    image = viewer.add_image(channels[1], name="slide")  # as other readers split it
+    set_input_metadata(image, path=str(path))
+    assert controller.start(values_of(image))
+    with pytest.raises(UserError, match="holds 2 channels, and it is not known which"):
+        controller.step()
+
+
+def test_a_reader_that_fails_in_the_look_does_not_end_the_run(
+    viewer: Any, controller: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*values: Any) -> Any:
+        raise OSError("a codec of somebody else")
+
+    monkeypatch.setattr(ViewRun, "_pixels", fails)
+    monkeypatch.setattr(large_run, "samples_of", fails)
+    controller.start(values_of(opened(viewer, tmp_path)))
+    controller.step()
+    assert (tmp_path / "slide_cells.ome.zarr").is_dir()
+
+
+def test_a_file_that_is_gone_is_a_sentence(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    shutil.rmtree(tmp_path / "slide.zarr")
+    assert controller.start(values_of(image))
+    with pytest.raises(UserError, match="is not there any more"):
+        controller.step()

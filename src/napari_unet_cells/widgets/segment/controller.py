@@ -84,7 +84,6 @@ from napari_unet_cells.widgets.segment.earlier_results import (
 )
 from napari_unet_cells.widgets.segment.large_image import (
     MOST_SIDE,
-    NoFolder,
     asked_for,
     is_large,
 )
@@ -171,6 +170,9 @@ class View(Protocol):
 
     def ask_folder(self, sentence: str) -> Path | None:
         """Ask for a folder, for a reason; None where the user has none."""
+
+    def start_again(self) -> None:
+        """Press Segment again, for the user."""
 
 
 class Runner(Protocol):
@@ -293,7 +295,8 @@ class SegmentController:
         self._passes = 0
         self.packing: threading.Thread | None = None
         self._large: LargeRun | ViewRun | None = None
-        self._folder: Path | None = None
+        #: Folders that the user chose for results that cannot be written where they should go.
+        self._folders: dict[Path, Path] = {}
 
     # ------------------------------------------------------------------- the network
 
@@ -355,20 +358,14 @@ class SegmentController:
         """Segment an image whose result goes to the disk, see `start`."""
         if where is not None and values.where != VISIBLE:
             self._view.warn(
-                f"Of an image beyond {MOST_SIDE:,} pixels a side what is in view is segmented, or "
-                "all of it. Choose Visible part or Whole image under Where."
+                f"Of an image beyond {MOST_SIDE:,} x {MOST_SIDE:,} pixels what is in view is "
+                "segmented, or all of it. Choose Visible part or Whole image under Where."
             )
             return False
         if where is not None:
             return self._start_view(values)
         try:
-            asked = asked_for(self._viewer, values, self._folder)
-        except NoFolder as error:
-            self._folder = self._view.ask_folder(str(error))
-            if self._folder is not None:
-                return self._start_large(values, where)
-            self._view.say(str(error))
-            return False
+            asked = asked_for(self._viewer, values, self._folders)
         except UserError as error:
             self._view.warn(str(error))
             return False
@@ -656,8 +653,19 @@ class SegmentController:
 
     def finished(self) -> None:
         """Say what came of a run whose result went to the disk."""
-        if self._large is not None:
-            self._large.finished()
+        run = self._large
+        if run is None:
+            return
+        run.finished()
+        if self._engine.pid is None:  # it died in the look at what is in view
+            self.choose_model(self._model)
+        refused = run.refused if isinstance(run, LargeRun) else None
+        if refused is not None:
+            self._view.say(str(refused))
+            folder = self._view.ask_folder(str(refused))
+            if folder is not None:
+                self._folders[refused.folder] = folder
+                self._view.start_again()
 
     def failed(self) -> None:
         """Start a fresh child for the next press, where the last one died."""

@@ -1,4 +1,4 @@
-"""A run on an image beyond `MOST_SIDE`: its result grows on the disk, and is shown from there.
+"""A run on a large image, see `MOST_SIDE`: its result grows on the disk, and is shown from there.
 
 ::
 
@@ -12,7 +12,7 @@ No Qt here.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,13 @@ from napari_unet_cells.batch.large_image import (
     CellsBegun,
     Event,
     Made,
+    Sample,
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.results import OF_ONE_FILE
 from napari_unet_cells.files.zarr_metadata import zarr_record
-from napari_unet_cells.layers.image_planes import pixels_of, stack_axes
+from napari_unet_cells.layers.image_planes import pixels_of, planes_for, stack_axes
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-#: Pixels a side up to which the result is one layer that can be edited.
+#: A plane of more pixels than a square of this side has its result on the disk.
 MOST_SIDE = 16_384
 
 #: Seconds between two looks at a result that grows.
@@ -103,58 +104,100 @@ LargeEvent = Event | Grown | Shown
 def is_large(image: Image) -> bool:
     """Whether the result of an image goes to the disk."""
     first = len(stack_axes(image))
-    return max(pixels_of(image).shape[first : first + 2]) > MOST_SIDE
+    height, width = pixels_of(image).shape[first : first + 2]
+    return int(height) * int(width) > MOST_SIDE**2
 
 
-def asked_for(viewer: Viewer, values: SegmentValues, folder: Path | None) -> Asked:
-    """Find what a process is asked for.
+def asked_for(viewer: Viewer, values: SegmentValues, folders: Mapping[Path, Path]) -> Asked:
+    """Find what a process is asked for; nothing is looked up on the disk.
 
     Parameters
     ----------
     viewer : napari.viewer.Viewer
     values : SegmentValues
         Of a large image.
-    folder : Path or None
-        For the results, where the user chose one; else that of the preferences, or of the image.
+    folders : mapping of Path to Path
+        Where the user chose another folder for results that should go into one.
 
     Raises
     ------
-    NoFolder
-        Where nothing can be written there.
     UserError
         Where the image came from no file.
     """
     image: Any = values.image
     path = file_of(image)
-    if path is None or not path.exists():
+    if path is None:
         raise UserError(
-            f"'{image.name}' is larger than {MOST_SIDE:,} pixels a side, so its cells are written "
-            "to the disk, by a process that reads the image from its file. It has none. Save it as "
-            "an OME-Zarr or a TIFF, open that, and segment it."
+            f"'{image.name}' is larger than {MOST_SIDE:,} x {MOST_SIDE:,} pixels, so its cells are "
+            "written to the disk, by a process that reads the image from its file. It has none. "
+            "Save it as an OME-Zarr or a TIFF, open that, and segment it."
         )
     if values.stack.link is not None:
         raise UserError(
-            f"Cells of images beyond {MOST_SIDE:,} pixels a side are not linked across planes. "
-            "Choose no axis to link along."
+            f"Cells of images beyond {MOST_SIDE:,} x {MOST_SIDE:,} pixels are not linked across "
+            "planes. Choose no axis to link along."
         )
     first = len(stack_axes(image))
     height, width = pixels_of(image).shape[first : first + 2]
     request = at_hand(viewer, values, None).request.zarr_request()
     chosen = preferences().results_folder
-    place = folder or (Path(chosen).expanduser() if chosen else folder_beside(path))
-    if not (place.is_dir() and os.access(place, os.W_OK)):
-        raise NoFolder(place)
+    place = Path(chosen).expanduser() if chosen else folder_beside(path)
+    place = folders.get(place, place)
     return Asked(path, place, values.model, request, (int(height), int(width)))
 
 
-class NoFolder(UserError):
-    """Nothing can be written where the result should go."""
+@dataclass(frozen=True)
+class NoFolder:
+    """Nothing can be written into the folder of the result."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            f"The result of this image goes to the disk, and nothing can be written into {folder}. "
-            "Choose another folder."
+    folder: Path
+
+    def __str__(self) -> str:
+        """Say so."""
+        return (
+            f"The result of this image goes to the disk, and nothing can be written into "
+            f"{self.folder}. Choose another folder."
         )
+
+
+def checked(asked: Asked) -> NoFolder | None:
+    """Look on the disk whether the image is there and its result can be written; for a thread.
+
+    Raises
+    ------
+    UserError
+        Where the file of the image is gone.
+    """
+    if not asked.image.exists():
+        raise UserError(
+            f"{asked.image} is not there any more. See that its disk is connected, or open the "
+            "image again."
+        )
+    is_usable = asked.folder.is_dir() and os.access(asked.folder, os.W_OK)
+    return None if is_usable else NoFolder(asked.folder)
+
+
+def samples_of(image: Image, shown: Sequence[int] | None, asked: Asked) -> tuple[Sample, ...]:
+    """Take some pixels of a layer, by which its file is recognised; for a thread.
+
+    They lie in a grid, and around the brightest pixel of the coarsest level. A projection is made
+    of the file by this program, and is not looked at.
+    """
+    if asked.request.projection is not None:
+        return ()
+    planes = planes_for(image, shown)
+    height, width = planes.shape[-2:]
+    starts = {(y * height // 5, x * width // 5) for y in range(5) for x in range(5)}
+    if image.multiscale and not getattr(image, "rgb", False):
+        index = (0,) * (len(stack_axes(image))) if shown is None else tuple(shown)
+        coarse = np.asarray(image.data[-1][index])
+        brightest = np.unravel_index(int(np.argmax(coarse)), coarse.shape)
+        y, x = (
+            min(int(at) * whole // own, whole - 1)
+            for at, whole, own in zip(brightest, (height, width), coarse.shape, strict=True)
+        )
+        starts.add((y, x))
+    return tuple(Sample.of(planes, 0, start) for start in sorted(starts))
 
 
 def place_looked_at(viewer: Viewer, image: Image) -> tuple[float, ...]:
@@ -233,8 +276,11 @@ class LargeLayers:
         metadata = result_metadata(event.role, self._image, event.provenance)
         metadata[OURS][ZARR] = str(event.folder)
         if layer is not None and layer in self._viewer.layers:
-            if layer.dtype == event.levels[0].dtype:
+            is_like = layer.ndim == len(event.levels[0].shape)
+            if is_like and layer.dtype == event.levels[0].dtype:
                 layer.data = list(event.levels)
+                for name, value in self._place.items():
+                    setattr(layer, name, value)  # it may have been of another plane
                 layer.metadata.update(metadata)
                 layer.name = f"{self._name} {event.role}"
                 self._layers[event.role] = layer

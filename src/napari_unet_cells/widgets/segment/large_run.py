@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Generator
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from napari_unet_cells.batch.large_image import Asked, Begun, BlockDone, Made, MemoryShort, follow
+from napari_unet_cells.batch.large_image import (
+    Asked,
+    Begun,
+    BlockDone,
+    Made,
+    MemoryShort,
+    Sample,
+    follow,
+)
 from napari_unet_cells.engine.engine import Engine
-from napari_unet_cells.errors import UserError
+from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.segmentation.messages import describe_left, describe_start
 from napari_unet_cells.widgets.segment.large_image import (
     Grown,
     LargeLayers,
+    NoFolder,
     Shown,
+    checked,
     describe_ended,
     describe_made,
     large_events,
     place_looked_at,
+    samples_of,
 )
 from napari_unet_cells.widgets.segment.view_run import (
     Previewed,
@@ -53,9 +64,6 @@ class View(Protocol):
     def show_progress(self, done: float, text: str) -> None:
         """Show the part that is done, 0 to 1, and say it."""
 
-    def ask_folder(self, sentence: str) -> Path | None:
-        """Ask for a folder; None where the user has none."""
-
 
 class LargeRun:
     """A run on a large image.
@@ -83,6 +91,8 @@ class LargeRun:
     ) -> None:
         self._before = before
         self._viewer, self._imaged, self._asked, self._view = viewer, image, asked, view
+        self.refused: NoFolder | None = None
+        self._shown = shown
         self._single = shown is not None
         self._n_before = len(shown or ())
         self._layers = LargeLayers(viewer, image, shown)
@@ -96,10 +106,24 @@ class LargeRun:
 
     def events(self, engine: Engine, stop: threading.Event) -> Generator[object, None, None]:
         """Do it; this is a thread."""
+        refused = checked(self._asked)
+        if refused is not None:
+            yield refused
+            return
         if self._before is not None:
-            with suppress(UserError):  # it is said of the run itself, if it is so there too
+            try:
                 yield from self._before.events(engine, stop)
-        events = follow(self._asked, lambda: self._place, stop)
+            except Cancelled:
+                raise
+            except Exception:  # whatever a reader raises: it is a look only, and the run goes on
+                logging.getLogger(__name__).warning("what is in view was not seen", exc_info=True)
+        samples: tuple[Sample, ...] = ()
+        try:
+            samples = samples_of(self._imaged, self._shown, self._asked)
+        except Exception:  # the process reads the file by itself
+            logging.getLogger(__name__).warning("the layer was not read", exc_info=True)
+        asked = replace(self._asked, samples=samples)
+        events = follow(asked, lambda: self._place, stop)
         yield from large_events(events, self._asked.model, self._n_before)
 
     def _look(self) -> None:
@@ -113,6 +137,8 @@ class LargeRun:
         self._look()
         if isinstance(event, Begun):
             self._begin(event)
+        elif isinstance(event, NoFolder):
+            self.refused = event
         elif isinstance(event, BlockDone):
             self._progress(event)
         elif isinstance(event, MemoryShort):

@@ -309,6 +309,10 @@ class SegmentSection(Wired, QWidget):
         name = QFileDialog.getExistingDirectory(self, "Folder for the result", str(Path.home()))
         return Path(name) if name else None
 
+    def start_again(self) -> None:
+        """Press Segment again, for the user."""
+        self.start()
+
     # ------------------------------------------------------------------ how it ends
 
     def _run_done(self) -> None:
