@@ -21,6 +21,7 @@ from napari_unet_cells.core.fragment_blocks import (
     separate_block,
 )
 from napari_unet_cells.core.fragment_table import FragmentTable
+from napari_unet_cells.core.instance_options import MergeRule
 from napari_unet_cells.core.instances import InstanceOptions, label_cells, oversegment
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.crops import BOUNDARY, annotate, boundary_classes
@@ -89,6 +90,12 @@ def landscape(seed: int, shape: tuple[int, int], width: float, cover: float) -> 
     return np.stack([cell, np.where(height > 0.5, 255 - cell, 0).astype(np.uint8), cell])
 
 
+#: Rules to merge by; the second weighs all that there is, whatever it means.
+RULES = (
+    MergeRule(0.14, -0.2, -8.6, 1.9, 8.2, -0.13, -0.89, 0.6),
+    MergeRule(0.0, 0.5, -20.0, -3.0, 5.0, 2.0, -1.0, 1.0),
+)
+
 CUTS = st.lists(st.integers(1, 89), max_size=2, unique=True).map(sorted)
 
 
@@ -100,12 +107,19 @@ CUTS = st.lists(st.integers(1, 89), max_size=2, unique=True).map(sorted)
     st.sampled_from([1.0, 2.0, 4.0, 9.0]),
     st.sampled_from([0.02, 0.2, 0.6, 0.95]),
     st.sampled_from([0.0, 1.0]),
+    st.sampled_from([None, *RULES]),
 )
 def test_blocks_give_the_fragments_of_the_whole_plane(
-    seed: int, rows: list[int], columns: list[int], width: float, cover: float, smoothing: float
+    seed: int,
+    rows: list[int],
+    columns: list[int],
+    width: float,
+    cover: float,
+    smoothing: float,
+    merge: MergeRule | None,
 ) -> None:
     plane = landscape(seed, (90, 90), width, cover)
-    assert_the_same(plane, InstanceOptions(smoothing=smoothing), rows, columns)
+    assert_the_same(plane, InstanceOptions(smoothing=smoothing, merge=merge), rows, columns)
 
 
 def test_a_cell_wider_than_many_blocks_and_its_hole_are_one() -> None:

@@ -16,6 +16,7 @@ from skimage.morphology import local_maxima
 from skimage.segmentation import clear_border
 
 from napari_unet_cells.core.fragment_blocks import levels
+from napari_unet_cells.core.instance_options import MergeRule
 from napari_unet_cells.core.instances import (
     InstanceOptions,
     Oversegmentation,
@@ -329,6 +330,9 @@ def test_parts_made_with_other_limits_are_refused() -> None:
     for name, value in (("smoothing", 2.0), ("cell_threshold", 0.25)):
         with pytest.raises(ValueError, match=rf"{name} .*, not {value}: call oversegment\(\)"):
             fragments.cells(replace(InstanceOptions(), **{name: value}))  # type: ignore[arg-type]
+    merge = MergeRule(0.1, 0.0, -8.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match=r"merge None, not MergeRule.*: call oversegment\(\)"):
+        fragments.cells(InstanceOptions(merge=merge))
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 1.5, 3.0, 6.0, 12.0])
@@ -413,6 +417,19 @@ OPTIONS = st.builds(
     min_probability=st.sampled_from([0.0, 0.0, 0.5, 0.7]),
     drop_border=st.booleans(),
 )
+#: Some by a rule to merge by, which the reference does not know.
+RULES = st.builds(
+    MergeRule,
+    certain=st.sampled_from([0.0, 0.14, 0.5]),
+    constant=st.floats(-3, 3),
+    depth=st.floats(-20, 5),
+    boundary=st.floats(-5, 5),
+    cell=st.floats(-5, 10),
+    contact=st.floats(-2, 2),
+    smaller=st.floats(-2, 2),
+    larger=st.floats(-2, 2),
+)
+ALL_OPTIONS = OPTIONS | st.builds(replace, OPTIONS, merge=RULES)
 
 
 @st.composite
@@ -486,7 +503,7 @@ def test_every_part_is_one_region_that_falls_from_one_peak(
 
 
 @settings(max_examples=100, deadline=None)
-@given(PLANES, OPTIONS)
+@given(PLANES, ALL_OPTIONS)
 def test_every_cell_is_one_region_where_holes_stay(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
@@ -496,7 +513,7 @@ def test_every_cell_is_one_region_where_holes_stay(
 
 
 @settings(max_examples=100, deadline=None)
-@given(PLANES, OPTIONS)
+@given(PLANES, ALL_OPTIONS)
 def test_without_any_split_cells_are_what_touches(
     probabilities: NDArray[np.uint8], options: InstanceOptions
 ) -> None:
@@ -514,7 +531,7 @@ def cut(finer: NDArray[Any], coarser: NDArray[Any]) -> bool:
 
 
 @settings(max_examples=100, deadline=None)
-@given(PLANES, OPTIONS, st.integers(0, 40), st.floats(0, 1))
+@given(PLANES, ALL_OPTIONS, st.integers(0, 40), st.floats(0, 1))
 def test_a_larger_smallest_cell_only_joins_or_drops_and_a_lower_split_only_joins(
     probabilities: NDArray[np.uint8], options: InstanceOptions, min_size: int, split: float
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_cells.core.instance_options import MergeRule
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.window_cells import WindowCells, cells_of_window
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -59,6 +60,12 @@ def assert_sure_cells_are_those_of_the_plane(
     return n
 
 
+#: Rules to merge by; the second weighs all that there is, whatever it means.
+RULES = (
+    MergeRule(0.14, -0.2, -8.6, 1.9, 8.2, -0.13, -0.89, 0.6),
+    MergeRule(0.05, 0.5, -20.0, -3.0, 5.0, 2.0, -1.0, 1.0),
+)
+
 WINDOWS = st.tuples(
     st.integers(0, 40), st.integers(50, 90), st.integers(0, 40), st.integers(50, 90)
 )
@@ -74,6 +81,7 @@ WINDOWS = st.tuples(
     st.sampled_from([0.3, 0.8, 0.95]),
     st.sampled_from([(0, 0.0), (12, 0.0), (6, 0.6)]),
     st.booleans(),
+    st.sampled_from([None, *RULES]),
 )
 def test_sure_cells_are_those_of_the_plane(
     seed: int,
@@ -84,6 +92,7 @@ def test_sure_cells_are_those_of_the_plane(
     split: float,
     least: tuple[int, float],
     drop_border: bool,
+    merge: MergeRule | None,
 ) -> None:
     plane = landscape(seed, (90, 90), width, cover)
     options = InstanceOptions(
@@ -92,6 +101,7 @@ def test_sure_cells_are_those_of_the_plane(
         min_size=least[0],
         min_probability=least[1],
         drop_border=drop_border,
+        merge=merge,
     )
     part = slice(*window[:2]), slice(*window[2:])
     found = cells_of_window(plane[(slice(None), *part)], part, (90, 90), options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from copy import deepcopy
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_unet_cells.core.instance_options import InstanceOptions
+from napari_unet_cells.core.instance_options import InstanceOptions, MergeRule
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.regions import Region
 from napari_unet_cells.layers import metadata
 from napari_unet_cells.untrusted import session
-from napari_unet_cells.untrusted.card import CardValues, parse_card
+from napari_unet_cells.untrusted.card import CardValues, parse_card, parse_instances
 from napari_unet_cells.untrusted.checkpoint import parse_state
 from napari_unet_cells.untrusted.dataset_record import DatasetRecord, parse_record
 from napari_unet_cells.untrusted.ome_xml import parse_ome
@@ -49,6 +50,24 @@ CARD: dict[str, Any] = {
 }
 
 
+RULE = {
+    "certain": 0.14,
+    **dict.fromkeys(("constant", "depth", "boundary", "cell"), -2.5),
+    **dict.fromkeys(("contact", "smaller", "larger"), 1),
+}
+
+
+def test_a_card_may_hold_a_rule_to_merge_by() -> None:
+    instances = {"split": 0.75, "merge": RULE}
+    card = CardValues(**parse_card({**CARD, "instances": instances}))
+    rule = card.instances.merge
+    assert rule == MergeRule(0.14, -2.5, -2.5, -2.5, -2.5, 1, 1, 1)
+    assert card.instances.as_dict()["merge"] == asdict(rule)
+    assert parse_instances(card.instances.as_dict()) == card.instances
+    assert parse_instances({"merge": None}) == InstanceOptions()
+    assert "merge" not in InstanceOptions().as_dict()  # 0.1.0 refuses names that it does not know
+
+
 def test_a_card_of_an_old_version_is_read() -> None:
     card = CardValues(**parse_card(CARD))
     assert card.instances == InstanceOptions(cell_threshold=0.6, min_size=20, min_probability=0.4)
@@ -69,6 +88,10 @@ BAD_CARDS: dict[str, tuple[dict[str, Any], str]] = {
     "sha256 of a path": ({"sha256": "../x"}, "sha256 must be 64 digits from 0 to f"),
     "min_size": ({"instances": {"min_size": -5}}, r"instances min_size must be a whole number"),
     "threshold": ({"instances": {"cell_threshold": 0}}, "instances make no sense: cell_threshold"),
+    "merge rule": ({"instances": {"merge": 3}}, "instances merge"),
+    "weight": ({"instances": {"merge": {**RULE, "cell": 1e4}}}, "instances merge cell"),
+    "missing weight": ({"instances": {"merge": {"certain": 0.1}}}, "instances merge has no"),
+    "unknown weight": ({"instances": {"merge": {**RULE, "x": 1}}}, "merge has an unknown 'x'"),
     "unknown option": ({"instances": {"largest": 3}}, "instances has an unknown 'largest'"),
     "a colour": ({"colors": ["javascript:"]}, r"colors\[0\] must be a colour"),
     "null": ({"description": None}, "description must be a text, not null"),

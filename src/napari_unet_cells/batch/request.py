@@ -106,7 +106,7 @@ class Request:
         if card is not None:
             chosen["card"] = jsonable(
                 {
-                    "instances": asdict(card.instances),
+                    "instances": card.instances.as_dict(),
                     "diameter_window": card.diameter_window,
                     "typical_diameter": card.typical_diameter,
                 }

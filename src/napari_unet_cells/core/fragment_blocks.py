@@ -42,6 +42,7 @@ from napari_unet_cells.core.fragment_table import (
     spanning_tree,
 )
 from napari_unet_cells.core.instance_options import InstanceOptions
+from napari_unet_cells.core.merging import Contacts, scored, summed
 from napari_unet_cells.core.smoothing import reach_of, smooth
 
 #: Pixels around a block that are flooded with it, at least 2; and where these do not suffice.
@@ -128,6 +129,8 @@ class Piece:
         Whether it touches the border of the plane.
     saddles : int64 array, (m, 3)
         Pairs of touching fragments, and the highest level at which they touch.
+    contacts : Contacts
+        What lies along the border of each of these pairs, of the core.
     rims : int64 array, (k, 2)
         Pairs of a void, or 0, and a fragment that touch.
     lines : tuple of four int32 arrays
@@ -144,6 +147,7 @@ class Piece:
     sums: NDArray[np.float64]
     at_border: NDArray[np.bool_]
     saddles: NDArray[np.int64]
+    contacts: Contacts
     rims: NDArray[np.int64]
     lines: tuple[NDArray[np.int32], ...]
 
@@ -216,7 +220,7 @@ def separate_block(
     pixels, chosen = _in_scope(found.pixels, level.shape[1], scope)
     names = found.fragments[chosen]
     first, seen = _number(numbers, pixels, names, len(found.peaks))
-    sums = foreground(probabilities[(slice(None), *_within(block.scope, window))])
+    seen_there = probabilities[(slice(None), *_within(block.scope, window))]
     voids, zero = _number_voids(numbers, len(seen), block)
     piece = _piece(
         (block, zero),
@@ -224,7 +228,7 @@ def separate_block(
         heights,
         (pixels, np.concatenate([first, voids])),
         (found.peaks[seen], found.is_flat[seen], found.is_peak[seen]),
-        sums,
+        seen_there,
     )
     return numbers[:, :-1], piece
 
@@ -351,11 +355,12 @@ def _piece(
     level: NDArray[np.uint8],
     places: tuple[NDArray[np.intp], NDArray[np.intp]],
     kinds: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]],
-    sums: NDArray[np.uint16],
+    probabilities: NDArray[np.uint8],
 ) -> Piece:
     """Measure the fragments of a block."""
     (block, zero), (pixels, first) = block_and_zero, places
     n = len(kinds[0])
+    sums = foreground(probabilities)
     areas, totals = _measured(numbers.ravel()[pixels], _with_ends(sums).ravel()[pixels], n)
     y, x = (part.stop - part.start for part in block.core)
     for part in ((slice(y, None), slice(None)), (slice(y), slice(x, None))):  # beyond the core
@@ -363,20 +368,27 @@ def _piece(
         chosen = (beyond > 0) & (beyond <= n)
         more = _measured(beyond[chosen], sums[part][chosen], n)
         areas, totals = areas - more[0], totals - more[1]
-    saddles, rims = _touching(numbers, level, n, zero)
+    saddles, contacts, rims = _touching(numbers, level, n, zero, probabilities, (y, x))
     rows, columns = np.divmod(first, numbers.shape[1])
     rows, columns = rows + block.core[0].start, columns + block.core[1].start
     ends = numbers[:1, :-1], numbers[:, :1], numbers[-1:, :-1], numbers[:, -2:-1]
     lines = tuple(np.where(line == 0, np.int32(zero), line).ravel() for line in ends)
     at_border = _at_border(lines, block, n)
     first = rows * block.shape[1] + columns
-    return Piece(block, zero, first, *kinds, areas, totals, at_border, saddles, rims, lines)
+    return Piece(
+        block, zero, first, *kinds, areas, totals, at_border, saddles, contacts, rims, lines
+    )
 
 
 def _touching(
-    numbers: NDArray[np.int32], level: NDArray[np.uint8], n: int, zero: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give saddles and rims, see `Piece`."""
+    numbers: NDArray[np.int32],
+    level: NDArray[np.uint8],
+    n: int,
+    zero: int,
+    probabilities: NDArray[np.uint8],
+    core: tuple[int, int],
+) -> tuple[NDArray[np.int64], Contacts, NDArray[np.int64]]:
+    """Give saddles, contacts and rims, see `Piece`; `core` is the size (y, x) of that."""
     flat, heights = numbers.ravel(), level.ravel()
     here, there = borders(numbers)
     one, other = flat[here], flat[there]
@@ -384,13 +396,38 @@ def _touching(
     touch = is_one & is_other
     saddle = np.minimum(heights[here[touch]], heights[there[touch]])
     saddles = highest_of_pairs(one[touch], other[touch], saddle, n + 1)
+    contacts = _along(
+        saddles, (one[touch], other[touch]), (here[touch], there[touch]), probabilities, core
+    )
     keys = []
     for a, b, is_b in ((one, other, is_other), (other, one, is_one)):
         rim = is_b & ((a == 0) | (a > n))
         void = a[rim].astype(np.int64)
         void[void == 0] = zero
         keys.append(void * (n + 1) + b[rim])
-    return saddles, np.column_stack(np.divmod(_distinct(np.concatenate(keys)), n + 1))
+    return saddles, contacts, np.column_stack(np.divmod(_distinct(np.concatenate(keys)), n + 1))
+
+
+def _along(
+    saddles: NDArray[np.int64],
+    numbers: tuple[NDArray[np.int32], NDArray[np.int32]],
+    pixels: tuple[NDArray[np.intp], NDArray[np.intp]],
+    probabilities: NDArray[np.uint8],
+    core: tuple[int, int],
+) -> Contacts:
+    """Measure what lies along borders: each two pixels count in the block that owns the first."""
+    width = probabilities.shape[2] + 1
+    row, column = np.divmod(pixels[0], width)
+    own = (row < core[0]) & (column < core[1])
+    here, there = (flat[own] - flat[own] // width for flat in pixels)  # without the ends of rows
+    cell, boundary = (plane.ravel() for plane in probabilities[:2])
+    along = Contacts(
+        np.ones(len(here), np.int64),
+        np.maximum(boundary[here], boundary[there]).astype(np.int64),
+        np.minimum(cell[here], cell[there]).astype(np.int64),
+    )
+    one, other = numbers
+    return summed(saddles, np.column_stack([one[own], other[own]]), along)
 
 
 def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -535,24 +572,22 @@ def _table(
     n, n_holes = counts
     areas, sums = np.zeros(n + 1, np.int64), np.zeros(n + 1)
     peaks, at_border = np.zeros(n + 1, np.uint8), np.zeros(n + 1, bool)
-    pairs, rims = [shared], [np.zeros((0, 2), np.int64)]
+    rims = [np.zeros((0, 2), np.int64)]
     for piece, lut in zip(pieces, luts, strict=True):
         own = lut[1 : piece.n + 1]
         np.add.at(areas, own, piece.areas)
         np.add.at(sums, own, piece.sums)
         np.maximum.at(peaks, own, piece.peaks)
         np.logical_or.at(at_border, own, piece.at_border)
-        one, other, saddle = piece.saddles.T
-        pairs.append(np.column_stack([lut[one], lut[other], saddle]))
         rims.append(lut[piece.rims].astype(np.int64))
-    one, other, saddle = np.concatenate(pairs).T
-    apart = one != other
-    saddles = highest_of_pairs(one[apart], other[apart], saddle[apart], n + 1)
+    saddles, contacts = _borders(pieces, luts, shared, n)
     void, fragment = np.concatenate(rims).T
     is_open = at_border.copy()
     is_open[fragment[void == 0]] = True
     rim = np.unique(void[void > 0] * (n + 1) + fragment[void > 0])
     links, depths = spanning_tree(saddles, peaks)
+    if options.merge is not None:
+        links, depths = scored(saddles, contacts, (areas, peaks), (links, depths), options.merge)
     return FragmentTable(
         areas=areas,
         sums=sums,
@@ -565,4 +600,21 @@ def _table(
         at_border=at_border,
         cell_threshold=options.cell_threshold,
         smoothing=options.smoothing,
+        merge=options.merge,
     )
+
+
+def _borders(
+    pieces: Sequence[Piece], luts: Sequence[NDArray[np.int32]], shared: NDArray[np.int64], n: int
+) -> tuple[NDArray[np.int64], Contacts]:
+    """Join saddles and contacts of all pieces, by the numbers of the plane, 1 to n."""
+    pairs, contacts = [shared], [Contacts.nothing(len(shared))]
+    for piece, lut in zip(pieces, luts, strict=True):
+        one, other, saddle = piece.saddles.T
+        pairs.append(np.column_stack([lut[one], lut[other], saddle]))
+        contacts.append(piece.contacts)
+    every = np.concatenate(pairs)
+    apart = every[:, 0] != every[:, 1]
+    one, other, saddle = every[apart].T
+    saddles = highest_of_pairs(one, other, saddle, n + 1)
+    return saddles, summed(saddles, every[apart, :2], Contacts.joined(contacts).of(apart))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from napari_unet_cells.core.instance_options import InstanceOptions
+from napari_unet_cells.core.instance_options import InstanceOptions, MergeRule
 
 #: napari redraws 32-bit labels twenty times slower, so 16 bits serve as long as they can.
 MAX_UINT16 = np.iinfo(np.uint16).max
@@ -57,7 +57,8 @@ class FragmentTable:
         forest of all saddles.
     depths : uint8 array, (m,)
         Of each link: the lower of the peaks of the two sides less the saddle, in 1/255 of
-        probability. A side is all that links of higher saddles join.
+        probability. A side is all that links of higher saddles join. Where there is a rule
+        to merge by, what `merging.scored` gives in the place of both.
     contacts : int32 array, (c, 2)
         All pairs of touching fragments.
     n_holes : int
@@ -68,6 +69,7 @@ class FragmentTable:
     at_border : bool array, (n + 1,)
         Fragments that touch the border of the plane.
     cell_threshold, smoothing : float
+    merge : MergeRule or None
         The options that the fragments were made with.
     """
 
@@ -82,6 +84,7 @@ class FragmentTable:
     at_border: NDArray[np.bool_]
     cell_threshold: float
     smoothing: float
+    merge: MergeRule | None = None
 
     @property
     def n_fragments(self) -> int:
@@ -94,7 +97,7 @@ class FragmentTable:
         Parameters
         ----------
         options : InstanceOptions
-            `cell_threshold` and `smoothing` must be those of the fragments.
+            `cell_threshold`, `smoothing` and `merge` must be those of the fragments.
 
         Returns
         -------
@@ -103,9 +106,9 @@ class FragmentTable:
         Raises
         ------
         ValueError
-            Where the fragments were made with another `cell_threshold` or `smoothing`.
+            Where the fragments were made with another of these.
         """
-        for name in ("cell_threshold", "smoothing"):
+        for name in ("cell_threshold", "smoothing", "merge"):
             if getattr(options, name) != getattr(self, name):
                 raise ValueError(
                     f"The fragments were made with {name} {getattr(self, name)}, not "

@@ -6,7 +6,8 @@ scikit-image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
 
@@ -17,12 +18,63 @@ OLD_NAMES = {"smallest": "min_size", "certainty": "min_probability"}
 DROPPED_NAME = "seed_threshold"
 
 
+#: Largest weight, or constant, of a `MergeRule`.
+MAX_WEIGHT = 1000.0
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """Weights of a logistic model that says whether two touching parts are one cell.
+
+    Parts are what is left when valleys up to `certain` are ignored. The score of a pair is
+    `constant` plus each weight times what it is named after; above 0 they are more likely one
+    cell. See `merging`, which computes it, and `training.merge_fitting`, which learns it.
+
+    Attributes
+    ----------
+    certain : float
+        Depth of a valley, in units of the height, up to which fragments are one part in any case.
+    constant : float
+    depth : float
+        For the lower of the two peaks less the highest point of their common border.
+    boundary, cell : float
+        For the mean of the probability of "boundary", or of "cell", along the border: of each
+        two pixels that touch there the higher, or the lower.
+    contact : float
+        For the length of the border by the square root of the smaller area.
+    smaller, larger : float
+        For the logarithm of the areas, in pixels.
+    """
+
+    certain: float
+    constant: float
+    depth: float
+    boundary: float
+    cell: float
+    contact: float
+    smaller: float
+    larger: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.certain <= 1:
+            raise ValueError(f"certain must lie between 0 and 1, not {self.certain}")
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            if not abs(value) <= MAX_WEIGHT:
+                raise ValueError(f"{name} must lie within {MAX_WEIGHT:g} of 0, not {value}")
+
+
+#: Names of what a `MergeRule` weighs, the constant first.
+WEIGHTS = tuple(field.name for field in fields(MergeRule))[1:]
+
+
 @dataclass(frozen=True)
 class InstanceOptions:
     """Thresholds of the instance separation; a model's card holds the values fitted for it.
 
-    The first two shape the fragments and belong to `oversegment`; all others are decided by
-    `Oversegmentation.cells`, at once.
+    The first two shape the fragments, and `merge` says how their links are measured: they belong
+    to `oversegment`. All others are decided by `Oversegmentation.cells`, at once.
 
     Attributes
     ----------
@@ -38,12 +90,15 @@ class InstanceOptions:
     split : float
         Touching fragments stay two cells where the valley between them is deeper than
         ``1 - split``, in units of the height. 0 makes one cell of everything that touches,
-        1 keeps every fragment.
+        1 keeps every fragment. With a `merge`, parts stay two cells where the odds against
+        their being one are larger than it asks for.
     min_probability : float
         Mean probability of "cell" or "boundary" over the pixels of a cell, 0 to 1, below which
         it is dropped: debris and blur that the network doubts. 0 keeps every cell.
     drop_border : bool
         Drop the cells that the border of the plane cuts.
+    merge : MergeRule, optional
+        What it was learned to join; without, the depth of the valley alone decides.
     """
 
     cell_threshold: float = 0.5
@@ -53,6 +108,14 @@ class InstanceOptions:
     split: float = 0.8
     min_probability: float = 0.0
     drop_border: bool = False
+    merge: MergeRule | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the values as cards and records hold them."""
+        values = asdict(self)
+        if self.merge is None:  # which version 0.1.0 does not know
+            del values["merge"]
+        return values
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -16,7 +16,8 @@ are those of the plane in one piece, and so is the cell: it `is_sure`. The proof
 way up from a pixel never leaves its fragment, so a fragment off the rim has all its pixels, unless
 others flow in through one that it touches and that lies on the rim; and the links of a cell are
 decided by peaks that are reached across saddles higher than theirs, which are fragments of its own
-until one is found that is high enough.
+until one is found that is high enough. Where a rule to merge by was learned, this holds for its
+parts; it scores pairs of them, so the parts beside a cell have to be whole as well, and so on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.fragment_table import smallest_connected
 from napari_unet_cells.core.instances import InstanceOptions, Oversegmentation, oversegment
+from napari_unet_cells.core.merging import is_certain
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.core.smoothing import reach_of
 
@@ -95,7 +98,7 @@ def cells_of_window(
     cell = lut[: fine.n_fragments + 1]
     is_cut = np.zeros(n + 1, bool)
     is_cut[cell[rim]] = True
-    is_sure = ~_beside(_beside(rim, fine.contacts), fine.contacts)
+    is_sure = ~_doubtful(_beside(_beside(rim, fine.contacts), fine.contacts), fine, options)
     all_sure = np.ones(n + 1, bool)
     all_sure[cell[~is_sure]] = False
     is_cut[0], all_sure[0] = False, True
@@ -153,6 +156,23 @@ def _beside(chosen: NDArray[np.bool_], contacts: NDArray[np.int32]) -> NDArray[n
     more[one[chosen[other]]] = True
     more[other[chosen[one]]] = True
     return more
+
+
+def _doubtful(
+    unsure: NDArray[np.bool_], fine: Oversegmentation, options: InstanceOptions
+) -> NDArray[np.bool_]:
+    """Add what a rule to merge by may see otherwise: the parts that hold any, and their neighbours.
+
+    Links between parts that are as sure as those within make the parts wider here, if anything.
+    """
+    if options.merge is None:
+        return unsure
+    inner = fine.links[is_certain(fine.depths, options.merge)]
+    part = smallest_connected(inner, len(unsure))
+    whole = np.zeros(len(unsure), bool)
+    whole[part[unsure]] = True
+    whole[0] = False
+    return _beside(whole[part], fine.contacts)
 
 
 def _keys(

@@ -57,6 +57,7 @@ class ModelCard(CardValues):
         """Give the card as JSON holds it."""
         card = asdict(self)
         del card["path"]
+        card["instances"] = self.instances.as_dict()
         return card
 
     def digest(self) -> str:

@@ -25,7 +25,7 @@ training images at half of, once and twice their size, and on simulated ones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -238,6 +238,7 @@ class _Looking:
             window = USUAL_WINDOW
         unit = float(np.sqrt(np.prod(window) / np.prod(USUAL_WINDOW)))
         trust = {zoom * unit: part for zoom, part in ZOOMS.items()}
+        options = replace(options, merge=None)  # learned at the right zoom, which is not known yet
         return cls(plane, network, limits, options, window, BusyMap.of(plane, limits), trust)
 
     def at_zooms(self, zooms: Iterable[float], first: int = 0, last: int = 1) -> Iterator[_Cells]:

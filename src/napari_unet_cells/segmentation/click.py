@@ -278,6 +278,7 @@ def _joined(
         options,
         cell_threshold=kept.cell_threshold,
         smoothing=kept.smoothing,
+        merge=kept.merge,
         min_probability=0.0,
         drop_border=False,
     )

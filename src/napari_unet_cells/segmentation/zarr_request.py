@@ -277,7 +277,7 @@ def make_plan(
         "margin": margin_of(card, network.stride),
         "stride": network.stride,
         "limits": [None if one is None else (one.low, one.high) for one in limits],
-        "options": asdict(options) if card.makes_cells else None,
+        "options": options.as_dict() if card.makes_cells else None,
         "test_time_augmentation": request.settings.test_time_augmentation and card.makes_cells,
         "overwrite": request.overwrite,
         "version": request.version,

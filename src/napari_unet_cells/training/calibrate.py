@@ -71,14 +71,15 @@ class _Trials:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = examples
-        self.made_with: tuple[float, float] | None = None
+        self.made_with: tuple[object, ...] | None = None
         self.oversegmented: list[Oversegmentation] = []
 
     def score(self, options: InstanceOptions, weight: float) -> float:
         """Give the mean of AP at IoU 0.5 and, with this weight, at 0.75."""
-        if self.made_with != (options.cell_threshold, options.smoothing):
+        needed = options.cell_threshold, options.smoothing, options.merge
+        if self.made_with != needed:
             self.oversegmented = [oversegment(p, options) for p, _ in self.examples]
-            self.made_with = (options.cell_threshold, options.smoothing)
+            self.made_with = needed
         pairs = zip(self.examples, self.oversegmented, strict=True)
         summary = summarize(compare(truth, parts.cells(options)) for (_, truth), parts in pairs)
         return (1 - weight) * summary.ap50 + weight * summary.ap75

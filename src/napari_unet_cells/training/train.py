@@ -263,7 +263,7 @@ def _with_scores(
     if card.makes_cells:
         chosen = np.random.default_rng(0).permutation(len(planes))[:FIT_IMAGES]
         window = card.diameter_window
-        examples = [example for i in chosen for example in _examples(planes[i], network, window)]
+        examples = [example for i in chosen for example in predicted(planes[i], network, window)]
         card = replace(card, instances=fit_instances(examples))
     if validation:
         scored = list(evaluate(validation, network, card))
@@ -273,10 +273,18 @@ def _with_scores(
     return card
 
 
-def _examples(
+def predicted(
     item: AnnotatedImage, network: Network, window: tuple[float, float]
 ) -> Iterator[Example]:
-    """Predict a training image, zoomed as it will be; one without any contrast says nothing."""
+    """Predict a training image, zoomed as it will be; one without any contrast says nothing.
+
+    Parameters
+    ----------
+    item : AnnotatedImage
+    network : Network
+    window : (float, float)
+        See `zoom_for`.
+    """
     image, truth = item.read()
     limits = percentile_limits(image)
     if limits is None:

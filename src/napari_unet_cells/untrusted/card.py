@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from napari_unet_cells.core.instance_options import DROPPED_NAME, OLD_NAMES, InstanceOptions
+from napari_unet_cells.core.instance_options import (
+    DROPPED_NAME,
+    MAX_WEIGHT,
+    OLD_NAMES,
+    WEIGHTS,
+    InstanceOptions,
+    MergeRule,
+)
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
 from napari_unet_cells.untrusted.rules import (
     NAME,
@@ -160,6 +167,19 @@ def parse_instances(value: object) -> InstanceOptions:
         raise Malformed(f"make no sense: {error}") from error
 
 
+def _merge_rule(value: object) -> MergeRule | None:
+    """Check the weights of a rule to merge by; null where there is none."""
+    if value is None:
+        return None
+    rule = Fields(value)
+    rule.refuse_others(_MERGE_RULE)
+    return MergeRule(**{name: rule.take(name, check) for name, check in _MERGE_RULE.items()})
+
+
+_WEIGHT = number(-MAX_WEIGHT, MAX_WEIGHT)
+
+_MERGE_RULE: dict[str, Any] = {"certain": number(0, 1), **dict.fromkeys(WEIGHTS, _WEIGHT)}
+
 _INSTANCES: dict[str, Any] = {
     "cell_threshold": number(0, 1),
     "smoothing": number(0, MAX_SMOOTHING),
@@ -168,6 +188,7 @@ _INSTANCES: dict[str, Any] = {
     "split": number(0, 1),
     "min_probability": number(0, 1),
     "drop_border": flag,
+    "merge": _merge_rule,
 }
 
 #: Names of the thresholds that are known.
