@@ -62,7 +62,8 @@ OLD = Path(__file__).parents[1] / "data" / "0.1.0"
 
 def read_a_card(content: bytes, folder: Path) -> None:
     with zipfile.ZipFile(folder / "m.keras", "w") as archive:
-        for name in ("config.json", "metadata.json", "model.weights.h5"):
+        archive.writestr("config.json", json.dumps(_NETWORK))
+        for name in ("metadata.json", "model.weights.h5"):
             archive.writestr(name, "{}")
     sha256 = file_sha256(folder / "m.keras").encode()
     (folder / "m.json").write_bytes(content.replace(b"SHA256", sha256))
@@ -383,6 +384,7 @@ _EXPORTS = {
 }
 
 
+_NETWORK = {"module": "keras.src.models.functional", "class_name": "Functional", "config": {}}
 _CARD = _OLD_CARD | {"sha256": "SHA256"}
 _INDEX = [_RECORD | {"name": f"{name}.tif"} for name in "abcde"]
 _HEADER = _session_header()

@@ -216,10 +216,13 @@ ATTACKS: dict[str, tuple[Callable[[Config], None], str]] = {
     ),
     "registered name": (set_in_layer("registered_name", "evil>Conv2D"), "evil>Conv2D"),
     "registered name at the top": (set_at_top("registered_name", "evil>Net"), "evil>Net"),
-    "an activation that is no word": (
-        set_in_config("activation", "\x1b[2Jboom"),
-        r"the activation \[2Jboom,",
+    "unknown activation": (set_in_config("activation", "boom"), r"the activation 'boom',"),
+    "activation that steers": (set_in_config("activation", "\x1b[2J"), r"the activation '\\x1b"),
+    "activation that is no word": (
+        set_in_config("activation", [5]),
+        r"the activation a list of 1,",
     ),
+    "activation of a number": (set_in_config("activation", 5), r"the activation 5,"),
     "in build_config": (
         set_in_layer("build_config", {"input_shape": keras_object("os", "system")}),
         r"os\.system",
@@ -261,6 +264,14 @@ def test_what_could_run_code_is_named_and_refused(tmp_path: Path, name: str) -> 
     write_model(path, config)
 
     with pytest.raises(UserError, match=rf"m\.keras was not opened: it contains .*{named}"):
+        read_card(path)
+
+
+@pytest.mark.parametrize("config", [None, 5, [], {}, {"a": None}, "x"])
+def test_a_file_without_a_network_is_damaged(config: Any, tmp_path: Path) -> None:
+    members: dict[str, Any] = {"config.json": json.dumps(config)}
+    path = write_model(tmp_path / "m.keras", **members)
+    with pytest.raises(UserError, match=r"m\.keras is damaged: it holds no network"):
         read_card(path)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.untrusted.json_text import parse_json
-from napari_unet_cells.untrusted.rules import printable
+from napari_unet_cells.untrusted.rules import printable, shown
 
 #: Modules and the classes of them that our architectures are made of.
 ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
@@ -80,6 +80,26 @@ def check_model_file(path: Path) -> Any:
             f"{path} is not a model file of this program: models are .keras files. HDF5 "
             "and SavedModel files can hold code and are not opened."
         )
+    foreign, config = _read(path)
+    if not foreign:
+        foreign = sorted(set(_foreign_objects(config)))
+    if foreign:
+        raise UserError(
+            f"The model {path.name} was not opened: it contains {_named(foreign)}, which our "
+            "networks do not use and which could run code on this computer. Use models made by "
+            "this program only."
+        )
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise UserError(
+            f"The model {path.name} is damaged: it holds no network. Copy it again from where "
+            "it came from."
+        )
+    return config
+
+
+def _read(path: Path) -> tuple[list[str], Any]:
+    """Give the names of members that Keras does not write, else none, and the configuration."""
+    config = damaged = None
     try:
         with zipfile.ZipFile(path) as archive:
             foreign = _foreign_members(archive)
@@ -92,17 +112,9 @@ def check_model_file(path: Path) -> Any:
             f"The model {path.name} is damaged and cannot be opened. Copy it again from where "
             "it came from."
         ) from error
-    if not foreign:
-        if damaged is not None:
-            raise UserError(f"The model {path.name} is damaged ({damaged}). Copy it again.")
-        foreign = sorted(set(_foreign_objects(config)))
-    if foreign:
-        raise UserError(
-            f"The model {path.name} was not opened: it contains {_named(foreign)}, which our "
-            "networks do not use and which could run code on this computer. Use models made by "
-            "this program only."
-        )
-    return config
+    if damaged is not None:
+        raise UserError(f"The model {path.name} is damaged ({damaged}). Copy it again.")
+    return foreign, config
 
 
 def _named(foreign: Sequence[str]) -> str:
@@ -153,8 +165,9 @@ def _foreign_names(item: dict[str, Any]) -> Iterator[str]:
         yield str(item.get("registered_name") or item["module"])
     # an object is looked at for itself; null is "linear"
     activation = item.get("activation")
-    if isinstance(activation, str) and activation not in ALLOWED_ACTIVATIONS:
-        yield f"the activation {activation}"
+    named = not isinstance(activation, dict) and activation is not None
+    if named and activation not in (*ALLOWED_ACTIVATIONS,):
+        yield f"the activation {shown(activation)}"
     # optimizer, loss and metrics; ours are saved without
     if item.get("compile_config"):
         yield "compile_config"
