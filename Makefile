@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast fuzz kills soak licences check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
+.PHONY: help run test test-fast fuzz kills soak matrix licences check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make fuzz         give the readers of files malformed ones for an hour'
 	@echo 'make kills        kill programs that write a thousand times, and count what was lost'
 	@echo 'make soak         run a thousand times in one napari, and see whether anything grows'
+	@echo 'make matrix       run tests with several versions of Python and napari; needs uv'
 	@echo 'make licences     list the licences of the libraries that an installation brings'
 	@echo 'make check        style, types, import contracts, manifest, workflows'
 	@echo 'make format       repair the style where a program can'
@@ -50,6 +51,10 @@ kills: setup
 # Takes about two hours on two cores; Ctrl+C leaves the picture of the runs so far in build/soak.
 soak: setup
 	@$(PYTHON_IN_VENV) scripts/soak.py 1000
+
+# A selection of the tests, some minutes a cell; WHOLE=--whole runs all, CELLS='3.12-0.8 3.11-lowest' some cells.
+matrix: setup
+	@$(PYTHON_IN_VENV) scripts/matrix.py $(WHOLE) $(CELLS)
 
 # After a change of constraints.txt.
 licences: setup
