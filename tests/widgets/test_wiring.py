@@ -164,6 +164,12 @@ def _tracks(viewer, layer):
     return TracksForm(viewer, lambda: layer)
 
 
+def _part(viewer, layer):
+    from napari_unet_cells.widgets.correct.part_form import PartForm
+
+    return PartForm(viewer, lambda: layer)
+
+
 def _learning(viewer, layer):
     from napari_unet_cells.widgets.correct.learning_form import LearningForm
     from napari_unet_cells.widgets.correct.review_form import ReviewForm
@@ -253,6 +259,7 @@ MAKERS = {
     "ReviewForm": _review,
     "LearningForm": _learning,
     "TracksForm": _tracks,
+    "PartForm": _part,
     "Autosave": _autosave,
     "SegmentSection": _segment,
     "StatusLine": _status_line,

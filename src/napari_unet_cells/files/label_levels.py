@@ -6,7 +6,8 @@ They may still be written to: what is not there yet, or cannot be read, is backg
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,44 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_unet_cells.core.arrays import ImageArray, spelt_out
+from napari_unet_cells.core.resample import Box
 from napari_unet_cells.files.failures import damaged
 from napari_unet_cells.files.zarr_metadata import KIND
+
+
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """Part of a plane that is shown elsewhere, but for some cells.
+
+    Attributes
+    ----------
+    plane : tuple of int
+        Index along the axes before (y, x).
+    box : (slice, slice)
+        Rows and columns of the finest level.
+    stays : integer array, (n,)
+        Ids of the cells that are seen here all the same.
+    """
+
+    plane: tuple[int, ...]
+    box: Box
+    stays: NDArray[Any]
+
+    def cut(
+        self, pixels: NDArray[Any], key: Sequence[Any], shape: Sequence[int], factor: int
+    ) -> None:
+        """Take cells out of pixels that were read with a key from a level of this shape."""
+        *before, rows, columns = key
+        for at, own in zip(before, self.plane, strict=False):
+            if not isinstance(at, slice) and at != own:
+                return
+        inside = []
+        for at, length, side in zip((rows, columns), shape[-2:], self.box, strict=True):
+            places = np.atleast_1d(np.arange(length)[at])
+            inside.append((places >= side.start // factor) & (places < -(-side.stop // factor)))
+        here = inside[0][:, np.newaxis] & inside[1]
+        window = pixels.reshape(-1, *here.shape)
+        window[here & ~np.isin(window, self.stays)] = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +68,15 @@ class LabelLevel:
         Of zarr.
     n_before : int
         Axes of length 1 that are seen before those that are stored.
+    factor : int
+        Pixels of the finest level along a side of one of this.
+    hole : Hole or None
     """
 
     stored: ImageArray
     n_before: int = 0
+    factor: int = 1
+    hole: Hole | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,6 +114,9 @@ class LabelLevel:
             logging.getLogger(__name__).warning("labels were not read", exc_info=True)
             shape = np.broadcast_to(np.uint8(0), self.stored.shape)[own].shape
             pixels = np.zeros(shape, self.dtype)
+        if self.hole is not None and pixels.ndim:
+            pixels = np.array(pixels)  # it may be read-only
+            self.hole.cut(pixels, own, self.stored.shape, self.factor)
         kept = [part for part in before if isinstance(part, slice)]
         return pixels.reshape((1,) * len(kept) + pixels.shape)
 
@@ -106,7 +151,12 @@ def label_levels(folder: Path, name: str, n_before: int = 0) -> tuple[LabelLevel
         if number and not path.is_dir():
             return tuple(levels)
         try:
-            levels.append(LabelLevel(zarr.open_array(path, mode="r"), n_before))
+            levels.append(LabelLevel(zarr.open_array(path, mode="r"), n_before, 2**number))
         except Exception as error:
             raise damaged(folder, KIND, error) from error
     raise AssertionError("the levels end")
+
+
+def with_hole(levels: Sequence[LabelLevel], hole: Hole | None) -> list[LabelLevel]:
+    """Give levels in which a part of a plane is not seen, or all of it is again."""
+    return [replace(level, hole=hole) for level in levels]

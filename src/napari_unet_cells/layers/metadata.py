@@ -33,6 +33,12 @@ RESULTS = "napari_unet_cells_results"
 #: Of what `OURS` holds: the OME-Zarr that a layer is read from.
 ZARR = "zarr"
 
+#: Of what `OURS` holds: which part of an OME-Zarr a layer is, that is put back once it is edited.
+PART_OF = "part_of"
+
+#: Key for the `core.edited_part.TakenPart` of such a layer, as long as napari is open.
+TAKEN = "napari_unet_cells_taken"
+
 #: Roles of the result layers.
 CELLS, CLASSES = "cells", "classes"
 

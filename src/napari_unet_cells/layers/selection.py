@@ -165,8 +165,8 @@ def review_problem(layer: LabelsLayer | None) -> str:
         return "There are no labels yet. Press Segment, or open a result."
     if ZARR in layer.metadata.get(OURS, {}):
         return (
-            f"'{layer.name}' is read from the disk, as the image is so large, and cannot be "
-            "corrected here."
+            f"'{layer.name}' is read from the disk, as the image is so large. Zoom in, and press "
+            "'Edit this part' on the page Correct."
         )
     if layer.multiscale or not isinstance(layer.data, np.ndarray):
         return (

@@ -335,8 +335,20 @@ def _ours(ours: Fields) -> dict[str, Any]:
             "image": text(NAME),
             "digest": whole(-(2**63), 2**63 - 1),
             "provenance": lambda value: dict(parse_record(value).document),
+            "part_of": fields(_part),
         },
     )
+
+
+def _part(part: Fields) -> dict[str, Any]:
+    """Take which part of an OME-Zarr labels are."""
+    place = whole(0, 2**36)
+    return {
+        "zarr": part.take("zarr", text(PATH, 1)),
+        "plane": list(part.take("plane", items(place, most=8))),
+        "rows": list(part.take("rows", pair(place))),
+        "columns": list(part.take("columns", pair(place))),
+    }
 
 
 def _told(told: Fields) -> dict[str, Any]:

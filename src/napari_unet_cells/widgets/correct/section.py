@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from napari_unet_cells.engine.engine import Engine, training_engine
 from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.learning_form import LearningForm
+from napari_unet_cells.widgets.correct.part_form import PartForm
 from napari_unet_cells.widgets.correct.review_form import ReviewForm
 from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 from napari_unet_cells.widgets.correct.tracks_form import TracksForm
@@ -54,6 +55,7 @@ class CorrectSection(QWidget):
         )
         self.tools = ToolsForm(viewer, engine, segmenting)
         self.tracks = TracksForm(viewer, lambda: self.review.controller.labels)
+        self.part = PartForm(viewer, lambda: self.review.controller.labels)
         self.message = QLabel("")
         self.message.setObjectName("correct_message")
         self.message.setWordWrap(True)
@@ -64,6 +66,7 @@ class CorrectSection(QWidget):
         )
         layout = QVBoxLayout(self)
         for widget in (
+            self.part,
             self.tools,
             self.tracks,
             self.review,

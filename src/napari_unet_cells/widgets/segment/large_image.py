@@ -29,6 +29,7 @@ from napari_unet_cells.batch.large_image import (
 )
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.results import OF_ONE_FILE
 from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.image_planes import pixels_of, planes_for, stack_axes
@@ -241,6 +242,7 @@ def _grown(
             record = dict(parse_record(zarr_record(folder / "labels" / role)).document)
         except Malformed:
             record = {}
+        LabelVersions(folder, role).settle()  # what was put back, and the program killed
     made = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
     yield Grown(role, folder, label_levels(folder, role, n_before), card, made)
     yield Shown(role)

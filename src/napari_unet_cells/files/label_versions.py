@@ -1,0 +1,231 @@
+"""Parts of a label image of an OME-Zarr that are replaced: each time a version, and all or nothing.
+
+::
+
+    slide_cells.ome.zarr/labels/cells/
+        0 1 2 ...                 the labels
+        versions/000001.npz       a part, as it was and as it is; it appears whole
+                 000001.done      all levels hold it
+
+Who is killed before the first file appears has changed nothing; who is killed after it has not lost
+the part, as the next to open the labels writes it into all levels (`settle`). A later version may
+put back what an earlier one has replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.mode import halve_by_mode
+from napari_unet_cells.core.resample import Box
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.array_file import load_arrays, write_arrays
+from napari_unet_cells.files.atomic import write_failure
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.lock import open_lock, try_lock
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A part of a plane that was replaced.
+
+    Attributes
+    ----------
+    plane : tuple of int
+        Index along the axes before (y, x).
+    box : (slice, slice)
+    before, after : integer array, (y, x)
+        Labels of the part.
+    n_used : int
+        The largest id that was ever used, up to this version.
+    """
+
+    plane: tuple[int, ...]
+    box: Box
+    before: NDArray[Any]
+    after: NDArray[Any]
+    n_used: int
+
+
+@dataclass(frozen=True)
+class LabelVersions:
+    """Versions of a label image.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the OME-Zarr.
+    name : str
+        Of the label image.
+    """
+
+    folder: Path
+    name: str = "cells"
+
+    @property
+    def _image(self) -> Path:
+        return self.folder / "labels" / self.name
+
+    @property
+    def _versions(self) -> Path:
+        return self._image / "versions"
+
+    def file_of(self, number: int) -> Path:
+        """File of a version."""
+        return self._versions / f"{number:06}.npz"
+
+    def _mark(self, number: int) -> Path:
+        return self._versions / f"{number:06}.done"
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the versions that are there, rising."""
+        if not self._versions.is_dir():
+            return []
+        names = (path.stem for path in self._versions.glob("[0-9]*.npz"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def version(self, number: int) -> Version:
+        """Read a version.
+
+        Raises
+        ------
+        UserError
+            Where it is damaged.
+        """
+        arrays = load_arrays(self.file_of(number), self.file_of(number))
+        top, left = arrays["start"].tolist()
+        height, width = arrays["after"].shape
+        box = slice(top, top + height), slice(left, left + width)
+        plane = tuple(arrays["plane"].tolist())
+        return Version(plane, box, arrays["before"], arrays["after"], int(arrays["n_used"]))
+
+    def settle(self) -> bool:
+        """Write versions into the labels that a program left before it had done so.
+
+        Returns
+        -------
+        bool
+            Whether there were any.
+
+        Raises
+        ------
+        UserError
+        """
+        left = [number for number in self.numbers if not self._mark(number).exists()]
+        if left:
+            with self._alone():
+                for number in left:
+                    self._apply(number)
+        return bool(left)
+
+    def n_used(self, n_cells: int) -> int:
+        """Give the largest id that was ever used, of so many that a run has made."""
+        numbers = self.numbers
+        return max(n_cells, self.version(numbers[-1]).n_used) if numbers else n_cells
+
+    def replace(
+        self,
+        plane: Sequence[int],
+        box: Box,
+        taken: NDArray[Any],
+        edited: NDArray[Any],
+        n_used: int,
+    ) -> int:
+        """Replace what was edited in a part, and keep what was there as a version.
+
+        Parameters
+        ----------
+        plane : sequence of int
+        box : (slice, slice)
+        taken : integer array, (y, x)
+            The part as it was when it was taken: pixels that are the same in `edited` stay as they
+            are on the disk.
+        edited : integer array, (y, x)
+        n_used : int
+            The largest id that was ever used, these included.
+
+        Returns
+        -------
+        int
+            Number of the version; 0 where nothing was edited.
+
+        Raises
+        ------
+        UserError
+            Where the disk refuses, or somebody else is replacing something. What is on the disk is
+            either as before or, at the latest after `settle`, as edited.
+        """
+        changed = taken != edited
+        if not changed.any():
+            return 0
+        self.settle()
+        with self._alone():
+            finest = label_levels(self.folder, self.name)[0]
+            if int(edited.max()) > np.iinfo(finest.dtype).max:
+                raise UserError(
+                    f"{self.folder.name} has no ids left for new cells: it holds numbers of "
+                    f"{8 * finest.dtype.itemsize} bits. Use the number of a cell that you deleted."
+                )
+            before = finest[(*plane, *box)]
+            after = np.where(changed, edited, before).astype(finest.dtype)
+            number = max(self.numbers, default=0) + 1
+            self._versions.mkdir(exist_ok=True)
+            arrays = {
+                "plane": np.array(plane, np.int64),
+                "start": np.array([box[0].start, box[1].start], np.int64),
+                "before": before,
+                "after": after,
+                "n_used": np.array(n_used, np.int64),
+            }
+            write_arrays(self.file_of(number), arrays)
+            self._apply(number)
+        return number
+
+    def _apply(self, number: int) -> None:
+        """Write a version into all levels; it does no harm to do so again."""
+        import zarr
+
+        version = self.version(number)
+        plane, (rows, columns) = version.plane, version.box
+        with self._said():
+            labels, box = version.after, (rows, columns)
+            for level in range(len(label_levels(self.folder, self.name))):
+                array: Any = zarr.open_array(self._image / str(level), mode="r+")
+                if level:
+                    fine: Any = zarr.open_array(self._image / str(level - 1), mode="r")
+                    y, x = (slice(side.start // 2, -(-side.stop // 2)) for side in box)
+                    twice = slice(2 * y.start, 2 * y.stop), slice(2 * x.start, 2 * x.stop)
+                    labels, box = halve_by_mode(np.asarray(fine[(*plane, *twice)])), (y, x)
+                array[(*plane, *box)] = labels
+            self._mark(number).touch()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_failure(self.folder, error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other programs from the labels."""
+        with self._said():
+            descriptor = open_lock(self._image / "versions.lock")
+        try:
+            if not try_lock(descriptor):
+                raise UserError(
+                    f"{self.folder.name} is being changed by another program. Wait until that is "
+                    "done, and try again."
+                )
+            yield
+        finally:
+            os.close(descriptor)

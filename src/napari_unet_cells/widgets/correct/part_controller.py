@@ -1,0 +1,420 @@
+"""A part of labels on the disk that is edited in a layer of its own, and put back. No Qt.
+
+::
+
+    slide cells       read from the disk -----+---------------------- + a version
+                                              | Edit this part        ^ Put back
+    slide cells part                          +--> a layer in memory --+
+
+Meanwhile the part is not seen in the layer that is read from the disk, but for the cells that its
+border cuts: these stay as they are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.edited_part import TakenPart
+from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.regions import Review
+from napari_unet_cells.core.resample import Box
+from napari_unet_cells.corrections.autosave import note_written
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_levels import Hole, LabelLevel, label_levels, with_hole
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.zarr_metadata import zarr_record
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    OURS,
+    PART_OF,
+    REVIEW,
+    TAKEN,
+    ZARR,
+    fitting_review,
+    result_metadata,
+)
+from napari_unet_cells.layers.transforms import place_of_part
+from napari_unet_cells.untrusted.result_record import parse_record
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.segment.channels import shown_plane
+from napari_unet_cells.widgets.segment.live import bare
+from napari_unet_cells.widgets.segment.where import canvas_on
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+
+    from napari_unet_cells.widgets.wiring import Wiring
+    from napari_unet_cells.widgets.worker import Job
+
+#: Pixels a side that are edited at once.
+MOST_SIDE = 4096
+
+#: Pixels around what is in view that belong to the part: cells there are whole.
+MARGIN = 64
+
+EDIT, PUT_BACK = "Edit this part", "Put back"
+
+
+@dataclass(frozen=True)
+class PartState:
+    """Button and sentence that the form shows.
+
+    Attributes
+    ----------
+    shown : bool
+    action : str
+        `EDIT` or `PUT_BACK`.
+    enabled : bool
+    sentence : str
+    """
+
+    shown: bool = False
+    action: str = EDIT
+    enabled: bool = False
+    sentence: str = ""
+
+
+class PartView(Protocol):
+    """Form that shows the state."""
+
+    def show_part(self, state: PartState) -> None:
+        """Bring button and sentence in line with a state."""
+
+
+class Runner(Protocol):
+    """Part of a `Worker` that the controller uses."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a job was started and has not ended."""
+
+    def start(self, job: Job) -> None:
+        """Start a job; one that still runs is stopped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A part of labels that was read from the disk."""
+
+    source: Labels
+    plane: tuple[int, ...]
+    part: TakenPart
+    labels: NDArray[Any]
+    review: Review
+    checksum: int
+
+
+class Step(Enum):
+    """Remaining step, in a turn of the window of its own: napari takes a while for each."""
+
+    REVEAL = "reveal"
+    REMOVE = "remove"
+    SAY = "say"
+
+
+@dataclass(frozen=True, eq=False)
+class PutBack:
+    """A part is on the disk, as version `number`; 0 where nothing was edited."""
+
+    layer: Labels
+    number: int
+    n_changed: int
+    written: Callable[..., None] | None
+    file: Path | None
+    levels: tuple[LabelLevel, ...]
+
+
+class PartController:
+    """Takes parts of labels on the disk, and puts them back.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    view : PartView
+    runner : Runner
+        Its answers come to `receive`, `ended`, `failed`.
+    labels : callable () -> labels layer or None
+        Those at hand.
+    wiring : Wiring
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        view: PartView,
+        runner: Runner,
+        labels: Callable[[], Labels | None],
+        wiring: Wiring,
+    ) -> None:
+        self._viewer, self._view, self._runner, self._labels = viewer, view, runner, labels
+        self._sentence = ""
+        self._said_of: Any = None
+        self._layer: Any = None
+        self._ended: PutBack | None = None
+        layers = viewer.layers
+        wiring.connect(self.look, layers.selection.events.active, layers.events.inserted)
+        wiring.connect(self._removed, layers.events.removed)
+
+    # --- what is at hand --------------------------------------------------------------------
+
+    @property
+    def at_hand(self) -> Labels | None:
+        """Labels on the disk, or a part of such; None without."""
+        layer = bare(self._labels())
+        made = {} if layer is None else layer.metadata.get(OURS, {})
+        if layer is None or PART_OF in made:
+            return layer
+        is_cells = ZARR in made and made.get("role") == CELLS
+        return layer if is_cells and Path(made[ZARR]).parent.suffix != ".part" else None
+
+    def look(self, event: object = None) -> None:
+        """Show what can be done with the labels at hand."""
+        layer = self.at_hand
+        if layer is not self._said_of:
+            self._sentence, self._said_of = "", layer
+        is_part = layer is not None and PART_OF in layer.metadata[OURS]
+        self._view.show_part(
+            PartState(
+                layer is not None or bool(self._sentence),
+                PUT_BACK if is_part else EDIT,
+                layer is not None and not self._runner.running,
+                self._sentence,
+            )
+        )
+
+    def _say(self, sentence: str) -> None:
+        self._sentence, self._said_of = sentence, self.at_hand
+        self.look()
+
+    def press(self) -> None:
+        """Take the part that is in view of the labels at hand, or put the part at hand back."""
+        layer = self.at_hand
+        if layer is None or self._runner.running:
+            return
+        try:
+            job = self._putting(layer) if PART_OF in layer.metadata[OURS] else self._taking(layer)
+        except UserError as error:
+            self._say(str(error))
+            return
+        self._runner.start(job)
+        self.look()
+
+    # --- taking -----------------------------------------------------------------------------
+
+    def _taking(self, layer: Any) -> Job:
+        there = layer.metadata[OURS][ZARR]
+        if any(self._parts_of(there)):
+            raise UserError(
+                "A part of these cells is being edited. Choose its layer and put it back first."
+            )
+        levels = list(layer.data)
+        finest = levels[0]
+        box = self._box(layer, finest.shape[-2:])
+        shown = shown_plane(self._viewer, layer)
+        own = shown[finest.n_before :]
+        return partial(_take, layer, Path(there), own, box)
+
+    def _box(self, layer: Any, shape: tuple[int, int]) -> Box:
+        """Pixels that are in view, and some around them."""
+        corners = canvas_on(self._viewer, layer)
+        sides = []
+        for axis, length in enumerate(shape):
+            start = max(0, int(np.floor(corners[:, axis].min())) - MARGIN)
+            stop = min(length, int(np.ceil(corners[:, axis].max())) + 1 + MARGIN)
+            if stop <= start:
+                raise UserError("Nothing of the cells is in view. Move the view onto them.")
+            sides.append(slice(start, stop))
+        longest = max(side.stop - side.start for side in sides)
+        if longest > MOST_SIDE:
+            raise UserError(
+                f"A part of up to {MOST_SIDE:,} x {MOST_SIDE:,} pixels is edited at once, and "
+                f"{longest:,} are in view. Zoom in."
+            )
+        return sides[0], sides[1]
+
+    def _parts_of(self, there: str) -> Generator[Any, None, None]:
+        for layer in self._viewer.layers:
+            if layer.metadata.get(OURS, {}).get(PART_OF, {}).get("zarr") == there:
+                yield layer
+
+    def receive(self, event: object) -> None:
+        """Take over what a thread has done."""
+        if isinstance(event, Taken):
+            self._add(event)
+        elif event is Step.REVEAL and self._layer in self._viewer.layers:
+            self._layer.visible = True
+            self._viewer.layers.selection.active = self._layer
+        elif isinstance(event, PutBack):
+            self._put(event)
+        elif event is Step.REMOVE:
+            self._remove()
+        elif event is Step.SAY:
+            self._say_put()
+
+    def _add(self, taken: Taken) -> None:
+        from napari.layers import Labels as LabelsLayer
+
+        source: Any = taken.source
+        if source not in self._viewer.layers:
+            return
+        made = source.metadata[OURS]
+        n_before = source.ndim - 2 - len(taken.plane)
+        rows, columns = taken.part.box
+        metadata = result_metadata(CELLS, made["image"], made["provenance"], taken.checksum)
+        metadata[OURS][PART_OF] = {
+            "zarr": made[ZARR],
+            "plane": list(taken.plane),
+            "rows": [rows.start, rows.stop],
+            "columns": [columns.start, columns.stop],
+        }
+        start = float(rows.start), float(columns.start)
+        place = place_of_part(source, (0,) * n_before + taken.plane, start)
+        layer = LabelsLayer(
+            taken.labels,
+            name=f"{source.name} part",
+            metadata=metadata | {TAKEN: taken.part, REVIEW: taken.review},
+            **place,
+        )
+        add_hidden(self._viewer, layer)
+        self._layer = layer
+        source.data = with_hole(source.data, Hole(taken.plane, taken.part.box, taken.part.cut))
+
+    # --- putting back -----------------------------------------------------------------------
+
+    def _putting(self, layer: Any) -> Job:
+        part_of = layer.metadata[OURS][PART_OF]
+        labels = np.array(layer.data)  # as it is now
+        review, taken = fitting_review(layer), layer.metadata.get(TAKEN)
+        layer.editable = False  # what would be edited meanwhile would not be on the disk
+        return partial(_put_back, layer, part_of, labels, taken, review)
+
+    def _put(self, event: PutBack) -> None:
+        """Show the cells on the disk again; the layer of the part goes in the next turn."""
+        self._ended = event
+        if event.written is not None and event.file is not None:
+            event.written(event.file)
+        source = self._source(event.layer.metadata[OURS][PART_OF]["zarr"])
+        if source is not None:
+            source.data = list(event.levels)
+
+    def _remove(self) -> None:
+        if self._ended is not None and self._ended.layer in self._viewer.layers:
+            self._viewer.layers.remove(self._ended.layer)
+
+    def _say_put(self) -> None:
+        ended, self._ended = self._ended, None
+        assert ended is not None
+        source = self._source(ended.layer.metadata[OURS][PART_OF]["zarr"])
+        if source is not None:
+            self._viewer.layers.selection.active = source
+        what = f"{ended.n_changed} cell{'' if ended.n_changed == 1 else 's'} changed"
+        said = (
+            f"Put back as version {ended.number}: {what}. The table beside the result still has "
+            "the cells as they were found."
+        )
+        self._say(said if ended.number else "Nothing was edited.")
+
+    def _source(self, there: str) -> Any:
+        layers = (bare(layer) for layer in self._viewer.layers)
+        return next(
+            (
+                layer
+                for layer in layers
+                if layer.metadata.get(OURS, {}).get(ZARR) == there
+                and layer.metadata[OURS]["role"] == CELLS
+            ),
+            None,
+        )
+
+    def _removed(self, event: Any) -> None:
+        """Show the cells on the disk again where a part of them was given up."""
+        part_of = event.value.metadata.get(OURS, {}).get(PART_OF)
+        if part_of is not None and not any(self._parts_of(part_of["zarr"])):
+            source = self._source(part_of["zarr"])
+            if source is not None and any(level.hole for level in source.data):
+                source.data = with_hole(source.data, None)
+        self.look()
+
+    def ended(self) -> None:
+        """Offer the next press."""
+        self.look()
+
+    def failed(self, problem: str) -> None:
+        """Say why a part was not taken or put back; it can be tried again."""
+        layer: Any = self.at_hand
+        if layer is not None and PART_OF in layer.metadata[OURS]:
+            layer.editable = True
+        self._say(problem)
+
+
+def _take(
+    layer: Labels, folder: Path, plane: tuple[int, ...], box: Box, stop: threading.Event
+) -> Generator[object, None, None]:
+    """Read a part from the disk; this is a thread."""
+    LabelVersions(folder).settle()
+    finest = label_levels(folder, CELLS)[0]
+    part = _taken(finest, plane, box)
+    labels = part.editable
+    labels = labels.astype(np.promote_types(np.uint16, np.min_scalar_type(int(labels.max()))))
+    labels = labels.reshape((1,) * (layer.ndim - 2) + labels.shape)
+    yield Taken(layer, plane, part, labels, Review(labels), digest(labels))
+    yield Step.REVEAL
+
+
+def _put_back(
+    layer: Labels,
+    part_of: dict[str, Any],
+    shown: NDArray[Any],
+    taken: TakenPart | None,
+    review: Review | None,
+    stop: threading.Event,
+) -> Generator[object, None, None]:
+    """Write a part to the disk; this is a thread."""
+    folder, plane = Path(part_of["zarr"]), tuple(part_of["plane"])
+    box = slice(*part_of["rows"]), slice(*part_of["columns"])
+    versions = LabelVersions(folder)
+    versions.settle()
+    finest = label_levels(folder, CELLS)[0]
+    if taken is None:  # it was restored after napari had ended
+        taken = _taken(finest, plane, box)
+    shape = box[0].stop - box[0].start, box[1].stop - box[1].start
+    if shown.shape[-2:] != shape:
+        raise UserError("The layer has other pixels than the part that was taken, and stays.")
+    n_used = versions.n_used(_counted(folder, finest))
+    edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used)
+    written = None if review is None else note_written(folder, shown, review)
+    number = versions.replace(plane, box, taken.labels, edited, n_used)
+    changed = taken.labels != edited
+    n_changed = len(np.setdiff1d(np.union1d(taken.labels[changed], edited[changed]), [0]))
+    file = versions.file_of(number) if number else None
+    levels = label_levels(folder, CELLS, layer.ndim - 2 - len(plane))
+    yield PutBack(layer, number, n_changed, written, file, levels)
+    yield Step.REMOVE
+    yield Step.SAY
+
+
+def _taken(finest: LabelLevel, plane: tuple[int, ...], box: Box) -> TakenPart:
+    height, width = finest.shape[-2:]
+    return TakenPart.of(finest[(*plane, *box)].astype(np.int64), box, (height, width))
+
+
+def _counted(folder: Path, finest: LabelLevel) -> int:
+    """Give the number of cells that the run has made, which is their largest id."""
+    try:
+        n_cells = parse_record(zarr_record(folder / "labels" / CELLS)).document.get("cells")
+    except Malformed:
+        n_cells = None
+    if isinstance(n_cells, int):
+        return n_cells
+    return int(np.iinfo(np.int32).max) if finest.dtype.itemsize > 2 else 2**15

@@ -1,0 +1,263 @@
+"""A part of labels on the disk: taken into a layer, edited, put back, given up, restored."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_unet_cells.corrections.autosave import session_of
+from napari_unet_cells.corrections.description import describe
+from napari_unet_cells.files import label_zarr
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    OURS,
+    PART_OF,
+    TAKEN,
+    ZARR,
+    fitting_review,
+    result_metadata,
+)
+from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.widgets.correct import part_controller
+from napari_unet_cells.widgets.correct.part_controller import (
+    EDIT,
+    PUT_BACK,
+    PartController,
+    PartState,
+)
+from napari_unet_cells.widgets.napari_versions import camera_of
+from napari_unet_cells.widgets.wiring import Wiring
+
+# napari is loaded, so these share the process of the windows and never that of TensorFlow.
+pytestmark = pytest.mark.gui
+
+#: 20 x 20 squares of 30 pixels, 40 apart, numbered row by row from 1.
+PLANE = np.zeros((800, 800), np.uint16)
+for _number in range(400):
+    _top, _left = 40 * (_number // 20) + 5, 40 * (_number % 20) + 5
+    PLANE[_top : _top + 30, _left : _left + 30] = _number + 1
+
+
+class Thread:
+    """Does a job when it is told to."""
+
+    def __init__(self) -> None:
+        self.job: Any = None
+
+    @property
+    def running(self) -> bool:
+        return self.job is not None
+
+    def start(self, job: Any) -> None:
+        self.job = job
+
+
+class View:
+    """Keeps the last state that it is to show."""
+
+    state = PartState()
+
+    def show_part(self, state: PartState) -> None:
+        self.state = state
+
+
+class Part:
+    """A viewer with labels on the disk, and the controller."""
+
+    def __init__(self, viewer: Any, folder: Path) -> None:
+        self.viewer, self.folder = viewer, folder
+        self.view, self.thread = View(), Thread()
+        self.controller = PartController(
+            viewer, self.view, self.thread, lambda: viewer.layers.selection.active, Wiring()
+        )
+        self.controller.look()
+
+    def press(self) -> None:
+        self.controller.press()
+        job, self.thread.job = self.thread.job, None
+        if job is not None:
+            for event in job(threading.Event()):
+                self.controller.receive(event)
+            self.controller.ended()
+
+    @property
+    def on_disk(self) -> NDArray[Any]:
+        return np.asarray(label_levels(self.folder, CELLS)[0])
+
+
+@pytest.fixture
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
+    """Show the labels with 200 x 200 of their pixels around (300, 300) in view."""
+    monkeypatch.setattr(label_zarr, "COARSEST", 128)
+    monkeypatch.setattr(part_controller, "MARGIN", 10)
+    folder = tmp_path / "slide_cells.ome.zarr"
+    labels = LabelZarr(folder, PLANE.shape, "yx", 1024, Scale(None, "pixel", None))
+    labels.create(CELLS, np.uint16)
+    labels.write(CELLS, (), (slice(0, 800), slice(0, 800)), PLANE)
+    labels.finish(CELLS, {"cells": 400}, {})
+    viewer: Any = ViewerModel()
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.size = (200, 200)
+    else:  # napari before 0.9
+        viewer._canvas_size = (200, 200)
+    metadata = result_metadata(CELLS, "an image", {})
+    metadata[OURS][ZARR] = str(folder)
+    levels: Any = label_levels(folder, CELLS)
+    layer = Labels(
+        list(levels),
+        multiscale=True,
+        name="slide cells",
+        metadata=metadata,
+        scale=(0.5, 0.5),
+        translate=(10, 20),
+    )
+    viewer.add_layer(layer)
+    camera = camera_of(viewer)
+    camera.center, camera.zoom = (0.0, *layer.data_to_world((300, 300))), 2.0
+    return Part(viewer, folder)
+
+
+def layer_of(part: Part) -> Any:
+    return part.viewer.layers["slide cells part"]
+
+
+def test_the_part_in_view_is_taken_and_hidden_below(part: Part) -> None:
+    source: Any = part.viewer.layers["slide cells"]
+    assert part.view.state == PartState(True, EDIT, True)
+    assert "Edit this part" in review_problem(source)
+    part.press()
+    layer = layer_of(part)
+    assert part.view.state == PartState(True, PUT_BACK, True)
+    assert part.viewer.layers.selection.active is layer
+    assert (layer.visible, layer.editable, review_problem(layer)) == (True, True, "")
+    assert fitting_review(layer) is not None
+    rows, columns = layer.metadata[OURS][PART_OF]["rows"], layer.metadata[OURS][PART_OF]["columns"]
+    box = np.s_[rows[0] : rows[1], columns[0] : columns[1]]
+    assert 215 <= rows[1] - rows[0] <= 225
+    # the squares that are whole in it, in their place
+    whole = PLANE[box].copy()
+    cut = np.unique(np.concatenate([whole[0], whole[-1], whole[:, 0], whole[:, -1]]))
+    whole[np.isin(whole, cut)] = 0
+    np.testing.assert_array_equal(layer.data, whole)
+    assert len(np.unique(whole)) - 1 == 25
+    world = layer.data_to_world((0, 0))
+    np.testing.assert_allclose(source.world_to_data(world), (rows[0], columns[0]))
+    # what is taken is not seen below, at any level; what is cut is
+    for level, factor in zip(source.data, (1, 2, 4, 8), strict=True):
+        seen = np.asarray(level)
+        full = np.asarray(label_levels(part.folder, CELLS)[factor.bit_length() - 1])
+        inside = tuple(slice(s.start // factor + 1, s.stop // factor - 1) for s in box)
+        assert set(np.unique(seen[inside])) <= {0, *cut.tolist()}
+        beside = np.ones(full.shape, bool)
+        beside[tuple(slice(s.start // factor, -(-s.stop // factor)) for s in box)] = False
+        np.testing.assert_array_equal(seen[beside], full[beside])
+
+
+def test_what_was_edited_is_put_back_as_a_version(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    ids = np.unique(layer.data)[1:].tolist()
+    place = layer.metadata[OURS][PART_OF]
+    box = np.s_[slice(*place["rows"]), slice(*place["columns"])]
+    layer.data[layer.data == ids[0]] = 0
+    layer.data[layer.data == ids[1]] = 1  # the number of a cell elsewhere
+    edited = layer.data.copy()
+    review = fitting_review(layer)
+    assert review is not None
+    part.press()
+
+    assert [one.name for one in part.viewer.layers] == ["slide cells"]
+    expected = PLANE.copy()
+    expected[expected == ids[0]] = 0
+    expected[expected == ids[1]] = 401  # which is new
+    np.testing.assert_array_equal(part.on_disk, expected)
+    np.testing.assert_array_equal(np.asarray(part.viewer.layers[0].data[0]), expected)
+    assert part.view.state.sentence.startswith("Put back as version 1: 3 cells changed.")
+    assert part.view.state.action == EDIT
+    version = LabelVersions(part.folder).version(1)
+    np.testing.assert_array_equal(version.before, PLANE[box])
+    assert (edited[expected[box] == 401] == 1).all()
+    assert session_of(review).exports[0].is_there
+
+    part.press()
+    part.press()  # without an edit
+    assert part.view.state.sentence == "Nothing was edited."
+    assert LabelVersions(part.folder).numbers == [1]
+
+
+def test_a_part_that_is_given_up_is_seen_again(part: Part) -> None:
+    source: Any = part.viewer.layers["slide cells"]
+    part.press()
+    assert not np.array_equal(np.asarray(source.data[0]), PLANE)
+    part.viewer.layers.remove(layer_of(part))
+    np.testing.assert_array_equal(np.asarray(source.data[0]), PLANE)
+    np.testing.assert_array_equal(part.on_disk, PLANE)
+
+
+def test_one_part_at_a_time_and_none_that_is_too_large(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Any = part.viewer.layers["slide cells"]
+    part.press()
+    part.viewer.layers.selection.active = source
+    part.press()
+    assert "put it back first" in part.view.state.sentence
+    part.viewer.layers.remove(layer_of(part))
+    part.viewer.layers.selection.active = source
+    monkeypatch.setattr(part_controller, "MOST_SIDE", 100)
+    part.press()
+    assert "pixels is edited at once, and 2" in part.view.state.sentence
+    assert len(part.viewer.layers) == 1
+
+
+def test_a_part_whose_writing_fails_stays_and_can_be_put_back(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part.press()
+    layer = layer_of(part)
+    layer.data[50:60, 50:60] = 7
+    part.controller.press()
+    part.thread.job = None
+    assert not layer.editable  # while it is written
+    part.controller.failed("The disk is full.")
+    assert layer.editable
+    assert part.view.state.sentence == "The disk is full."
+    part.press()
+    assert not np.array_equal(part.on_disk, PLANE)
+
+
+def test_a_part_that_was_restored_after_a_crash_is_put_back(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    described = describe(layer, part.viewer.layers)
+    assert described["metadata"][OURS][PART_OF] == layer.metadata[OURS][PART_OF]
+    ids = np.unique(layer.data)[1:].tolist()
+    layer.data[layer.data == ids[0]] = 0
+    del layer.metadata[TAKEN]  # it was only in memory
+    part.viewer.layers.remove("slide cells")
+    part.viewer.layers.selection.active = layer
+    part.press()
+    expected = PLANE.copy()
+    expected[expected == ids[0]] = 0
+    np.testing.assert_array_equal(part.on_disk, expected)
+    assert len(part.viewer.layers) == 0
+    assert part.view.state.sentence.startswith("Put back as version 1: 1 cell changed.")
+    assert (part.view.state.shown, part.view.state.enabled) == (True, False)
+
+
+def test_other_labels_have_no_such_button(part: Part) -> None:
+    part.viewer.add_labels(np.zeros((5, 5), np.uint8))
+    assert part.view.state == PartState(False, EDIT)
+    part.press()
+    assert len(part.viewer.layers) == 2
