@@ -58,8 +58,8 @@ def test_a_plane_of_a_stack_has_the_other_axes_of_its_layer(written: LabelZarr) 
     assert level[:, 0, 4:6, 7].shape == (1, 2)
 
 
-def test_what_cannot_be_read_is_background(written: LabelZarr) -> None:
-    (level, *_) = label_levels(written.folder, "cells")
+def test_what_cannot_be_read_while_it_is_written_is_background(written: LabelZarr) -> None:
+    (level, *_) = label_levels(written.folder, "cells", is_whole=False)
     (shard,) = (path for path in written.folder.glob("labels/cells/0/c/0/0"))
     content = shard.read_bytes()
     shard.write_bytes(content[: len(content) // 2])

@@ -145,3 +145,63 @@ def test_ids_that_do_not_fit_and_other_programs_are_sentences(written: LabelVers
     with pytest.raises(UserError, match="is being changed by another program"):
         written.replace((), BOX, taken, new, 99)
     np.testing.assert_array_equal(levels_of(written)[0], LABELS)
+
+
+def test_what_is_settled_late_does_not_undo_what_came_after_it(written: LabelVersions) -> None:
+    taken, new, _ = edited()
+    later = new.copy()
+    later[40:60, 30:50] = 88  # upon what the first one has drawn
+    written.replace((), BOX, taken, new, 99)
+    written.replace((), BOX, new, later, 99)
+    expected = levels_of(written)
+    versions = written.folder / "labels" / "cells" / "versions"
+    (versions / "000001.done").unlink()  # as if its program had been slow to say so
+    assert written.settle()
+    for one, other in zip(levels_of(written), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (levels_of(written)[0][BOX][40:60, 30:50] == 88).all()
+
+
+def test_labels_that_cannot_be_read_are_never_taken_for_background(
+    written: LabelVersions,
+) -> None:
+    taken, new, _ = edited()
+    (shard,) = (written.folder / "labels" / "cells" / "0" / "c" / "0").iterdir()
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"a\.ome\.zarr"):
+        written.replace((), BOX, taken, new, 99)
+    assert written.numbers == []
+    level = label_levels(written.folder, "cells")[0]
+    with pytest.raises(UserError, match=r"a\.ome\.zarr"):
+        level.read(BOX)
+    with pytest.warns(UserWarning, match="cannot be read are not shown"):
+        assert not level[BOX].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("start", [140, 17], "outside of the labels"),
+        ("start", [-1, 0], "outside of the labels"),
+        ("start", [33, 17, 0], "3 numbers where 2 belong"),
+        ("plane", [0], "1 numbers where 0 belong"),
+        ("after", [[1, 2]], "do not fit each other"),
+        ("before", [[0.5]], "whole ones"),
+        ("more", [1], "other arrays"),
+    ],
+)
+def test_a_version_that_is_none_is_a_sentence_and_changes_nothing(
+    written: LabelVersions, name: str, value: Any, problem: str
+) -> None:
+    taken, new, _ = edited()
+    written.replace((), BOX, taken, new, 99)
+    before = levels_of(written)
+    arrays = dict(np.load(written.file_of(1)))
+    dtype = float if name == "before" else np.int64
+    np.savez(written.file_of(1), **(arrays | {name: np.array(value, dtype)}))
+    (written.folder / "labels" / "cells" / "versions" / "000001.done").unlink()
+    with pytest.raises(UserError, match=problem):
+        written.settle()
+    for one, other in zip(levels_of(written), before, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -6,6 +6,7 @@ They may still be written to: what is not there yet, or cannot be read, is backg
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from napari_unet_cells.core.arrays import ImageArray, spelt_out
 from napari_unet_cells.core.resample import Box
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged
 from napari_unet_cells.files.zarr_metadata import KIND
 
@@ -71,12 +73,18 @@ class LabelLevel:
     factor : int
         Pixels of the finest level along a side of one of this.
     hole : Hole or None
+    path : Path
+        Of the OME-Zarr.
+    is_whole : bool
+        It is not written to any more: what cannot be read is damaged, and that is said.
     """
 
     stored: ImageArray
     n_before: int = 0
     factor: int = 1
     hole: Hole | None = None
+    path: Path = Path()
+    is_whole: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,16 +110,32 @@ class LabelLevel:
         """Length of the first axis."""
         return self.shape[0]
 
+    def read(self, key: Any) -> NDArray[Any]:
+        """Read a part as it is on the disk, with a key of the axes that are stored.
+
+        Raises
+        ------
+        UserError
+            Where it cannot be read: whoever writes must not take it for background.
+        """
+        try:
+            return np.asarray(self.stored[key]).astype(self.dtype, copy=False)
+        except (MemoryError, IndexError):
+            raise
+        except Exception as error:  # each codec has its own
+            raise damaged(self.path, KIND, error) from error
+
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read a part."""
+        """Read a part to be looked at: what cannot be read is background, as napari draws it."""
         parts = spelt_out(key, self.ndim)
         before, own = parts[: self.n_before], tuple(parts[self.n_before :])
         try:
-            pixels = np.asarray(self.stored[own]).astype(self.dtype, copy=False)
-        except (MemoryError, IndexError):
-            raise
-        except Exception:  # each codec has its own; napari draws in the midst of everything
-            logging.getLogger(__name__).warning("labels were not read", exc_info=True)
+            pixels = self.read(own)
+        except UserError as error:
+            if self.is_whole:  # napari shows it as a notification
+                warnings.warn(f"Labels that cannot be read are not shown. {error}", stacklevel=2)
+            else:
+                logging.getLogger(__name__).info("labels were not read", exc_info=True)
             shape = np.broadcast_to(np.uint8(0), self.stored.shape)[own].shape
             pixels = np.zeros(shape, self.dtype)
         if self.hole is not None and pixels.ndim:
@@ -126,7 +150,9 @@ class LabelLevel:
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
 
-def label_levels(folder: Path, name: str, n_before: int = 0) -> tuple[LabelLevel, ...]:
+def label_levels(
+    folder: Path, name: str, n_before: int = 0, is_whole: bool = True
+) -> tuple[LabelLevel, ...]:
     """Open a label image of an OME-Zarr that we wrote, or are writing; the finest level is first.
 
     Parameters
@@ -135,7 +161,7 @@ def label_levels(folder: Path, name: str, n_before: int = 0) -> tuple[LabelLevel
         Of the OME-Zarr.
     name : str
         "cells" or "classes".
-    n_before : int
+    n_before, is_whole
         See `LabelLevel`.
 
     Raises
@@ -151,7 +177,8 @@ def label_levels(folder: Path, name: str, n_before: int = 0) -> tuple[LabelLevel
         if number and not path.is_dir():
             return tuple(levels)
         try:
-            levels.append(LabelLevel(zarr.open_array(path, mode="r"), n_before, 2**number))
+            stored = zarr.open_array(path, mode="r")
+            levels.append(LabelLevel(stored, n_before, 2**number, None, folder, is_whole))
         except Exception as error:
             raise damaged(folder, KIND, error) from error
     raise AssertionError("the levels end")

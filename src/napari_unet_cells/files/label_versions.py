@@ -27,32 +27,13 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.mode import halve_by_mode
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files.array_file import load_arrays, write_arrays
+from napari_unet_cells.files.array_file import write_arrays
 from napari_unet_cells.files.atomic import write_failure
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.lock import open_lock, try_lock
-
-
-@dataclass(frozen=True, eq=False)
-class Version:
-    """A part of a plane that was replaced.
-
-    Attributes
-    ----------
-    plane : tuple of int
-        Index along the axes before (y, x).
-    box : (slice, slice)
-    before, after : integer array, (y, x)
-        Labels of the part.
-    n_used : int
-        The largest id that was ever used, up to this version.
-    """
-
-    plane: tuple[int, ...]
-    box: Box
-    before: NDArray[Any]
-    after: NDArray[Any]
-    n_used: int
+from napari_unet_cells.untrusted.arrays import read_arrays
+from napari_unet_cells.untrusted.label_version import Version, parse_version
+from napari_unet_cells.untrusted.rules import Malformed
 
 
 @dataclass(frozen=True)
@@ -99,14 +80,16 @@ class LabelVersions:
         Raises
         ------
         UserError
-            Where it is damaged.
+            Where it is damaged, or not of these labels.
         """
-        arrays = load_arrays(self.file_of(number), self.file_of(number))
-        top, left = arrays["start"].tolist()
-        height, width = arrays["after"].shape
-        box = slice(top, top + height), slice(left, left + width)
-        plane = tuple(arrays["plane"].tolist())
-        return Version(plane, box, arrays["before"], arrays["after"], int(arrays["n_used"]))
+        path, finest = self.file_of(number), label_levels(self.folder, self.name)[0]
+        try:
+            return parse_version(read_arrays(path), finest.shape, finest.dtype)
+        except (OSError, Malformed) as error:
+            raise UserError(
+                f"The version {path} cannot be read: it {error}. The labels are as they were "
+                "before it. Remove that file to edit them again."
+            ) from error
 
     def settle(self) -> bool:
         """Write versions into the labels that a program left before it had done so.
@@ -120,11 +103,18 @@ class LabelVersions:
         ------
         UserError
         """
-        left = [number for number in self.numbers if not self._mark(number).exists()]
-        if left:
-            with self._alone():
-                for number in left:
-                    self._apply(number)
+        if all(self._mark(number).exists() for number in self.numbers):
+            return False
+        with self._alone():
+            return self._settle()
+
+    def _settle(self) -> bool:
+        """Write the first version that is not done, and all after it, which were made upon it."""
+        numbers = self.numbers
+        left = [number for number in numbers if not self._mark(number).exists()]
+        for number in numbers:
+            if left and number >= left[0]:
+                self._apply(number)
         return bool(left)
 
     def n_used(self, n_cells: int) -> int:
@@ -167,15 +157,15 @@ class LabelVersions:
         changed = taken != edited
         if not changed.any():
             return 0
-        self.settle()
         with self._alone():
+            self._settle()
             finest = label_levels(self.folder, self.name)[0]
             if int(edited.max()) > np.iinfo(finest.dtype).max:
                 raise UserError(
                     f"{self.folder.name} has no ids left for new cells: it holds numbers of "
                     f"{8 * finest.dtype.itemsize} bits. Use the number of a cell that you deleted."
                 )
-            before = finest[(*plane, *box)]
+            before = finest.read((*plane, *box))
             after = np.where(changed, edited, before).astype(finest.dtype)
             number = max(self.numbers, default=0) + 1
             self._versions.mkdir(exist_ok=True)
@@ -198,13 +188,14 @@ class LabelVersions:
         plane, (rows, columns) = version.plane, version.box
         with self._said():
             labels, box = version.after, (rows, columns)
-            for level in range(len(label_levels(self.folder, self.name))):
+            levels = label_levels(self.folder, self.name)
+            for level in range(len(levels)):
                 array: Any = zarr.open_array(self._image / str(level), mode="r+")
                 if level:
-                    fine: Any = zarr.open_array(self._image / str(level - 1), mode="r")
+                    fine = levels[level - 1]
                     y, x = (slice(side.start // 2, -(-side.stop // 2)) for side in box)
                     twice = slice(2 * y.start, 2 * y.stop), slice(2 * x.start, 2 * x.stop)
-                    labels, box = halve_by_mode(np.asarray(fine[(*plane, *twice)])), (y, x)
+                    labels, box = halve_by_mode(fine.read((*plane, *twice))), (y, x)
                 array[(*plane, *box)] = labels
             self._mark(number).touch()
 

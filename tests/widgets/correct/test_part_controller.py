@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.corrections.description import describe
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
@@ -230,6 +231,9 @@ def test_a_part_whose_writing_fails_stays_and_can_be_put_back(
     part.controller.press()
     part.thread.job = None
     assert not layer.editable  # while it is written
+    part.viewer.layers.selection.active = part.viewer.layers["slide cells"]
+    part.controller.failed("The disk is full.")
+    part.viewer.layers.selection.active = layer
     part.controller.failed("The disk is full.")
     assert layer.editable
     assert part.view.state.sentence == "The disk is full."
@@ -254,6 +258,31 @@ def test_a_part_that_was_restored_after_a_crash_is_put_back(part: Part) -> None:
     assert len(part.viewer.layers) == 0
     assert part.view.state.sentence.startswith("Put back as version 1: 1 cell changed.")
     assert (part.view.state.shown, part.view.state.enabled) == (True, False)
+
+
+def test_a_restored_part_leaves_what_was_put_back_since(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    ids = np.unique(layer.data)[1:].tolist()
+    layer.data[layer.data == ids[0]] = 0
+    del layer.metadata[TAKEN]  # napari had ended
+    # meanwhile somebody else has put back another edit of the part
+    other = PLANE.astype(np.int64)
+    other[other == ids[3]] = 0
+    box = np.s_[0:800, 0:800]
+    LabelVersions(part.folder).replace((), box, PLANE.astype(np.int64), other, 400)
+    part.press()
+    expected = other.copy()
+    expected[expected == ids[0]] = 0
+    np.testing.assert_array_equal(part.on_disk, expected)
+
+
+def test_a_part_is_not_taken_from_labels_that_cannot_be_read(part: Part) -> None:
+    (shard,) = (part.folder / "labels" / CELLS / "0" / "c" / "0").iterdir()
+    shard.write_bytes(shard.read_bytes()[:99])
+    with pytest.raises(UserError, match=r"slide_cells\.ome\.zarr"):
+        part.press()
+    assert len(part.viewer.layers) == 1
 
 
 def test_other_labels_have_no_such_button(part: Part) -> None:

@@ -469,3 +469,19 @@ def test_a_file_that_is_gone_is_a_sentence(
     assert controller.start(values_of(image))
     with pytest.raises(UserError, match="is not there any more"):
         controller.step()
+
+
+def test_a_version_that_cannot_be_read_is_said_and_the_labels_are_shown(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    controller.start(values_of(image))
+    controller.step()
+    versions = tmp_path / "slide_cells.ome.zarr" / "labels" / "cells" / "versions"
+    versions.mkdir()
+    (versions / "000001.npz").write_bytes(b"half a file")
+    controller.start(values_of(image))
+    with pytest.warns(UserWarning, match=r"000001\.npz cannot be read"):
+        controller.step()
+    (cells,) = zarr_layers(viewer, image_id(image), CELLS)
+    assert np.asarray(cells.data[0]).any()

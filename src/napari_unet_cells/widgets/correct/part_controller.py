@@ -130,8 +130,6 @@ class PutBack:
     layer: Labels
     number: int
     n_changed: int
-    written: Callable[..., None] | None
-    file: Path | None
     levels: tuple[LabelLevel, ...]
 
 
@@ -162,6 +160,8 @@ class PartController:
         self._said_of: Any = None
         self._layer: Any = None
         self._ended: PutBack | None = None
+        #: Part that is being put back.
+        self._busy: Any = None
         layers = viewer.layers
         wiring.connect(self.look, layers.selection.events.active, layers.events.inserted)
         wiring.connect(self._removed, layers.events.removed)
@@ -296,14 +296,13 @@ class PartController:
         part_of = layer.metadata[OURS][PART_OF]
         labels = np.array(layer.data)  # as it is now
         review, taken = fitting_review(layer), layer.metadata.get(TAKEN)
+        self._busy = layer
         layer.editable = False  # what would be edited meanwhile would not be on the disk
         return partial(_put_back, layer, part_of, labels, taken, review)
 
     def _put(self, event: PutBack) -> None:
         """Show the cells on the disk again; the layer of the part goes in the next turn."""
-        self._ended = event
-        if event.written is not None and event.file is not None:
-            event.written(event.file)
+        self._ended, self._busy = event, None
         source = self._source(event.layer.metadata[OURS][PART_OF]["zarr"])
         if source is not None:
             source.data = list(event.levels)
@@ -352,8 +351,8 @@ class PartController:
 
     def failed(self, problem: str) -> None:
         """Say why a part was not taken or put back; it can be tried again."""
-        layer: Any = self.at_hand
-        if layer is not None and PART_OF in layer.metadata[OURS]:
+        layer, self._busy = self._busy, None
+        if layer is not None and layer in self._viewer.layers:
             layer.editable = True
         self._say(problem)
 
@@ -387,7 +386,12 @@ def _put_back(
     versions.settle()
     finest = label_levels(folder, CELLS)[0]
     if taken is None:  # it was restored after napari had ended
-        taken = _taken(finest, plane, box)
+        if review is None:
+            raise UserError(
+                "It is not known any more what was edited in this layer. Save it as a TIFF "
+                "(page Export), remove it, and edit the part again."
+            )
+        taken = _as_taken(_taken(finest, plane, box), review)
     shape = box[0].stop - box[0].start, box[1].stop - box[1].start
     if shown.shape[-2:] != shape:
         raise UserError("The layer has other pixels than the part that was taken, and stays.")
@@ -397,16 +401,26 @@ def _put_back(
     number = versions.replace(plane, box, taken.labels, edited, n_used)
     changed = taken.labels != edited
     n_changed = len(np.setdiff1d(np.union1d(taken.labels[changed], edited[changed]), [0]))
-    file = versions.file_of(number) if number else None
+    if written is not None and number:
+        written(versions.file_of(number))
     levels = label_levels(folder, CELLS, layer.ndim - 2 - len(plane))
-    yield PutBack(layer, number, n_changed, written, file, levels)
+    yield PutBack(layer, number, n_changed, levels)
     yield Step.REMOVE
     yield Step.SAY
 
 
 def _taken(finest: LabelLevel, plane: tuple[int, ...], box: Box) -> TakenPart:
     height, width = finest.shape[-2:]
-    return TakenPart.of(finest[(*plane, *box)].astype(np.int64), box, (height, width))
+    return TakenPart.of(finest.read((*plane, *box)).astype(np.int64), box, (height, width))
+
+
+def _as_taken(now: TakenPart, review: Review) -> TakenPart:
+    """Give a part as it was when it was taken, which a review remembers.
+
+    What others have put back since is not undone: only what differs from it counts as edited.
+    """
+    before = review.baseline.unpacked().reshape(now.labels.shape).astype(np.int64)
+    return TakenPart(now.box, np.where((before == 0) & now.stays, now.labels, before), now.cut)
 
 
 def _counted(folder: Path, finest: LabelLevel) -> int:

@@ -12,6 +12,7 @@ No Qt here.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,9 +243,12 @@ def _grown(
             record = dict(parse_record(zarr_record(folder / "labels" / role)).document)
         except Malformed:
             record = {}
-        LabelVersions(folder, role).settle()  # what was put back, and the program killed
+        try:
+            LabelVersions(folder, role).settle()  # what was put back, and the program killed
+        except UserError as error:  # the labels are shown as they are; napari shows what is said
+            warnings.warn(str(error), stacklevel=2)
     made = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
-    yield Grown(role, folder, label_levels(folder, role, n_before), card, made)
+    yield Grown(role, folder, label_levels(folder, role, n_before, is_whole), card, made)
     yield Shown(role)
 
 
