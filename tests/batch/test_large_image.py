@@ -251,19 +251,30 @@ def test_a_process_does_it_and_ends(asked: Asked) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_a_sentence_and_the_next_run_goes_on(asked: Asked) -> None:
-    events = follow(asked, lambda: None, threading.Event())
-    for event in events:
-        if isinstance(event, BlockDone):
-            break
+    # a strip of many blocks, so that all but some are still to be done when the first event comes
+    piece = np.asarray(simulate_nuclei((128, 1280), seed=5)[0])
+    zarr.create_array(asked.image, data=np.tile(piece, (1, 16)), chunks=(128, 512), overwrite=True)
+    strip = replace(asked, shape=(128, 20480))
+    events = follow(strip, lambda: None, threading.Event())
+    first = next(events)
+    assert isinstance(first, Begun)
+    assert first.total > 4
     (child,) = children()
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(UserError, match=r"was ended by the system .* is kept\. Press Segment"):
         list(events)
-    (begun, *_, made) = follow(asked, lambda: None, threading.Event())
+    (begun, *_, made) = follow(strip, lambda: None, threading.Event())
     assert isinstance(begun, Begun)
-    assert begun.done == 1
+    assert begun.done < begun.total
     assert isinstance(made, Made)
-    assert made.n_cells
+
+    (asked.folder / "undisturbed").mkdir()
+    other = replace(strip, folder=asked.folder / "undisturbed")
+    undisturbed = list(follow(other, lambda: None, threading.Event()))[-1]
+    assert isinstance(undisturbed, Made)
+    assert made.n_cells == undisturbed.n_cells
+    one, two = (labels_in(run.output, "cells")[0] for run in (made, undisturbed))
+    np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.slow

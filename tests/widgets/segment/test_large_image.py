@@ -17,7 +17,7 @@ from napari.components import ViewerModel
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import large_image_child
-from napari_unet_cells.batch.large_image import Asked, Event, event_of
+from napari_unet_cells.batch.large_image import Asked, Event, Made, event_of
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
@@ -483,5 +483,25 @@ def test_a_version_that_cannot_be_read_is_said_and_the_labels_are_shown(
     controller.start(values_of(image))
     with pytest.warns(UserWarning, match=r"000001\.npz cannot be read"):
         controller.step()
+    (cells,) = zarr_layers(viewer, image_id(image), CELLS)
+    assert np.asarray(cells.data[0]).any()
+
+
+def test_cancelled_when_the_result_has_its_name_it_is_shown_by_the_next_press(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    controller.start(values_of(image))
+    for answer in controller.thread.events:
+        if isinstance(answer.event, Made):
+            break  # which the window does not hear of any more
+        controller.receive(answer)
+    assert controller.window.last("show_progress") == (1.0, "writing the table")
+    controller.thread.events = None
+    controller.cancelled()
+    assert "had come to its end" in controller.window.last("say")[0]
+    assert not any("cancelled" in layer.name for layer in viewer.layers)
+    controller.start(values_of(image))
+    controller.step()
     (cells,) = zarr_layers(viewer, image_id(image), CELLS)
     assert np.asarray(cells.data[0]).any()

@@ -172,7 +172,8 @@ class LargeRun:
         self._fraction = event.fraction
         new, left = event.fraction - self._first, 1 - event.fraction
         seconds = (now - self._started) * left / new if new > 0 else 0.0
-        self._view.show_progress(event.fraction, describe_left(event.fraction, seconds))
+        text = describe_left(event.fraction, seconds) if left > 0 else "writing the table"
+        self._view.show_progress(event.fraction, text)
         if self._layers.refresh(event.box, now):
             hide_previews(self._viewer, image_id(self._imaged))
 
@@ -186,6 +187,9 @@ class LargeRun:
 
     def ended_early(self, word: str) -> None:
         """Say what is left of it, where it was cancelled."""
+        if self._made is None and self._begun is not None and self._begun.output.exists():
+            self._view.say("The run had come to its end. Press Segment to see the result.")
+            return
         if self._made is None:
             self._layers.end_early(word.lower())
         self._view.say(describe_ended(self._begun, self._fraction, word))
