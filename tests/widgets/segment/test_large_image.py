@@ -23,7 +23,14 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
 from napari_unet_cells.layers.export_source import export_problem
 from napari_unet_cells.layers.image_planes import stack_axes
-from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, image_id, set_input_metadata
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    OURS,
+    ZARR,
+    image_id,
+    set_input_metadata,
+)
 from napari_unet_cells.layers.selection import image_layers, review_problem
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -414,8 +421,39 @@ def test_another_plane_after_a_cancelled_one_lies_in_its_plane(
     assert controller.start(values_of(image))
     controller.step()
     for role in (CELLS, CLASSES):
-        (layer,) = zarr_layers(viewer, image_id(image), role)
+        layer, *others = zarr_layers(viewer, image_id(image), role)
         assert tuple(layer.translate) == (2, 0, 0)
+        assert [(tuple(one.translate), one.visible) for one in others] in ([], [((0, 0, 0), False)])
+
+
+def test_the_layers_of_a_run_are_found_again_and_follow_the_image(
+    viewer: Any, controller: Controlled, tmp_path: Path
+) -> None:
+    image = opened(viewer, tmp_path)
+    controller.start(values_of(image))
+    controller.step()
+    other = SegmentValues(image, StackValues(()), "bright", diameter=40)
+    controller.start(other)
+    controller.glance()
+    controller.step(4)
+    controller.thread.events.close()
+    controller.thread.events = None
+    controller.cancelled()
+    image.scale = (2, 2)
+    controller.start(values_of(image))  # the first one is there
+    controller.step()
+    shown = [
+        (layer.name, layer.visible)
+        for layer in viewer.layers
+        if ZARR in layer.metadata.get(OURS, {})
+    ]
+    assert sorted(shown) == [
+        ("slide cells", True),
+        ("slide classes", False),
+        ("slide classes [1] (cancelled)", False),
+    ]
+    for name in ("slide cells", "slide classes"):
+        assert tuple(viewer.layers[name].scale) == (2, 2)
 
 
 @pytest.mark.parametrize("is_changed", [True, False])

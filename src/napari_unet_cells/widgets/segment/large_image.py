@@ -314,11 +314,11 @@ class LargeLayers:
         add_hidden(self._viewer, layer)
 
     def _older(self, role: str, folder: Path) -> Labels | None:
-        """Find a layer of the same result, or of one that was left in the middle; hide others."""
+        """Find a layer of the same run, whole or left in the middle; hide those of others."""
         found = None
         for layer in zarr_layers(self._viewer, self._image, role):
             there = Path(layer.metadata[OURS][ZARR])
-            if found is None and (there == folder or there.parent.suffix == ".part"):
+            if found is None and _output_of(there) == _output_of(folder):
                 found = layer
             else:
                 layer.visible = False
@@ -367,6 +367,14 @@ class LargeLayers:
         """Make the result active."""
         if self.last is not None and self.last in self._viewer.layers:
             self._viewer.layers.selection.active = self.last
+
+
+def _output_of(folder: Path) -> Path:
+    """Give the name that an OME-Zarr has, or gets once it is whole."""
+    if folder.parent.suffix != ".part":
+        return folder
+    hidden = folder.parent
+    return hidden.with_name(hidden.name.removeprefix(".").removesuffix(".part"))
 
 
 def zarr_layers(viewer: Viewer, image: str, role: str) -> list[Labels]:
