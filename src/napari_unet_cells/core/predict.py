@@ -315,7 +315,9 @@ def _batch(source: NormalizedPlane, tile: Tile, channels: int) -> NDArray[np.flo
     pixels = source.read(tile.read)
     if channels == 1 and pixels.shape[2] > 1:
         pixels = pixels.mean(axis=2, keepdims=True)
-    return np.pad(pixels, (*tile.pad, (0, 0)), mode="reflect")[np.newaxis]
+    if any(side != (0, 0) for side in tile.pad):  # to add nothing would be one more copy
+        pixels = np.pad(pixels, (*tile.pad, (0, 0)), mode="reflect")
+    return pixels[np.newaxis]
 
 
 def _uncertainty(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

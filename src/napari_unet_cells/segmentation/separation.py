@@ -89,10 +89,10 @@ class RowPages:
         """Copy a part of the plane; 0 where nothing was written."""
         rows, columns = part
         shape = (self._k, rows.stop - rows.start, columns.stop - columns.start)
-        values = np.zeros(shape, np.uint8)
+        values = np.empty(shape, np.uint8)
         for page, there, here in self._parts(rows):
-            if page in self._pages:
-                values[:, here] = self._pages[page][:, there, columns]
+            held = self._pages.get(page)
+            values[:, here] = 0 if held is None else held[:, there, columns]
         return values
 
     def _parts(self, rows: slice) -> Iterator[tuple[int, slice, slice]]:
