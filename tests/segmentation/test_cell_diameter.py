@@ -18,6 +18,7 @@ from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import FunctionNetwork, Network
 from napari_unet_cells.errors import OutOfMemory
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation import cell_diameter
 from napari_unet_cells.segmentation.cell_diameter import (
     LARGEST_ZOOM,
     Estimate,
@@ -131,6 +132,26 @@ def test_few_pixels_are_looked_at() -> None:
     diameter = estimated(image, counted).diameter
     assert diameter == pytest.approx(np.median(diameters_of(truth)), rel=0.3)
     assert counted.pixels < 0.15 * image.size
+
+
+@pytest.mark.parametrize(("diameter", "views"), [(24, 4), (30, 4)])
+def test_where_two_zooms_leave_no_doubt_the_others_are_left_out(
+    diameter: float, views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = simulate_nuclei((1100, 1100), diameter=diameter, blur=0.5, noise=0.03, seed=1)[0]
+    few, all_ = Counted(), Counted()
+    found = estimated(image, few)
+    monkeypatch.setattr(cell_diameter._Looking, "at_first", lambda _: 0.0)
+    assert found == estimated(image, all_)
+    assert few.pixels == views * SIDE**2 < all_.pixels
+
+
+def test_larger_cells_than_the_first_zooms_suit_are_looked_at_from_further_away() -> None:
+    """What fills a view may be cells at one zoom, and one cell at the next."""
+    image = simulate_nuclei((1100, 1100), diameter=90, blur=0.5, noise=0.03, seed=1)[0]
+    counted = Counted()
+    assert estimated(image, counted).diameter == pytest.approx(90, rel=0.35)
+    assert counted.pixels > 5 * SIDE**2
 
 
 def test_a_model_that_knows_larger_cells_looks_at_other_zooms() -> None:

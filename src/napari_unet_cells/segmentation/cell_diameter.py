@@ -20,13 +20,16 @@ The votes are smoothed along the logarithm of the diameter. The estimate is the 
 cells that are seen about there, at the two zooms that are nearest to the one for that diameter;
 where the image is larger than one view, at a second place too. Powers and limits were chosen on
 training images at half of, once and twice their size, and on simulated ones.
+
+Two zooms are looked at first. Where the cells that are found are familiar and as wide at both zooms
+that suit them best, and neither of these is smaller than the first ones, the others would change
+nothing, and are left out. Larger cells may look like many small ones where they fill the view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +38,14 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.predict import Network
-from napari_unet_cells.segmentation.views import BusyMap, View, see
+from napari_unet_cells.segmentation.views import SIDE, BusyMap, View, see
 
 #: Zooms and their trust, for a network that learned from cells of `USUAL_WINDOW`; one that is not
 #: looked at unless it is needed has none.
 ZOOMS = {0.125: 0.5, 0.25: 0.8, 0.5: 1.0, 1.0: 1.0, 2.0: 0.7, 4.0: 0.0}
+
+#: Of these, those that are looked at first, and where all is clear alone.
+FIRST = (0.5, 1.0)
 
 #: Pixels wide; of `ModelCard.diameter_window`, where the model says nothing else.
 USUAL_WINDOW = (18.0, 36.0)
@@ -84,6 +90,9 @@ APART, ALIKE, SCANT = 2.5, 0.3, 3e-4
 #: An image is like the last one where its cells are as wide to within this factor, most of what is
 #: found there is familiar, and there are so many.
 LIKE, MOSTLY, ENOUGH = 1.2, 0.7, 8
+
+#: The first zooms leave no doubt where this much of what is found is familiar.
+CLEAR = 0.85
 
 #: Maximum zoom; it makes 20 pixels of 5.
 LARGEST_ZOOM = 4.0
@@ -172,15 +181,17 @@ def estimate_diameter(
     """
     look = _Looking.at(plane, network, limits, options, window)
     if likely > 0:
-        found = look.closely(np.log2(likely), [])
+        found = look.closely(np.log2(likely))
         if _confirms(found, likely):
             return Estimate(_median(found, np.log2(likely)), confirmed=likely)
-    seen = list(look.at_zooms(zoom for zoom, trust in look.trust.items() if trust))
-    votes = _votes((cells, look.trust[cells.zoom]) for cells in seen)
+    settled = look.at_first()
+    if settled > 0:
+        return Estimate(settled)
+    votes = look.votes(zoom for zoom, trust in look.trust.items() if trust)
     if not votes.any():
         return Estimate()
     best = _DIAMETERS[votes.argmax()]
-    diameter = _median(look.closely(best, seen), best) or float(2**best)
+    diameter = _median(look.closely(best), best) or float(2**best)
     other = _other(votes)
     return Estimate(diameter, other > 0 or bool(votes.max() < SCANT), other)
 
@@ -215,7 +226,15 @@ class _Cells:
 
 @dataclass
 class _Looking:
-    """One network and one plane, of which it sees views; the CPU goes on after full memory."""
+    """One network and one plane, of which it sees views; the CPU goes on after full memory.
+
+    Attributes
+    ----------
+    first : list of float
+        Zooms that are looked at before all others.
+    seen : dict
+        What was found, by zoom and number of the view.
+    """
 
     plane: ImageArray
     network: Network
@@ -224,6 +243,8 @@ class _Looking:
     window: tuple[float, float]
     busy: BusyMap
     trust: dict[float, float]
+    first: list[float]
+    seen: dict[tuple[float, int], _Cells] = field(default_factory=dict)
 
     @classmethod
     def at(
@@ -239,41 +260,62 @@ class _Looking:
         unit = float(np.sqrt(np.prod(window) / np.prod(USUAL_WINDOW)))
         trust = {zoom * unit: part for zoom, part in ZOOMS.items()}
         options = replace(options, merge=None)  # learned at the right zoom, which is not known yet
-        return cls(plane, network, limits, options, window, BusyMap.of(plane, limits), trust)
+        first = [zoom * unit for zoom in FIRST]
+        return cls(plane, network, limits, options, window, BusyMap.of(plane, limits), trust, first)
 
-    def at_zooms(self, zooms: Iterable[float], first: int = 0, last: int = 1) -> Iterator[_Cells]:
-        """Look at the views of some zooms, from the first to before the last of each."""
-        views = [
-            view
+    def at_zooms(self, zooms: Iterable[float], number: int = 1) -> list[_Cells]:
+        """Look at views of some zooms, so many of each; at none of them twice."""
+        views = {
+            (zoom, n): view
             for zoom in zooms
-            for view in islice(self.busy.views(zoom, last), first, None)
+            for n, view in enumerate(self.busy.views(zoom, number))
             if min(view.scaled) >= SMALLEST_VIEW
-        ]
-        seen, self.network = see(self.plane, self.limits, self.network, views)
+        }
+        new = {id(view): key for key, view in views.items() if key not in self.seen}
+        asked = [views[key] for key in new.values()]
+        seen, self.network = see(self.plane, self.limits, self.network, asked)
         labels = _labels_of([probabilities for _, probabilities in seen], self.options)
-        for (view, probabilities), found in zip(seen, labels, strict=True):
-            yield self._found(view, probabilities, found)
+        for (view, probabilities), found in zip(seen, labels, strict=True):  # in another order
+            self.seen[new[id(view)]] = self._found(view, probabilities, found)
+        return [self.seen[key] for key in views]
 
-    def closely(self, diameter: float, seen: Sequence[_Cells]) -> list[tuple[_Cells, float]]:
+    def votes(self, zooms: Iterable[float]) -> NDArray[np.float64]:
+        """Give the votes of some zooms."""
+        return _votes((cells, self.trust[cells.zoom]) for cells in self.at_zooms(zooms))
+
+    def at_first(self) -> float:
+        """Give the diameter where the first zooms leave no doubt, else 0.
+
+        A plane so small that its views share tiles is seen at all zooms at once: nothing is saved.
+        """
+        if max(self.plane.shape[:2]) * min(self.first) <= SIDE // 2:
+            return 0.0
+        votes = self.votes(self.first)
+        best = _DIAMETERS[votes.argmax()]
+        if not votes.any() or min(self._suiting(best)) < min(self.first):
+            return 0.0
+        found = self.closely(best)
+        return _median(found, best) if _confirms(found, float(2**best), CLEAR) else 0.0
+
+    def closely(self, diameter: float) -> list[tuple[_Cells, float]]:
         """Look at the two zooms that suit a diameter best; give cells with their weight.
 
         Parameters
         ----------
         diameter : float
             Logarithm to base 2 of pixels.
-        seen : sequence of _Cells
-            Of the first views of some zooms; these are not looked at again.
         """
+        away = self._suiting(diameter)
+        found = self.at_zooms(away, LAST_VIEWS)
+        # Beyond the extreme zooms the nearest one has all the weight.
+        return [(cells, max(1 - away[cells.zoom], 0.01)) for cells in found]
+
+    def _suiting(self, diameter: float) -> dict[float, float]:
+        """Give the two zooms that suit a diameter best, and how many octaves each is off."""
         low, high = np.log2(self.window[0] * ABOVE), np.log2(self.window[1])
         best = np.clip(diameter, min(low, high), high) - diameter
         away = {zoom: abs(float(np.log2(zoom) - best)) for zoom in self.trust}
-        zooms = sorted(away, key=away.__getitem__)[:2]
-        known = {cells.zoom for cells in seen}
-        found = [cells for cells in seen if cells.zoom in zooms]
-        found += self.at_zooms([zoom for zoom in zooms if zoom not in known], 0, LAST_VIEWS)
-        found += self.at_zooms([zoom for zoom in zooms if zoom in known], 1, LAST_VIEWS)
-        # Beyond the extreme zooms the nearest one has all the weight.
-        return [(cells, max(1 - away[cells.zoom], 0.01)) for cells in found]
+        return dict(sorted(away.items(), key=lambda one: one[1])[:2])
 
     def _found(
         self, view: View, probabilities: NDArray[np.uint8], labels: NDArray[np.integer]
@@ -370,12 +412,12 @@ def _median(found: Iterable[tuple[_Cells, float]], middle: float) -> float:
     return float(2 ** diameters[order][np.searchsorted(below, below[-1] / 2)])
 
 
-def _confirms(found: Sequence[tuple[_Cells, float]], likely: float) -> bool:
+def _confirms(found: Sequence[tuple[_Cells, float]], likely: float, mostly: float = MOSTLY) -> bool:
     """Whether cells are seen to be about as wide as those of a similar image, and seen well."""
     if sum(cells.weights.size for cells, _ in found) < ENOUGH:
         return False
     good = sum(part * float((cells.weights * cells.familiar).sum()) for cells, part in found)
-    if good < MOSTLY * sum(part * float(cells.weights.sum()) for cells, part in found):
+    if good < mostly * sum(part * float(cells.weights.sum()) for cells, part in found):
         return False
     if _votes(found).max() < SCANT * LAST_VIEWS:
         return False
