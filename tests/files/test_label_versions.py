@@ -77,6 +77,42 @@ def test_a_part_is_replaced_at_all_levels_and_what_was_there_is_kept(
     assert written.numbers == [1, 2]
 
 
+def test_what_another_program_put_back_meanwhile_is_not_numbered_twice(
+    written: LabelVersions,
+) -> None:
+    taken, new, _ = edited()
+    last = written.last
+    written.replace((), BOX, taken, new, 99)
+    with pytest.raises(UserError, match=r"has put a part of .* back meanwhile\. Try again"):
+        written.replace((), BOX, new, taken, 99, last)
+    assert written.numbers == [1]
+    assert written.replace((), BOX, new, taken, 99, written.last) == 2
+
+
+def test_a_version_whose_file_is_removed_keeps_its_number_and_its_ids(
+    written: LabelVersions,
+) -> None:
+    taken, new, _ = edited()
+    written.replace((), BOX, taken, taken + 20, 99)
+    written.replace((), BOX, taken + 20, new, 120)
+    written.file_of(2).unlink()
+    assert (written.numbers, written.last, written.n_used(12)) == ([1], 2, 120)
+    assert written.replace((), BOX, new, taken, 120) == 3
+    written.file_of(3).with_suffix(".done").write_bytes(b"\xff")
+    assert written.n_used(12) == 120
+
+
+def test_a_part_is_known_by_its_newest_version(written: LabelVersions) -> None:
+    taken, new, _ = edited()
+    assert written.put_back((), BOX, taken) is None
+    written.replace((), BOX, taken, new, 99)
+    np.testing.assert_array_equal(written.put_back((), BOX, taken), new)
+    assert written.put_back((), BOX, new) is None  # taken since
+    assert written.put_back((), np.s_[33:119, 17:101], taken[:-1]) is None
+    written.replace((), BOX, new, taken, 99)
+    assert written.put_back((), BOX, taken) is None  # as the second version left it
+
+
 def test_of_two_edits_of_one_part_both_count(written: LabelVersions) -> None:
     taken, new, _ = edited()
     other = taken.copy()

@@ -64,7 +64,9 @@ class TakenPart:
         """Labels of the cells that are whole in the part."""
         return np.where(self.stays, 0, self.labels)
 
-    def edited(self, shown: NDArray[np.int64], n_used: int) -> tuple[NDArray[np.int64], int]:
+    def edited(
+        self, shown: NDArray[np.int64], n_used: int, before: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.int64], int]:
         """Give the labels of the part once it was edited, and the largest id that was ever used.
 
         Cells that are not among those that were taken get ids that were never used.
@@ -75,8 +77,12 @@ class TakenPart:
             What `editable` has become.
         n_used : int
             The largest id that was ever used before.
+        before : integer array, optional
+            Labels whose ids are known as well: a cell that was deleted may come back.
         """
         known = np.unique(self.editable)
+        if before is not None:
+            known = np.union1d(known, before)
         ids = np.unique(shown)
         new = ids[~np.isin(ids, known) & (ids > 0)]
         numbers = np.concatenate([[0], known[known > 0], new])

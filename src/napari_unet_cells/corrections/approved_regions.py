@@ -15,7 +15,7 @@ from napari_unet_cells.core.regions import Place, Review
 from napari_unet_cells.corrections.scribbles import as_masks, is_strokes
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import describe_source, planes_for
-from napari_unet_cells.layers.metadata import CLASSES, OURS, REVIEW, is_ours
+from napari_unet_cells.layers.metadata import CLASSES, OURS, PART_OF, REVIEW, is_ours
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size
 from napari_unet_cells.layers.protocols import ImageLayer, LabelsLayer, Layer
 from napari_unet_cells.layers.selection import image_layers, source_image
@@ -82,10 +82,17 @@ def approved_of(layer: LabelsLayer, layers: Iterable[Layer]) -> Approved:
     Raises
     ------
     UserError
-        Where nothing is approved, or the image is gone or does not fit.
+        Where nothing is approved, the image is gone or does not fit, or it is a part of a large
+        one.
     """
     if is_strokes(layer):
         return _painted(layer, list(layers))
+    if PART_OF in layer.metadata.get(OURS, {}):
+        raise UserError(
+            f"'{layer.name}' is a part of a large image, and its regions cannot go into a dataset "
+            "yet. Put it back. To retrain, save a part of the image as a file of its own, and "
+            "segment and correct that."
+        )
     review = layer.metadata.get(REVIEW)
     if review is None or not review.approved:
         raise UserError(

@@ -5,7 +5,7 @@
     slide_cells.ome.zarr/labels/cells/
         0 1 2 ...                 the labels
         versions/000001.npz       a part, as it was and as it is; it appears whole
-                 000001.done      all levels hold it
+                 000001.done      all levels hold it; the largest id that was used until then
 
 Who is killed before the first file appears has changed nothing; who is killed after it has not lost
 the part, as the next to open the labels writes it into all levels (`settle`). A later version may
@@ -34,6 +34,9 @@ from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.label_version import Version, parse_version
 from napari_unet_cells.untrusted.rules import Malformed
+
+#: Versions that are searched for one of a part whose writing failed.
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,49 @@ class LabelVersions:
                 self._apply(number)
         return bool(left)
 
+    @property
+    def last(self) -> int:
+        """Number of the last version, also of one whose file somebody removed; 0 without any."""
+        marks = self._versions.glob("[0-9]*.done") if self._versions.is_dir() else ()
+        names = [path.stem for path in marks if path.stem.isdecimal()]
+        return max([0, *self.numbers, *map(int, names)])
+
     def n_used(self, n_cells: int) -> int:
         """Give the largest id that was ever used, of so many that a run has made."""
-        numbers = self.numbers
-        return max(n_cells, self.version(numbers[-1]).n_used) if numbers else n_cells
+        numbers, marked = self.numbers, self._marked(self.last)
+        known = [self.version(numbers[-1]).n_used] if numbers else []
+        return max(n_cells, marked, *known)
+
+    def _marked(self, number: int) -> int:
+        """Read the largest id from the mark of a version; 0 where it says none."""
+        try:
+            text = self._mark(number).read_bytes()[:20]
+        except OSError:
+            return 0
+        return int(text) if text.isdigit() and len(text) < 19 else 0
+
+    def put_back(self, plane: Sequence[int], box: Box, taken: NDArray[Any]) -> NDArray[Any] | None:
+        """Give what a part has become since it was taken, where a version of it was written then.
+
+        What failed after its version was there, or was killed, is on the disk all the same: what
+        is edited next goes on from that, and what is taken back is taken back there too.
+
+        Parameters
+        ----------
+        plane : sequence of int
+        box : (slice, slice)
+        taken : integer array, (y, x)
+
+        Returns
+        -------
+        integer array, (y, x), or None
+            None where the newest version of this part is no such version.
+        """
+        for number in reversed(self.numbers[-_LOOKED_AT:]):
+            version = self.version(number)
+            if (version.plane, version.box) == (tuple(plane), box):
+                return version.after if np.array_equal(version.before, taken) else None
+        return None
 
     def replace(
         self,
@@ -129,6 +171,7 @@ class LabelVersions:
         taken: NDArray[Any],
         edited: NDArray[Any],
         n_used: int,
+        last: int | None = None,
     ) -> int:
         """Replace what was edited in a part, and keep what was there as a version.
 
@@ -142,6 +185,8 @@ class LabelVersions:
         edited : integer array, (y, x)
         n_used : int
             The largest id that was ever used, these included.
+        last : int, optional
+            See `last`, as it was when `n_used` was read: else two programs would give one id twice.
 
         Returns
         -------
@@ -159,6 +204,11 @@ class LabelVersions:
             return 0
         with self._alone():
             self._settle()
+            if last is not None and last != self.last:
+                raise UserError(
+                    f"Another program has put a part of {self.folder.name} back meanwhile. Try "
+                    "again."
+                )
             finest = label_levels(self.folder, self.name)[0]
             if int(edited.max()) > np.iinfo(finest.dtype).max:
                 raise UserError(
@@ -167,7 +217,7 @@ class LabelVersions:
                 )
             before = finest.read((*plane, *box))
             after = np.where(changed, edited, before).astype(finest.dtype)
-            number = max(self.numbers, default=0) + 1
+            number = self.last + 1
             self._versions.mkdir(exist_ok=True)
             arrays = {
                 "plane": np.array(plane, np.int64),
@@ -197,7 +247,7 @@ class LabelVersions:
                     twice = slice(2 * y.start, 2 * y.stop), slice(2 * x.start, 2 * x.stop)
                     labels, box = halve_by_mode(fine.read((*plane, *twice))), (y, x)
                 array[(*plane, *box)] = labels
-            self._mark(number).touch()
+            self._mark(number).write_text(str(version.n_used))
 
     @contextmanager
     def _said(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.corrections.description import describe
 from napari_unet_cells.errors import UserError
@@ -24,6 +25,7 @@ from napari_unet_cells.layers.metadata import (
     CELLS,
     OURS,
     PART_OF,
+    REVIEW,
     TAKEN,
     ZARR,
     fitting_review,
@@ -241,6 +243,37 @@ def test_a_part_whose_writing_fails_stays_and_can_be_put_back(
     assert not np.array_equal(part.on_disk, PLANE)
 
 
+@pytest.mark.parametrize("restored", [False, True])
+def test_what_is_taken_back_after_a_failed_writing_is_taken_back_on_the_disk(
+    part: Part, monkeypatch: pytest.MonkeyPatch, restored: bool
+) -> None:
+    part.press()
+    layer = layer_of(part)
+    before, ids = layer.data.copy(), np.unique(layer.data)[1:].tolist()
+    layer.data[layer.data == ids[0]] = 0
+    layer.data[0:4, 40:44] = 7000  # drawn
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelVersions, "_apply", refuse)
+        part.controller.press()
+        job, part.thread.job = part.thread.job, None
+        with pytest.raises(UserError, match="full"):
+            list(job(threading.Event()))
+        part.controller.failed("The disk is full.")
+    assert LabelVersions(part.folder).numbers == [1]
+    if restored:  # napari was killed then
+        del layer.metadata[TAKEN]
+    layer.data[...] = before
+    layer.data[layer.data == ids[1]] = 0
+    part.press()
+    expected = PLANE.copy()
+    expected[expected == ids[1]] = 0
+    np.testing.assert_array_equal(part.on_disk, expected)
+
+
+def refuse(*arguments: object) -> None:
+    raise UserError("The disk is full.")
+
+
 def test_a_part_that_was_restored_after_a_crash_is_put_back(part: Part) -> None:
     part.press()
     layer = layer_of(part)
@@ -283,6 +316,15 @@ def test_a_part_is_not_taken_from_labels_that_cannot_be_read(part: Part) -> None
     with pytest.raises(UserError, match=r"slide_cells\.ome\.zarr"):
         part.press()
     assert len(part.viewer.layers) == 1
+
+
+def test_a_part_is_not_learned_from_and_the_way_out_is_said(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    review = layer.metadata[REVIEW]
+    review.approve(next(iter(review)))
+    with pytest.raises(UserError, match=r"is a part of a large image, .* To retrain, save"):
+        approved_of(layer, part.viewer.layers)
 
 
 def test_other_labels_have_no_such_button(part: Part) -> None:

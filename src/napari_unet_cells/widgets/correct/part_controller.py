@@ -395,10 +395,14 @@ def _put_back(
     shape = box[0].stop - box[0].start, box[1].stop - box[1].start
     if shown.shape[-2:] != shape:
         raise UserError("The layer has other pixels than the part that was taken, and stays.")
+    before, since = taken.editable, versions.put_back(plane, box, taken.labels)
+    if since is not None:  # its writing failed, or was killed, after it was kept
+        taken = TakenPart(box, since.astype(np.int64), taken.cut)
+    last = versions.last
     n_used = versions.n_used(_counted(folder, finest))
-    edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used)
+    edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used, before)
     written = None if review is None else note_written(folder, shown, review)
-    number = versions.replace(plane, box, taken.labels, edited, n_used)
+    number = versions.replace(plane, box, taken.labels, edited, n_used, last)
     changed = taken.labels != edited
     n_changed = len(np.setdiff1d(np.union1d(taken.labels[changed], edited[changed]), [0]))
     if written is not None and number:
