@@ -270,6 +270,29 @@ def test_what_is_taken_back_after_a_failed_writing_is_taken_back_on_the_disk(
     np.testing.assert_array_equal(part.on_disk, expected)
 
 
+def test_what_is_drawn_on_cells_of_the_border_is_not_dropped_without_a_word(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    taken = layer.metadata[TAKEN]
+    layer.data[taken.stays] = 7000
+    part.controller.press()
+    job, part.thread.job = part.thread.job, None
+    with pytest.raises(UserError, match="all that you drew lies on cells that the border"):
+        list(job(threading.Event()))
+    part.controller.failed("Nothing was put back.")
+    assert layer in part.viewer.layers
+    assert layer.editable
+    ids = np.unique(taken.editable)[1:].tolist()
+    layer.data[layer.data == ids[0]] = 0
+    part.press()
+    expected = PLANE.copy()
+    expected[expected == ids[0]] = 0
+    np.testing.assert_array_equal(part.on_disk, expected)
+    assert part.view.state.sentence.endswith(
+        "on cells that the border of the part cuts was left out."
+    )
+
+
 def refuse(*arguments: object) -> None:
     raise UserError("The disk is full.")
 

@@ -125,12 +125,16 @@ class Step(Enum):
 
 @dataclass(frozen=True, eq=False)
 class PutBack:
-    """A part is on the disk, as version `number`; 0 where nothing was edited."""
+    """A part is on the disk, as version `number`; 0 where nothing was edited.
+
+    `left_out` says that something was drawn on cells that the border cuts.
+    """
 
     layer: Labels
     number: int
     n_changed: int
     levels: tuple[LabelLevel, ...]
+    left_out: bool = False
 
 
 class PartController:
@@ -322,6 +326,8 @@ class PartController:
             f"Put back as version {ended.number}: {what}. The table beside the result still has "
             "the cells as they were found."
         )
+        if ended.left_out:
+            said += " What you drew on cells that the border of the part cuts was left out."
         self._say(said if ended.number else "Nothing was edited.")
 
     def _source(self, there: str) -> Any:
@@ -403,12 +409,18 @@ def _put_back(
     edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used, before)
     written = None if review is None else note_written(folder, shown, review)
     number = versions.replace(plane, box, taken.labels, edited, n_used, last)
+    left_out = bool((taken.stays & (shown.reshape(shape) != 0)).any())
+    if left_out and not number:
+        raise UserError(
+            "Nothing was put back: all that you drew lies on cells that the border of the part "
+            "cuts, and these stay as they are. Edit a part that holds them whole."
+        )
     changed = taken.labels != edited
     n_changed = len(np.setdiff1d(np.union1d(taken.labels[changed], edited[changed]), [0]))
     if written is not None and number:
         written(versions.file_of(number))
     levels = label_levels(folder, CELLS, layer.ndim - 2 - len(plane))
-    yield PutBack(layer, number, n_changed, levels)
+    yield PutBack(layer, number, n_changed, levels, left_out)
     yield Step.REMOVE
     yield Step.SAY
 

@@ -56,7 +56,7 @@ from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.widgets.camera import middle_of_view
 from napari_unet_cells.widgets.folder.at_hand import at_hand
 from napari_unet_cells.widgets.napari_versions import add_hidden
-from napari_unet_cells.widgets.segment.live import bare
+from napari_unet_cells.widgets.segment.results import results_of
 from napari_unet_cells.widgets.segment.values import SegmentValues
 
 if TYPE_CHECKING:
@@ -388,12 +388,8 @@ def zarr_layers(viewer: Viewer, image: str, role: str) -> list[Labels]:
     role : str
         `CELLS` or `CLASSES`.
     """
-    found = []
-    for layer in reversed(viewer.layers):
-        made = layer.metadata.get(OURS, {})
-        if ZARR in made and (made.get("role"), made.get("image")) == (role, image):
-            found.append(bare(layer))
-    return found
+    found = results_of(viewer, image, role)
+    return [layer for layer in found if ZARR in layer.metadata[OURS]]
 
 
 def describe_made(made: Made) -> str:

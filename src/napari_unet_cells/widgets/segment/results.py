@@ -12,7 +12,7 @@ each::
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -475,7 +475,7 @@ def same_classes(layer: Labels, event: Finished) -> bool:
 
 
 def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
-    """Find the results of an image in a viewer, the topmost first.
+    """Find the results of an image that are in memory, the topmost first.
 
     Parameters
     ----------
@@ -485,13 +485,15 @@ def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
     role : str
         `CELLS` or `CLASSES`.
     """
-    found = []
+    return [layer for layer in results_of(viewer, image, role) if not layer.multiscale]
+
+
+def results_of(viewer: Viewer, image: str, role: str) -> Iterator[Labels]:
+    """Find the results of an image, in memory or read from the disk, the topmost first."""
     for layer in reversed(viewer.layers):
         made = layer.metadata.get(OURS, {})
-        is_of = (made.get("role"), made.get("image")) == (role, image)
-        if is_of and not layer.multiscale:  # see `large_image.zarr_layers`
-            found.append(bare(layer))
-    return found
+        if (made.get("role"), made.get("image")) == (role, image):
+            yield bare(layer)
 
 
 def _is_free(layer: Labels) -> bool:
