@@ -46,11 +46,12 @@ from napari_unet_cells.segmentation.segment import Segmenter
 from napari_unet_cells.training.evaluate import segmented
 from napari_unet_cells.training.events import Retrained, RetrainOptions
 from napari_unet_cells.training.fine_tuning import RECIPE, Recipe
-from napari_unet_cells.training.retrain import TunerCache, retrain
+from napari_unet_cells.training.retrain import retrain
 from napari_unet_cells.training.synthetic.appearances import APPEARANCES
 from napari_unet_cells.training.synthetic.camera import photograph
 from napari_unet_cells.training.synthetic.scene import draw_scene
 from napari_unet_cells.training.synthetic.world import draw_world
+from napari_unet_cells.training.tuner_cache import TunerCache
 
 PAGE = Path(__file__).parents[1] / "docs" / "retraining.md"
 

@@ -113,14 +113,14 @@ class _Server:
         self._reply(header, "output", output, shape=output.shape)
 
     def _tuner_cache(self) -> Any:
-        from napari_unet_cells.training.retrain import TunerCache
+        from napari_unet_cells.training.tuner_cache import TunerCache
 
         self._tuners = self._tuners or TunerCache()
         return self._tuners
 
     def _prepare(self, header: dict[str, Any], payload: bytearray) -> None:
         from napari_unet_cells.training.events import RetrainOptions
-        from napari_unet_cells.training.retrain import prepare
+        from napari_unet_cells.training.tuner_cache import prepare
 
         prepare(find_model(header["base"]), RetrainOptions(), self._tuner_cache())
         self._reply(header, "prepared")

@@ -14,7 +14,8 @@ import pytest
 from napari_unet_cells.core.metrics import ClassSummary, Summary
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.description import TIP_WIDTH, WIDTH, about, about_text
-from napari_unet_cells.training.retrain import Measurement, _scores
+from napari_unet_cells.training.mixing import Measurement
+from napari_unet_cells.training.retrain import _scores
 
 CARD = ModelCard(
     name="cells",

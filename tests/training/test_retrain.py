@@ -53,7 +53,7 @@ def derived(monkeypatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cache():
-    from napari_unet_cells.training.retrain import TunerCache
+    from napari_unet_cells.training.tuner_cache import TunerCache
 
     return TunerCache()
 
@@ -61,7 +61,7 @@ def cache():
 @pytest.fixture(scope="module")
 def encoder_cache():
     """Keep the graphs of a fresh start from the tiny model, beside those that tune it."""
-    from napari_unet_cells.training.retrain import TunerCache
+    from napari_unet_cells.training.tuner_cache import TunerCache
 
     return TunerCache()
 
@@ -69,7 +69,7 @@ def encoder_cache():
 @pytest.fixture(scope="module")
 def small_cache():
     """Keep the graphs of a tuning with one crop in a step."""
-    from napari_unet_cells.training.retrain import TunerCache
+    from napari_unet_cells.training.tuner_cache import TunerCache
 
     return TunerCache()
 
@@ -168,16 +168,16 @@ def test_thresholds_are_chosen_where_enough_is_held_out(
         asked.append(start)
         return start
 
-    monkeypatch.setattr("napari_unet_cells.training.retrain.fit_instances", fit)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.fit_instances", fit)
     few = make_dataset(tmp_path / "few", 10)  # holds two out
     many = make_dataset(tmp_path / "many", 15)
-    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 1)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.CELLS_TO_FIT", 1)
     events_of(few, tiny_model, cache)
     assert asked == []
-    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 1000)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.CELLS_TO_FIT", 1000)
     events_of(many, tiny_model, cache)
     assert asked == []
-    monkeypatch.setattr("napari_unet_cells.training.retrain.CELLS_TO_FIT", 10)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.CELLS_TO_FIT", 10)
     events_of(many, tiny_model, cache)
     assert asked == [read_card(tiny_model).instances]
 
@@ -188,7 +188,7 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
 ):
     """Were a network worse after learning, nobody would retrain again."""
     from napari_unet_cells.models.catalogue import load_model
-    from napari_unet_cells.training import retrain
+    from napari_unet_cells.training import mixing, tuning
 
     folder = make_dataset(tmp_path / "mine", n)
     start = load_model(read_card(tiny_model)).get_weights()
@@ -197,9 +197,9 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
         now = self.tuner.get_weights()
         same = all((a == b).all() for a, b in zip(start, now, strict=True))
         assert len(self.measured if examples is None else examples) == (held_out or n)
-        return retrain.Measurement(0.6 if same else tuned, (0.0, 1.0), held_out)
+        return mixing.Measurement(0.6 if same else tuned, (0.0, 1.0), held_out)
 
-    monkeypatch.setattr(retrain._Retraining, "measure", measure)
+    monkeypatch.setattr(tuning.Tuning, "measure", measure)
     tuned = 0.6 if held_out else 0.59
     *_, done = events_of(folder, tiny_model, cache)
     assert (done.mixture, done.verdict) == (0.0, Verdict.KEPT)
@@ -217,45 +217,20 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     assert done.card.tuned_diameter == pytest.approx(np.median(np.concatenate(widths)), rel=0.15)
 
 
-@pytest.mark.parametrize(
-    ("base", "scores", "cells", "mixture"),
-    [
-        (0.06, (0.80, 0.60, 0.40, 0.20), 60, 1.0),  # the gain is clear: all the way
-        (0.06, (0.80, 0.81, 0.40, 0.20), 60, 0.75),  # or as far as is best
-        (0.58, (0.91, 0.91, 0.90, 0.78), 21, 1.0),
-        (0.72, (0.72, 0.74, 0.75, 0.69), 54, 0.5),  # a gain within the error, and less is none
-        (0.64, (0.68, 0.68, 0.64, 0.64), 20, 0.25),
-        (0.55, (0.31, 0.55, 0.55, 0.55), 10, 0.0),  # no better than the base
-        (0.55, (0.31, 0.50, 0.50, 0.50), 10, 0.0),
-        (0.0, (0.0, 0.0, 0.0, 0.0), 10, 1.0),  # a base that finds nothing is nothing to keep
-        (0.5, (0.61, 0.62, 0.6, 0.6), 0, 0.75),  # classes, whose error is not known: the best one
-        (0.5, (0.6, 0.6, 0.6, 0.6), 0, 1.0),
-    ],
-)
-def test_it_goes_no_further_from_the_base_than_the_held_out_cells_say(base, scores, cells, mixture):
-    from napari_unet_cells.training.retrain import MIXTURES, Measurement, how_far
-
-    def measured(score):
-        return Measurement(score, (0.0, 1.0), 1, cells)
-
-    found = dict(zip(MIXTURES, map(measured, scores), strict=True))
-    assert how_far(found, measured(base)) == mixture
-
-
 def test_a_tuning_goes_on_from_what_was_learned_before(
     home, dataset, tiny_model, cache, monkeypatch
 ):
     from napari_unet_cells.models.catalogue import load_model
-    from napari_unet_cells.training import fine_tuning, retrain
+    from napari_unet_cells.training import fine_tuning, mixing, tuning
 
     start = load_model(read_card(tiny_model)).get_weights()
 
     def measure(self, card, examples=None):
         now = self.tuner.get_weights()
         same = all((a == b).all() for a, b in zip(start, now, strict=True))
-        return retrain.Measurement(0.5 if same else 0.6, (0.0, 1.0), 1)
+        return mixing.Measurement(0.5 if same else 0.6, (0.0, 1.0), 1)
 
-    monkeypatch.setattr(retrain._Retraining, "measure", measure)
+    monkeypatch.setattr(tuning.Tuning, "measure", measure)
     looked: list[int] = []
     adapt = fine_tuning.Tuner.adapt
 
@@ -270,7 +245,7 @@ def test_a_tuning_goes_on_from_what_was_learned_before(
     assert not np.array_equal(learned[0], load_model(read_card(tiny_model)).get_weights()[-2])
 
     *_, second = events_of(dataset, tiny_model, cache, stop=lambda: True, since=first.card.path)
-    assert looked == [retrain.ADAPT_BATCHES, retrain.ADAPT_AGAIN]
+    assert looked == [tuning.ADAPT_BATCHES, tuning.ADAPT_AGAIN]
     assert second.card.parent == first.card.parent  # its base is that of the first
     for weight, expected in zip(
         load_model(second.card).get_layer("head").get_weights(), learned, strict=True
@@ -536,7 +511,7 @@ def test_touching_cells_count_most_where_only_the_boundary_tells_them_apart(
             super().__post_init__()
             drawn.append(self.options)
 
-    monkeypatch.setattr("napari_unet_cells.training.retrain.Mosaic", Recorder)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.Mosaic", Recorder)
     events_of(dataset, tiny_model, cache)
     assert not read_card(tiny_model).distance
     assert {options.weights for options in drawn} == {(1.0, 1.0, 2.0, 4.0)}
@@ -662,7 +637,7 @@ def test_odd_data_become_a_model_that_sees_cells_at_their_scale(
         dtype = np.uint16 if image.max() > 255 else np.uint8
         tifffile.imwrite(folder / "images" / f"{seed}.tif", image.astype(dtype))
         tifffile.imwrite(folder / "masks" / f"{seed}.tif", truth.astype(np.uint16))
-    monkeypatch.setattr("napari_unet_cells.training.retrain.Mosaic", Recorder)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.Mosaic", Recorder)
 
     *events, done = events_of(folder, base.path, small_cache, steps=2, batch=1)
 
@@ -681,6 +656,6 @@ def test_odd_data_become_a_model_that_sees_cells_at_their_scale(
     ("widths", "tiles"), [([9.0], 3), ([92.0, 92.0, 400.0], 2), ([184.0], 1), ([1024.0], 1)]
 )
 def test_crops_are_as_large_as_the_regions_at_the_scale_of_the_network(widths, tiles):
-    from napari_unet_cells.training.retrain import tiles_for
+    from napari_unet_cells.training.tuning import tiles_for
 
     assert tiles_for(widths) == tiles

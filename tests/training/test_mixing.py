@@ -1,0 +1,30 @@
+"""How far a tuning goes from its base."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
+
+
+@pytest.mark.parametrize(
+    ("base", "scores", "cells", "mixture"),
+    [
+        (0.06, (0.80, 0.60, 0.40, 0.20), 60, 1.0),  # the gain is clear: all the way
+        (0.06, (0.80, 0.81, 0.40, 0.20), 60, 0.75),  # or as far as is best
+        (0.58, (0.91, 0.91, 0.90, 0.78), 21, 1.0),
+        (0.72, (0.72, 0.74, 0.75, 0.69), 54, 0.5),  # a gain within the error, and less is none
+        (0.64, (0.68, 0.68, 0.64, 0.64), 20, 0.25),
+        (0.55, (0.31, 0.55, 0.55, 0.55), 10, 0.0),  # no better than the base
+        (0.55, (0.31, 0.50, 0.50, 0.50), 10, 0.0),
+        (0.0, (0.0, 0.0, 0.0, 0.0), 10, 1.0),  # a base that finds nothing is nothing to keep
+        (0.5, (0.61, 0.62, 0.6, 0.6), 0, 0.75),  # classes, whose error is not known: the best one
+        (0.5, (0.6, 0.6, 0.6, 0.6), 0, 1.0),
+    ],
+)
+def test_it_goes_no_further_from_the_base_than_the_held_out_cells_say(base, scores, cells, mixture):
+    def measured(score):
+        return Measurement(score, (0.0, 1.0), 1, cells)
+
+    found = dict(zip(MIXTURES, map(measured, scores), strict=True))
+    assert how_far(found, measured(base)) == mixture
