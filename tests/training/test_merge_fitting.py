@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.instance_options import WEIGHTS, InstanceOptions, MergeRule
 from napari_unet_cells.core.instances import label_cells
 from napari_unet_cells.core.metrics import compare, summarize
-from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
+from napari_unet_cells.training.merge_fitting import CERTAIN, Pairs, fit_merge
 
 OPTIONS = InstanceOptions(smoothing=0.0, min_size=6)
 
@@ -103,6 +103,15 @@ def test_a_few_pairs_leave_a_rule_near_that_of_before() -> None:
 
     assert 0 < away(few) < away(many)
     assert all(np.isfinite(astuple(few)))
+
+
+def test_a_rule_that_is_wrong_here_is_put_right_by_some_regions() -> None:
+    too_ready = MergeRule(CERTAIN, 4.0, -2.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rule = fit_merge([pairs_of(examples(0, 20))], too_ready)
+    assert rule is not None
+    others = examples(1, 20)
+    wrong, right = (ap50(others, replace(OPTIONS, split=0.75, merge=r)) for r in (too_ready, rule))
+    assert right > 0.9 > wrong + 0.1
 
 
 def test_kinds_with_many_pairs_do_not_drown_the_others() -> None:

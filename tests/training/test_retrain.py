@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.core.instance_options import InstanceOptions, MergeRule
 from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
@@ -215,6 +215,53 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     widths = [diameters_of(tifffile.imread(path)) for path in (folder / "masks").iterdir()]
     # Those of cells that the border cuts count in `widths` only.
     assert done.card.tuned_diameter == pytest.approx(np.median(np.concatenate(widths)), rel=0.15)
+
+
+@pytest.mark.parametrize(("score", "taken"), [(0.7, True), (0.6, True), (0.59, False)])
+def test_the_rule_for_touching_parts_is_fitted_to_the_regions_where_held_out_cells_agree(
+    home, dataset, tiny_model, cache, tmp_path, monkeypatch, score, taken
+):
+    from napari_unet_cells.models.catalogue import load_model
+    from napari_unet_cells.training import mixing, tuning
+
+    before = MergeRule(0.1, 1.0, -8.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    fitted = replace(before, boundary=-3.0)
+    base = read_card(tiny_model)
+    base = replace(
+        base,
+        name="ruled",
+        instances=replace(base.instances, merge=before),
+        path=tmp_path / "ruled.keras",
+    )
+    shutil.copy(tiny_model, base.path)
+    base.write()
+    start = load_model(base).get_weights()
+    asked = []
+
+    def fit(kinds, prior):
+        (pairs,) = kinds
+        asked.append(prior)
+        assert pairs.measures.shape[1] == len(pairs.one)
+        return fitted
+
+    def measure(self, card, examples=None):
+        now = self.tuner.get_weights()
+        same = all((a == b).all() for a, b in zip(start, now, strict=True))
+        found = score if card.instances.merge == fitted else 0.6
+        return mixing.Measurement(0.5 if same else found, (0.0, 1.0), 1)
+
+    monkeypatch.setattr(tuning, "fit_merge", fit)
+    monkeypatch.setattr(tuning.Tuning, "measure", measure)
+    *_, done = events_of(dataset, base.path, cache)
+    assert asked == [before]
+    assert done.card.instances.merge == (fitted if taken else before)
+    assert done.after == max(score, 0.6)
+    assert find_model("ruled-2").instances == done.card.instances
+
+    asked.clear()
+    *_, done = events_of(dataset, tiny_model, cache)  # which knows the depth alone
+    assert asked == []
+    assert done.card.instances.merge is None
 
 
 def test_a_tuning_goes_on_from_what_was_learned_before(

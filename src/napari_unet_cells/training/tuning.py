@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.core.intervals import ap50_interval, mean_iou_interval
 from napari_unet_cells.core.labels import UNKNOWN, makes_cells
 from napari_unet_cells.core.metrics import (
@@ -38,6 +39,7 @@ from napari_unet_cells.training.events import RetrainOptions, StepDone
 from napari_unet_cells.training.examples import TrainingExample
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
+from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
 from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
 from napari_unet_cells.training.tuner_cache import CROP, halving
 
@@ -188,14 +190,25 @@ class Tuning:
         if not self.measured:
             return card, mixture, None
         after = self.measure(card)
+        # On what it learned from the network is surer than on what is new, so what was fitted
+        # there counts only where it does as well on what is new.
+        ruled = replace(card, instances=self._with_merge(card.instances))
+        if ruled != card and (measured := self.measure(ruled)).score >= after.score:
+            card, after = ruled, measured
         if self._enough_to_fit():
-            # On what it learned from the network is surer than on what is new, so limits that
-            # were fitted there count only where they do as well on what is new.
             fitted = replace(card, instances=fit_instances(self._examples(), card.instances, 1))
             measured = self.measure(fitted)
             if measured.score > after.score:
                 card, after = fitted, measured
         return card, mixture, after
+
+    def _with_merge(self, instances: InstanceOptions) -> InstanceOptions:
+        """Fit the rule for touching parts to the regions, near that of the base, if it has one."""
+        rule = instances.merge
+        if rule is None or not self.cells:
+            return instances
+        pairs = [Pairs.of(*example, instances, rule.certain) for example in self._examples()]
+        return replace(instances, merge=fit_merge([Pairs.joined(pairs)], rule) or rule)
 
     def _mixture(self, card: ModelCard, before: Measurement | None) -> float:
         """Choose how far the weights go from those of the base, and leave the network there.
