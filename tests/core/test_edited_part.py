@@ -55,3 +55,30 @@ def test_a_cell_that_is_cut_keeps_its_pixels() -> None:
     labels, _ = PART.edited(shown, 50)
     assert (labels[5:15, 25:30] == 12).all()
     assert (labels[5:15, 20:25] == 51).all()
+
+
+def test_the_number_of_a_deleted_cell_does_not_come_back_for_another_one() -> None:
+    shown = PART.editable.copy()
+    shown[shown == 9] = 0  # deleted: 9 is the largest number in the part, and napari's next one
+    shown[1:4, 12:15] = 9
+    shown[5:10, 5:8] = 0  # 7 loses some pixels, and stays 7
+    labels, n_used = PART.edited(shown, 40)
+    assert np.unique(labels).tolist() == [0, 3, 5, 7, 12, 41]
+    assert (labels[1:4, 12:15] == 41).all()
+    assert n_used == 41
+
+
+def test_what_was_put_back_meanwhile_keeps_its_numbers() -> None:
+    shown = PART.editable.copy()
+    shown[shown == 9] = 0
+    shown[1:4, 12:15] = 30
+    first, n_used = PART.edited(shown, 40)
+    now = TakenPart(PART.box, first, PART.cut)
+    shown[PART.labels == 9] = 9  # taken back
+    shown[1:6, 12:15] = 30  # grown
+    shown[6:8, 12:15] = 31  # beside it
+    labels, n_used = now.edited(shown, n_used, PART.editable)
+    assert np.unique(labels).tolist() == [0, 3, 5, 7, 9, 12, 41, 42]
+    assert (labels[1:6, 12:15] == 41).all()
+    assert (labels[6:8, 12:15] == 42).all()
+    assert n_used == 42

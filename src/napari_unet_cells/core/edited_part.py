@@ -69,7 +69,8 @@ class TakenPart:
     ) -> tuple[NDArray[np.int64], int]:
         """Give the labels of the part once it was edited, and the largest id that was ever used.
 
-        Cells that are not among those that were taken get ids that were never used.
+        A cell is the one that was taken where it has a pixel of it still. All others get ids that
+        were never used, also one that was drawn with the number of a cell that was deleted.
 
         Parameters
         ----------
@@ -78,15 +79,22 @@ class TakenPart:
         n_used : int
             The largest id that was ever used before.
         before : integer array, optional
-            Labels whose ids are known as well: a cell that was deleted may come back.
+            What `editable` was when `shown` was taken of it, where the part was put back since: a
+            cell that was deleted may come back, and one that was drawn has its id already.
         """
-        known = np.unique(self.editable)
+        ids, mine = np.unique(shown), self.editable
+        same = np.unique(shown[shown == mine])
+        meant = np.where(np.isin(ids, same), ids, -1)
         if before is not None:
-            known = np.union1d(known, before)
-        ids = np.unique(shown)
-        new = ids[~np.isin(ids, known) & (ids > 0)]
-        numbers = np.concatenate([[0], known[known > 0], new])
-        meant = np.concatenate([[0], known[known > 0], n_used + 1 + np.arange(len(new))])
-        order = np.argsort(numbers)
-        labels = meant[order][np.searchsorted(numbers[order], shown)]
-        return np.where(self.stays, self.labels, labels), n_used + len(new)
+            same = np.union1d(same, shown[shown == before])
+            meant = np.where(np.isin(ids, same), ids, -1)
+            given = np.setdiff1d(mine, np.union1d(before, same))
+            for at in np.flatnonzero(meant < 0).tolist():
+                over, counts = np.unique(mine[shown == ids[at]], return_counts=True)
+                counts[~np.isin(over, np.setdiff1d(given, meant))] = 0
+                meant[at] = over[counts.argmax()] if counts.any() else -1
+        meant[ids == 0] = 0
+        is_new = meant < 0
+        meant[is_new] = n_used + 1 + np.arange(np.count_nonzero(is_new))
+        labels = meant[np.searchsorted(ids, shown)]
+        return np.where(self.stays, self.labels, labels), n_used + int(np.count_nonzero(is_new))
