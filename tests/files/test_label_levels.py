@@ -9,7 +9,7 @@ import pytest
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
-from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_levels import label_levels, largest_id
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 
@@ -70,3 +70,18 @@ def test_what_cannot_be_read_while_it_is_written_is_background(written: LabelZar
 def test_labels_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.zarr"):
         label_levels(tmp_path / "nothing.zarr", "cells")
+
+
+def test_the_largest_id_is_found_in_any_plane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_unet_cells.files.label_levels._ROWS", 64)
+    planes = np.zeros((3, 200, 150), np.uint16)
+    labels = LabelZarr(tmp_path / "a.zarr", planes.shape, "zyx", 512, Scale(None, "pixel", None))
+    labels.create("cells", np.uint16)
+    assert largest_id(label_levels(labels.folder, "cells")[0]) == 0
+    planes[1, 190:, 140:] = 70
+    planes[2, 5, 5] = 69
+    for number, plane in enumerate(planes):
+        labels.write("cells", (number,), (slice(0, 200), slice(0, 150)), plane)
+    assert largest_id(label_levels(labels.folder, "cells")[0]) == 70

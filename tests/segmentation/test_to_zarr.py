@@ -389,9 +389,12 @@ def test_planes_of_a_stack_are_numbered_each_on_its_own(
     zarr.create_array(path, data=stack, chunks=(1, 50, 50), dimension_names=("z", "y", "x"))
     with pytest.raises(UserError, match="stack of 2 planes"):
         run(path, tmp_path / "out.zarr")
+    monkeypatch.setattr(to_zarr, "MAX_UINT16", 1)
+    monkeypatch.setattr(to_zarr, "ROOM", 100)
     done, tables = run(path, tmp_path / "out.zarr", plane="all")
     cells = labels_of(done.path)
     assert cells.shape == stack.shape
+    assert np.iinfo(cells.dtype).max >= 100 * done.n_cells > 255  # cells that are drawn get ids
     rows = {name: np.concatenate([t.columns[name] for t in tables]) for name in ("z", "label")}
     for z in (0, 1):
         ids = np.unique(cells[z])[1:]

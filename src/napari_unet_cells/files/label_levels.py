@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.failures import damaged
 from napari_unet_cells.files.zarr_metadata import KIND
+
+#: Rows of labels that are looked through at once: whole shards of the usual blocks.
+_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +185,23 @@ def label_levels(
         except Exception as error:
             raise damaged(folder, KIND, error) from error
     raise AssertionError("the levels end")
+
+
+def largest_id(level: LabelLevel) -> int:
+    """Look for the largest id in labels on the disk, some rows of a plane at a time.
+
+    Raises
+    ------
+    UserError
+        Where they cannot be read.
+    """
+    *others, height, _ = level.stored.shape
+    largest = 0
+    for plane in product(*(range(int(n)) for n in others)):
+        for top in range(0, height, _ROWS):
+            rows = level.read((*plane, slice(top, top + _ROWS)))
+            largest = max(largest, int(rows.max(initial=0)))
+    return largest
 
 
 def with_hole(levels: Sequence[LabelLevel], hole: Hole | None) -> list[LabelLevel]:

@@ -128,10 +128,15 @@ class LabelVersions:
         return max([0, *self.numbers, *map(int, names)])
 
     def n_used(self, n_cells: int) -> int:
-        """Give the largest id that was ever used, of so many that a run has made."""
+        """Give the largest id that was ever used, of so many that a run has made.
+
+        An id that the labels cannot hold was none: an earlier version counted the cells of all
+        planes of a stack as its ids.
+        """
         numbers, marked = self.numbers, self._marked(self.last)
         known = [self.version(numbers[-1]).n_used] if numbers else []
-        return max(n_cells, marked, *known)
+        largest = np.iinfo(label_levels(self.folder, self.name)[0].dtype).max
+        return max(n_cells, *(one for one in (marked, *known) if one <= largest), 0)
 
     def _marked(self, number: int) -> int:
         """Read the largest id from the mark of a version; 0 where it says none."""

@@ -74,6 +74,9 @@ Tables = Callable[[Iterator[Table]], None]
 #: Name of the plan from when the result gets its name.
 PUBLISHED = "published.json"
 
+#: Ids that the labels can hold, for each cell that was found.
+ROOM = 2
+
 #: Part of the cells that two blocks may see differently before it is said: rounding does it.
 MOST_DISPUTED = 0.001
 
@@ -529,13 +532,14 @@ def number_units(folder: Path) -> None:
     missing = sum(not store.is_done(number) for number in range(len(store)))
     if missing:
         raise UserError(f"{missing} of {len(store)} blocks are not segmented yet. Start again.")
-    most = 0
+    n_cells = 0
     for plane in range(prod(store.planes)):
         numbering = number_cells(store.blocks, partial(store.remembering().of_plane, plane))
-        most = max(most, numbering.n_cells)
+        n_cells += numbering.n_cells
         if plane + 1 < prod(store.planes):
             store.save_numbering(plane, numbering)
-    dtype = np.min_scalar_type(max(most, MAX_UINT16))
+    # a person draws more of them, and these are numbered after those of all planes
+    dtype = np.min_scalar_type(max(ROOM * n_cells, MAX_UINT16))
     with _said_of(folder):
         if store.plan.options is not None:
             store.result.create(CELLS, dtype)

@@ -199,6 +199,20 @@ def test_what_was_edited_is_put_back_as_a_version(part: Part) -> None:
     assert LabelVersions(part.folder).numbers == [1]
 
 
+def test_a_stack_of_an_earlier_version_takes_new_cells(part: Part) -> None:
+    labels = LabelZarr(part.folder, PLANE.shape, "yx", 1024, Scale(None, "pixel", None))
+    labels.finish(CELLS, {"cells": 70_000}, {})  # of all planes, each numbered from 1
+    assert part.on_disk.dtype == np.uint16
+    box, whole = np.s_[0:800, 0:800], PLANE.astype(np.int64)
+    LabelVersions(part.folder).replace((), box, whole, np.where(whole == 3, 0, whole), 70_000)
+    part.press()
+    layer = layer_of(part)
+    layer.data[(layer.data == 0) & ~layer.metadata[TAKEN].stays] = 7000  # drawn
+    part.press()
+    assert part.view.state.sentence.startswith("Put back as version 2: 1 cell changed.")
+    assert part.on_disk.max() == 401
+
+
 def test_a_part_that_is_given_up_is_seen_again(part: Part) -> None:
     source: Any = part.viewer.layers["slide cells"]
     part.press()

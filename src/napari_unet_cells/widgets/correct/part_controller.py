@@ -29,7 +29,13 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.corrections.autosave import note_written
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files.label_levels import Hole, LabelLevel, label_levels, with_hole
+from napari_unet_cells.files.label_levels import (
+    Hole,
+    LabelLevel,
+    label_levels,
+    largest_id,
+    with_hole,
+)
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.metadata import (
@@ -440,11 +446,15 @@ def _as_taken(now: TakenPart, review: Review) -> TakenPart:
 
 
 def _counted(folder: Path, finest: LabelLevel) -> int:
-    """Give the number of cells that the run has made, which is their largest id."""
+    """Give a number that no id which the run has given is above.
+
+    That is the number of its cells. Where the labels cannot hold it, they are a stack of an earlier
+    version, whose planes are each numbered from 1; that, or an unknown number, has the ids read.
+    """
     try:
         n_cells = parse_record(zarr_record(folder / "labels" / CELLS)).document.get("cells")
     except Malformed:
         n_cells = None
-    if isinstance(n_cells, int):
+    if isinstance(n_cells, int) and n_cells <= np.iinfo(finest.dtype).max:
         return n_cells
-    return int(np.iinfo(np.int32).max) if finest.dtype.itemsize > 2 else 2**15
+    return largest_id(finest)
