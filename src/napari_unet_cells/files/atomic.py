@@ -112,14 +112,14 @@ def atomic_write(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
         temporary = _create_beside(real)
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             replace_or_claim(temporary, real, overwrite)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
         # on Windows a folder cannot be opened, and need not be
         with contextlib.suppress(OSError):
-            _sync(real.parent)
+            sync(real.parent)
     except FileExistsError as error:
         raise FileExists(target) from error
     except OSError as error:
@@ -150,7 +150,8 @@ def _create_beside(real: Path) -> Path:
     return temporary
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

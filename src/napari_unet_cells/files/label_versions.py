@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from napari_unet_cells.core.mode import halve_by_mode
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.array_file import write_arrays
-from napari_unet_cells.files.atomic import write_failure
+from napari_unet_cells.files.atomic import atomic_write, sync, write_failure
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.lock import open_lock, try_lock
+from napari_unet_cells.files.synced_store import synced
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.label_version import Version, parse_version
 from napari_unet_cells.untrusted.rules import Malformed
@@ -149,8 +150,9 @@ class LabelVersions:
     def put_back(self, plane: Sequence[int], box: Box, taken: NDArray[Any]) -> NDArray[Any] | None:
         """Give what a part has become since it was taken, where a version of it was written then.
 
-        What failed after its version was there, or was killed, is on the disk all the same: what
-        is edited next goes on from that, and what is taken back is taken back there too.
+        What failed after its version was there, or was killed, is on the disk all the same, and so
+        is what was put back while its layer was changed: what is edited next goes on from that, and
+        what is taken back is taken back there too.
 
         Parameters
         ----------
@@ -161,13 +163,15 @@ class LabelVersions:
         Returns
         -------
         integer array, (y, x), or None
-            None where the newest version of this part is no such version.
+            None where there is no such version, or a later one has put back what was taken.
         """
-        for number in reversed(self.numbers[-_LOOKED_AT:]):
+        now = taken
+        for number in self.numbers[-_LOOKED_AT:]:
             version = self.version(number)
-            if (version.plane, version.box) == (tuple(plane), box):
-                return version.after if np.array_equal(version.before, taken) else None
-        return None
+            is_of_it = (version.plane, version.box) == (tuple(plane), box)
+            if is_of_it and np.array_equal(version.before, now):
+                now = version.after
+        return None if np.array_equal(now, taken) else now
 
     def replace(
         self,
@@ -224,6 +228,8 @@ class LabelVersions:
             after = np.where(changed, edited, before).astype(finest.dtype)
             number = self.last + 1
             self._versions.mkdir(exist_ok=True)
+            with suppress(OSError):  # on Windows a folder cannot be opened, and need not be
+                sync(self._image)
             arrays = {
                 "plane": np.array(plane, np.int64),
                 "start": np.array([box[0].start, box[1].start], np.int64),
@@ -245,14 +251,15 @@ class LabelVersions:
             labels, box = version.after, (rows, columns)
             levels = label_levels(self.folder, self.name)
             for level in range(len(levels)):
-                array: Any = zarr.open_array(self._image / str(level), mode="r+")
+                array: Any = zarr.open_array(synced(self._image / str(level)), mode="r+")
                 if level:
                     fine = levels[level - 1]
                     y, x = (slice(side.start // 2, -(-side.stop // 2)) for side in box)
                     twice = slice(2 * y.start, 2 * y.stop), slice(2 * x.start, 2 * x.stop)
                     labels, box = halve_by_mode(fine.read((*plane, *twice))), (y, x)
                 array[(*plane, *box)] = labels
-            self._mark(number).write_text(str(version.n_used))
+            with atomic_write(self._mark(number), overwrite=True) as temporary:
+                temporary.write_text(str(version.n_used))
 
     @contextmanager
     def _said(self) -> Iterator[None]:

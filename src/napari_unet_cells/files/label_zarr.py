@@ -32,6 +32,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.files.synced_store import synced
 from napari_unet_cells.files.zarr_metadata import AxisPlace
 from napari_unet_cells.untrusted.zarr_nodes import RECORD, RUN
 
@@ -109,7 +110,7 @@ class LabelZarr:
             ones = (1,) * (len(shape) - 2)
             is_old = self.version == "0.4"
             zarr.create_array(
-                self._level(name, level),
+                synced(self._level(name, level)),
                 shape=shape,
                 chunks=(*ones, chunk, chunk),
                 shards=None if is_old or shard is None else (*ones, shard, shard),
@@ -167,7 +168,7 @@ class LabelZarr:
             if level:
                 labels = halve_by_mode(labels)
             y, x = top >> level, left >> level
-            array: Any = zarr.open_array(self._level(name, level), mode="r+")
+            array: Any = zarr.open_array(synced(self._level(name, level)), mode="r+")
             where = slice(y, y + labels.shape[0]), slice(x, x + labels.shape[1])
             array[(*plane, *where)] = labels
 
@@ -199,7 +200,7 @@ class LabelZarr:
         import zarr
 
         source: Any = zarr.open_array(self._level(name, level - 1), mode="r")
-        target: Any = zarr.open_array(self._level(name, level), mode="r+")
+        target: Any = zarr.open_array(synced(self._level(name, level)), mode="r+")
         step = 2 * _CHUNKS[0]
         *others, height, width = target.shape
         for plane in product(*map(range, others)):
@@ -293,7 +294,7 @@ class LabelZarr:
         lengths |= {"y": plane.shape[-2], "x": plane.shape[-1], "c": plane.shape[0]}
         is_old = self.version == "0.4"
         zarr.create_array(
-            self.folder / str(level),
+            synced(self.folder / str(level)),
             shape=[lengths[letter] for letter in letters],
             chunks=tuple(lengths[letter] if letter in "yx" else 1 for letter in letters),
             dtype=plane.dtype,
@@ -310,7 +311,7 @@ class LabelZarr:
     ) -> None:
         import zarr
 
-        array: Any = zarr.open_array(self.folder / str(level), mode="r+")
+        array: Any = zarr.open_array(synced(self.folder / str(level)), mode="r+")
         array[tuple(index.get(letter, slice(None)) for letter in letters)] = plane
 
     def _write_group(self, folder: Path, ome: dict[str, Any], others: dict[str, Any]) -> None:
