@@ -80,3 +80,33 @@ def _show_tools(layer: Any, visible: bool) -> bool:
     for overlay in overlays:
         overlay.visible = visible
     return bool(overlays)
+
+
+class Locked:
+    """Labels that are not edited for a while; napari forgets the steps of undo of such, this not.
+
+    Parameters
+    ----------
+    layer : napari labels layer
+
+    Attributes
+    ----------
+    layer : napari labels layer
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self._undo = tuple(getattr(layer, "_undo_history", ()))
+        self._redo = tuple(getattr(layer, "_redo_history", ()))
+        layer.editable = False
+
+    def release(self) -> None:
+        """Let them be edited again, with the steps from before, and those of programs since."""
+        self.layer.editable = True
+        undo = getattr(self.layer, "_undo_history", None)
+        redo = getattr(self.layer, "_redo_history", None)
+        if undo is None or redo is None:
+            return
+        if not undo and not redo:
+            redo.extend(self._redo)
+        undo.extendleft(reversed(self._undo))

@@ -284,6 +284,70 @@ def test_what_is_taken_back_after_a_failed_writing_is_taken_back_on_the_disk(
     np.testing.assert_array_equal(part.on_disk, expected)
 
 
+def test_what_is_changed_while_it_is_written_is_not_lost(part: Part) -> None:
+    source: Any = part.viewer.layers["slide cells"]
+    part.press()
+    layer = layer_of(part)
+    hidden = np.asarray(source.data[0])
+    ids = np.unique(layer.data)[1:].tolist()
+    free = np.nonzero((layer.data == 0) & ~layer.metadata[TAKEN].stays)
+    layer.data_setitem(free, 7000)  # drawn
+    part.controller.press()
+    job, part.thread.job = part.thread.job, None
+    layer.undo()  # does nothing while it is written; what a program does is done
+    assert (layer.data[free] == 7000).all()
+    layer.data_setitem(np.nonzero(layer.data == ids[0]), 0)
+    for event in job(threading.Event()):
+        part.controller.receive(event)
+    part.controller.ended()
+    assert layer in part.viewer.layers
+    assert layer.editable
+    assert part.view.state == PartState(
+        True,
+        PUT_BACK,
+        True,
+        "Put back as version 1, but the part was changed meanwhile, and stays open. Put it back "
+        "again to keep that, or remove its layer to give it up.",
+    )
+    np.testing.assert_array_equal(np.asarray(source.data[0]), hidden)  # it is seen in its layer
+    assert part.on_disk.max() == 401
+    assert (part.on_disk == ids[0]).any()
+    layer.undo()
+    assert (layer.data == ids[0]).any()
+    layer.undo()
+    assert not (layer.data == 7000).any()
+    layer.redo()
+    part.controller.press()  # and again
+    job, part.thread.job = part.thread.job, None
+    layer.data_setitem(np.nonzero(layer.data == ids[1]), 0)
+    for event in job(threading.Event()):
+        part.controller.receive(event)
+    part.controller.ended()
+    assert part.view.state.sentence.startswith("Nothing was edited, but the part was changed")
+    part.press()
+    assert [one.name for one in part.viewer.layers] == ["slide cells"]
+    assert LabelVersions(part.folder).numbers == [1, 2]
+    assert part.on_disk.max() == 401  # the number that it got at first
+    assert not (part.on_disk == ids[1]).any()
+
+
+def test_steps_of_undo_outlive_a_writing_that_failed(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    before, ids = layer.data.copy(), np.unique(layer.data)[1:].tolist()
+    layer.data_setitem(np.nonzero(layer.data == ids[0]), 0)
+    layer.data_setitem(np.nonzero(layer.data == ids[1]), 0)
+    layer.undo()
+    part.controller.press()
+    part.thread.job = None
+    part.controller.failed("The disk is full.")
+    layer.redo()
+    assert not (layer.data == ids[1]).any()
+    layer.undo()
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+
+
 def test_what_is_drawn_on_cells_of_the_border_is_not_dropped_without_a_word(part: Part) -> None:
     part.press()
     layer = layer_of(part)

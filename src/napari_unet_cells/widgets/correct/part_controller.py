@@ -51,7 +51,7 @@ from napari_unet_cells.layers.metadata import (
 from napari_unet_cells.layers.transforms import place_of_part
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
-from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.napari_versions import Locked, add_hidden
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import bare
 from napari_unet_cells.widgets.segment.where import canvas_on
@@ -133,13 +133,16 @@ class Step(Enum):
 class PutBack:
     """A part is on the disk, as version `number`; 0 where nothing was edited.
 
-    `left_out` says that something was drawn on cells that the border cuts.
+    `shown` is what the layer was, `hole` the part, and `left_out` says that something was drawn on
+    cells that the border cuts.
     """
 
     layer: Labels
     number: int
     n_changed: int
     levels: tuple[LabelLevel, ...]
+    shown: NDArray[Any]
+    hole: Hole
     left_out: bool = False
 
 
@@ -171,7 +174,7 @@ class PartController:
         self._layer: Any = None
         self._ended: PutBack | None = None
         #: Part that is being put back.
-        self._busy: Any = None
+        self._busy: Locked | None = None
         layers = viewer.layers
         wiring.connect(self.look, layers.selection.events.active, layers.events.inserted)
         wiring.connect(self._removed, layers.events.removed)
@@ -306,24 +309,40 @@ class PartController:
         part_of = layer.metadata[OURS][PART_OF]
         labels = np.array(layer.data)  # as it is now
         review, taken = fitting_review(layer), layer.metadata.get(TAKEN)
-        self._busy = layer
-        layer.editable = False  # what would be edited meanwhile would not be on the disk
+        self._busy = Locked(layer)  # what would be edited meanwhile would not be on the disk
         return partial(_put_back, layer, part_of, labels, taken, review)
 
     def _put(self, event: PutBack) -> None:
         """Show the cells on the disk again; the layer of the part goes in the next turn."""
-        self._ended, self._busy = event, None
+        self._ended = event
         source = self._source(event.layer.metadata[OURS][PART_OF]["zarr"])
         if source is not None:
             source.data = list(event.levels)
 
     def _remove(self) -> None:
-        if self._ended is not None and self._ended.layer in self._viewer.layers:
-            self._viewer.layers.remove(self._ended.layer)
+        """Remove the layer, unless it holds something else by now than what was put back."""
+        ended, locked, self._busy = self._ended, self._busy, None
+        if ended is None or ended.layer not in self._viewer.layers:
+            return
+        if np.array_equal(ended.layer.data, ended.shown):
+            self._viewer.layers.remove(ended.layer)
+            return
+        if locked is not None:
+            locked.release()
+        source = self._source(ended.layer.metadata[OURS][PART_OF]["zarr"])
+        if source is not None:
+            source.data = with_hole(source.data, ended.hole)
 
     def _say_put(self) -> None:
         ended, self._ended = self._ended, None
         assert ended is not None
+        if ended.layer in self._viewer.layers:
+            done = f"Put back as version {ended.number}" if ended.number else "Nothing was edited"
+            self._say(
+                f"{done}, but the part was changed meanwhile, and stays open. Put it "
+                "back again to keep that, or remove its layer to give it up."
+            )
+            return
         source = self._source(ended.layer.metadata[OURS][PART_OF]["zarr"])
         if source is not None:
             self._viewer.layers.selection.active = source
@@ -363,9 +382,9 @@ class PartController:
 
     def failed(self, problem: str) -> None:
         """Say why a part was not taken or put back; it can be tried again."""
-        layer, self._busy = self._busy, None
-        if layer is not None and layer in self._viewer.layers:
-            layer.editable = True
+        locked, self._busy = self._busy, None
+        if locked is not None and locked.layer in self._viewer.layers:
+            locked.release()
         self._say(problem)
 
 
@@ -426,7 +445,8 @@ def _put_back(
     if written is not None and number:
         written(versions.file_of(number))
     levels = label_levels(folder, CELLS, layer.ndim - 2 - len(plane))
-    yield PutBack(layer, number, n_changed, levels, left_out)
+    hole = Hole(plane, box, taken.cut)
+    yield PutBack(layer, number, n_changed, levels, shown, hole, left_out)
     yield Step.REMOVE
     yield Step.SAY
 
