@@ -59,7 +59,7 @@ def write_table(path: PathLike, table: Table, overwrite: bool = False) -> Path:
         If it cannot be written; an older file stays whole.
     """
     target = table_path(path)
-    columns = [_as_text(column) for column in table.columns.values()]
+    columns = [as_text(column) for column in table.columns.values()]
     unit = [table.unit] * len(table)
     with (
         atomic_write(target, overwrite) as temporary,
@@ -71,7 +71,8 @@ def write_table(path: PathLike, table: Table, overwrite: bool = False) -> Path:
     return target
 
 
-def _as_text(column: NDArray[Any]) -> list[str]:
+def as_text(column: NDArray[Any]) -> list[str]:
+    """Give the fields of a column as a CSV holds them; what is no number is empty."""
     if column.dtype.kind != "f":
         return [str(value) for value in column.tolist()]
     return ["" if np.isnan(value) else f"{value:.{DIGITS}g}" for value in column.tolist()]
@@ -117,7 +118,7 @@ def _stream_csv(path: Path, tables: Iterable[Table]) -> None:
         for number, table in enumerate(tables):
             if not number:
                 writer.writerow([*table.columns, "unit"])
-            columns = [_as_text(column) for column in table.columns.values()]
+            columns = [as_text(column) for column in table.columns.values()]
             writer.writerows(zip(*columns, [table.unit] * len(table), strict=True))
 
 

@@ -1,0 +1,288 @@
+"""The table beside an OME-Zarr, kept true to labels of which parts are put back.
+
+::
+
+    slide_cells.csv                        a row a cell
+    slide_cells.ome.zarr/labels/cells/versions/
+        000001.npz 000002.npz              parts that were put back, see `files.label_versions`
+        table.json                         up to which of them the table was brought, and its stamp
+        table-as-segmented.csv             the table as the run wrote it
+
+Cells that a version changed are measured again, in the labels and the image as they are now. Where
+there is no table, or versions are gone, all cells are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_cells.core.measure import Table, changed_ids
+from napari_unet_cells.core.resample import Box
+from napari_unet_cells.files import write_json
+from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.table_pages import TablePages, stamp_of
+from napari_unet_cells.files.tables import as_text
+from napari_unet_cells.segmentation.block_store import CELLS
+from napari_unet_cells.segmentation.zarr_cells import ZarrCells
+from napari_unet_cells.segmentation.zarr_place import table_of
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.table_note import TableNote, parse_table_note
+
+#: Rows that are copied at once.
+_ROWS = 5_000
+
+#: A row by its plane and id.
+_Key = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TableState:
+    """State of a table: which of the labels that it lies beside it does not hold yet.
+
+    Attributes
+    ----------
+    path : Path
+    is_there : bool
+    behind : tuple of int
+        Versions that were put back since it was written.
+    is_known : bool
+        All of these are there; else nobody knows which cells they changed.
+    """
+
+    path: Path
+    is_there: bool
+    behind: tuple[int, ...] = ()
+    is_known: bool = True
+
+    @property
+    def is_true(self) -> bool:
+        """Whether it has a row for each cell as it is."""
+        return self.is_there and not self.behind
+
+    def problem(self) -> str:
+        """Say why it is not true; empty where it is."""
+        if not self.is_there:
+            return f"There is no table {self.path.name} beside the result."
+        n = len(self.behind)
+        if not n:
+            return ""
+        parts = "a part was" if n == 1 else f"{n} parts were"
+        return f"Out of date: {parts} put back since this table was written."
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A table is true again.
+
+    Attributes
+    ----------
+    path : Path
+    n_measured, n_gone : int
+        Cells that were measured, and rows of cells that are gone.
+    problem : str
+        Why intensities were left empty; else empty.
+    """
+
+    path: Path
+    n_measured: int
+    n_gone: int
+    problem: str = ""
+
+    def describe(self) -> str:
+        """Say what was done."""
+        cells = "1 cell" if self.n_measured == 1 else f"{self.n_measured:,} cells"
+        said = f"Up to date: {cells} measured"
+        if self.n_gone:
+            said += f", {self.n_gone:,} gone"
+        return f"{said}. {self.problem}".strip()
+
+
+def state_of(folder: Path) -> TableState:
+    """Find out what the table beside an OME-Zarr holds.
+
+    Parameters
+    ----------
+    folder : Path
+        The OME-Zarr.
+    """
+    path, versions = table_of(folder), LabelVersions(folder)
+    if not path.is_file():
+        return TableState(path, False)
+    note = _note_of(folder)
+    known = note.version if note is not None and note.stamp == stamp_of(path) else 0
+    behind = tuple(range(known + 1, versions.last + 1))
+    return TableState(path, True, behind, set(behind) <= set(versions.numbers))
+
+
+def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
+    """Make the table beside an OME-Zarr true; it is written where it is not there.
+
+    Parameters
+    ----------
+    folder : Path
+        The OME-Zarr.
+
+    Yields
+    ------
+    float
+        The part that is done, 0 to 1. A generator that is closed leaves the table as it was.
+
+    Raises
+    ------
+    UserError
+        Where something cannot be read or written; the table is as it was.
+    """
+    versions = LabelVersions(folder)
+    versions.settle()
+    state, last = state_of(folder), versions.last
+    if state.is_true:
+        return Brought(state.path, 0, 0)
+    cells = ZarrCells.open(folder)
+    if state.is_there:
+        _keep_original(state.path, folder)
+    if state.is_there and state.is_known:
+        brought = yield from _changed_measured(cells, versions, state)
+    else:
+        brought = yield from _all_measured(cells, state.path)
+    note = TableNote(last, stamp_of(state.path))
+    target = _versions_folder(folder) / "table.json"
+    target.parent.mkdir(exist_ok=True)
+    write_json(target, note.document(), overwrite=True)
+    return brought
+
+
+def _versions_folder(folder: Path) -> Path:
+    return folder / "labels" / CELLS / "versions"
+
+
+def _note_of(folder: Path) -> TableNote | None:
+    try:
+        return parse_table_note(read_json(_versions_folder(folder) / "table.json"))
+    except (OSError, Malformed):
+        return None  # all versions count as not known to the table, which does no harm
+
+
+def _keep_original(path: Path, folder: Path) -> None:
+    """Keep the table of the run, once."""
+    kept = _versions_folder(folder) / "table-as-segmented.csv"
+    if kept.exists():
+        return
+    kept.parent.mkdir(exist_ok=True)
+    try:
+        os.link(path, kept)  # the table is replaced as a whole, so this one stays what it is
+    except OSError:  # a disk without such links
+        with atomic_write(kept, overwrite=True) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+# --- what was put back ----------------------------------------------------------------------
+
+
+def _changed_measured(
+    cells: ZarrCells, versions: LabelVersions, state: TableState
+) -> Generator[float, None, Brought]:
+    """Measure the cells that versions changed, and replace their rows."""
+    pages = yield from _opened(state.path)
+    latest: dict[_Key, tuple[int, Box]] = {}
+    for number in state.behind:
+        version = versions.version(number)
+        for label in changed_ids(version.before, version.after).tolist():
+            latest[(*version.plane, int(label))] = number, version.box
+    # None stands for a cell that is gone
+    lines: dict[_Key, bytes | None] = dict.fromkeys(latest)
+    by_version: dict[int, list[_Key]] = {}
+    for key, (number, _) in latest.items():
+        by_version.setdefault(number, []).append(key)
+    for done, keys in enumerate(by_version.values()):
+        box, plane = latest[keys[0]][1], keys[0][:-1]
+        table = cells.measured(plane, box, np.array([key[-1] for key in keys]))
+        lines |= dict(_lines(table, pages.names))
+        yield 0.5 * (done + 1) / len(by_version)
+    n_gone = yield from _rewritten(pages, lines)
+    n_measured = sum(line is not None for line in lines.values())
+    return Brought(state.path, n_measured, n_gone, cells.problem if n_measured else "")
+
+
+def _opened(path: Path) -> Generator[float, None, TablePages]:
+    steps = TablePages.open(path)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            pages: TablePages = end.value
+            return pages
+        yield 0.0
+
+
+def _lines(table: Table, names: Sequence[str]) -> Iterator[tuple[_Key, bytes]]:
+    """Give rows as they stand in a table with these columns; what it has not is left empty."""
+    n = len(table)
+    columns = [
+        as_text(table.columns[name]) if name in table.columns else [""] * n for name in names
+    ]
+    keys = zip(*(table.columns[name].tolist() for name in (*table.stack, "label")), strict=True)
+    for key, row in zip(keys, zip(*columns, strict=True), strict=True):
+        yield key, ",".join([*row, table.unit]).encode()
+
+
+def _header(names: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([*names, "unit"])
+    return text.getvalue().encode()
+
+
+def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[float, None, int]:
+    """Write a table again with other rows of some cells; new ones come last.
+
+    Returns
+    -------
+    int
+        Rows of cells that are gone.
+    """
+    n, n_stack, n_gone, left = len(pages), len(pages.stack), 0, dict(lines)
+    with atomic_write(pages.path, overwrite=True) as temporary, open(temporary, "wb") as file:
+        file.write(_header(pages.names))
+        for start in range(0, n, _ROWS):
+            for line in pages.text(slice(start, min(n, start + _ROWS))):
+                label, *plane = line.split(b",", n_stack + 1)[: n_stack + 1]
+                key = (*map(int, plane), int(label))
+                row = left.pop(key, None) if key in lines else line
+                if row is None:
+                    n_gone += 1
+                else:
+                    file.write(row + b"\n")
+            yield 0.5 + 0.5 * min(n, start + _ROWS) / n
+        file.writelines(row + b"\n" for _, row in sorted(left.items()) if row is not None)
+    return n_gone
+
+
+# --- all cells ------------------------------------------------------------------------------
+
+
+def _all_measured(cells: ZarrCells, path: Path) -> Generator[float, None, Brought]:
+    n, names = 0, None
+    with (
+        atomic_write(path, overwrite=True) as temporary,
+        open(temporary, "wb") as file,
+        closing(cells.all()) as steps,
+    ):
+        for done, table in steps:
+            if table is not None:
+                if names is None:
+                    names = tuple(table.columns)
+                    file.write(_header(names))
+                file.writelines(row + b"\n" for _, row in _lines(table, names))
+                n += len(table)
+            yield done
+    return Brought(path, n, 0, cells.problem)

@@ -1,0 +1,236 @@
+"""The table beside an OME-Zarr: what it holds of what was put back, and how it is made true."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from napari_unet_cells.core.measure import Table, measure
+from napari_unet_cells.files import label_zarr
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.table_pages import TablePages
+from napari_unet_cells.files.tables import write_tables
+from napari_unet_cells.segmentation import zarr_cells
+from napari_unet_cells.segmentation.zarr_place import table_of
+from napari_unet_cells.segmentation.zarr_table import Brought, bring_up_to_date, state_of
+
+SIZE, UNIT = (0.5, 0.25), "micrometer"
+N_CELLS = 64
+
+
+def squares() -> NDArray[np.uint16]:
+    """Make 8 x 8 squares of 20 x 12 pixels, 30 apart."""
+    plane = np.zeros((240, 240), np.uint16)
+    for number in range(N_CELLS):
+        top, left = 30 * (number // 8) + 5, 30 * (number % 8) + 5
+        plane[top : top + 20, left : left + 12] = number + 1
+    return plane
+
+
+class Slide:
+    """An image, its cells in an OME-Zarr, and their table."""
+
+    def __init__(self, folder: Path, stack: bool = False, channels: int = 1) -> None:
+        plane = squares()
+        self.labels = np.stack([plane, plane[::-1]]) if stack else plane
+        shape = self.labels.shape[:-2] + (channels,) * (channels > 1) + plane.shape
+        self.pixels = np.random.default_rng(1).integers(0, 60_000, shape, np.uint16)
+        self.axes = "Z" * stack + "C" * (channels > 1) + "YX"
+        self.image, self.zarr = folder / "slide.tif", folder / "slide_cells.ome.zarr"
+        tifffile.imwrite(self.image, self.pixels, metadata={"axes": self.axes}, ome=True)
+        made = LabelZarr(
+            self.zarr, self.labels.shape, "z" * stack + "yx", 512, Scale(SIZE, UNIT, None)
+        )
+        made.create("cells", np.uint16)
+        for index in np.ndindex(self.labels.shape[:-2]):
+            made.write("cells", index, (slice(0, 240), slice(0, 240)), self.labels[index])
+        source: dict[str, Any] = {"path": str(self.image), "shape": shape, "axes": self.axes}
+        if channels > 1:
+            source["fixed"] = {"C": 1}
+        size = {"y": SIZE[0], "x": SIZE[1], "unit": UNIT}
+        record = {"cells": N_CELLS, "source": source, "pixel_size": size}
+        made.finish("cells", record, {})
+        self.channels = channels
+        self.write_table()
+
+    @property
+    def measured(self) -> Table:
+        """What the table has to hold."""
+        pixels = self.pixels[..., 1, :, :] if self.channels > 1 else self.pixels
+        return measure(self.labels, pixels, SIZE, UNIT, "Z" * (self.labels.ndim - 2) + "YX")
+
+    def write_table(self) -> None:
+        write_tables(self.table, [self.measured])
+
+    @property
+    def table(self) -> Path:
+        return table_of(self.zarr)
+
+    def put_back(self, edit: Any, plane: tuple[int, ...] = (), stop: int = 100) -> None:
+        """Edit a part of 100 x 100 from (30, 30), as its layer does."""
+        box = slice(30, 30 + stop), slice(30, 30 + stop)
+        key: Any = (*plane, *box)
+        part: Any = self.labels[key].copy()
+        before = part.astype(np.int64)
+        edit(part)
+        self.labels[key] = part
+        versions = LabelVersions(self.zarr)
+        used = max(versions.n_used(N_CELLS), int(part.max()))
+        assert versions.replace(plane, box, before, part.astype(np.int64), used)
+        np.testing.assert_array_equal(np.asarray(label_levels(self.zarr, "cells")[0]), self.labels)
+
+    def check(self) -> None:
+        """See that the table has the rows of the labels, in whatever order."""
+        *_, pages = [*run(TablePages.open(self.table))]
+        found = pages.page(np.arange(len(pages))).columns
+        expected = self.measured.columns
+        assert list(found) == list(expected)
+        names = [name for name in ("label", "z") if name in found]
+        orders = [np.lexsort([one[name] for name in names]) for one in (found, expected)]
+        assert len(pages) == len(expected["label"])
+        for name in expected:
+            mine, theirs = found[name][orders[0]], expected[name][orders[1]]
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, err_msg=name)
+
+
+def run(steps: Generator[Any, None, Any]) -> Generator[Any, None, None]:
+    yield (yield from steps)
+
+
+def brought(slide: Slide) -> Brought:
+    *parts, last = [*run(bring_up_to_date(slide.zarr))]
+    assert parts == sorted(parts)
+    assert all(0 <= part <= 1 for part in parts)
+    assert isinstance(last, Brought)
+    return last
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_zarr, "COARSEST", 128)
+    monkeypatch.setattr(zarr_cells, "SIDE", 64)
+
+
+@pytest.fixture(params=["plane", "stack", "channels"])
+def slide(request: pytest.FixtureRequest, tmp_path: Path) -> Slide:
+    kind = request.param
+    return Slide(tmp_path, kind == "stack", 3 if kind == "channels" else 1)
+
+
+def edit(part: NDArray[np.uint16]) -> None:
+    """Delete a cell, cut off a piece of another one, and draw a new one."""
+    ids = np.unique(part[10:80, 10:80])[1:].tolist()
+    part[part == ids[0]] = 0
+    part[:20, :][part[:20, :] == ids[1]] = 0
+    part[60:64, 60:70] = N_CELLS + 1
+
+
+def test_the_table_of_a_run_is_true_until_something_is_put_back(slide: Slide) -> None:
+    slide.check()
+    assert state_of(slide.zarr).is_true
+    assert brought(slide) == Brought(slide.table, 0, 0)
+    plane = (1,) * (slide.labels.ndim - 2)
+    before = slide.table.read_bytes()
+    slide.put_back(edit, plane)
+    state = state_of(slide.zarr)
+    assert (state.is_true, state.behind, state.is_known) == (False, (1,), True)
+    assert state.problem() == "Out of date: a part was put back since this table was written."
+    assert slide.table.read_bytes() == before  # nobody changes it unasked
+
+
+def test_what_was_put_back_is_measured_again_and_the_rest_is_kept(slide: Slide) -> None:
+    plane = (1,) * (slide.labels.ndim - 2)
+    original = slide.table.read_bytes()
+    slide.put_back(edit, plane)
+    made = brought(slide)
+    slide.check()
+    assert (made.n_gone, made.problem) == (1, "")
+    assert 1 <= made.n_measured <= 4
+    cells = "1 cell" if made.n_measured == 1 else f"{made.n_measured} cells"
+    assert made.describe() == f"Up to date: {cells} measured, 1 gone."
+    assert state_of(slide.zarr).is_true
+    kept = slide.zarr / "labels/cells/versions/table-as-segmented.csv"
+    assert kept.read_bytes() == original
+    rows = set(original.splitlines()) & set(slide.table.read_bytes().splitlines())
+    assert len(rows) >= len(original.splitlines()) - 4
+
+    # again, with a cell that was deleted and comes back, and a smaller part
+    slide.put_back(lambda part: part.__setitem__(np.s_[60:64, 60:70], 0), plane)
+    slide.put_back(lambda part: part.__setitem__(np.s_[10:14, 10:12], N_CELLS + 1), plane, 40)
+    assert state_of(slide.zarr).behind == (2, 3)
+    brought(slide)
+    slide.check()
+    assert kept.read_bytes() == original
+
+
+def test_a_table_that_is_gone_is_measured_anew(slide: Slide) -> None:
+    slide.labels[..., 200:204, 6:9] = 1  # cells need not hang together
+    for index in np.ndindex(slide.labels.shape[:-2]):
+        array: Any = zarr.open_array(slide.zarr / "labels/cells/0", mode="r+")
+        array[index] = slide.labels[index]
+    slide.table.unlink()
+    state = state_of(slide.zarr)
+    assert not state.is_true
+    assert "There is no table slide_cells.csv" in state.problem()
+    made = brought(slide)
+    assert made.n_measured == len(slide.measured)
+    slide.check()
+    assert state_of(slide.zarr).is_true
+
+
+def test_versions_that_are_gone_have_all_cells_measured(slide: Slide) -> None:
+    plane = (0,) * (slide.labels.ndim - 2)
+    slide.put_back(edit, plane)
+    LabelVersions(slide.zarr).file_of(1).unlink()
+    state = state_of(slide.zarr)
+    assert (state.is_true, state.is_known) == (False, False)
+    brought(slide)
+    slide.check()
+
+
+def test_a_table_that_somebody_else_wrote_since_is_not_taken_for_true(slide: Slide) -> None:
+    plane = (0,) * (slide.labels.ndim - 2)
+    old = slide.table.read_bytes()
+    slide.put_back(edit, plane)
+    brought(slide)
+    assert state_of(slide.zarr).is_true
+    slide.table.write_bytes(old)  # such as from a backup
+    assert state_of(slide.zarr).behind == (1,)
+    brought(slide)
+    slide.check()
+
+
+def test_who_is_stopped_leaves_the_table(tmp_path: Path) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    old = slide.table.read_bytes()
+    steps = bring_up_to_date(slide.zarr)
+    while next(steps) < 0.5:
+        pass
+    steps.close()
+    assert slide.table.read_bytes() == old
+    assert state_of(slide.zarr).behind == (1,)
+    assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+
+
+def test_without_the_image_intensities_are_empty_and_that_is_said(tmp_path: Path) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    slide.image.unlink()
+    made = brought(slide)
+    assert "slide.tif, the image of the cells, is not there any more" in made.problem
+    *_, pages = [*run(TablePages.open(slide.table))]
+    *_, means = [*run(pages.column("intensity_mean"))]
+    assert np.count_nonzero(np.isnan(means)) == made.n_measured > 0
+    *_, areas = [*run(pages.column("area_pixels"))]
+    assert sorted(areas) == sorted(slide.measured.columns["area_pixels"])
