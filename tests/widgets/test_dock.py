@@ -427,12 +427,27 @@ def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei,
     assert re.match(r"\d+ cells?$", dock.segment.message.text())
 
 
+def test_what_is_said_of_an_image_is_not_shown_beside_another_one(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei[:96, :96], name="first")
+    press_segment(qtbot, dock)
+    said = dock.segment.message.text()
+    assert re.match(r"\d+ cells? in .* on CPU", said)
+
+    second = viewer.add_image(nuclei[96:192, :96], name="second")
+    assert dock.segment.image_form.layer is second
+    assert dock.segment.message.text() == ""
+    press_segment(qtbot, dock)
+    assert re.match(r"\d+ cells? in .* on CPU", dock.segment.message.text())
+
+
 def test_what_is_said_of_a_result_goes_with_its_layers(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei[:96, :96], name="nuclei")
     press_segment(qtbot, dock)
     said = dock.segment.message.text()
     assert re.match(r"\d+ cells? in .* on CPU", said)
 
+    viewer.layers.selection.active = viewer.layers["nuclei"]
+    assert dock.segment.message.text() == said
     viewer.layers.remove("nuclei cells")
     assert dock.segment.message.text() == said  # the classes are still there
     assert not dock.segment.adjust_form.isVisibleTo(dock)

@@ -38,7 +38,7 @@ from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
 #: Of the progress bar; pixels of a large image do not fit Qt's 32-bit integers.
@@ -71,6 +71,7 @@ class SegmentSection(Wired, QWidget):
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self._circle: SizeCircle | None = None
+        self._said_of: Image | None = None
         self.worker = Worker(self)
         self.warming = Worker(self)
         self.adjusting = Worker(self)
@@ -137,6 +138,7 @@ class SegmentSection(Wired, QWidget):
         self.image_form.changed.connect(self.model_form.show_diameter)
         self.image_form.changed.connect(self._show_plane)
         self.image_form.changed.connect(self._show_circle)
+        self.image_form.changed.connect(self._forget_message)
         self.model_form.circle_button.toggled.connect(self._show_circle)
         self.model_form.changed.connect(self._size_circle)
         self.model_form.fields.widgets["diameter"].changed.connect(self._size_circle)
@@ -219,6 +221,13 @@ class SegmentSection(Wired, QWidget):
         layer = self.image_form.layer
         if layer is not None:
             self.image_form.stack_form.show_plane(shown_plane(self._viewer, layer))
+
+    def _forget_message(self, *_: object) -> None:
+        """Take away what was said of another image."""
+        layer = self.image_form.layer
+        if layer is not self._said_of and not self.worker.running:
+            self.message.setText("")
+        self._said_of = layer
 
     def _turn_to(self, index: tuple[int, ...]) -> None:
         layer = self.image_form.layer
