@@ -6,6 +6,9 @@
     marks.unet-cells.json       "corrected", so that no run replaces what follows
     a_cells.tif a_cells.csv a_outlines.jpg a.json      all at once, or none of them; of a
                                 movie that was tracked also a_tracks.csv
+
+Of an OME-Zarr the labels are replaced in their place, part by part, and what was there is kept as
+versions in it (`files.label_versions`); then the other files, all at once.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.marks import mark, read_marks
 from napari_unet_cells.batch.one_image import (
+    OME_ZARR,
     PICTURE,
     measured_channels,
     place_on,
@@ -43,6 +47,7 @@ from napari_unet_cells.files import (
 )
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.failures import read_failure
+from napari_unet_cells.files.label_planes import put_back_planes
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
@@ -143,10 +148,40 @@ class _Correction:
         return scale_of(self.image, float(told) if isinstance(told, int | float) else None)
 
     def write(self) -> UnitRecord:
+        return self._write_zarr() if self.is_zarr else self._write_files()
+
+    @property
+    def is_zarr(self) -> bool:
+        """Whether the labels lie in an OME-Zarr."""
+        return OME_ZARR in self.known.outputs
+
+    @property
+    def _kind(self) -> str:
+        return "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
+
+    def _write_zarr(self) -> UnitRecord:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        kind = "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
+        put_back_planes(self.output / f"{self.name}{OME_ZARR}", self.labels)
+        endings = (f"{_CELLS}.{self._kind}", PICTURE, ".json")
+        targets = [self.output / f"{self.name}{ending}" for ending in endings]
+        noted = self._noted(table, ())
+        with write_together(targets, overwrite=True) as folder:
+            TABLES[self._kind](folder / targets[0].name, table)
+            diameter = _diameter(self.document)
+            drawn = picture_with(self.planes, self.labels, table, diameter)
+            write_jpeg(folder / targets[1].name, drawn)
+            files = [f"{self.name}{OME_ZARR}", *(target.name for target in targets[:-1])]
+            names = [Path(name).name for name in files]
+            write_json(folder / targets[2].name, self._record(noted, names))
+        return noted
+
+    def _write_files(self) -> UnitRecord:
+        size, unit = self.scale.pixel_size, self.scale.unit
+        channels = measured_channels(self.planes, self.image)
+        table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
+        kind = self._kind
         tracks = f"_tracks.{kind}"
         file = self.output / f"{self.name}{tracks}"
         is_ours = tracks in self.known.outputs or file.name in self._files

@@ -20,6 +20,7 @@ from napari_unet_cells.batch.request import Request
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import IMAGE_SUFFIXES, make_folder, write_json
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.tracking import TrackingOptions
 from napari_unet_cells.untrusted.folder_record import PROGRAM, ListOptions, ListRecord, parse_list
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import SENTENCE, Malformed, printable
@@ -42,7 +43,7 @@ class ImageList:
     model : str
         Name, or path of a `.keras` file.
     request : Request
-        Results are TIFFs, a table is CSV, and nothing is overwritten.
+        A table is CSV, nothing is overwritten, and of tracks only the movies have some.
     said : str
         The options in words, for the user.
     """
@@ -128,10 +129,12 @@ def _options_of(request: Request) -> dict[str, Any]:
     known = asdict(request) | {
         name: value for name, value in asdict(request.settings).items() if name in _OF_SETTINGS
     }
+    known["track"] = request.track is not None
     return {one.name: known[one.name] for one in fields(ListOptions)}
 
 
 def _request_of(record: ListRecord) -> Request:
     values = {one.name: getattr(record.options, one.name) for one in fields(ListOptions)}
     settings = {name: values.pop(name) for name in tuple(values) if name in _OF_SETTINGS}
-    return Request(Settings(**settings), **values)
+    track = TrackingOptions() if values.pop("track") else None
+    return Request(Settings(**settings), **values, track=track, stills=track is not None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.core.planes import Channels
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import file_axes
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
@@ -48,6 +50,9 @@ class Request:
         Version of OME-Zarr, "0.4" or "0.5".
     track : TrackingOptions or None
         How the cells of movies are tracked; None does not.
+    stills : bool
+        Where cells are tracked: images that are no movies are segmented all the same, see
+        `for_image`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -63,6 +68,18 @@ class Request:
     format: str = "tiff"
     ngff: str = "0.5"
     track: TrackingOptions | None = None
+    stills: bool = False
+
+    def for_image(self, path: Path) -> Request:
+        """Give the options for one image: of a list with movies only these are tracked.
+
+        Movies are not linked besides, and the others are not tracked.
+        """
+        if self.track is None or not self.stills:
+            return self
+        if "T" in file_axes(path).letters.upper():
+            return replace(self, link=None, stills=False)
+        return replace(self, track=None, stills=False)
 
     def zarr_request(self) -> ZarrRequest:
         """Give the options of a run that writes an OME-Zarr.
@@ -96,6 +113,7 @@ class Request:
         """Give the options that decide on the result, as JSON holds them; with those of a card."""
         chosen: dict[str, Any] = jsonable(asdict(self))
         del chosen["overwrite"]
+        del chosen["stills"]  # with it or without, a movie is tracked in the same way
         del chosen["settings"]["link"]  # it is a letter here
         del chosen["settings"]["likely_diameter"]  # no unit of a batch knows another one
         if self.format == "tiff":

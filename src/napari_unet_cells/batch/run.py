@@ -160,10 +160,11 @@ class BatchRun:
         output = self.output.absolute()
         kind = self.request.table
         units = self.units.units
+        asked = [self.request.for_image(unit.path) for unit in units]
         results = [
             path
-            for unit in units
-            for path in result_paths(output / unit.name, card, self.request, True)
+            for unit, request in zip(units, asked, strict=True)
+            for path in result_paths(output / unit.name, card, request, True)
         ]
         table = output / f"cells.{kind}"
         spare_inputs([unit.path for unit in units], [*results, table, output / REPORT])
@@ -174,7 +175,8 @@ class BatchRun:
         if self.reports:
             self._refuse_others([output / REPORT, table])
         self._card = card
-        return [Job(unit, output, Model.of(card), self.request) for unit in units]
+        model = Model.of(card)
+        return [Job(unit, output, model, one) for unit, one in zip(units, asked, strict=True)]
 
     def _refuse_others(self, files: Sequence[Path]) -> None:
         """Refuse to replace a report or a table that is not ours; only we write both."""

@@ -29,11 +29,13 @@ from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.array_file import write_arrays
 from napari_unet_cells.files.atomic import atomic_write, sync, write_failure
-from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_levels import label_levels, largest_id
 from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.synced_store import synced
+from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.label_version import Version, parse_version
+from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
 
 #: Versions that are searched for one of a part whose writing failed.
@@ -127,6 +129,22 @@ class LabelVersions:
         marks = self._versions.glob("[0-9]*.done") if self._versions.is_dir() else ()
         names = [path.stem for path in marks if path.stem.isdecimal()]
         return max([0, *self.numbers, *map(int, names)])
+
+    def n_given(self) -> int:
+        """Give a number that no id which the run has given is above.
+
+        That is the number of its cells. Where the labels cannot hold it, they are a stack of an
+        earlier version, whose planes are each numbered from 1; that, or an unknown number, has the
+        ids read.
+        """
+        finest = label_levels(self.folder, self.name)[0]
+        try:
+            n_cells = parse_record(zarr_record(self._image)).document.get("cells")
+        except Malformed:
+            n_cells = None
+        if isinstance(n_cells, int) and n_cells <= np.iinfo(finest.dtype).max:
+            return n_cells
+        return largest_id(finest)
 
     def n_used(self, n_cells: int) -> int:
         """Give the largest id that was ever used, of so many that a run has made.

@@ -51,6 +51,8 @@ class ListOptions:
     link: str | None = None
     pixel_size: float | None = None
     runtime: str = ""
+    format: str = "tiff"
+    track: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,6 @@ def _options(values: Fields) -> ListOptions:
         link=values.optional("link", one_of(("Z", "T", "z", "t"))),
         pixel_size=values.optional("pixel_size", number(1e-9, 1e9)),
         runtime=values.take_or("runtime", text(NAME), ""),
+        format=values.take_or("format", one_of(("tiff", "ome-zarr")), "tiff"),
+        track=values.take_or("track", flag, False),
     )

@@ -10,12 +10,15 @@ import pytest
 
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.image_planes import StackAxis
 from napari_unet_cells.layers.metadata import INPUT
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings
+from napari_unet_cells.tracking import TrackingOptions
 from napari_unet_cells.widgets.folder.at_hand import AtHand
+from napari_unet_cells.widgets.folder.values import FolderValues
 from napari_unet_cells.widgets.segment.values import UNSAID, SegmentValues, StackValues
 
 CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
@@ -131,3 +134,26 @@ def test_a_list_names_its_images_and_says_its_options() -> None:
 )
 def test_what_is_wrong_is_said(wrong: SegmentValues, said: str) -> None:
     assert said in (AtHand(wrong).problem() or "")
+
+
+def test_what_is_chosen_for_a_list_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = AtHand(SegmentValues(model="cells"))
+    zarr = plain.asked(FolderValues(format="ome-zarr"))
+    assert zarr.problem() is None
+    assert zarr.request == Request(format="ome-zarr")
+    assert zarr.sentence.endswith(", written as OME-Zarr.")
+    tracked = plain.asked(FolderValues(track=True))
+    assert tracked.problem() is None
+    assert tracked.request == Request(plane="all", track=TrackingOptions(), stills=True)
+    assert tracked.sentence.endswith(", all planes of stacks, cells of movies tracked.")
+    both = plain.asked(FolderValues(format="ome-zarr", track=True))
+    assert "Choose TIFF, or leave Track cells out" in (both.problem() or "")
+    linked = StackValues(axes=AXES, channel_axis=1, all_planes=True, link=0)
+    zarr = AtHand(values(linked)).asked(FolderValues(format="ome-zarr"))
+    assert "each plane has its own numbers" in (zarr.problem() or "")
+
+    def missing() -> None:
+        raise UserError("Tracking needs laptrack.")
+
+    monkeypatch.setattr("napari_unet_cells.widgets.folder.at_hand.require_laptrack", missing)
+    assert tracked.problem() == "Tracking needs laptrack."

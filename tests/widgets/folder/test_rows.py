@@ -9,6 +9,7 @@ import pytest
 from napari_unet_cells.batch.background import Began, Done
 from napari_unet_cells.batch.image_list import ImageList, save_list
 from napari_unet_cells.batch.marks import mark
+from napari_unet_cells.batch.request import Request
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 from napari_unet_cells.untrusted.folder_record import MarksRecord
@@ -96,3 +97,17 @@ def test_an_empty_list_is_found_too(tmp_path: Path) -> None:
 def test_a_folder_without_a_list_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no list of images"):
         list(look(tmp_path))
+
+
+def test_results_of_another_format_are_none(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    image, output = tmp_path / "in" / "a.tif", tmp_path / "out"
+    image.touch()
+    save_list(output, ImageList((str(image),), "cells", Request(format="ome-zarr")))
+    record(output, "a", image, 3)
+    (found,) = look(output)
+    assert (found.format, found.rows[0].state) == ("ome-zarr", State.LEFT)
+    (output / "a.ome.zarr").mkdir()
+    (found,) = look(output)
+    assert found.rows[0].can_open
+    assert found.rows[0].cells_file(output) == output / "a.ome.zarr"

@@ -33,11 +33,9 @@ from napari_unet_cells.files.label_levels import (
     Hole,
     LabelLevel,
     label_levels,
-    largest_id,
     with_hole,
 )
 from napari_unet_cells.files.label_versions import LabelVersions
-from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.metadata import (
     CELLS,
     OURS,
@@ -49,8 +47,6 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.transforms import place_of_part
-from napari_unet_cells.untrusted.result_record import parse_record
-from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.widgets.napari_versions import Locked, add_hidden
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import bare
@@ -430,7 +426,7 @@ def _put_back(
     if since is not None:  # its writing failed, or was killed, after it was kept
         taken = TakenPart(box, since.astype(np.int64), taken.cut)
     last = versions.last
-    n_used = versions.n_used(_counted(folder, finest))
+    n_used = versions.n_used(versions.n_given())
     edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used, before)
     written = None if review is None else note_written(folder, shown, review)
     number = versions.replace(plane, box, taken.labels, edited, n_used, last)
@@ -463,18 +459,3 @@ def _as_taken(now: TakenPart, review: Review) -> TakenPart:
     """
     before = review.baseline.unpacked().reshape(now.labels.shape).astype(np.int64)
     return TakenPart(now.box, np.where((before == 0) & now.stays, now.labels, before), now.cut)
-
-
-def _counted(folder: Path, finest: LabelLevel) -> int:
-    """Give a number that no id which the run has given is above.
-
-    That is the number of its cells. Where the labels cannot hold it, they are a stack of an earlier
-    version, whose planes are each numbered from 1; that, or an unknown number, has the ids read.
-    """
-    try:
-        n_cells = parse_record(zarr_record(folder / "labels" / CELLS)).document.get("cells")
-    except Malformed:
-        n_cells = None
-    if isinstance(n_cells, int) and n_cells <= np.iinfo(finest.dtype).max:
-        return n_cells
-    return largest_id(finest)

@@ -11,12 +11,15 @@ import numpy as np
 
 from napari_unet_cells.batch.image_list import ImageList
 from napari_unet_cells.batch.request import Request
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import INPUT, file_of
 from napari_unet_cells.layers.pixel_size import typed_pixel_size
 from napari_unet_cells.layers.selection import source_image
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.settings import preferences
+from napari_unet_cells.tracking import TrackingOptions, require_laptrack
+from napari_unet_cells.widgets.folder.values import FolderValues
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import current
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
@@ -62,12 +65,22 @@ class AtHand:
         Library that computes networks.
     plane : int
         The one that is shown of a stack, counted through all of them from 0.
+    format : str
+        Of the results, see `Request`.
+    track : bool
+        Whether cells of movies are tracked.
     """
 
     values: SegmentValues = field(default_factory=SegmentValues)
     details: RunDetails | None = None
     runtime: str = ""
     plane: int = 0
+    format: str = "tiff"
+    track: bool = False
+
+    def asked(self, values: FolderValues) -> AtHand:
+        """Take what is chosen for a list besides."""
+        return replace(self, format=values.format, track=values.track)
 
     def problem(self) -> str | None:
         """Say why nothing can be segmented like this."""
@@ -75,7 +88,24 @@ class AtHand:
             return "No model is installed. Install the package again."
         if self.values.diameter < 0:
             return f"The cell size is 0 pixels (automatic) or more, not {self.values.diameter:g}."
-        return None if self.values.image is None else self.values.stack.problem()
+        of_stack = None if self.values.image is None else self.values.stack.problem()
+        return of_stack or self._problem_of_format()
+
+    def _problem_of_format(self) -> str | None:
+        """Say what an OME-Zarr does not hold, and what no library is there for."""
+        if self.format != "tiff" and self.track:
+            return "Tracks are written with TIFFs. Choose TIFF, or leave Track cells out."
+        if self.format != "tiff" and self.request.link is not None:
+            return (
+                "In an OME-Zarr each plane has its own numbers. Choose TIFF, or leave the linking "
+                "of the planes out (page Segment, Planes)."
+            )
+        try:
+            if self.track:
+                require_laptrack()
+        except UserError as error:
+            return str(error)
+        return None
 
     @property
     def request(self) -> Request:
@@ -83,7 +113,10 @@ class AtHand:
         values = self.values
         settings = replace(Settings(**self._thresholds), test_time_augmentation=values.augment)
         settings = replace(settings, diameter=float(values.diameter) or None)
-        return Request(settings, runtime=self.runtime, **self._planes, **self._pixel_size)
+        options = self._planes | self._pixel_size | {"format": self.format}
+        if self.track:
+            options |= {"plane": "all", "track": TrackingOptions(), "stills": True}
+        return Request(settings, runtime=self.runtime, **options)
 
     @property
     def path(self) -> Path | None:
@@ -124,6 +157,10 @@ class AtHand:
             yield f"plane {int(request.plane) + 1} of stacks"
         if request.pixel_size is not None:
             yield f"{request.pixel_size:g} µm a pixel where the file does not say it"
+        if request.track is not None:
+            yield "cells of movies tracked"
+        if request.format != "tiff":
+            yield "written as OME-Zarr"
 
     @property
     def _thresholds(self) -> dict[str, Any]:

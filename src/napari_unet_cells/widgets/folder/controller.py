@@ -180,6 +180,7 @@ class FolderController:
         self.rows: list[Row] = []
         self.output: Path | None = None
         self._settings = self._note = ""
+        self._format = "tiff"
         self._index: dict[str, int] = {}
         self._to_mark: list[tuple[Path, Callable[[], MarksRecord]]] = []
         self._report_due = False
@@ -221,7 +222,7 @@ class FolderController:
         """Begin a new list; a run of another one is paused."""
         self.pause()
         self._take(output)
-        self._settings = chosen.said
+        self._settings, self._format = chosen.said, chosen.request.format
         self._run(partial(_begin, chosen, output))
 
     def _take(self, output: Path) -> None:
@@ -234,7 +235,7 @@ class FolderController:
         assert isinstance(event, Found)
         if event.output != self.output:
             return
-        self._settings = event.said
+        self._settings, self._format = event.said, event.format
         rows = list(event.rows) if event.first else [*self.rows, *event.rows]
         self._set_rows(rows)
         if event.problems:
@@ -300,7 +301,9 @@ class FolderController:
         rows = []
         for name, path, _ in event.rows:
             known = self.row(name)
-            rows.append(known or Row(name, Path(path), State.WAITING))
+            if known is None or known.format != self._format:
+                known = Row(name, Path(path), State.WAITING, format=self._format)
+            rows.append(known)
         self._set_rows(rows if event.first else [*self.rows, *rows])
 
     def ended(self) -> None:

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
+from napari_unet_cells.batch.finished import read_unit_record
+from napari_unet_cells.batch.marks import mark
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import note_written
 from napari_unet_cells.corrections.restoring import Restored
 from napari_unet_cells.corrections.times import when
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.layers.metadata import fitting_review
-from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.untrusted.unit_record import UnitRecord
 from napari_unet_cells.widgets.folder.controller import FolderController, Runner
 from napari_unet_cells.widgets.folder.pair import (
@@ -33,6 +35,7 @@ from napari_unet_cells.widgets.folder.pair import (
     ReadPair,
     add_cells,
     add_image,
+    cells_in,
     open_cells,
     pixels_of,
     read_pair,
@@ -189,7 +192,8 @@ class Correcting:
             if (pair.name, pair.output) == (name, output) and pair.cells in self._viewer.layers:
                 return pair
         there = open_cells(self._viewer, row.cells_file(output))
-        return None if there is None else OpenPair(name, output, there)
+        file = row.cells_file(output)
+        return None if there is None else OpenPair(name, output, there, file=file)
 
     def _keep_open(self, pair: OpenPair) -> None:
         """Take a layer that is open already; the pair so far stays open beside it."""
@@ -251,6 +255,8 @@ class Correcting:
         row = self._controller.row(pair.name)
         running = row is not None and row.state is State.RUNNING
         busy = running and pair.output == self._controller.output
+        if pair.is_on_disk:
+            return partial(_note_parts, pair)
         made, review = record_of(pair.cells), fitting_review(pair.cells)
         return partial(_save, ToSave(pair, pixels_of(pair.cells), review, made, approving, busy))
 
@@ -291,7 +297,8 @@ class Correcting:
         cells = add_cells(self._viewer, read, self._found.image)
         added = (*self._found.added, cells)
         self._before = self.pair
-        self.pair = OpenPair(read.name, self._output, cells, added, read.checksum, read.tracks)
+        output, file = self._output, read.target
+        self.pair = OpenPair(read.name, output, cells, added, read.checksum, read.tracks, file)
         if self._found.image is not None:
             self._view.project(self._found.image)
 
@@ -369,8 +376,26 @@ def _save(job: ToSave) -> Generator[Saved, None, None]:
     noted = None if job.review is None else note_written(pair.target, labels, job.review)
     record = write_corrected(pair.output, pair.name, labels, job.made)
     if noted is not None:
-        noted()
+        noted(*_written_to(pair))
     yield Saved(pair, record, checksum, tracks)
+
+
+def _written_to(pair: OpenPair) -> tuple[Path, ...]:
+    """Files by which corrections are known to be in a result; none stands for the result."""
+    if not pair.is_zarr:
+        return ()
+    versions = LabelVersions(pair.target)
+    return (versions.file_of(versions.last),)
+
+
+def _note_parts(pair: OpenPair) -> Generator[Saved, None, None]:
+    """Note that parts of the cells were put back, see `widgets.correct.part_controller`."""
+    last = LabelVersions(pair.target).last
+    record = None
+    if last > (pair.checksum or 0):
+        mark(pair.output, pair.name, corrected=True)
+        record = read_unit_record(pair.output / f"{pair.name}.json")
+    yield Saved(pair, record, last)
 
 
 def _check_unchanged(pair: OpenPair, checksum: int) -> None:
@@ -382,10 +407,9 @@ def _check_unchanged(pair: OpenPair, checksum: int) -> None:
     ------
     UserError
     """
-    if pair.checksum is None or not pair.target.is_file():
+    if pair.checksum is None or not pair.target.exists():
         return
-    ((there, _, _),) = open_result(pair.target)
-    if digest_in_file(there) not in (pair.checksum, checksum):
+    if digest_in_file(cells_in(pair.target)) not in (pair.checksum, checksum):
         raise UserError(
             f"{pair.target} holds other cells than when you opened it: another napari or a batch "
             "replaced them. Nothing was saved or approved, and yours stay open. Export them to a "

@@ -63,11 +63,13 @@ class FolderDialog(QDialog):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.fields.add_to(form)
+        self.fields.native("format").setObjectName("folder_format")
+        self.fields.native("track").setObjectName("folder_track")
         row = QHBoxLayout()
         for button in (self.folder_button, self.files_button):
             row.addWidget(button)
         form.insertRow(1, "", row)
-        form.addRow("", self.output_button)
+        form.insertRow(3, "", self.output_button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         for label in (self.settings, self.note):
@@ -83,6 +85,8 @@ class FolderDialog(QDialog):
         self.output_button.clicked.connect(self._ask_output)
         self.fields.widgets["images"].changed.connect(self._propose)
         self.fields.native("output").textEdited.connect(self._own)
+        for name in ("format", "track"):
+            self.fields.widgets[name].changed.connect(self._say)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
 
@@ -102,6 +106,16 @@ class FolderDialog(QDialog):
         if named and not self._own_output:
             self.fields.widgets["output"].value = str(results_folder(named))
         self.note.setText("")
+
+    def _say(self, *_: object) -> None:
+        """Say with what the images are segmented now."""
+        self.settings.setText(self.asked.sentence)
+        self.note.setText("")
+
+    @property
+    def asked(self) -> AtHand:
+        """Model and options, with what is chosen here."""
+        return self.at_hand.asked(self.values)
 
     def _own(self, *_: object) -> None:
         """Keep the folder for the results that the user named."""
@@ -132,7 +146,7 @@ class FolderDialog(QDialog):
 
     def accept(self) -> None:
         """Take the list; what is wrong with it is said, and the dialog stays."""
-        problem = self.at_hand.problem() or self.values.problem()
+        problem = self.asked.problem() or self.values.problem()
         if problem is not None:
             self.note.setText(problem)
             return

@@ -23,17 +23,27 @@ from napari_unet_cells.corrections.restoring import (
     sessions,
 )
 from napari_unet_cells.files.file_set import finish_all
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX
 from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import (
     INPUT,
     OURS,
     REVIEW,
+    ZARR,
     file_of,
     image_id,
     set_input_metadata,
 )
 from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.selection import labels_layers
+from napari_unet_cells.layers.transforms import place_of
+from napari_unet_cells.layers.zarr_result import (
+    is_large,
+    zarr_attributes,
+    zarr_cells,
+    zarr_levels,
+)
 from napari_unet_cells.widgets.correct.restored_layers import image_of
 from napari_unet_cells.widgets.folder.rows import Row
 from napari_unet_cells.widgets.napari_versions import add_hidden
@@ -55,12 +65,14 @@ class ReadPair:
         Of the image in the list.
     path, target : Path
         Of the image, and of its cells.
-    labels : integer array
+    labels : integer array, or list of LabelLevel
+        Levels of those that stay on the disk, see `layers.zarr_result`.
     attributes : mapping
         Of the layer of the cells.
-    review : Review
+    review : Review or None
+        None of levels.
     checksum : int
-        `digest_in_file` of the labels in the file.
+        See `OpenPair`.
     tracks : mapping or None
         Of the record in the file.
     image : mapping
@@ -75,9 +87,9 @@ class ReadPair:
     name: str
     path: Path
     target: Path
-    labels: NDArray[Any]
+    labels: Any
     attributes: Mapping[str, Any]
-    review: Review
+    review: Review | None
     checksum: int
     tracks: Any
     image: Mapping[str, Any]
@@ -98,9 +110,12 @@ class OpenPair:
     added : tuple of layers
         That were added for it, and go with it.
     checksum : int or None
-        `digest_in_file` of the labels in the file; None where it is not known.
+        `digest_in_file` of the labels in the file; of labels that stay on the disk the number of
+        their last version; None where it is not known.
     tracks : mapping or None
         Of the record in the file.
+    file : Path or None
+        See `target`.
     """
 
     name: str
@@ -109,11 +124,22 @@ class OpenPair:
     added: tuple[Layer, ...] = ()
     checksum: int | None = None
     tracks: Any = None
+    file: Path | None = None
 
     @property
     def target(self) -> Path:
-        """File of the cells."""
-        return self.output / f"{self.name}_cells.tif"
+        """File of the cells, or the folder of their OME-Zarr."""
+        return self.file or self.output / f"{self.name}_cells.tif"
+
+    @property
+    def is_zarr(self) -> bool:
+        """Whether the cells lie in an OME-Zarr."""
+        return self.target.suffix == ZARR_SUFFIX
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the cells stay on the disk and are edited part by part."""
+        return ZARR in self.cells.metadata.get(OURS, {})
 
     def saved(self, checksum: int, tracks: Any) -> OpenPair:
         """Give the pair with what lies in the file now."""
@@ -147,7 +173,9 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     """
     target = row.cells_file(output)
     finish_all(target.parent)  # a correction that a killed program left
-    ((labels, attributes, _),) = open_result(target)
+    if row.format != "tiff" and is_large(target):
+        return _read_levels(target, row)
+    labels, attributes = _read_cells(target)
     provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
     described = _describe_image(row.path, provenance.get("source", {}))
     layers = _read_layers(row.path)
@@ -166,6 +194,40 @@ def read_pair(output: Path, row: Row) -> ReadPair:
         left,
     )
     return pair if left is None else replace(pair, labels=left.labels, attributes=_of(left, pair))
+
+
+def cells_in(target: Path) -> NDArray[Any]:
+    """Read the cells of a file, or of an OME-Zarr, as `read_pair` does.
+
+    Raises
+    ------
+    UserError
+        Where they cannot be read.
+    """
+    if target.suffix == ZARR_SUFFIX:
+        return zarr_cells(target)
+    ((labels, _, _),) = open_result(target)
+    return np.asarray(labels)
+
+
+def _read_cells(target: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    if target.suffix == ZARR_SUFFIX:
+        cells = zarr_cells(target)
+        return cells, zarr_attributes(target, cells)
+    ((labels, attributes, _),) = open_result(target)
+    return labels, attributes
+
+
+def _read_levels(target: Path, row: Row) -> ReadPair:
+    """Read where cells lie that stay on the disk."""
+    levels = list(zarr_levels(target))
+    attributes = zarr_attributes(target, None)
+    source = attributes["metadata"][OURS]["provenance"].get("source", {})
+    described, last = _describe_image(row.path, source), LabelVersions(target).last
+    layers = _read_layers(row.path)
+    return ReadPair(
+        row.name, row.path, target, levels, attributes, None, last, None, described, layers
+    )
 
 
 def _of(left: Restored, pair: ReadPair) -> Mapping[str, Any]:
@@ -267,12 +329,25 @@ def add_cells(viewer: Viewer, pair: ReadPair, image: Image | None) -> Labels:
     if image is not None:
         ours["image"] = image_id(image)
     known = {**metadata.get(INPUT, {}), "path": str(pair.target)}
-    metadata |= {OURS: ours, INPUT: known, REVIEW: pair.review}
+    metadata |= {OURS: ours, INPUT: known}
+    if pair.review is not None:
+        metadata[REVIEW] = pair.review
     if pair.restored is not None:
         pair.restored.adopt()
-    layer = Labels(pair.labels, metadata=metadata, **attributes)
+    if pair.target.suffix == ZARR_SUFFIX and image is not None:
+        attributes |= _place_on(image, len(attributes["scale"]))
+    on_disk = {"multiscale": True} if pair.review is None else {}
+    layer = Labels(pair.labels, metadata=metadata, **attributes, **on_disk)
     add_hidden(viewer, layer)
     return layer
+
+
+def _place_on(image: Image, n: int) -> dict[str, Any]:
+    """Place of labels with so many axes on an image: who reads it may know no place of it."""
+    if image.ndim == n:
+        return place_of(image)
+    of_last = {name: tuple(getattr(image, name))[-n:] for name in ("scale", "translate", "units")}
+    return {name: value for name, value in of_last.items() if len(value) == n}
 
 
 def show_cells(viewer: Viewer, cells: Labels, pair: ReadPair, image: Image | None) -> None:

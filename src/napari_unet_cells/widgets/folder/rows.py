@@ -15,7 +15,7 @@ from napari_unet_cells.batch.background import Began, Done
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.image_list import read_list
 from napari_unet_cells.batch.marks import read_marks
-from napari_unet_cells.batch.one_image import PICTURE
+from napari_unet_cells.batch.one_image import OME_ZARR, PICTURE
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.rules import printable
@@ -56,6 +56,8 @@ class Row:
         Marks of a person, see `batch.marks`.
     drawn : int
         How often its picture was drawn since the list was opened.
+    format : str
+        Of its results, see `batch.request.Request`.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Row:
     approved: bool = False
     corrected: bool = False
     drawn: int = 0
+    format: str = "tiff"
 
     @property
     def text(self) -> str:
@@ -90,8 +93,8 @@ class Row:
         return output / f"{self.name}{PICTURE}"
 
     def cells_file(self, output: Path) -> Path:
-        """Labels of the cells."""
-        return output / f"{self.name}_cells.tif"
+        """Labels of the cells: a TIFF, or the folder of an OME-Zarr."""
+        return output / f"{self.name}{'_cells.tif' if self.format == 'tiff' else OME_ZARR}"
 
     def began(self, event: Began) -> Row:
         """Give the row while its image is segmented."""
@@ -165,6 +168,8 @@ class Found:
     problems : tuple of str
         Sentences about names that stand for no image.
     first : bool
+    format : str
+        Of the results.
     """
 
     output: Path
@@ -172,6 +177,7 @@ class Found:
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
     first: bool = True
+    format: str = "tiff"
 
 
 def look(output: Path) -> Generator[Found, None, None]:
@@ -185,17 +191,17 @@ def look(output: Path) -> Generator[Found, None, None]:
     chosen, marks = read_list(output), read_marks(output)
     units = find_units(chosen.named, output)
     rows: list[Row] = []
-    first = True
+    first, kind = True, chosen.request.format
     for unit in units.units:
-        row = Row(unit.name, unit.path).marked(marks)
+        row = Row(unit.name, unit.path, format=kind).marked(marks)
         if unit.problem:
             row = row.ended(Done(unit.name, for_window(unit.problem)))
         rows.append(_on_disk(row, output))
         if len(rows) == _AT_ONCE:
-            yield Found(output, chosen.said, tuple(rows), units.problems * first, first)
+            yield Found(output, chosen.said, tuple(rows), units.problems * first, first, kind)
             rows, first = [], False
     if rows or first:
-        yield Found(output, chosen.said, tuple(rows), units.problems * first, first)
+        yield Found(output, chosen.said, tuple(rows), units.problems * first, first, kind)
 
 
 def _on_disk(row: Row, output: Path) -> Row:
@@ -205,8 +211,9 @@ def _on_disk(row: Row, output: Path) -> Row:
         return row
     if record is None or record.begun:
         return row
-    role = "classes" if record.cells is None else "cells"
-    if not os.path.exists(output / f"{row.name}_{role}.tif"):
+    is_classes = record.cells is None and row.format == "tiff"
+    labels = output / f"{row.name}_classes.tif" if is_classes else row.cells_file(output)
+    if not os.path.exists(labels):
         return row
     summary = printable(record.summary, 1000)
     return row.ended(Done(row.name, "", summary, record.cells, before=True))

@@ -118,7 +118,7 @@ class FolderSection(Wired, QObject):
         dialog = FolderDialog(FolderValues.of(self._proposed(at_hand)), at_hand, self._parent)
         if dialog.exec():
             self._show_list()
-            self.controller.start(at_hand.chosen(dialog.values.named), dialog.values.folder)
+            self.controller.start(dialog.asked.chosen(dialog.values.named), dialog.values.folder)
         dialog.deleteLater()
 
     def _proposed(self, at_hand: AtHand) -> tuple[str, ...]:

@@ -44,6 +44,24 @@ class FolderValues:
             "It may not lie among the images, where the next run would take results for images.",
         },
     )
+    format: str = field(
+        default="tiff",
+        metadata={
+            "label": "Write",
+            "choices": [("TIFF", "tiff"), ("OME-Zarr", "ome-zarr")],
+            "tooltip": "TIFF masks, or one OME-Zarr an image with all label images, which is "
+            "computed block by block: for images of any size. Tables are CSV.",
+        },
+    )
+    track: bool = field(
+        default=False,
+        metadata={
+            "label": "Track cells",
+            "tooltip": "In movies, stacks with the axis T, cells keep their number from frame to "
+            "frame, and NAME_tracks.csv is written. All planes are segmented; other images are "
+            "done as without.",
+        },
+    )
 
     @classmethod
     def of(cls, named: Sequence[str]) -> FolderValues:

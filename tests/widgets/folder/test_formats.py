@@ -1,0 +1,204 @@
+"""OME-Zarr and movies in the list: chosen, opened, corrected, and opened after a restart."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import napari
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_unet_cells.batch.image_list import read_list
+from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.corrections.restoring import sessions
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.layers import zarr_result
+from napari_unet_cells.layers.metadata import OURS, PART_OF, ZARR
+from napari_unet_cells.layers.selection import review_problem, source_image
+from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.widgets.folder.dialog import FolderDialog
+
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(300)]
+
+PLUGIN = "napari-unet-cells"
+
+
+def write_zarr(path: Any, pixels: Any) -> None:
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", data=pixels, chunks=(64, 64), dimension_names=("y", "x"))
+    place = [
+        {"type": "scale", "scale": [0.5, 0.5]},
+        {"type": "translation", "translation": [100.0, -20.0]},
+    ]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": place}]
+    image = {"name": "s", "axes": axes, "datasets": datasets}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "day1"
+    folder.mkdir()
+    still = simulate_nuclei((120, 160), seed=1)[0]
+    tifffile.imwrite(folder / "n1.tif", still)
+    write_zarr(folder / "slide.ome.zarr", simulate_nuclei((120, 160), seed=2)[0])
+    movie = np.stack([np.roll(still, (t, 2 * t), (0, 1)) for t in range(3)])
+    tifffile.imwrite(folder / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
+    return folder
+
+
+@pytest.fixture
+def dock(make_napari_viewer, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    viewer = make_napari_viewer()
+    viewer.open(str(images / "n1.tif"), plugin="napari")
+    return viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+
+
+def begin(qtbot, dock, monkeypatch, images, **chosen):
+    """Answer the dialog, and wait until the list is done."""
+    sentences = []
+
+    def run(dialog):
+        for name, value in chosen.items():
+            dialog.fields.widgets[name].value = value
+        sentences.append(dialog.settings.text())
+        dialog.accept()
+        return dialog.result()
+
+    monkeypatch.setattr(FolderDialog, "exec", run)
+    dock.folder.ask()
+    qtbot.waitUntil(lambda: not dock.folder.running, timeout=200_000)
+    dock.folder._viewer.layers.clear()
+    return sentences[0]
+
+
+def open_row(qtbot, dock, name):
+    dock.folder.list.opened.emit(name)
+    settle(qtbot, dock)
+
+
+def settle(qtbot, dock):
+    section = dock.folder
+    threads = (section.opening, section.marking, section.reporting)
+    qtbot.waitUntil(
+        lambda: not any(thread.running for thread in threads) and section.correcting.idle,
+        timeout=120_000,
+    )
+
+
+def texts(dock):
+    return {row.name: row.text for row in dock.folder.controller.rows}
+
+
+def on_disk(images, name):
+    folder = images.with_name("day1_cells") / f"{name}.ome.zarr"
+    return np.asarray(label_levels(folder, "cells")[0])
+
+
+def erase_first(dock):
+    cells = dock.folder.correcting.pair.cells
+    cells.data_setitem(np.nonzero(cells.data == 1), 0)
+    return cells.data.copy()
+
+
+def test_results_as_ome_zarr_are_opened_corrected_and_found_again(
+    qtbot, dock, images, monkeypatch, make_napari_viewer
+):
+    (images / "movie.tif").unlink()
+    sentence = begin(qtbot, dock, monkeypatch, images, format="ome-zarr")
+    assert "written as OME-Zarr" in sentence
+    output = images.with_name("day1_cells")
+    assert read_list(output).request.format == "ome-zarr"
+    assert [row.can_open for row in dock.folder.controller.rows] == [True, True]
+    before = on_disk(images, "slide")
+    open_row(qtbot, dock, "slide")
+    viewer, pair = dock.folder._viewer, dock.folder.correcting.pair
+    image = viewer.layers[0]
+    assert source_image(pair.cells, viewer.layers) == image
+    assert not review_problem(pair.cells)
+    corner = (7.0, 11.0)
+    assert np.allclose(pair.cells.data_to_world(corner), image.data_to_world(corner))
+    assert np.array_equal(pair.cells.data, before)
+    labels = erase_first(dock)
+    open_row(qtbot, dock, "n1")
+    assert np.array_equal(on_disk(images, "slide"), labels)
+    versions = LabelVersions(output / "slide.ome.zarr")
+    assert versions.numbers == [1]  # and what was found is in it
+    assert set(read_marks(output).corrected) == {"slide"}
+    row = dock.folder.controller.row("slide")
+    assert row.text == f"{len(np.unique(labels)) - 1} cells, corrected"
+    with (output / "slide_cells.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == row.cells
+    record = json.loads((output / "slide.json").read_text())
+    assert (record["cells"], record["corrected_by_hand"]) == (row.cells, True)
+    assert "slide.ome.zarr" in record["files"]
+    assert [one for one in sessions() if not one.exported.complete] == []
+    open_row(qtbot, dock, "slide")
+    assert np.array_equal(dock.folder.correcting.pair.cells.data, labels)
+    dock.folder.list.next_button.click()
+    settle(qtbot, dock)
+    assert set(read_marks(output).approved) == {"slide"}
+    dock.folder.controller.output = None  # as after a restart
+    dock.folder.open()
+    qtbot.waitUntil(lambda: len(texts(dock)) == 2 and not dock.folder.looking.running)
+    assert texts(dock)["slide"] == row.text
+    assert dock.folder.controller.row("slide").approved
+    dock.folder.list.run_button.click()
+    qtbot.waitUntil(lambda: not dock.folder.running, timeout=200_000)
+    assert np.array_equal(on_disk(images, "slide"), labels)
+
+
+def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, images, monkeypatch):
+    monkeypatch.setattr(zarr_result, "MOST_SIDE", 1000)
+    (images / "movie.tif").unlink()
+    write_zarr(images / "slide.ome.zarr", np.tile(simulate_nuclei((120, 160), seed=2)[0], (9, 1)))
+    begin(qtbot, dock, monkeypatch, images, format="ome-zarr")
+    output = images.with_name("day1_cells")
+    open_row(qtbot, dock, "slide")
+    viewer, pair = dock.folder._viewer, dock.folder.correcting.pair
+    assert pair.cells.multiscale
+    assert pair.cells.metadata[OURS][ZARR] == str(output / "slide.ome.zarr")
+    assert np.allclose(pair.cells.data_to_world((7, 11)), viewer.layers[0].data_to_world((7, 11)))
+    part = dock.correct.part.controller
+    part.press()
+    qtbot.waitUntil(lambda: viewer.layers.selection.active.metadata[OURS].get(PART_OF) is not None)
+    qtbot.waitUntil(lambda: not part._runner.running)
+    layer = viewer.layers.selection.active
+    first = int(np.unique(layer.data)[1])
+    layer.data_setitem(np.nonzero(layer.data == first), 0)
+    part.press()
+    qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=20_000)
+    qtbot.waitUntil(lambda: not part._runner.running)
+    open_row(qtbot, dock, "n1")
+    assert not (on_disk(images, "slide") == first).any()
+    assert set(read_marks(output).corrected) == {"slide"}
+    assert texts(dock)["slide"].endswith("corrected")
+
+
+def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch):
+    sentence = begin(qtbot, dock, monkeypatch, images, track=True)
+    assert "cells of movies tracked" in sentence
+    output = images.with_name("day1_cells")
+    assert [row.can_open for row in dock.folder.controller.rows] == [True] * 3, texts(dock)
+    assert sorted(path.name for path in output.glob("*_tracks.csv")) == ["movie_tracks.csv"]
+    open_row(qtbot, dock, "movie")
+    viewer = dock.folder._viewer
+    cells = dock.folder.correcting.pair.cells
+    qtbot.waitUntil(lambda: any(isinstance(x, napari.layers.Tracks) for x in viewer.layers))
+    tracks = next(x for x in viewer.layers if isinstance(x, napari.layers.Tracks))
+    assert {1} <= set(np.unique(cells.data).tolist())
+    assert set(tracks.data[:, 0].astype(int)) <= set(np.unique(cells.data).tolist())
+    erase_first(dock)
+    open_row(qtbot, dock, "n1")
+    assert not any(isinstance(x, napari.layers.Tracks) for x in viewer.layers)
+    with (output / "movie_tracks.csv").open() as file:
+        labels = {row["label"] for row in csv.DictReader(file)}
+    assert labels
+    assert "1" not in labels
