@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import one_image
@@ -300,6 +301,28 @@ def stack(tmp_path: Path) -> Path:
     metadata = {"axes": "TZCYX", "unit": "um", "spacing": 2.0}
     tifffile.imwrite(path, data, imagej=True, resolution=(2, 2), metadata=metadata)
     return path
+
+
+def test_masks_of_an_ome_zarr_lie_where_it_says(tmp_path: Path) -> None:
+    stack = np.stack([simulate_nuclei((96, 128), seed=seed)[0] for seed in (1, 2)])
+    group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w", zarr_format=3)
+    group.create_array("0", data=stack, chunks=(1, 96, 128))
+    place = [
+        {"type": "scale", "scale": [3.0, 0.5, 0.5]},
+        {"type": "translation", "translation": [7.0, 100.0, -20.0]},
+    ]
+    units = {"z": "furlong", "y": "micrometer", "x": "micrometer"}  # one that no program knows
+    axes = [{"name": name, "type": "space", "unit": unit} for name, unit in units.items()]
+    datasets = [{"path": "0", "coordinateTransformations": place}]
+    image = {"name": "s", "axes": axes, "datasets": datasets}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    run([tmp_path / "a.ome.zarr"], tmp_path / "out", plane="all")
+    ((labels, attributes, _),) = open_result(tmp_path / "out" / "a_cells.tif")
+    assert labels.shape == stack.shape
+    assert attributes["scale"] == [3.0, 0.5, 0.5]
+    assert attributes["translate"] == [7.0, 100.0, -20.0]
+    assert attributes["units"] == ["pixel", "micrometer", "micrometer"]
+    assert attributes["axis_labels"] == ["z", "y", "x"]
 
 
 def test_a_stack_is_never_run_unasked(stack: Path, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class _Correction:
     def _write_labels(self, path: Path) -> None:
         scale = self.scale
         made = {key: value for key, value in self.document.items() if key not in OF_ONE_FILE}
-        place = place_on(Path(self.known.source), self.axes)
+        place = place_on(self.image, self.axes)
         others = {"role": CELLS, "corrected_by_hand": True, **place}
         write_labels(
             path,

@@ -34,6 +34,7 @@ from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.results import result_record
 from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.files.tables import TABLES
+from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, AxisPlace
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
@@ -150,7 +151,7 @@ class OneImage:
             channels = measured_channels(planes, image)
             table = measure(result.cells, channels, size or (1.0, 1.0), unit, axes)
         with ExitStack() as held, write_together(targets, self.request.overwrite) as folder:
-            self._write_labels(folder, result, axes, scale)
+            self._write_labels(folder, result, axes, image)
             write, ending = TABLES[self.request.table], self.request.table
             if table is not None:
                 write(folder / self._name(f"_cells.{ending}"), table)
@@ -171,12 +172,13 @@ class OneImage:
         diameter = 0.0 if result.details.diameter_unsure else result.diameter
         return Written(tuple(targets), summary, diameter, noted)
 
-    def _write_labels(self, folder: Path, result: Result, axes: str, scale: Scale) -> None:
+    def _write_labels(self, folder: Path, result: Result, axes: str, image: Image) -> None:
+        scale = scale_of(image, self.request.pixel_size)
         size, unit = scale.pixel_size, scale.unit
         for role, labels in ((CELLS, result.cells), (CLASSES, result.classes)):
             if labels is None:
                 continue
-            place = place_on(self.path, axes)
+            place = place_on(image, axes)
             record = result_record(result.provenance, size, unit, role=role, **place)
             write_labels(
                 folder / self._name(f"_{role}.tif"),
@@ -233,23 +235,29 @@ def scale_of(image: Image, told: float | None) -> Scale:
     return Scale(image.pixel_size, image.unit, image.z_step)
 
 
-def place_on(path: Path, axes: str) -> dict[str, Any]:
-    """Transform that puts the labels on the image as napari opens it.
+def place_on(image: Image, axes: str) -> dict[str, Any]:
+    """Transform that puts the labels on the image as a reader opens it.
 
-    napari's readers give pictures and TIFFs a scale of one pixel.
+    napari's readers give pictures and TIFFs a scale of one pixel. An OME-Zarr states steps, shifts
+    and units of its axes; where it states none, nothing is said.
     """
-    if path.suffix.lower() == ".zarr":
-        return {}
+    letters = axes.lower()
+    if image.path.is_dir() or image.path.suffix.lower() == ZARR_SUFFIX:
+        if not image.place:
+            return {}
+        places = [image.place.get(letter, AxisPlace(1.0)) for letter in letters]
+    else:
+        places = [AxisPlace(1.0)] * len(axes)
     n = len(axes)
     return {
         "transform": {
-            "scale": [1.0] * n,
-            "translate": [0.0] * n,
+            "scale": [place.step for place in places],
+            "translate": [place.origin for place in places],
             "rotate": np.eye(n).tolist(),
             "shear": [0.0] * (n * (n - 1) // 2),
             "affine": np.eye(n + 1).tolist(),
-            "units": ["pixel"] * n,
-            "axis_labels": list(axes.lower()),
+            "units": [place.known_unit for place in places],
+            "axis_labels": list(letters),
         }
     }
 

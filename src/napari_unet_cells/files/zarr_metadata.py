@@ -47,6 +47,13 @@ _GUESSED_AXES = {1: "", 2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 _LETTERS = {"time": "T", "channel": "C"}
 
 
+#: Units of lengths and times that OME-Zarr has.
+_UNIT = re.compile(
+    "(?:atto|centi|deca|deci|exa|femto|giga|hecto|kilo|mega|micro|milli|nano|peta|pico|tera|yocto|"
+    "yotta|zepto|zetta)?(?:meter|second)|minute|hour|day|angstrom|foot|inch|mile|parsec|yard"
+)
+
+
 class AxisPlace(NamedTuple):
     """Place that an OME-Zarr gives the pixels along an axis: ``step * pixel + origin``, in `unit`.
 
@@ -56,6 +63,11 @@ class AxisPlace(NamedTuple):
     step: float
     origin: float = 0.0
     unit: str = ""
+
+    @property
+    def known_unit(self) -> str:
+        """The unit, where it is one that the format has; else a pixel, as napari takes no other."""
+        return self.unit if _UNIT.fullmatch(self.unit) else "pixel"
 
 
 @dataclass(frozen=True)

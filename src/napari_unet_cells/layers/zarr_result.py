@@ -95,6 +95,6 @@ def zarr_attributes(folder: Path, labels: NDArray[Any] | None) -> dict[str, Any]
         "metadata": metadata,
         "scale": [1.0 if place is None else place.step for place in places],
         "translate": [0.0 if place is None else place.origin for place in places],
-        "units": [place.unit if place and place.unit else "pixel" for place in places],
+        "units": ["pixel" if place is None else place.known_unit for place in places],
         "axis_labels": list(found.axes.lower()),
     }

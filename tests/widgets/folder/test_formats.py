@@ -19,6 +19,7 @@ from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.layers import zarr_result
 from napari_unet_cells.layers.metadata import OURS, PART_OF, ZARR
+from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
@@ -188,6 +189,12 @@ def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch
     output = images.with_name("day1_cells")
     assert [row.can_open for row in dock.folder.controller.rows] == [True] * 3, texts(dock)
     assert sorted(path.name for path in output.glob("*_tracks.csv")) == ["movie_tracks.csv"]
+    open_row(qtbot, dock, "slide")  # TIFF masks of an OME-Zarr
+    viewer, cells = dock.folder._viewer, dock.folder.correcting.pair.cells
+    assert np.allclose(cells.data_to_world((7, 11)), viewer.layers[0].data_to_world((7, 11)))
+    ((_, attributes, _),) = open_result(output / "slide_cells.tif")
+    assert (attributes["scale"], attributes["translate"]) == ([0.5, 0.5], [100.0, -20.0])
+    assert attributes["units"] == ["micrometer"] * 2
     open_row(qtbot, dock, "movie")
     viewer = dock.folder._viewer
     cells = dock.folder.correcting.pair.cells

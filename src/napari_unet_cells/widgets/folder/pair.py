@@ -334,7 +334,7 @@ def add_cells(viewer: Viewer, pair: ReadPair, image: Image | None) -> Labels:
         metadata[REVIEW] = pair.review
     if pair.restored is not None:
         pair.restored.adopt()
-    if pair.target.suffix == ZARR_SUFFIX and image is not None:
+    if image is not None and (pair.path.is_dir() or pair.target.suffix == ZARR_SUFFIX):
         attributes |= _place_on(image, len(attributes["scale"]))
     on_disk = {"multiscale": True} if pair.review is None else {}
     layer = Labels(pair.labels, metadata=metadata, **attributes, **on_disk)
