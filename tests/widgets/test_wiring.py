@@ -141,6 +141,14 @@ def _table(viewer, layer):
     return TableView(viewer, layer)
 
 
+def _large_table(viewer, layer):
+    from napari_unet_cells.layers.metadata import OURS, ZARR
+    from napari_unet_cells.widgets.export.large_table import LargeTable
+
+    layer.metadata[OURS][ZARR] = str(FOLDER / "none.ome.zarr")
+    return LargeTable(viewer, layer)
+
+
 def _tools(viewer, layer):
     from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 
@@ -255,6 +263,7 @@ MAKERS = {
     "LayerBox": _layer_box,
     "Measuring": _measuring,
     "TableView": _table,
+    "LargeTable": _large_table,
     "ToolsForm": _tools,
     "ReviewForm": _review,
     "LearningForm": _learning,

@@ -344,8 +344,8 @@ class PartController:
             self._viewer.layers.selection.active = source
         what = f"{ended.n_changed} cell{'' if ended.n_changed == 1 else 's'} changed"
         said = (
-            f"Put back as version {ended.number}: {what}. The table beside the result still has "
-            "the cells as they were found."
+            f"Put back as version {ended.number}: {what}. The table beside the result does not "
+            "hold that yet: Show table, on the page Export, brings it up to date."
         )
         if ended.left_out:
             said += " What you drew on cells that the border of the part cuts was left out."

@@ -47,6 +47,7 @@ from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
+from napari_unet_cells.widgets.export.large_table import open_large_table
 from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.values import (
@@ -55,6 +56,7 @@ from napari_unet_cells.widgets.export.values import (
     ExportValues,
     file_names,
     labels_problem,
+    large_result,
     unfinished_problem,
 )
 from napari_unet_cells.widgets.fields import Fields
@@ -200,8 +202,12 @@ class ExportSection(Wired, QWidget):
         if missing:
             self._warn(missing)
             return
+        layer = self.labels_box.layer
         try:
-            open_table(self._viewer, self.labels_box.layer)
+            if large_result(layer) is not None:
+                open_large_table(self._viewer, layer)
+            else:
+                open_table(self._viewer, layer)
         except UserError as error:
             self._warn(str(error))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from napari_unet_cells.datasets.index import INDEX
 from napari_unet_cells.export.exporters import EXPORTERS, Exporter
 from napari_unet_cells.layers.export_source import export_problem
-from napari_unet_cells.layers.metadata import CLASSES, OURS
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, PART_OF, ZARR
 from napari_unet_cells.layers.protocols import LabelsLayer
 
 #: Characters that no file name can hold on every system.
@@ -31,6 +31,20 @@ def labels_problem(labels: LabelsLayer | None) -> str | None:
     if labels is None:
         return "There are no labels yet. Press Segment first."
     return export_problem(labels)
+
+
+def large_result(labels: LabelsLayer | None) -> Path | None:
+    """OME-Zarr that cells are read from, as their image is so large; None for other labels.
+
+    Parameters
+    ----------
+    labels : napari labels layer, or None
+    """
+    made = {} if labels is None else labels.metadata.get(OURS, {})
+    if ZARR not in made or PART_OF in made or made.get("role") != CELLS:
+        return None
+    folder = Path(made[ZARR])
+    return None if folder.parent.suffix == ".part" else folder  # which is still being written
 
 
 def unfinished_problem(labels: LabelsLayer | None) -> str | None:

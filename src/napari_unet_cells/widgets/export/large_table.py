@@ -1,0 +1,359 @@
+"""Table of the cells of a large result, docked below the image: a page of its rows at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QModelIndex, QSize, Qt
+from qtpy.QtGui import QIntValidator
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unet_cells.layers.metadata import OURS, ZARR, image_id
+from napari_unet_cells.widgets.camera import centre_on
+from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
+from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST
+from napari_unet_cells.widgets.export.table_model import TableModel, heading
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.wiring import Wired, emitters, when_destroyed
+from napari_unet_cells.widgets.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+
+#: Events of the labels after which a part of them may have been put back.
+_CHANGES = ("data",)
+
+#: Tables that are open, by the id of their labels layer.
+_open_tables: weakref.WeakValueDictionary[str, LargeTable] = weakref.WeakValueDictionary()
+
+
+def open_large_table(viewer: Viewer, layer: Labels) -> LargeTable:
+    """Open the table of labels on the disk at the bottom of the window, or bring it up again.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari labels layer
+        Read from an OME-Zarr, see `layers.metadata.ZARR`.
+    """
+    key = image_id(layer)
+    table = _open_tables.get(key)
+    if table is not None:
+        table.parentWidget().show()
+        table.parentWidget().raise_()
+        table.controller.look()
+        return table
+    table = LargeTable(viewer, layer)
+    viewer.window.add_dock_widget(
+        table, name=f"{layer.name} table", area="bottom", tabify=bool(_open_tables)
+    )
+    _open_tables[key] = table
+    # Not what napari returned: to a plugin that is a proxy, which ends with this function.
+    when_destroyed(table.parentWidget(), partial(_forget, key, weakref.ref(table)))
+    return table
+
+
+def _forget(key: str, reference: weakref.ref[LargeTable]) -> None:
+    """Close a table: the X of a dock destroys the dock and leaves what was in it."""
+    _open_tables.pop(key, None)
+    table = reference()
+    if table is not None:
+        with contextlib.suppress(RuntimeError):  # at the end of the window it is gone already
+            table.deleteLater()
+
+
+class LargeTable(Wired, QWidget):
+    """Pages of the table of labels that are read from the disk.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari labels layer
+    """
+
+    def __init__(self, viewer: Viewer, layer: Labels) -> None:
+        super().__init__()
+        self.setObjectName("large_table")
+        self._viewer, self.layer = viewer, layer
+        self._following = False
+        self._pixel_size = (1.0, 1.0)
+        self._columns: list[str] = []
+        self.model = TableModel()
+        self.reading = Worker(self)
+        self.updating = Worker(self, daemon=False)
+        self.controller = PageController(self._folder, self, self.reading, self.updating)
+        self._build()
+        self._lay_out()
+        self._connect()
+        self.show_busy(None)
+        self.controller.open()
+
+    def _folder(self) -> Path:
+        return Path(self.layer.metadata[OURS][ZARR])
+
+    # ---------------------------------------------------------------- what the user sees
+
+    def _build(self) -> None:
+        self.message = QLabel("")
+        self.message.setObjectName("large_table_message")
+        self.message.setWordWrap(True)
+        self.where = QLabel("")
+        self.where.setObjectName("large_table_where")
+        self.where.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.first_button = _button("First", "first_page_button", "Show the first page.")
+        self.previous_button = _button("Previous", "previous_page_button", "Show the page before.")
+        self.next_button = _button("Next", "next_page_button", "Show the page after.")
+        self.last_button = _button("Last", "last_page_button", "Show the last page.")
+        self.label_edit = QLineEdit()
+        self.label_edit.setObjectName("go_to_cell")
+        self.label_edit.setPlaceholderText("number of a cell")
+        self.label_edit.setToolTip("Type the number of a cell, and press Enter to go to it.")
+        self.label_edit.setValidator(QIntValidator(1, 2**31 - 1, self.label_edit))
+        self.label_edit.setMaximumWidth(140)
+        self.update_button = _button(
+            "Bring up to date",
+            "update_table_button",
+            "Measure the cells that were changed, and write their rows into the table.",
+        )
+        self.progress = QProgressBar()
+        self.progress.setObjectName("large_table_progress")
+        self.cancel_button = _button(
+            "Cancel", "cancel_table_button", "Stop; the table stays as it is."
+        )
+        self._build_rows()
+
+    def _build_rows(self) -> None:
+        self.view = QTableView()
+        self.view.setModel(self.model)
+        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.view.setToolTip(
+            "Click a row to go to its cell. Click a header to sort all rows, not only these."
+        )
+        rows = self.view.verticalHeader()
+        rows.setVisible(False)
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
+        header = self.view.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionsClickable(True)
+        header.setSortIndicatorShown(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+
+    def _lay_out(self) -> None:
+        pager = QHBoxLayout()
+        for button in (
+            self.first_button,
+            self.previous_button,
+            self.next_button,
+            self.last_button,
+            self.label_edit,
+        ):
+            pager.addWidget(button)
+        pager.addWidget(self.where, 1)
+        state = QHBoxLayout()
+        state.addWidget(self.message, 1)
+        for widget in (self.update_button, self.progress, self.cancel_button):
+            state.addWidget(widget)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(state)
+        layout.addWidget(self.view, 1)
+        layout.addLayout(pager)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+
+    def sizeHint(self) -> QSize:
+        """Leave most of the window to the image."""
+        return QSize(900, 240)
+
+    def _connect(self) -> None:
+        controller = self.controller
+        for worker in (self.reading, self.updating):
+            worker.progressed.connect(controller.receive)
+            worker.done.connect(controller.ended)
+            worker.failed.connect(controller.failed)
+            self.wiring.at_end(worker.stop)
+        self.updating.cancelled.connect(controller.ended)
+        self.first_button.clicked.connect(lambda: controller.show_from(0))
+        self.previous_button.clicked.connect(lambda: controller.turn(-1))
+        self.next_button.clicked.connect(lambda: controller.turn(1))
+        self.last_button.clicked.connect(lambda: controller.turn_to_end())
+        self.update_button.clicked.connect(lambda: controller.bring_up_to_date())
+        self.cancel_button.clicked.connect(lambda: self.updating.cancel())
+        self.label_edit.returnPressed.connect(self._typed)
+        self.view.clicked.connect(self._clicked)
+        self.view.selectionModel().currentRowChanged.connect(self._moved)
+        self.view.horizontalHeader().sortIndicatorChanged.connect(self._sort)
+        self.wiring.connect(controller.look, *emitters(self.layer, _CHANGES))
+        self.wiring.connect(self._removed, self._viewer.layers.events.removed)
+        self.wiring.append(self.layer.mouse_drag_callbacks, self._pressed)
+
+    # ----------------------------------------------------------------- what is shown of it
+
+    def show_page(self, page: Page) -> None:
+        """Show rows, and whether they are true."""
+        self._following = True
+        try:
+            self._pixel_size = page.pixel_size
+            self.model.set_table(page.table)
+            if self.model.names != self._columns:
+                self._columns = list(self.model.names)
+                self._fit_columns()
+            self._show_sorting(page.sorting)
+            self._choose(page.chosen)
+        finally:
+            self._following = False
+        self.where.setText(page.where())
+        self.message.setText(page.sentence())
+        self.update_button.setText(
+            "Bring up to date" if page.state.is_there else "Measure all cells"
+        )
+        self.update_button.setVisible(not page.state.is_true)
+        if page.chosen is not None and page.goes:
+            self._go(self._row_of(page.chosen))
+
+    def _fit_columns(self) -> None:
+        metrics = self.view.horizontalHeader().fontMetrics()
+        for section, name in enumerate(self.model.names):
+            words = heading(name, self.model.table.unit)
+            self.view.setColumnWidth(section, metrics.horizontalAdvance(words) + 36)
+
+    def _show_sorting(self, sorting: Sorting) -> None:
+        names, header = self.model.names, self.view.horizontalHeader()
+        section = names.index(sorting.name) if sorting.name in names else -1
+        order = Qt.SortOrder.DescendingOrder if sorting.descending else Qt.SortOrder.AscendingOrder
+        header.setSortIndicator(section, order)
+
+    def show_busy(self, busy: Busy | None) -> None:
+        """Show what is being done; None where it has ended."""
+        page = self.controller.page
+        updates = busy is not None and self.updating.running
+        self.progress.setVisible(busy is not None)
+        self.cancel_button.setVisible(updates)
+        if busy is not None:
+            self.progress.setFormat(f"{busy.text}: %p %")
+            self.progress.setValue(round(100 * busy.done))
+        is_free = busy is None and page is not None and page.pages is not None
+        self.update_button.setEnabled(busy is None)
+        self.label_edit.setEnabled(is_free)
+        first, last = (0, 0) if page is None else (page.first, page.last)
+        for button in (self.first_button, self.previous_button):
+            button.setEnabled(is_free and first > 0)
+        for button in (self.next_button, self.last_button):
+            button.setEnabled(is_free and first < last)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
+        self.message.setText(sentence)
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.say(
+                f"The layer '{self.layer.name}' was deleted; its table stays beside the result."
+            )
+
+    # ------------------------------------------------------------------- what the user does
+
+    def _sort(self, section: int, order: Qt.SortOrder) -> None:
+        if not self._following and 0 <= section < len(self.model.names):
+            descending = order == Qt.SortOrder.DescendingOrder
+            self.controller.sort(Sorting(self.model.names[section], descending))
+
+    def _typed(self) -> None:
+        if self.label_edit.hasAcceptableInput():
+            self.controller.go_to(int(self.label_edit.text()))
+
+    def _clicked(self, index: QModelIndex) -> None:
+        """Go to the cell, also where its row is the chosen one already."""
+        self._go(index.row())
+
+    def _moved(self, index: QModelIndex, before: QModelIndex) -> None:
+        """Go to the cell that the arrow keys come to."""
+        if not self._following and index.isValid():
+            self._go(index.row())
+
+    def _row_of(self, label: int) -> int:
+        rows = self.model.rows_of(label)
+        return int(rows[0]) if len(rows) else -1
+
+    def _choose(self, label: int | None) -> None:
+        row = -1 if label is None else self._row_of(label)
+        if row < 0:
+            self.view.clearSelection()
+            return
+        index = self.model.index(row, 0)
+        self.view.setCurrentIndex(index)
+        self.view.selectRow(row)
+        self.view.scrollTo(index, QAbstractItemView.ScrollHint.PositionAtCenter)
+
+    # ------------------------------------------------------------- from rows to their cells
+
+    def _go(self, row: int) -> None:
+        """Bring a cell to the middle of the view, at a size at which it is seen."""
+        if self.layer not in self._viewer.layers or not 0 <= row < self.model.rowCount():
+            return
+        ends = [self.layer.data_to_world(self._position(row, end)) for end in ("min", "mid", "max")]
+        corners = np.asarray(ends)
+        shown = centre_on(self._viewer, corners[1])
+        extent = float(np.abs(corners[2] - corners[0])[shown].max())
+        canvas, camera = min(canvas_size(self._viewer)), camera_of(self._viewer)
+        if extent > 0:
+            least, most = SMALLEST * canvas / extent, LARGEST * canvas / extent
+            camera.zoom = float(np.clip(camera.zoom, least, most))
+        self.layer.selected_label = int(self.model.value(row, "label"))
+
+    def _position(self, row: int, end: str) -> NDArray[np.float64]:
+        """First or last corner of a cell's box, or its centroid, in pixels of the layer."""
+        position, stack = np.zeros(self.layer.ndim), self.model.table.stack
+        before = self.layer.ndim - 2 - len(stack)
+        for axis, name in enumerate(stack):
+            position[before + axis] = self.model.value(row, name)
+        for axis, letter, size in zip((-2, -1), "yx", self._pixel_size, strict=True):
+            name = f"centroid_{letter}" if end == "mid" else f"bbox_{letter}_{end}"
+            position[axis] = self.model.value(row, name) / size
+        return position
+
+    def _pressed(self, layer: Labels, event: Any) -> Generator[None, None, None]:
+        """Show the row of the cell that is clicked."""
+        if event.button != 1:
+            return
+        yield
+        if event.type == "mouse_move":
+            return  # the image is being moved
+        found: Any = layer.get_value(
+            event.position,
+            view_direction=event.view_direction,
+            dims_displayed=event.dims_displayed,
+            world=True,
+        )
+        label = found[1] if isinstance(found, tuple) else found  # of several levels
+        if label:
+            self.controller.go_to(int(label), goes=False)
+
+
+def _button(text: str, name: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setToolTip(tip)
+    return button

@@ -1,0 +1,193 @@
+"""The table of a large result in a napari window: pages, clicks both ways, what was put back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_unet_cells.files import label_zarr
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.layers.metadata import CELLS, OURS, ZARR, result_metadata
+from napari_unet_cells.segmentation.zarr_place import table_of
+from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
+from napari_unet_cells.widgets.export import page_controller
+from napari_unet_cells.widgets.export.large_table import LargeTable
+from napari_unet_cells.widgets.export.section import ExportSection
+from napari_unet_cells.widgets.napari_versions import camera_of
+
+pytestmark = pytest.mark.gui
+
+#: 20 x 20 squares of 30 pixels, 40 apart, numbered row by row from 1.
+PLANE = np.zeros((800, 800), np.uint16)
+for _number in range(400):
+    _top, _left = 40 * (_number // 20) + 5, 40 * (_number % 20) + 5
+    PLANE[_top : _top + 30, _left : _left + 30] = _number + 1
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(label_zarr, "COARSEST", 128)
+    monkeypatch.setattr(page_controller, "PAGE", 100)
+    folder = tmp_path / "slide_cells.ome.zarr"
+    labels = LabelZarr(folder, PLANE.shape, "yx", 1024, Scale((0.5, 0.5), "micrometer", None))
+    labels.create(CELLS, np.uint16)
+    labels.write(CELLS, (), (slice(0, 800), slice(0, 800)), PLANE)
+    size = {"y": 0.5, "x": 0.5, "unit": "micrometer"}
+    labels.finish(CELLS, {"cells": 400, "pixel_size": size}, {})
+    for _ in bring_up_to_date(folder):
+        pass
+    return folder
+
+
+@pytest.fixture
+def layer(make_napari_viewer, folder):
+    viewer = make_napari_viewer()
+    metadata = result_metadata(CELLS, "an image", {})
+    metadata[OURS][ZARR] = str(folder)
+    levels: Any = list(label_levels(folder, CELLS))
+    return viewer.add_labels(
+        levels,
+        multiscale=True,
+        name="slide cells",
+        metadata=metadata,
+        scale=(0.5, 0.5),
+        translate=(10, 20),
+    )
+
+
+@pytest.fixture
+def viewer(layer):
+    from napari import current_viewer
+
+    return current_viewer()
+
+
+@pytest.fixture
+def section(viewer, qtbot) -> ExportSection:
+    section = ExportSection(viewer)
+    qtbot.addWidget(section)
+    return section
+
+
+def wait(qtbot, table):
+    qtbot.waitUntil(lambda: not table.controller.busy, timeout=20_000)
+
+
+@pytest.fixture
+def table(qtbot, section, viewer) -> LargeTable:
+    section.table_button.click()
+    table = viewer.window._qt_window.findChild(LargeTable, "large_table")
+    wait(qtbot, table)
+    return table
+
+
+def centre(viewer, layer):
+    return layer.world_to_data(camera_of(viewer).center[-2:])
+
+
+def test_the_export_page_shows_pages_of_a_large_result(qtbot, table, section, viewer, layer):
+    assert (table.model.rowCount(), table.where.text()) == (100, "rows 1 to 100 of 400")
+    assert (table.message.text(), table.update_button.isHidden()) == ("", True)
+    assert not table.previous_button.isEnabled()
+    assert table.model.headerData(1, Qt.Orientation.Horizontal) == "area (µm²)"
+    table.next_button.click()
+    wait(qtbot, table)
+    assert table.model.value(0, "label") == 101
+    assert table.previous_button.isEnabled()
+    table.last_button.click()
+    wait(qtbot, table)
+    assert (table.model.value(99, "label"), table.next_button.isEnabled()) == (400, False)
+    section.table_button.click()  # the same one comes up again
+    assert viewer.window._qt_window.findChildren(LargeTable, "large_table") == [table]
+
+
+def test_a_click_on_a_row_goes_to_the_cell_in_its_place(qtbot, table, viewer, layer):
+    table.last_button.click()
+    wait(qtbot, table)
+    index = table.model.index(50, 0)
+    table.view.scrollTo(index)
+    place = table.view.visualRect(index).center()
+    before = centre(viewer, layer)
+    qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    label = int(table.model.value(50, "label"))
+    middle = np.argwhere(label == PLANE).mean(axis=0)
+    assert np.abs(np.subtract(before, middle)).max() > 50
+    np.testing.assert_allclose(centre(viewer, layer), middle, atol=0.01)
+    assert layer.selected_label == label
+
+
+def test_a_header_sorts_all_rows(qtbot, table):
+    header = table.view.horizontalHeader()
+    section = table.model.names.index("centroid_x")
+    header.setSortIndicator(section, Qt.SortOrder.DescendingOrder)
+    wait(qtbot, table)
+    assert table.model.value(0, "label") == 20
+    assert "by centroid x, largest first" in table.where.text()
+
+
+def test_a_number_that_is_typed_and_a_cell_that_is_clicked_show_their_rows(
+    qtbot, table, viewer, layer
+):
+    table.label_edit.setText("250")
+    qtbot.keyClick(table.label_edit, Qt.Key.Key_Return)
+    wait(qtbot, table)
+    rows = {index.row() for index in table.view.selectionModel().selectedRows()}
+    assert [table.model.value(row, "label") for row in rows] == [250]
+    np.testing.assert_allclose(centre(viewer, layer), np.argwhere(PLANE == 250).mean(axis=0))
+
+    class Event:
+        position = tuple(layer.data_to_world(np.argwhere(PLANE == 77)[40]))
+        view_direction, dims_displayed, button, type = None, [0, 1], 1, "mouse_press"
+
+    list(table._pressed(layer, Event()))
+    wait(qtbot, table)
+    assert layer.selected_label == 250  # the view stays
+    rows = {index.row() for index in table.view.selectionModel().selectedRows()}
+    assert [table.model.value(row, "label") for row in rows] == [77]
+
+
+def test_what_is_put_back_makes_it_out_of_date_and_a_press_makes_it_true(
+    qtbot, table, folder, layer
+):
+    before = PLANE[:100, :100].astype(np.int64)
+    after = np.where(before == 1, 0, before)
+    LabelVersions(folder).replace((), (slice(0, 100), slice(0, 100)), before, after, 400)
+    layer.data = list(label_levels(folder, CELLS))  # as it is after a part is put back
+    qtbot.waitUntil(lambda: "Out of date" in table.message.text(), timeout=20_000)
+    wait(qtbot, table)
+    assert (table.update_button.text(), table.update_button.isHidden()) == (
+        "Bring up to date",
+        False,
+    )
+    assert table.model.value(0, "label") == 1
+    table.update_button.click()
+    wait(qtbot, table)
+    assert table.model.value(0, "label") == 2
+    assert table.where.text() == "rows 1 to 100 of 399"
+    assert table.message.text().startswith("Up to date: 0 cells measured, 1 gone")
+    assert table.update_button.isHidden()
+
+
+def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(
+    qtbot, section, folder, viewer
+):
+    table_of(folder).unlink()
+    section.table_button.click()
+    table = viewer.window._qt_window.findChild(LargeTable, "large_table")
+    wait(qtbot, table)
+    assert table.update_button.text() == "Measure all cells"
+    table.update_button.click()
+    table.cancel_button.click()
+    wait(qtbot, table)
+    assert not table_of(folder).exists()
+    table.update_button.click()
+    wait(qtbot, table)
+    assert table.where.text() == "rows 1 to 100 of 400"
