@@ -42,7 +42,7 @@ def test_a_list_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_format_and_tracks_come_back_and_a_list_of_before_has_none(tmp_path: Path) -> None:
-    zarr = ImageList(("/data",), "cells", Request(format="ome-zarr"))
+    zarr = ImageList(("/data",), "cells", Request(format="ome-zarr", axes="CYX"))
     save_list(tmp_path, zarr)
     assert read_list(tmp_path) == zarr
     tracked = Request(plane="all", track=TrackingOptions(), stills=True)

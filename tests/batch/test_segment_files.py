@@ -303,6 +303,24 @@ def stack(tmp_path: Path) -> Path:
     return path
 
 
+def test_channels_that_only_the_user_knows_are_taken(tmp_path: Path) -> None:
+    pixels = np.stack([np.zeros((96, 128), np.uint8), simulate_nuclei((96, 128), seed=1)[0]])
+    path, named = tmp_path / "a.tif", tmp_path / "b.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack")
+    assert "C" not in read_image(path).axes
+    tifffile.imwrite(named, pixels, imagej=True, metadata={"axes": "ZYX"})
+    (done,) = run([path], tmp_path / "before", channel=1)
+    assert "channel" in done.problem
+    (done, other) = run([path, named], tmp_path / "out", channel=1, axes="CYX")
+    assert done.problem == ""
+    cells = read_image(tmp_path / "out" / "a_cells.tif").data
+    assert cells.shape == (96, 128)
+    assert cells[...].max() > 0
+    assert "channel" in other.problem  # its planes follow z: it says so
+    record = read_provenance(tmp_path / "out" / "a_cells.tif")
+    assert (record["source"]["axes"], record["source"]["fixed"]) == ("CYX", {"C": 1})
+
+
 def test_masks_of_an_ome_zarr_lie_where_it_says(tmp_path: Path) -> None:
     stack = np.stack([simulate_nuclei((96, 128), seed=seed)[0] for seed in (1, 2)])
     group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w", zarr_format=3)

@@ -54,7 +54,7 @@ from napari_unet_cells.files.results import OF_ONE_FILE, result_record
 from napari_unet_cells.files.stamp import is_unchanged
 from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.layers.metadata import CELLS
-from napari_unet_cells.segmentation.chosen_planes import chosen_planes
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes, with_told_axes
 from napari_unet_cells.segmentation.replacing import count_cells
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
@@ -131,6 +131,7 @@ class _Correction:
         document = _with_tracks(found, made or found)
         image = read_image(Path(known.source), bool(known.settings.get("allow_missing_chunks")))
         chosen = known.settings
+        image = with_told_axes(image, str(chosen.get("axes") or ""))
         channel = chosen.get("channel")
         channel = tuple(channel) if isinstance(channel, list) else channel
         planes, axes = chosen_planes(image, channel, chosen.get("projection"), chosen.get("plane"))

@@ -37,7 +37,7 @@ from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, AxisPlace
 from napari_unet_cells.layers.metadata import CELLS, CLASSES
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of, with_told_axes
 from napari_unet_cells.segmentation.messages import describe_doubt, describe_tracks
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.segmentation.result import Result
@@ -115,8 +115,8 @@ class OneImage:
         # Before the network runs in vain.
         finish_sets(self.results)
         refuse_existing(self.results, self.request.overwrite)
-        image = read_image(self.path, self.request.allow_missing_chunks)
         asked = self.request
+        image = with_told_axes(read_image(self.path, asked.allow_missing_chunks), asked.axes)
         planes, axes = chosen_planes(image, asked.channel, asked.projection, asked.plane)
         link = link_axis(planes, image.axes, self.request.link)
         if asked.track is not None:

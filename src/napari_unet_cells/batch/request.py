@@ -53,6 +53,9 @@ class Request:
     stills : bool
         Where cells are tracked: images that are no movies are segmented all the same, see
         `for_image`.
+    axes : str
+        Which axis holds the channels, where the file does not say it: see
+        `segmentation.chosen_planes.with_told_axes`. Only for TIFFs as results.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -69,6 +72,7 @@ class Request:
     ngff: str = "0.5"
     track: TrackingOptions | None = None
     stills: bool = False
+    axes: str = ""
 
     def for_image(self, path: Path) -> Request:
         """Give the options for one image: of a list with movies only these are tracked.
@@ -120,6 +124,8 @@ class Request:
             del chosen["ngff"]
         if self.track is None:  # results of earlier versions stay what they are
             del chosen["track"]
+        if not self.axes:
+            del chosen["axes"]
         chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
         if card is not None:
             chosen["card"] = jsonable(

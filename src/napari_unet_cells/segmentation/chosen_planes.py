@@ -11,6 +11,26 @@ from napari_unet_cells.core.planes import Channels, Planes, many_channels, plane
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import Image
 
+#: Letters of axes whose meaning a TIFF does not say.
+_UNNAMED = frozenset("QI")
+
+
+def with_told_axes(image: Image, told: str) -> Image:
+    """Take from the user which axis holds the channels, where the file does not say it.
+
+    Parameters
+    ----------
+    image : Image
+    told : str
+        One letter for each axis, C where the channels are, such as "CYX" or "?CYX"; empty where
+        the user said nothing. An image with other axes stays as it is.
+    """
+    at = told.find("C")
+    is_like = len(told) == len(image.axes) and at >= 0 and "C" not in image.axes
+    if not is_like or image.axes[at] not in _UNNAMED:
+        return image
+    return replace(image, axes=f"{image.axes[:at]}C{image.axes[at + 1 :]}")
+
 
 def chosen_planes(
     image: Image, channel: Channels | None, projection: str | None, plane: int | str | None

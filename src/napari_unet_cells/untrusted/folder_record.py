@@ -53,6 +53,7 @@ class ListOptions:
     runtime: str = ""
     format: str = "tiff"
     track: bool = False
+    axes: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,4 +146,5 @@ def _options(values: Fields) -> ListOptions:
         runtime=values.take_or("runtime", text(NAME), ""),
         format=values.take_or("format", one_of(("tiff", "ome-zarr")), "tiff"),
         track=values.take_or("track", flag, False),
+        axes=values.take_or("axes", text(NAME), ""),
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.core.instances import InstanceOptions
@@ -19,6 +22,7 @@ from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.tracking import TrackingOptions
 from napari_unet_cells.widgets.folder.at_hand import AtHand
 from napari_unet_cells.widgets.folder.values import FolderValues
+from napari_unet_cells.widgets.segment.channels import SPLIT, Split
 from napari_unet_cells.widgets.segment.values import UNSAID, SegmentValues, StackValues
 
 CARD = ModelCard("cells", "none", ("background", "cell", "boundary"), 1, 1, 0, sha256="")
@@ -157,3 +161,26 @@ def test_what_is_chosen_for_a_list_counts(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("napari_unet_cells.widgets.folder.at_hand.require_laptrack", missing)
     assert tracked.problem() == "Tracking needs laptrack."
+
+
+def test_channels_that_only_the_user_knows_are_told() -> None:
+    unnamed = (StackAxis(0, 1, "-4"), StackAxis(1, 2, "-3"))
+    at_hand = AtHand(values(StackValues(unnamed, channel_axis=1, channel=1)))
+    assert at_hand.request == Request(axes="CYX", channel=1)
+    assert "axis 1 for channels where the file does not say it, channel 2" in at_hand.sentence
+    zarr = at_hand.asked(FolderValues(format="ome-zarr"))
+    assert "which axis holds the channels" in (zarr.problem() or "")
+    assert AtHand(values(StackValues(AXES, channel_axis=1))).request.axes == ""
+
+
+def test_of_a_layer_that_was_split_its_channels_are_told(tmp_path: Path) -> None:
+    plain, named = tmp_path / "a.tif", tmp_path / "b.tif"
+    pixels = np.zeros((2, 40, 50), np.uint8)
+    tifffile.imwrite(plain, pixels, photometric="minisblack")
+    tifffile.imwrite(named, pixels, imagej=True, metadata={"axes": "CYX"})
+    for path, axes in ((plain, "CYX"), (named, "")):
+        split = Split("a", (pixels,), 0, (), str(path), {}, False)
+        layer = image(channel=1)
+        layer.metadata[SPLIT] = split
+        chosen = SegmentValues(layer, StackValues(n_split=2, channel=1), model="cells")
+        assert AtHand(chosen).request == Request(axes=axes, channel=1)

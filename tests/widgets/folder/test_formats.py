@@ -12,8 +12,9 @@ import pytest
 import tifffile
 import zarr
 
-from napari_unet_cells.batch.image_list import read_list
+from napari_unet_cells.batch.image_list import ImageList, read_list
 from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.batch.request import Request
 from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
@@ -209,3 +210,25 @@ def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch
         labels = {row["label"] for row in csv.DictReader(file)}
     assert labels
     assert "1" not in labels
+
+
+def test_channels_that_only_the_user_knows_open_and_are_corrected(qtbot, dock, images):
+    for path in (images / "movie.tif", images / "n1.tif"):
+        path.unlink()
+    pixels = np.stack([np.zeros((120, 160), np.uint8), simulate_nuclei((120, 160), seed=3)[0]])
+    tifffile.imwrite(images / "c.tif", pixels, photometric="minisblack")
+    output = images.with_name("day1_cells")
+    asked = Request(channel=1, axes="CYX")
+    dock.folder._show_list()
+    dock.folder.controller.start(ImageList((str(images / "c.tif"),), "cells", asked), output)
+    qtbot.waitUntil(lambda: not dock.folder.running, timeout=200_000)
+    dock.folder._viewer.layers.clear()
+    open_row(qtbot, dock, "c")
+    viewer, pair = dock.folder._viewer, dock.folder.correcting.pair
+    image: Any = source_image(pair.cells, viewer.layers)
+    assert np.array_equal(image.data, pixels[1])
+    labels = erase_first(dock)
+    dock.folder.correcting.save()
+    settle(qtbot, dock)
+    assert np.array_equal(tifffile.imread(output / "c_cells.tif"), labels)
+    assert set(read_marks(output).corrected) == {"c"}

@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_cells.batch.image_list import ImageList
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import file_axes
 from napari_unet_cells.layers.metadata import INPUT, file_of
 from napari_unet_cells.layers.pixel_size import typed_pixel_size
 from napari_unet_cells.layers.selection import source_image
@@ -20,12 +21,12 @@ from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.tracking import TrackingOptions, require_laptrack
 from napari_unet_cells.widgets.folder.values import FolderValues
-from napari_unet_cells.widgets.segment.channels import shown_plane
+from napari_unet_cells.widgets.segment.channels import shown_plane, split_of
 from napari_unet_cells.widgets.segment.live import current
-from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.values import UNSAID, SegmentValues, StackValues
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
 
@@ -95,6 +96,11 @@ class AtHand:
         """Say what an OME-Zarr does not hold, and what no library is there for."""
         if self.format != "tiff" and self.track:
             return "Tracks are written with TIFFs. Choose TIFF, or leave Track cells out."
+        if self.format != "tiff" and self.request.axes:
+            return (
+                "The file does not say which axis holds the channels, and an OME-Zarr is written "
+                "of files that do. Choose TIFF, or save the images with named axes."
+            )
         if self.format != "tiff" and self.request.link is not None:
             return (
                 "In an OME-Zarr each plane has its own numbers. Choose TIFF, or leave the linking "
@@ -145,6 +151,8 @@ class AtHand:
                 yield words[int(value)] if isinstance(words, tuple) else f"{words} {value:g}"
         if settings.test_time_augmentation:
             yield "test-time augmentation"
+        if request.axes:
+            yield f"axis {request.axes.index('C') + 1} for channels where the file does not say it"
         if request.projection:
             numbers = request.channel if isinstance(request.channel, tuple) else ()
             of = ", ".join(str(int(number) + 1) for number in numbers)
@@ -181,7 +189,10 @@ class AtHand:
         image, stack = self.values.image, self.values.stack
         if image is None:
             return {}
-        return _channel_of(image.metadata.get(INPUT, {}), stack) | _planes_of(stack, self.plane)
+        told = {"axes": axes} if (axes := _told_axes(image, stack)) else {}
+        return (
+            told | _channel_of(image.metadata.get(INPUT, {}), stack) | _planes_of(stack, self.plane)
+        )
 
     @property
     def _pixel_size(self) -> dict[str, Any]:
@@ -210,6 +221,27 @@ def _channel_of(known: Mapping[str, Any], stack: StackValues) -> dict[str, Any]:
         return {"channel": tuple(known.get("channels", ())), "projection": known["projection"]}
     channel = stack.channel if stack.n_split else known.get("channel")
     return {} if channel is None else {"channel": int(channel)}
+
+
+def _told_axes(image: Image, stack: StackValues) -> str:
+    """Letters of the axes, C where the user says that the channels are; empty where a file does.
+
+    Axes of length 1 are none where a file is read.
+    """
+    split = split_of(image)
+    if split is not None:
+        named = "C" in file_axes(split.path or "").letters
+        at, lengths = split.axis, split.levels[0].shape[:-2]
+    else:
+        known = None if stack.channel_axis in (None, UNSAID) else stack.channel_axis
+        if known is None:
+            return ""
+        named, at = stack.axes[known].is_channel, known
+        lengths = tuple(axis.length for axis in stack.axes)
+    if named or at >= len(lengths):
+        return ""
+    letters = ["C" if axis == at else "?" for axis, length in enumerate(lengths) if length > 1]
+    return f"{''.join(letters)}YX" if "C" in letters else ""
 
 
 def _planes_of(stack: StackValues, shown: int) -> dict[str, Any]:
