@@ -18,6 +18,7 @@ from napari_unet_cells.core.resample import (
     NormalizedPlane,
     covered,
     neighbours_of,
+    read_for,
     resize_classes,
     resize_labels,
     resize_part,
@@ -234,3 +235,23 @@ def test_an_image_is_shrunk_to_the_means_of_squares(
     for y, x in np.ndindex(found.shape[:2]):
         square = pixels[factor * y : factor * (y + 1), factor * x : factor * (x + 1)]
         np.testing.assert_array_equal(found[y, x], np.rint(square.mean(axis=(0, 1))))
+
+
+@pytest.mark.parametrize("scaled", [(531, 590), (900, 1390), (1952, 2169), (1, 3)])
+def test_a_pixel_is_the_same_to_the_last_bit_whatever_part_is_read(scaled: tuple[int, int]) -> None:
+    rng = np.random.default_rng(4)
+    pixels = rng.random((900, 1000, 2), np.float32)
+    plane = NormalizedPlane(pixels, Limits(0.0, 1.0), scaled)
+    whole = plane.read(np.s_[0 : scaled[0], 0 : scaled[1]])
+    assert whole.shape == (*scaled, 2)
+    for _ in range(20):
+        part = []
+        for length in scaled:
+            start = int(rng.integers(0, length))
+            part.append(slice(start, int(rng.integers(start, length)) + 1))
+        np.testing.assert_array_equal(plane.read((part[0], part[1])), whole[part[0], part[1]])
+        y, x = map(read_for, part, scaled, pixels.shape[:2])
+        seen = np.full_like(pixels, np.nan)
+        seen[y, x] = pixels[y, x]
+        again = NormalizedPlane(seen, Limits(0.0, 1.0), scaled).read((part[0], part[1]))
+        np.testing.assert_array_equal(again, whole[part[0], part[1]])

@@ -146,6 +146,7 @@ def test_blocks_give_the_cells_of_one_piece(
     assert abs(done.n_cells - whole.n_cells) <= 0.001 * whole.n_cells
     assert same_cells(whole.cells, cells) >= 0.999 * whole.n_cells
     assert done.problems == ()
+    assert np.array_equal(cells > 0, whole.cells > 0)
     # resampled by Pillow, a tie between two classes may fall either way
     differ = labels_of(done.path, "classes") != whole.classes
     assert np.mean(differ) < (0.001 if diameter else 1e-9)

@@ -6,14 +6,16 @@ Both scales are planes of whole pixels over the same ground::
     network    |-----|-----|-----|-----|      scaled pixels
 
 Pixel ``j`` of one lies over ``[j, j + 1) * (other size / own size)`` of the other.  Pillow's
-resampling with a box computes any part of the whole, so that tiles fit together as if the
-plane had been resampled at once.
+resampling with a box computes any part of the whole, in pieces of a grid, so that a pixel is the
+same to the last bit whatever tile or block it is read for.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,12 @@ from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.normalize import Limits, normalize
 
 Box = tuple[slice, slice]
+
+#: Pixels along a side of what is resampled at once.
+PIECE = 128
+
+#: Pixels of the plane along an axis that a part needs, and where the part lies in them.
+_Source = tuple[tuple[int, int], tuple[float, float]]
 
 #: Rows of labels that are resized at a time: what is held of their edges is several times as large.
 BAND = 256
@@ -65,26 +73,77 @@ class NormalizedPlane:
         """
         if self.scaled == tuple(self.plane.shape[:2]):
             return self._pixels(part)
-        size = (part[1].stop - part[1].start, part[0].stop - part[0].start)
-        rows = _source(part[0], self.scaled[0], self.plane.shape[0])
-        columns = _source(part[1], self.scaled[1], self.plane.shape[1])
-        pixels = self._pixels((slice(*rows[0]), slice(*columns[0])))
-        # Averages where it shrinks, interpolates where it enlarges.
-        box = (columns[1][0], rows[1][0], columns[1][1], rows[1][1])
-        channels = [
-            Image.fromarray(np.ascontiguousarray(pixels[..., c])).resize(
-                size, Image.Resampling.BILINEAR, box
-            )
-            for c in range(pixels.shape[2])
+        grid = [_pieces(side, length) for side, length in zip(part, self.scaled, strict=True)]
+        sources = [
+            [_source(piece, length, size) for piece in pieces]
+            for pieces, length, size in zip(grid, self.scaled, self.plane.shape, strict=False)
         ]
-        return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+        read = tuple(slice(own[0][0][0], own[-1][0][1]) for own in sources)
+        pixels = self._pixels((read[0], read[1]))
+        shape = tuple(side.stop - side.start for side in part)
+        out = np.empty((*shape, pixels.shape[2]), np.float32)
+        for (y, rows), (x, columns) in product(*map(zip, grid, sources)):
+            whole = _resampled(pixels, read, (y, x), rows, columns)
+            inside = [_common(piece, side) for piece, side in zip((y, x), part, strict=True)]
+            (of_y, in_y), (of_x, in_x) = inside
+            out[in_y, in_x] = whole[of_y, of_x]
+        return out
 
     def _pixels(self, part: Box) -> NDArray[np.float32]:
         pixels = normalize(np.asarray(self.plane[part]), self.limits)
         return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _source(part: slice, scaled: int, size: int) -> tuple[tuple[int, int], tuple[float, float]]:
+def read_for(part: slice, scaled: int, size: int) -> slice:
+    """Give the pixels along an axis of a plane that are read for a part of the scaled one.
+
+    That is for planes that are resampled; else they are the part.
+    """
+    pieces = _pieces(part, scaled)
+    return slice(_source(pieces[0], scaled, size)[0][0], _source(pieces[-1], scaled, size)[0][1])
+
+
+def _pieces(part: slice, length: int) -> list[slice]:
+    """Pieces of a grid over an axis of the scaled plane that a part touches.
+
+    Pillow takes a box in numbers of 32 bits, so one pixel comes out a little different from another
+    box. Each pixel is always made in its own piece: whatever part is read, it is the same.
+    """
+    first, last = part.start // PIECE, -(-part.stop // PIECE)
+    return [slice(i * PIECE, min(length, (i + 1) * PIECE)) for i in range(first, last)]
+
+
+def _common(piece: slice, part: slice) -> tuple[slice, slice]:
+    """Give what a piece and a part have in common, in pixels of each."""
+    start, stop = max(piece.start, part.start), min(piece.stop, part.stop)
+    of_piece = slice(start - piece.start, stop - piece.start)
+    return of_piece, slice(start - part.start, stop - part.start)
+
+
+def _resampled(
+    pixels: NDArray[np.float32],
+    read: Sequence[slice],
+    piece: Box,
+    rows: _Source,
+    columns: _Source,
+) -> NDArray[np.float32]:
+    """Resample a piece of the scaled plane: averages where it shrinks, else interpolates."""
+    (y, x) = (
+        slice(own[0][0] - side.start, own[0][1] - side.start)
+        for own, side in zip((rows, columns), read, strict=True)
+    )
+    size = (piece[1].stop - piece[1].start, piece[0].stop - piece[0].start)
+    box = (columns[1][0], rows[1][0], columns[1][1], rows[1][1])
+    channels = [
+        Image.fromarray(np.ascontiguousarray(pixels[y, x, c])).resize(
+            size, Image.Resampling.BILINEAR, box
+        )
+        for c in range(pixels.shape[2])
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+def _source(part: slice, scaled: int, size: int) -> _Source:
     """Pixels of the plane that a part needs along one axis, and where the part lies in them."""
     ratio = size / scaled
     margin = math.ceil(max(1.0, ratio)) + 1

@@ -13,7 +13,6 @@ looked at again in a window that is wider; the rest of them are marked.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,7 @@ from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.plane_blocks import LONGEST_SIDE, PlaneBlock, PlaneBlocks
 from napari_unet_cells.core.planes import Plane
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
-from napari_unet_cells.core.resample import Box, resize_part, resized_of, shrink
+from napari_unet_cells.core.resample import Box, read_for, resize_part, resized_of, shrink
 from napari_unet_cells.core.tiling import Span, TileGrid, length_of_tiles, window_tiles
 from napari_unet_cells.core.window_cells import WindowCells, cells_of_window, part_of
 
@@ -247,20 +246,22 @@ def _read(work: BlockWork, grid: TileGrid) -> ImageArray:
     """Read what the network looks at for a block, in one piece."""
     blocks, plane = work.blocks, work.plane
     spans = [tile.y for tile in grid], [tile.x for tile in grid]
-    rows, columns = map(_around, spans, blocks.scaled, blocks.shape)
+    is_resampled = blocks.scaled != blocks.shape
+    rows, columns = (
+        _around(side, scaled, size, is_resampled)
+        for side, scaled, size in zip(spans, blocks.scaled, blocks.shape, strict=True)
+    )
     n_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
     if n_pixels * max(1, plane.channels) * plane.dtype.itemsize > MOST_HELD:
         return plane
     return _Held((rows, columns), plane[rows, columns], plane.shape)
 
 
-def _around(spans: Sequence[Span], scaled: int, size: int) -> slice:
+def _around(spans: Sequence[Span], scaled: int, size: int, is_resampled: bool) -> slice:
     """Pixels of the plane along an axis that tiles are made of."""
-    ratio = size / scaled
-    more = math.ceil(max(1.0, ratio)) + 3  # what is resampled needs pixels around
-    start = math.floor(min(span.start for span in spans) * ratio) - more
-    stop = math.ceil(max(span.stop for span in spans) * ratio) + more
-    return slice(max(0, start), min(size, stop))
+    start, stop = min(span.start for span in spans), max(span.stop for span in spans)
+    part = slice(max(0, start), min(scaled, stop))
+    return read_for(part, scaled, size) if is_resampled else part
 
 
 def _is_empty(image: ImageArray) -> bool:
