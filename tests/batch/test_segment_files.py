@@ -332,7 +332,7 @@ def test_masks_of_an_ome_zarr_lie_where_it_says(tmp_path: Path) -> None:
     units = {"z": "furlong", "y": "micrometer", "x": "micrometer"}  # one that no program knows
     axes = [{"name": name, "type": "space", "unit": unit} for name, unit in units.items()]
     datasets = [{"path": "0", "coordinateTransformations": place}]
-    image = {"name": "s", "axes": axes, "datasets": datasets}
+    image: Any = {"name": "s", "axes": axes, "datasets": datasets}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
     run([tmp_path / "a.ome.zarr"], tmp_path / "out", plane="all")
     ((labels, attributes, _),) = open_result(tmp_path / "out" / "a_cells.tif")

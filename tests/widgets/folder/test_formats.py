@@ -39,7 +39,7 @@ def write_zarr(path: Any, pixels: Any) -> None:
     ]
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     datasets = [{"path": "0", "coordinateTransformations": place}]
-    image = {"name": "s", "axes": axes, "datasets": datasets}
+    image: Any = {"name": "s", "axes": axes, "datasets": datasets}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
 
 
