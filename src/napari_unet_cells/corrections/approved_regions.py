@@ -30,8 +30,9 @@ class Approved:
     Attributes
     ----------
     labels : integer array, (..., y, x)
-        The layer's own, not a copy.
+        The layer's own, not a copy; those of a large result are read where they are sliced.
     review : Review
+        Of a large result what stands for it, see `large_regions.LargeRegions`.
     dates : mapping of Place to str
         The approved regions, and when each was approved, ISO 8601.
     planes : Planes
@@ -45,7 +46,7 @@ class Approved:
     labels_name : str
     """
 
-    labels: NDArray[Any]
+    labels: Any
     review: Review
     dates: Mapping[Place, str]
     planes: Planes
@@ -89,9 +90,9 @@ def approved_of(layer: LabelsLayer, layers: Iterable[Layer]) -> Approved:
         return _painted(layer, list(layers))
     if PART_OF in layer.metadata.get(OURS, {}):
         raise UserError(
-            f"'{layer.name}' is a part of a large image, and its regions cannot go into a dataset "
-            "yet. Put it back. To retrain, save a part of the image as a file of its own, and "
-            "segment and correct that."
+            f"'{layer.name}' is a part of a large image, and its regions go into a dataset once it "
+            "is put back. To retrain, save it by 'Put back' on the page Correct; then choose the "
+            "cells of the whole image, and add the regions from there."
         )
     review = layer.metadata.get(REVIEW)
     if review is None or not review.approved:

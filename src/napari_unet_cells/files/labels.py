@@ -100,7 +100,7 @@ def write_labels(
     scale = scale_to_write(target, pixel_size, unit, z_step)
     record = jsonable(provenance)
     is_imagej = array.dtype != np.uint32 and array.nbytes <= _IMAGEJ_MAX_BYTES
-    options = (_imagej_options if is_imagej else _ome_options)(scale, record)
+    options = (_imagej_options if is_imagej else ome_options)(scale, record)
     options["metadata"]["axes"] = axes
     with atomic_write(target, overwrite) as temporary:
         tifffile.imwrite(temporary, array, photometric="minisblack", compression="zlib", **options)
@@ -171,8 +171,8 @@ def _imagej_options(scale: Scale, record: Any) -> dict[str, Any]:
     return options
 
 
-def _ome_options(scale: Scale, record: Any) -> dict[str, Any]:
-    """Arguments of `tifffile.imwrite` for OME, with resolution tags for other readers."""
+def ome_options(scale: Scale, record: Any) -> dict[str, Any]:
+    """Give the arguments of `tifffile.imwrite` for OME, with resolution tags for other readers."""
     text = json.dumps(record, separators=(",", ":"), allow_nan=False)
     metadata: dict[str, Any] = {"Description": f"{PROVENANCE_KEY}={text}"}
     options: dict[str, Any] = {"ome": True, "metadata": metadata}

@@ -88,7 +88,7 @@ class ZarrCells:
             problem = str(error)
         if problem:
             problem = f"Intensities of the cells that were measured are left empty: {problem}"
-        return cls(finest, size, unit, _stack_of(folder, finest.ndim), planes, names, problem)
+        return cls(finest, size, unit, stack_of(folder, finest.ndim), planes, names, problem)
 
     def measured(self, plane: tuple[int, ...], box: Box, ids: NDArray[Any]) -> Table:
         """Measure cells whose pixels all lie in a part of a plane.
@@ -206,7 +206,7 @@ def pixel_size_of(record: Mapping[str, Any]) -> tuple[tuple[float, float], str]:
     return (float(size["y"]), float(size["x"])), str(size["unit"])
 
 
-def _stack_of(folder: Path, n_axes: int) -> tuple[str, ...]:
+def stack_of(folder: Path, n_axes: int) -> tuple[str, ...]:
     """Names of the columns of the plane: the letters of the axes, as a run writes them."""
     if n_axes == 2:
         return ()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.corrections.description import describe
+from napari_unet_cells.corrections.large_regions import approved_windows
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
 from napari_unet_cells.files.label_levels import label_levels
@@ -211,6 +212,25 @@ def test_a_stack_of_an_earlier_version_takes_new_cells(part: Part) -> None:
     part.press()
     assert part.view.state.sentence.startswith("Put back as version 2: 1 cell changed.")
     assert part.on_disk.max() == 401
+
+
+def test_regions_that_were_approved_are_noted_also_where_nothing_was_edited(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    review = fitting_review(layer)
+    assert review is not None
+    review.approve(((), 0), "2026-01-01")
+    place = layer.metadata[OURS][PART_OF]
+    part.press()
+    assert part.view.state.sentence == (
+        "Nothing was edited. 1 region approved, for a dataset (page Export)."
+    )
+    (window,) = approved_windows(part.folder)
+    assert (window.plane, window.date) == ((), "2026-01-01")
+    assert (window.rows, window.columns) == (tuple(place["rows"]), tuple(place["columns"]))
+    assert LabelVersions(part.folder).numbers == []
+    (written,) = session_of(review).exports  # else the approval would be offered again
+    assert (written.is_there, written.approved) == (True, frozenset({((), 0)}))
 
 
 def test_a_part_that_is_given_up_is_seen_again(part: Part) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QFocusEvent
 
 from napari_unet_cells.files import label_zarr
 from napari_unet_cells.files.label_levels import label_levels
@@ -122,6 +123,21 @@ def test_a_click_on_a_row_goes_to_the_cell_in_its_place(qtbot, table, viewer, la
     assert np.abs(np.subtract(before, middle)).max() > 50
     np.testing.assert_allclose(centre(viewer, layer), middle, atol=0.01)
     assert layer.selected_label == label
+
+
+def test_the_arrow_keys_go_on_and_the_keyboard_alone_goes_nowhere(qtbot, table, viewer, layer):
+    before = camera_of(viewer).center
+    table.next_button.click()
+    wait(qtbot, table)
+    assert not table.view.currentIndex().isValid()
+    table.view.focusInEvent(QFocusEvent(QEvent.Type.FocusIn))
+    assert table.view.currentIndex().isValid()
+    assert camera_of(viewer).center == before
+    table.view.selectRow(3)
+    assert layer.selected_label == 104
+    qtbot.keyClick(table.view, Qt.Key.Key_Down)
+    assert layer.selected_label == 105
+    np.testing.assert_allclose(centre(viewer, layer), np.argwhere(PLANE == 105).mean(axis=0))
 
 
 def test_a_header_sorts_all_rows(qtbot, table):

@@ -14,19 +14,25 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import session_of
+from napari_unet_cells.corrections.large_regions import note_approved
 from napari_unet_cells.export.exporters import EXPORTERS
+from napari_unet_cells.files import label_zarr
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
     OURS,
     REVIEW,
+    ZARR,
     image_id,
     result_metadata,
 )
 from napari_unet_cells.widgets.export import section as section_module
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import open_table
-from napari_unet_cells.widgets.export.values import ExportValues
+from napari_unet_cells.widgets.export.values import DatasetValues, ExportValues
 
 pytestmark = pytest.mark.gui
 
@@ -222,3 +228,101 @@ def test_all_fits_a_small_screen(section):
     assert section.sizeHint().height() <= 500
     cut = [b.text() for b in section.findChildren(QPushButton) if b.width() < b.sizeHint().width()]
     assert cut == []
+
+
+# --- a large result, which is read from the disk
+
+
+@pytest.fixture
+def large(viewer, section, tmp_path, monkeypatch):
+    """Show cells that are read from an OME-Zarr beside their image."""
+    monkeypatch.setattr(label_zarr, "COARSEST", 32)
+    labels = np.asarray(viewer.layers["DAPI cells"].data)
+    image = tmp_path / "slide.tif"
+    tifffile.imwrite(image, labels * 100)
+    folder = tmp_path / "slide_cells.ome.zarr"
+    made = LabelZarr(folder, labels.shape, "yx", 512, Scale(None, "pixel", None))
+    made.create(CELLS, np.uint16)
+    made.write(CELLS, (), (slice(0, 40), slice(0, 60)), labels)
+    source = {"path": str(image), "shape": [40, 60], "axes": "YX"}
+    made.finish(CELLS, {"cells": 2, "source": source, "classes": ["background", "cell"]}, {})
+    metadata = result_metadata(CELLS, "an image", {})
+    metadata[OURS][ZARR] = str(folder)
+    levels = list(label_levels(folder, CELLS))
+    layer = viewer.add_labels(levels, multiscale=True, name="slide cells", metadata=metadata)
+    assert section.labels_box.layer == layer
+    return folder
+
+
+def test_a_large_result_is_written_as_a_mask_and_a_table(
+    qtbot, viewer, section, large, tmp_path, monkeypatch
+):
+    labels = np.asarray(viewer.layers["DAPI cells"].data)
+    typed(monkeypatch, tmp_path / "out.tif")
+    choose(section, "mask")
+    section.button.click()
+    assert not section.cancel_button.isHidden()
+    ended(qtbot, section)
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.is_bigtiff
+        np.testing.assert_array_equal(file.series[0].asarray(), labels)
+    assert json.loads((tmp_path / "out.json").read_text())["layer"] == "slide cells"
+    assert section.message.text().startswith("Written: out.tif and out.json")
+    assert section.cancel_button.isHidden()
+    typed(monkeypatch, tmp_path / "out.csv")
+    choose(section, "table")
+    section.button.click()
+    ended(qtbot, section)
+    rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["label", "1", "2"]
+    assert float(rows[1].split(",")[rows[0].split(",").index("intensity_mean")]) == 100
+
+
+def test_what_a_large_result_is_not_written_as_is_said(section, large, monkeypatch, tmp_path):
+    asked = typed(monkeypatch, tmp_path / "out.zip")
+    choose(section, "rois")
+    section.button.click()
+    assert asked == []
+    assert section.message.text() == (
+        "Of so large a result Mask TIFF or Table CSV is written, not ImageJ ROIs. For that take a "
+        "part: press 'Edit this part' on the page Correct, and export the layer of the part."
+    )
+
+
+def test_a_large_export_that_is_cancelled_leaves_nothing(
+    qtbot, section, large, monkeypatch, tmp_path
+):
+    typed(monkeypatch, tmp_path / "out.tif")
+    choose(section, "mask")
+    section.button.click()
+    section.cancel_button.click()
+    assert section.message.text() == "Cancelled; nothing was written."
+    assert section.cancel_button.isHidden()
+    assert section.button.isEnabled()
+    qtbot.waitUntil(
+        lambda: not [path for path in tmp_path.iterdir() if "part" in path.name], timeout=10_000
+    )
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_approved_regions_of_a_large_result_go_into_a_dataset(
+    qtbot, viewer, section, large, tmp_path
+):
+    layer, folder = viewer.layers["slide cells"], tmp_path / "dataset"
+    written = []
+    section.dataset_written.connect(written.append)
+    section.export_dataset(DatasetValues(layer, folder))
+    ended(qtbot, section)
+    assert "No region of 'slide cells' is approved yet" in section.message.text()
+    assert written == []
+    review = Review(np.asarray(viewer.layers["DAPI cells"].data))
+    review.approve(((), 0))
+    note_approved(large, (), (slice(0, 40), slice(0, 60)), review)
+    section.export_dataset(DatasetValues(layer, folder))
+    ended(qtbot, section)
+    assert section.message.text() == f"1 region added to {folder}."
+    assert written == [str(folder)]
+    (mask,) = (folder / "masks").iterdir()
+    np.testing.assert_array_equal(
+        tifffile.imread(mask), np.asarray(viewer.layers["DAPI cells"].data)
+    )

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.edited_part import TakenPart
 from napari_unet_cells.core.labels import digest
-from napari_unet_cells.core.regions import Review
+from napari_unet_cells.core.regions import Review, describe_regions
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.corrections.autosave import note_written
+from napari_unet_cells.corrections.large_regions import note_approved
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import (
     Hole,
@@ -130,7 +131,7 @@ class PutBack:
     """A part is on the disk, as version `number`; 0 where nothing was edited.
 
     `shown` is what the layer was, `hole` the part, and `left_out` says that something was drawn on
-    cells that the border cuts.
+    cells that the border cuts, `n_approved` how many regions were approved.
     """
 
     layer: Labels
@@ -140,6 +141,7 @@ class PutBack:
     shown: NDArray[Any]
     hole: Hole
     left_out: bool = False
+    n_approved: int = 0
 
 
 class PartController:
@@ -344,12 +346,15 @@ class PartController:
             self._viewer.layers.selection.active = source
         what = f"{ended.n_changed} cell{'' if ended.n_changed == 1 else 's'} changed"
         said = (
-            f"Put back as version {ended.number}: {what}. The table beside the result does not "
-            "hold that yet: Show table, on the page Export, brings it up to date."
+            f"Put back as version {ended.number}: {what}. The table (page Export) is out of date."
         )
         if ended.left_out:
             said += " What you drew on cells that the border of the part cuts was left out."
-        self._say(said if ended.number else "Nothing was edited.")
+        said = said if ended.number else "Nothing was edited."
+        if ended.n_approved:
+            regions = describe_regions(ended.n_approved)
+            said += f" {regions} approved, for a dataset (page Export)."
+        self._say(said)
 
     def _source(self, there: str) -> Any:
         layers = (bare(layer) for layer in self._viewer.layers)
@@ -430,8 +435,9 @@ def _put_back(
     edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used, before)
     written = None if review is None else note_written(folder, shown, review)
     number = versions.replace(plane, box, taken.labels, edited, n_used, last)
+    n_approved = 0 if review is None else _noted(folder, plane, box, shown, review)
     left_out = bool((taken.stays & (shown.reshape(shape) != 0)).any())
-    if left_out and not number:
+    if left_out and not number and not n_approved:
         raise UserError(
             "Nothing was put back: all that you drew lies on cells that the border of the part "
             "cuts, and these stay as they are. Edit a part that holds them whole."
@@ -442,9 +448,19 @@ def _put_back(
         written(versions.file_of(number))
     levels = label_levels(folder, CELLS, layer.ndim - 2 - len(plane))
     hole = Hole(plane, box, taken.cut)
-    yield PutBack(layer, number, n_changed, levels, shown, hole, left_out)
+    yield PutBack(layer, number, n_changed, levels, shown, hole, left_out, n_approved)
     yield Step.REMOVE
     yield Step.SAY
+
+
+def _noted(
+    folder: Path, plane: tuple[int, ...], box: Box, shown: NDArray[Any], review: Review
+) -> int:
+    """Note the approved regions of a part beside the labels, and give their number."""
+    file = note_approved(folder, plane, box, review)
+    if file is not None:  # they are not in the session alone any more
+        note_written(file, shown, review, review.approved)()
+    return len(review.approved)
 
 
 def _taken(finest: LabelLevel, plane: tuple[int, ...], box: Box) -> TakenPart:

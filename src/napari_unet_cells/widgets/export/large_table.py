@@ -203,7 +203,8 @@ class LargeTable(Wired, QWidget):
         self.cancel_button.clicked.connect(lambda: self.updating.cancel())
         self.label_edit.returnPressed.connect(self._typed)
         self.view.clicked.connect(self._clicked)
-        self.view.selectionModel().currentRowChanged.connect(self._moved)
+        # Not with the current row: the table takes one when it gets the keyboard.
+        self.view.selectionModel().selectionChanged.connect(self._moved)
         self.view.horizontalHeader().sortIndicatorChanged.connect(self._sort)
         self.wiring.connect(controller.look, *emitters(self.layer, _CHANGES))
         self.wiring.connect(self._removed, self._viewer.layers.events.removed)
@@ -288,10 +289,11 @@ class LargeTable(Wired, QWidget):
         """Go to the cell, also where its row is the chosen one already."""
         self._go(index.row())
 
-    def _moved(self, index: QModelIndex, before: QModelIndex) -> None:
+    def _moved(self, *_: object) -> None:
         """Go to the cell that the arrow keys come to."""
-        if not self._following and index.isValid():
-            self._go(index.row())
+        rows = self.view.selectionModel().selectedRows()
+        if not self._following and rows:
+            self._go(rows[0].row())
 
     def _row_of(self, label: int) -> int:
         rows = self.model.rows_of(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from napari_unet_cells.core.regions import describe_regions
 from napari_unet_cells.corrections.approved_regions import Approved, approved_of
 from napari_unet_cells.corrections.autosave import note_written
 from napari_unet_cells.corrections.dataset_writer import Added, Unchanged, add, files_of
+from napari_unet_cells.corrections.large_regions import large_approved
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.exporters import (
     EXPORTERS,
@@ -45,6 +46,8 @@ from napari_unet_cells.layers.export_source import (
 )
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
+from napari_unet_cells.layers.transforms import describe_transform
+from napari_unet_cells.segmentation.zarr_export import LARGE_EXPORTS, LargeExport
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
 from napari_unet_cells.widgets.export.large_table import open_large_table
@@ -121,6 +124,10 @@ class ExportSection(Wired, QWidget):
         self.open_button = QPushButton("Open result...")
         self.open_button.setObjectName("open_result_button")
         self.open_button.setToolTip("Open saved labels at their original position.")
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setObjectName("cancel_export_button")
+        self.cancel_button.setToolTip("Stop; no file is written.")
+        self.cancel_button.setVisible(False)
         self.message = QLabel("")
         self.message.setObjectName("export_message")
         self.message.setWordWrap(True)
@@ -138,6 +145,7 @@ class ExportSection(Wired, QWidget):
         layout.addWidget(self.button)
         layout.addWidget(self.dataset_button)
         layout.addLayout(beside)
+        layout.addWidget(self.cancel_button)
         layout.addWidget(self.message)
 
     def _connect(self) -> None:
@@ -150,6 +158,8 @@ class ExportSection(Wired, QWidget):
         self.worker.progressed.connect(self._receive)
         self.worker.failed.connect(self._failed)
         self.worker.done.connect(self._done)
+        self.worker.cancelled.connect(self._cancelled)
+        self.cancel_button.clicked.connect(lambda: self.worker.cancel())
 
     @property
     def values(self) -> ExportValues:
@@ -215,7 +225,7 @@ class ExportSection(Wired, QWidget):
         """Ask for the file, and write it."""
         values = self.values
         layer, exporter = values.labels, values.exporter
-        problem = labels_problem(layer) or unfinished_problem(layer)
+        problem = values.labels_problem()
         if problem is not None:
             self._warn(problem)
             return
@@ -245,12 +255,37 @@ class ExportSection(Wired, QWidget):
             return
         assert values.labels is not None
         remember(LAST_FORMAT, values.format)
+        if values.large is not None:
+            self._export_large(values, values.large)
+            return
         source = export_source(values.labels, self._viewer.layers)
         channels = image_channels(values.labels, self._viewer.layers)
         self._remark = channels.problem if values.exporter.measures else ""
         self.message.setText("writing...")
         means = means_of(fragments_of(values.labels), source.labels.shape)
         self.worker.start(partial(_write, values, source, channels, means))
+        self._show_usable()
+
+    def _export_large(self, values: ExportValues, folder: Path) -> None:
+        """Write a large result, which takes a while and can be cancelled."""
+        assert values.labels is not None
+        assert values.path is not None
+        self._remark = ""
+        export = LargeExport(
+            folder,
+            values.exporter.targets(values.path),
+            values.replace,
+            values.labels.name,
+            describe_transform(values.labels),
+        )
+        self.message.setText("writing...")
+        self.worker.start(partial(_write_large, values.format, export))
+        self.cancel_button.setVisible(True)
+        self._show_usable()
+
+    def _cancelled(self) -> None:
+        self.cancel_button.setVisible(False)
+        self.message.setText("Cancelled; nothing was written.")
         self._show_usable()
 
     def ask_dataset(self, checked: bool = False) -> None:
@@ -263,7 +298,7 @@ class ExportSection(Wired, QWidget):
         if problem is not None:
             self._warn(problem)
             return
-        if self._approved(layer) is None:
+        if large_result(layer) is None and self._approved(layer) is None:
             return
         path = source_path(layer, self._viewer.layers)
         dialog = DatasetDialog(DatasetFolder.proposed(recall(LAST_DATASET), path), self)
@@ -277,9 +312,13 @@ class ExportSection(Wired, QWidget):
         if problem is not None:
             self._warn(problem)
             return
+        large = large_result(values.labels)
+        if large is not None and values.labels is not None and values.folder is not None:
+            self._add(partial(_add_large, large, values.labels.name), values.folder)
+            return
         approved = self._approved(values.labels)
         if approved is not None and values.folder is not None:
-            self._add(approved, values.folder)
+            self._add(partial(_add, approved), values.folder)
 
     def _approved(self, layer: Labels) -> Approved | None:
         """Take the approved regions; where there are none, it is said."""
@@ -289,11 +328,11 @@ class ExportSection(Wired, QWidget):
             self._warn(str(error))
             return None
 
-    def _add(self, approved: Approved, folder: Path) -> None:
+    def _add(self, job: Callable[..., Generator[object, None, None]], folder: Path) -> None:
         self._counts = Counter[str]()
         self._dataset = folder
         self.message.setText("writing...")
-        self.worker.start(partial(_add, approved, folder))
+        self.worker.start(partial(job, folder))
         self._show_usable()
 
     def _may_replace(self, existing: tuple[Path, ...]) -> bool:
@@ -308,6 +347,9 @@ class ExportSection(Wired, QWidget):
             self._counts[type(event).__name__] += 1
             self.message.setText(f"writing region {event.done} of {event.total}...")
             return
+        if isinstance(event, float):
+            self.message.setText(f"writing... {100 * event:.0f} %")
+            return
         assert isinstance(event, tuple)
         sentence = f"Written: {file_names(event)} in {event[0].parent}"
         if self._remark:
@@ -316,6 +358,7 @@ class ExportSection(Wired, QWidget):
         show_info(sentence)
 
     def _done(self) -> None:
+        self.cancel_button.setVisible(False)
         if self._dataset is not None:
             added, same = self._counts["Added"], self._counts["Unchanged"]
             sentence = f"{describe_regions(added)} added to {self._dataset}"
@@ -332,6 +375,7 @@ class ExportSection(Wired, QWidget):
         show_warning(sentence)
 
     def _failed(self, problem: str) -> None:
+        self.cancel_button.setVisible(False)
         self.message.setText(problem)
         show_error(problem)
         self._dataset = None
@@ -366,6 +410,13 @@ def _write(
     yield files
 
 
+def _write_large(
+    name: str, export: LargeExport, stop: threading.Event
+) -> Generator[object, None, None]:
+    yield from LARGE_EXPORTS[name](export)
+    yield export.targets
+
+
 def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
     remember(LAST_DATASET, str(folder))
     written = note_written(folder, approved.labels, approved.review, approved.dates)
@@ -374,3 +425,10 @@ def _add(approved: Approved, folder: Path, stop: threading.Event) -> Generator[o
         files += files_of(folder, event)
         yield event
     written(*files)
+
+
+def _add_large(
+    zarr: Path, name: str, folder: Path, stop: threading.Event
+) -> Generator[object, None, None]:
+    remember(LAST_DATASET, str(folder))
+    yield from add(folder, large_approved(zarr, name))

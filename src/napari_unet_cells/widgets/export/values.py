@@ -13,6 +13,7 @@ from napari_unet_cells.export.exporters import EXPORTERS, Exporter
 from napari_unet_cells.layers.export_source import export_problem
 from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, PART_OF, ZARR
 from napari_unet_cells.layers.protocols import LabelsLayer
+from napari_unet_cells.segmentation.zarr_export import LARGE_EXPORTS
 
 #: Characters that no file name can hold on every system.
 _FORBIDDEN = frozenset('<>:"/\\|?*')
@@ -100,13 +101,30 @@ class ExportValues:
         """Files that would be replaced."""
         return () if self.path is None else self.exporter.existing(self.path)
 
-    def problem(self) -> str | None:
-        """Say why nothing can be written."""
-        problem = labels_problem(self.labels) or unfinished_problem(self.labels)
-        if problem is not None:
-            return problem
+    @property
+    def large(self) -> Path | None:
+        """OME-Zarr of a large result; see `large_result`."""
+        return large_result(self.labels)
+
+    def labels_problem(self) -> str | None:
+        """Say why these labels are not written in this format."""
         if self.format not in EXPORTERS:
             return f"There is no format '{self.format}'. Choose one of {', '.join(EXPORTERS)}."
+        if self.large is None:
+            return labels_problem(self.labels) or unfinished_problem(self.labels)
+        if self.format in LARGE_EXPORTS:
+            return None
+        titles = " or ".join(EXPORTERS[name].title for name in LARGE_EXPORTS)
+        return (
+            f"Of so large a result {titles} is written, not {self.exporter.title}. For that take "
+            "a part: press 'Edit this part' on the page Correct, and export the layer of the part."
+        )
+
+    def problem(self) -> str | None:
+        """Say why nothing can be written."""
+        problem = self.labels_problem()
+        if problem is not None:
+            return problem
         if self.path is None or not self.path.name:
             return "There is no file to write to. Choose one."
         if self.existing and not self.replace:
