@@ -316,6 +316,10 @@ def test_a_limit_out_of_range_is_named(
     assert f"--{option} must lie between 0 and 1, not {value}" in sentence(capsys)
 
 
+#: Names of as many classes as the masks of the tests have values.
+_MANY = ",".join(f"class {number}" for number in range(40))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -341,6 +345,18 @@ def test_a_limit_out_of_range_is_named(
             ["{data}", "-o", "{out}/m.keras", "--classes", "background,nucleus"],
             "masks/0.tif holds the value",
         ),
+        (
+            ["{data}", "-o", "{out}/m.keras", "--classes", f"{_MANY},{'n' * 201}"],
+            "its classes[40] must be a text of 1 to 200 characters, and it has 201",
+        ),
+        (
+            ["{data}", "-o", f"{{out}}/{'m' * 201}.keras"],
+            "its name must be a text of 0 to 200 characters, and it has 201",
+        ),
+        (["{data}", "-o", "{out}/m.keras", "--seed", "4294967296"], "--seed must be at most"),
+        (["{data}", "-o", "{out}/m.keras", "--batch", "10001"], "--batch must be at most 10000"),
+        (["{data}", "-o", "{out}/m.keras", "--steps", f"1{'0' * 400}"], "--steps must be at most"),
+        (["{data}", "-o", "{out}/m.keras", "--minutes", "1e308"], "--minutes must be at most"),
         (["{data}", "-o", "{out}/m.keras", "--channels", "0"], "1 to 16 channels, not 0"),
         (
             ["{data}", "-o", "{out}/m.keras", "--channels", "2"],
@@ -756,6 +772,8 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--decoder", "64,32,16", "--arch", "unet"], "and a MobileNet only"),
         (["--window", "36,18"], "--window takes two numbers, the lower one first"),
         (["--diameters", "7"], "--diameters takes two numbers, the lower one first"),
+        (["--diameters", "8,1e308"], "--diameters is in pixels, from 1 to 100000"),
+        (["--window", "1e308,1e308"], "--window is in pixels, from 1 to 100000"),
         (["--mild", "1.5"], "--mild must lie between 0 and 1, not 1.5"),
         (["--synthetic", "1"], "--synthetic must be at least 0 and below 1, not 1"),
         (["--synthetic", "nan"], "--synthetic must be at least 0 and below 1, not nan"),

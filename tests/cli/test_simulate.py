@@ -31,6 +31,7 @@ def test_images_are_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFi
     ("more", "sentence"),
     [
         (["-n", "0"], "At least 1 image must be asked for, not 0."),
+        (["-n", "50001"], "One dataset can have 50000 images, not 50001."),
         (["--kinds", "worms"], "There is no kind 'worms'. Shapes: round, ellipses"),
         (["--size", "4000"], "Images can have 64 to 1024 pixels a side, not 4000."),
     ],

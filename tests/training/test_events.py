@@ -26,6 +26,7 @@ from napari_unet_cells.training.events import (
         ({"start": ""}, "start must be model, encoder, imagenet or a file of weights."),
         ({"batch": 0}, "batch must be at least 1, and is 0."),
         ({"seed": -1}, "seed must not be negative, and is -1."),
+        ({"minutes": math.inf}, "minutes must be at most 525600, not inf."),
         ({"validations": -1}, "validations must not be negative, and is -1."),
     ],
 )

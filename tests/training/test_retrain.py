@@ -480,6 +480,12 @@ def test_a_bad_output_is_said_at_once(home, dataset, tiny_model, output):
         events_of(dataset, tiny_model, None, output=output)
 
 
+def test_a_model_that_could_not_be_described_is_not_made(home, dataset, tiny_model):
+    with pytest.raises(UserError, match="its name must be a text of 0 to 200 characters"):
+        events_of(dataset, tiny_model, None, output="m" * 201)
+    assert not (home / "models").exists()
+
+
 def test_a_full_disk_at_the_end_is_a_sentence(home, dataset, tiny_model, cache, monkeypatch):
     import os
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES
+from napari_unet_cells.models.card import MAX_DIAMETER
 
 #: Of the width of a MobileNet: a layer of 32 filters would have none.
 NARROWEST = 1 / 32
@@ -197,6 +198,8 @@ def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]
 def _check_range(option: str, values: tuple[float, ...] | None) -> None:
     if values is not None and (len(values) != 2 or values[0] > values[1]):
         raise UserError(f"{option} takes two numbers, the lower one first, such as 18,36.")
+    if values is not None and not 1 <= values[0] <= values[1] <= MAX_DIAMETER:
+        raise UserError(f"{option} is in pixels, from 1 to {MAX_DIAMETER}.")
 
 
 def _check_synthetic(options: argparse.Namespace) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 from napari_unet_cells.core.labels import makes_cells
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
+from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models.model_file import check_model_file
 from napari_unet_cells.models.network_stride import network_stride
 from napari_unet_cells.untrusted.card import MAX_CHANNELS as MAX_CHANNELS
 from napari_unet_cells.untrusted.card import MAX_CLASSES as MAX_CLASSES
 from napari_unet_cells.untrusted.card import MAX_DIAMETER as MAX_DIAMETER
 from napari_unet_cells.untrusted.card import CardValues, parse_card
-from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.json_text import parse_json, read_json
 from napari_unet_cells.untrusted.rules import Malformed
 
 
@@ -146,6 +147,27 @@ def read_card(path: Path) -> ModelCard:
             "(another sha256): it is damaged or was exchanged. Copy both files again."
         )
     return card
+
+
+def check_card(card: ModelCard) -> None:
+    """Refuse a card that could not be read again, before its model is made.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its `sha256` is not known yet.
+
+    Raises
+    ------
+    UserError
+    """
+    document = jsonable({**card.as_dict(), "sha256": "0" * 64})
+    try:
+        parse_card(parse_json(json.dumps(document)))
+    except Malformed as error:
+        raise UserError(
+            f"A model cannot be described like this: its {error}. Choose another one of these."
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

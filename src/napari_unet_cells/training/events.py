@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_unet_cells.core.intervals import Interval
 from napari_unet_cells.models.card import ModelCard, read_card
+from napari_unet_cells.training.limits import too_much
 
 #: A new model is called better than its base from so many held-out images on, and where its score
 #: is higher by this, and the intervals of the two do not overlap.
@@ -58,7 +59,7 @@ class RetrainOptions:
             return f"seed must not be negative, and is {self.seed}."
         if self.validations < 0:
             return f"validations must not be negative, and is {self.validations}."
-        return None
+        return too_much(self)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from napari_unet_cells.datasets.annotated_images import (
     read_annotated_images,
 )
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.models.card import ModelCard, check_card
 from napari_unet_cells.models.catalogue import find_model, next_name, save_model
 from napari_unet_cells.models.runtimes.table import derive
 from napari_unet_cells.settings import models_folder
@@ -105,21 +105,11 @@ def retrain(
     train = [TrainingExample.read(item, cells, classes, card.channels) for item in learned]
     held = [TrainingExample.read(item, cells, classes, card.channels) for item in kept]
     check_examples(train, cells, dataset)
-    yield Preparing(len(train), len(held))
-    tuner = (cache or TunerCache()).get(card, classes, options, recipe)
     distance = learns_distance(card, classes, options)
-    made = replace(card, classes=classes, distance=distance)
-    if options.start != "model":  # limits that were fitted to another network
-        made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
-    work = Tuning(made, classes, tuner, train, held, options)
-    before = work.measure(card) if held and options.start == "model" else None
-    if since is not None:
-        go_on(tuner, find_model(since), card)
-    yield from work.tune(stop, ADAPT_BATCHES if since is None else ADAPT_AGAIN)
-    yield Choosing()
-    tuned, mixture, after = work.choose(before)
-    tuned = replace(
-        tuned,
+    made = replace(
+        card,
+        classes=classes,
+        distance=distance,
         name=path.stem,
         colors=next((item.colors for item in items if item.colors), card.colors),
         path=path,
@@ -127,8 +117,20 @@ def retrain(
         parent={"name": card.name, "sha256": card.sha256},
         description=_description(card, len(train), options, since is not None),
         trained_on=(*card.trained_on, {"name": Path(dataset).name, "images": len(train)}),
-        scores=_scores(before, after, cells),
     )
+    if options.start != "model":  # limits that were fitted to another network
+        made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
+    check_card(made)
+    yield Preparing(len(train), len(held))
+    tuner = (cache or TunerCache()).get(card, classes, options, recipe)
+    work = Tuning(made, classes, tuner, train, held, options)
+    before = work.measure(card) if held and options.start == "model" else None
+    if since is not None:
+        go_on(tuner, find_model(since), card)
+    yield from work.tune(stop, ADAPT_BATCHES if since is None else ADAPT_AGAIN)
+    yield Choosing()
+    tuned, mixture, after = work.choose(before)
+    tuned = replace(tuned, scores=_scores(before, after, cells))
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)
     yield Retrained(

@@ -24,7 +24,13 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, refuse_existing
 from napari_unet_cells.files.file_set import refuse_link
 from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
-from napari_unet_cells.models.card import MAX_CHANNELS, MAX_CLASSES, ModelCard, read_card
+from napari_unet_cells.models.card import (
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    ModelCard,
+    check_card,
+    read_card,
+)
 from napari_unet_cells.models.catalogue import save_model
 from napari_unet_cells.models.runtimes.table import AUTO, RUNTIMES
 from napari_unet_cells.segmentation.cell_diameter import diameters_of, zoom_for
@@ -34,6 +40,7 @@ from napari_unet_cells.training.crops import Annotated, annotate, class_weights
 from napari_unet_cells.training.curve import write_curve
 from napari_unet_cells.training.evaluate import evaluate, summarize_by_modality
 from napari_unet_cells.training.events import BatchHalved, StepDone
+from napari_unet_cells.training.limits import too_much
 from napari_unet_cells.training.trainer import Trainer, TrainOptions
 
 #: The runtime that what is fitted and scored rests on. Where PyTorch trained, it computes in a
@@ -118,6 +125,7 @@ def train(
         raise UserError("None of the images belongs to the split 'train'.")
     train_planes, validation_planes = _read(planes, options), _read(validation, options)
     options = _with_crops(options, train_planes)
+    check_card(_card(options, output, planes, train_planes))
     make_folder(folder)
     trainer = Trainer(train_planes, validation_planes, options, folder, resume)
     if trainer.finished and _is_complete(output, bool(validation)):
@@ -160,6 +168,9 @@ def _is_complete(output: Path, scored: bool) -> bool:
 
 
 def _check_options(options: TrainOptions) -> None:
+    problem = too_much(options)
+    if problem is not None:
+        raise UserError(f"--{problem}")
     BACKENDS[options.backend].check()
     if options.architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
@@ -231,16 +242,24 @@ def _annotated(item: AnnotatedImage, options: TrainOptions) -> Annotated:
 def _save(
     trainer: Trainer, output: Path, items: Sequence[AnnotatedImage], planes: Sequence[Annotated]
 ) -> ModelCard:
-    options = trainer.options
-    model = trainer.trained_model()
-    stride = ARCHITECTURES[options.architecture].stride
-    card = ModelCard(
+    model, card = trainer.trained_model(), _card(trainer.options, output, items, planes)
+    return save_model(model, replace(card, halo=measure_halo(model, card.stride)))
+
+
+def _card(
+    options: TrainOptions,
+    output: Path,
+    items: Sequence[AnnotatedImage],
+    planes: Sequence[Annotated],
+) -> ModelCard:
+    """Say what is known of a model before it is trained."""
+    return ModelCard(
         name=output.stem,
         architecture=options.architecture,
         classes=options.classes,
         channels=options.channels,
-        stride=stride,
-        halo=measure_halo(model, stride),
+        stride=ARCHITECTURES[options.architecture].stride,
+        halo=0,
         sha256="",
         distance=options.distance,
         build=dict(options.build),
@@ -251,7 +270,6 @@ def _save(
         trained_on=_describe(items),
         path=output,
     )
-    return save_model(model, card)
 
 
 def _with_scores(

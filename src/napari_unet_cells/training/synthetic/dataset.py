@@ -25,12 +25,16 @@ from napari_unet_cells.files import atomic_write, make_folder
 from napari_unet_cells.training.synthetic.fields import edges_of
 from napari_unet_cells.training.synthetic.simulate import simulate
 from napari_unet_cells.training.synthetic.world import World, check_kinds
+from napari_unet_cells.untrusted.rules import shown
 
 SHEET = "sheet.png"
 
 #: Sides of images in pixels: a smaller one holds no cell to learn from, a larger one could hold
 #: more cells of 5 pixels than a mask of 16 bit has numbers.
 SMALLEST, LARGEST = 64, 1024
+
+#: Images whose records are a list that can be read again.
+MOST = 50_000
 
 #: One image in so many is held out for validation.
 HELD_OUT = 5
@@ -122,6 +126,11 @@ def _written(
 def _check(folder: Path, n: int, seed: int, size: int) -> None:
     if n < 1:
         raise UserError(f"At least 1 image must be asked for, not {n}.")
+    if n > MOST:
+        raise UserError(
+            f"One dataset can have {MOST} images, not {shown(n)}. Simulate further ones with "
+            "another seed into another folder."
+        )
     if seed < 0:
         raise UserError(f"The seed must not be negative, and {seed} is.")
     if not SMALLEST <= size <= LARGEST:
