@@ -143,6 +143,33 @@ def test_an_image_and_a_mask_that_do_not_fit_are_named(tmp_path: Path, name: str
         item.read()
 
 
+def test_a_picture_is_no_mask(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 200, (60, 80)).astype(np.uint16)
+    put(tmp_path, "m.tif", picture, picture)
+    (item,) = read_annotated_images([tmp_path])
+    with pytest.raises(UserError, match=r"m.tif is no mask of cells: .* 1.0 pixels large"):
+        item.read()
+    (finding,) = check(tmp_path)
+    assert "no mask of cells" in finding.sentence
+
+
+def test_the_smallest_cells_that_can_be_seen_are_a_mask(tmp_path: Path) -> None:
+    mask = np.zeros((60, 80), np.uint16)
+    for number, (y, x) in enumerate(np.ndindex(15, 20), start=1):
+        mask[4 * y : 4 * y + 2, 4 * x : 4 * x + 2] = number
+    put(tmp_path, "m.tif", np.zeros((60, 80), np.uint8), mask)
+    np.testing.assert_array_equal(read_annotated_images([tmp_path])[0].read()[1], mask)
+
+
+def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
+    put(tmp_path, "m.png", GREY, MASK)
+    (tmp_path / "masks" / "m.png").unlink()
+    pillow.fromarray(MASK.astype(np.uint8)).save(tmp_path / "masks" / "m.jpg")
+    (item,) = read_annotated_images([tmp_path])
+    with pytest.raises(UserError, match=r"m.jpg is a JPEG, which changes the numbers of a mask"):
+        item.read()
+
+
 def test_several_channels_come_last(tmp_path: Path) -> None:
     put(tmp_path, "m.tif", GREY, MASK)
     stack = np.stack([GREY, GREY // 2, GREY // 3, GREY // 4, GREY // 5])

@@ -20,12 +20,14 @@ no split, an image is trained on. In folders made by hand all pixels count as ap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage import measure
 
 from napari_unet_cells.core.labels import UNKNOWN, makes_cells
 from napari_unet_cells.core.normalize import Limits
@@ -43,9 +45,17 @@ from napari_unet_cells.datasets.layouts import find_pairs
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image
 from napari_unet_cells.untrusted.dataset_record import DatasetRecord
+from napari_unet_cells.untrusted.regular import open_regular
 
 #: Ids are counted in arrays as long as the highest of them; higher ones are renumbered.
 _HIGHEST_ID = 2**20
+
+#: First bytes of a JPEG.
+_JPEG = b"\xff\xd8\xff"
+
+#: A mask of more numbers than `_GREYS`, in pieces of fewer pixels than `_SMALLEST_MEAN` on average,
+#: is a picture: its grey values are no numbers of cells.
+_GREYS, _SMALLEST_MEAN = 100, 4
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,9 @@ class AnnotatedImage:
             )
         self._check_inside(labels)
         _check_labels(self.mask, labels)
+        _check_kept(self.mask)
+        if not classes:
+            _check_cells(self.mask, labels)
         if classes:
             _check_values(self.mask, labels, classes, strokes=bool(self.classes))
         return pixels, self._renumbered(labels)
@@ -197,6 +210,28 @@ def _check_labels(path: Path, mask: NDArray[Any]) -> None:
         raise UserError(
             f"{path} is not a label image: it holds {mask.dtype} values from {mask.min():g}. A "
             "mask has whole numbers: 0 for the background, and one number for each cell."
+        )
+
+
+def _check_kept(path: Path) -> None:
+    """Refuse a mask in a JPEG: along each cell it has other numbers than were saved."""
+    with suppress(OSError), open_regular(path) as file:
+        if file.read(len(_JPEG)) == _JPEG:
+            raise UserError(
+                f"{path} is a JPEG, which changes the numbers of a mask. Save the mask as a TIFF "
+                "or PNG from the program that made it."
+            )
+
+
+def _check_cells(path: Path, mask: NDArray[Any]) -> None:
+    """Refuse a picture: nearly each of its pixels would be a cell of its own."""
+    if len(np.unique(mask)) <= _GREYS:
+        return
+    pixels, pieces = np.count_nonzero(mask), int(measure.label(mask, connectivity=2).max())
+    if pixels < _SMALLEST_MEAN * pieces:
+        raise UserError(
+            f"{path} is no mask of cells: what has one number in it is {pixels / pieces:.1f} "
+            "pixels large on average. Put the labels there, and the picture among the images."
         )
 
 

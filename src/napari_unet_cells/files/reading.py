@@ -80,6 +80,11 @@ def read_image(
 def _with_pixels(image: Image) -> Image:
     if math.prod(image.data.shape) == 0:
         raise UserError(f"{image.path.name} holds no pixels. Save the image again.")
+    if image.data.dtype.kind not in "buif":  # of complex numbers the half would count
+        raise UserError(
+            f"{image.path.name} holds {image.data.dtype} values, which are no intensities. Save "
+            "what is to be seen, such as their magnitude, as whole or floating-point numbers."
+        )
     return image
 
 
