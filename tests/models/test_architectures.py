@@ -225,6 +225,23 @@ def test_encoder_weights_that_do_not_fit_are_a_sentence(architectures: Any, tmp_
         load_encoder_weights(model, tmp_path / "missing.npz")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_encoder_weights_that_are_no_numbers_are_refused(
+    architectures: Any, tmp_path: Path, value: float
+) -> None:
+    from napari_unet_cells.models.encoders import load_encoder_weights
+
+    model = architectures.build("mobilenet_unet", 3, 3)
+    before = np.asarray(model.get_layer("conv1").kernel)
+    kernel = np.zeros((3, 3, 3, 8))
+    kernel[1, 1, 1, 1] = value
+    members: dict[str, Any] = {"conv1/kernel": kernel}
+    np.savez(tmp_path / "w.npz", **members)
+    with pytest.raises(UserError, match=r"holds numbers that are none .* in conv1/kernel\. Copy"):
+        load_encoder_weights(model, tmp_path / "w.npz")
+    np.testing.assert_array_equal(np.asarray(model.get_layer("conv1").kernel), before)
+
+
 def test_for_other_channels_the_first_kernel_is_averaged(
     architectures: Any, tmp_path: Path
 ) -> None:

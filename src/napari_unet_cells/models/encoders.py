@@ -186,12 +186,18 @@ def load_encoder_weights(
             if value is None:
                 continue
             shape = tuple(variable.shape)
-            value = _for_channels(value, shape)
+            with np.errstate(over="ignore"):  # becomes infinite, which is refused
+                value = _for_channels(value, shape).astype(np.float32)
             if shape != value.shape:
                 raise UserError(
                     f"{source} does not fit the network: {layer.name}/{variable.name} is "
                     f"{value.shape} in the file and {shape} in the network. Choose the file of "
                     "the same architecture, and for a MobileNet of the same alpha."
+                )
+            if not np.isfinite(value).all():
+                raise UserError(
+                    f"{source} holds numbers that are none (NaN or infinite) in "
+                    f"{layer.name}/{variable.name}. Copy it again from where it came from."
                 )
             variable.assign(value)
             copied += 1
