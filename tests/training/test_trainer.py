@@ -345,6 +345,27 @@ def test_a_damaged_checkpoint_is_a_sentence(planes: list[Any], tmp_path: Path, n
         trainer(planes, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("name", ["weights", "average"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda arrays: arrays[:-1], "is damaged"),
+        (lambda arrays: [one[..., np.newaxis] for one in arrays], "is damaged"),
+        (lambda arrays: [one * np.nan for one in arrays], r"is damaged \(it holds numbers"),
+    ],
+)
+def test_arrays_of_another_network_in_a_checkpoint_are_a_sentence(
+    planes: list[Any], tmp_path: Path, name: str, change: Any, sentence: str
+) -> None:
+    steps(trainer(planes, tmp_path), 1)
+    path = tmp_path / "a" / f"{name}.npz"
+    with np.load(path) as arrays:
+        found = [arrays[f"arr_{index}"] for index in range(len(arrays))]
+    np.savez(path, *change(found))
+    with pytest.raises(UserError, match=sentence):
+        trainer(planes, tmp_path, resume=True)
+
+
 def test_the_learning_rate_rises_and_falls(planes: list[Any], tmp_path: Path) -> None:
     from napari_unet_cells.training.trainer import learning_rate
 

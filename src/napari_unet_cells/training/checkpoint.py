@@ -132,7 +132,7 @@ class Checkpoint:
             average = numbered_arrays(files / "average.npz")
             return Progress(state.step, state.seconds, list(state.curve)), average
         except Exception as error:  # whatever is raised on a damaged file
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     def _unwritten(self, why: str) -> UserError:
         return UserError(
@@ -148,7 +148,7 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise UserError(f"There is no training to resume in {folder}.") from error
         except (OSError, Malformed) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
         differ = [key for key in _MUST_FIT if theirs.get(key) != self._options[key]]
         if differ:
             raise UserError(
@@ -157,9 +157,10 @@ class Checkpoint:
             )
         return state
 
-    def _damaged(self, error: Exception) -> UserError:
+    def damaged(self, why: object) -> UserError:
+        """Give the error of a checkpoint that cannot be gone on with."""
         return UserError(
-            f"The checkpoint in {self._folder} is damaged ({error}). Train again without resuming."
+            f"The checkpoint in {self._folder} is damaged ({why}). Train again without resuming."
         )
 
 

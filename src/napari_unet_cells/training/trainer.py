@@ -229,6 +229,11 @@ class Trainer:
 
     def _restore(self) -> None:
         progress, average = self._checkpoint.restore(self.learner.steps)
+        weights = self.learner.get_weights()
+        if [one.shape for one in average] != [one.shape for one in weights]:
+            raise self._checkpoint.damaged("the average is of another network")
+        if not all(np.isfinite(one).all() for one in (*average, *weights)):
+            raise self._checkpoint.damaged("it holds numbers that are none")
         self.loop.step, self.loop.seconds = progress.step, progress.seconds
         self.loop.average.weights = average
         self.curve = progress.curve
