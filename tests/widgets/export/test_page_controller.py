@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_unet_cells.files import label_zarr
+from napari_unet_cells.core.measure import measure
+from napari_unet_cells.files import label_zarr, write_table
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.table_pages import TablePages
 from napari_unet_cells.segmentation.zarr_place import table_of
-from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
+from napari_unet_cells.segmentation.zarr_table import TableState, bring_up_to_date
 from napari_unet_cells.widgets.export import page_controller
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
 
@@ -214,3 +216,20 @@ def test_why_it_failed_is_said_and_what_was_shown_stays(table: Table) -> None:
     table.controller.failed("The disk is full.")
     assert table.view.said == ["The disk is full."]
     assert table.controller.page is table.view.shown[-1]
+
+
+def test_of_planes_with_the_same_numbers_the_one_that_was_clicked_counts(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path / "slide_cells.csv",
+        measure(np.ones((3, 4, 4), np.uint8), None, axes="ZYX"),
+    )
+    pages = list(run(TablePages.open(path)))[-1]
+    page = Page(TableState(path, True), pages)
+    for plane, row in ((None, 0), ((2,), 2), ((1,), 1)):
+        found = list(page_controller._found(page, 1, plane, True, threading.Event()))[-1]
+        assert isinstance(found, Page)
+        assert (found.row, found.chosen) == (row, 1)
+
+
+def run(steps: Any) -> Any:
+    yield (yield from steps)

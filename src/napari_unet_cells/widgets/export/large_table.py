@@ -222,7 +222,7 @@ class LargeTable(Wired, QWidget):
                 self._columns = list(self.model.names)
                 self._fit_columns()
             self._show_sorting(page.sorting)
-            self._choose(page.chosen)
+            self._choose(-1 if page.chosen is None else page.row)
         finally:
             self._following = False
         self.where.setText(page.where())
@@ -232,7 +232,7 @@ class LargeTable(Wired, QWidget):
         )
         self.update_button.setVisible(not page.state.is_true)
         if page.chosen is not None and page.goes:
-            self._go(self._row_of(page.chosen))
+            self._go(page.row)
 
     def _fit_columns(self) -> None:
         metrics = self.view.horizontalHeader().fontMetrics()
@@ -295,12 +295,7 @@ class LargeTable(Wired, QWidget):
         if not self._following and rows:
             self._go(rows[0].row())
 
-    def _row_of(self, label: int) -> int:
-        rows = self.model.rows_of(label)
-        return int(rows[0]) if len(rows) else -1
-
-    def _choose(self, label: int | None) -> None:
-        row = -1 if label is None else self._row_of(label)
+    def _choose(self, row: int) -> None:
         if row < 0:
             self.view.clearSelection()
             return
@@ -351,7 +346,13 @@ class LargeTable(Wired, QWidget):
         )
         label = found[1] if isinstance(found, tuple) else found  # of several levels
         if label:
-            self.controller.go_to(int(label), goes=False)
+            self.controller.go_to(int(label), self._plane_at(event.position), goes=False)
+
+    def _plane_at(self, position: Any) -> tuple[int, ...]:
+        """Plane of the table at a point of the world."""
+        n = len(self.model.table.stack)
+        at = np.rint(self.layer.world_to_data(position[-self.layer.ndim :])).astype(int)
+        return tuple(at[: self.layer.ndim - 2][self.layer.ndim - 2 - n :].tolist())
 
 
 def _button(text: str, name: str, tip: str) -> QPushButton:

@@ -65,6 +65,8 @@ class Page:
     table : Table
     chosen : int or None
         Id of the cell whose row is to be chosen.
+    row : int
+        Of that cell, among those that are shown.
     goes : bool
         The view is to go to that cell.
     remark : str
@@ -80,6 +82,7 @@ class Page:
     first: int = 0
     table: Table = field(default_factory=lambda: Table({"label": np.empty(0, np.int64)}))
     chosen: int | None = None
+    row: int = -1
     goes: bool = False
     remark: str = ""
 
@@ -218,12 +221,20 @@ class PageController:
             return
         self._reading.start(partial(_sorted, page, sorting))
 
-    def go_to(self, label: int, goes: bool = True) -> None:
-        """Show the page with the row of a cell, and perhaps the cell."""
+    def go_to(self, label: int, plane: tuple[int, ...] | None = None, goes: bool = True) -> None:
+        """Show the page with the row of a cell, and perhaps the cell.
+
+        Parameters
+        ----------
+        label : int
+        plane : tuple of int, optional
+            Its plane, as in each plane a cell may have this number; the first one by default.
+        goes : bool
+        """
         page = self._page
         if page is None or page.pages is None or self.busy:
             return
-        self._reading.start(partial(_found, page, label, goes))
+        self._reading.start(partial(_found, page, label, plane, goes))
 
     # --- what a thread answers --------------------------------------------------------------
 
@@ -268,7 +279,7 @@ def _with_table(folder: Path, before: Page | None, remark: str) -> _Job:
     size, _ = pixel_size_of(record_of(folder))
     page = replace(page, pages=pages, pixel_size=size)
     if before is not None:
-        page = replace(page, first=min(before.first, page.last), chosen=before.chosen)
+        page = replace(page, first=min(before.first, page.last))
         if before.sorting.name in pages.names:
             order = yield from _order(pages, before.sorting)
             page = replace(page, sorting=before.sorting, order=order)
@@ -302,7 +313,9 @@ def _sorted(page: Page, sorting: Sorting, stop: threading.Event) -> _Job:
     yield _with_rows(replace(page, sorting=sorting, order=order, first=0, chosen=None))
 
 
-def _found(page: Page, label: int, goes: bool, stop: threading.Event) -> _Job:
+def _found(
+    page: Page, label: int, plane: tuple[int, ...] | None, goes: bool, stop: threading.Event
+) -> _Job:
     """Find the first row of a cell."""
     pages, labels = page.pages, page.labels
     assert pages is not None
@@ -310,12 +323,20 @@ def _found(page: Page, label: int, goes: bool, stop: threading.Event) -> _Job:
         labels = yield from _told("looking for the cell", pages.column("label"))
         page = replace(page, labels=labels)
     rows = np.flatnonzero(labels == label)
+    if plane is not None and len(rows) > 1:
+        known = pages.page(rows).columns
+        for name, at in zip(pages.stack, plane, strict=True):
+            rows, known = (
+                rows[known[name] == at],
+                {k: c[known[name] == at] for k, c in known.items()},
+            )
     if not len(rows):
         yield replace(page, chosen=None, remark=f"There is no cell {label:,} in this table.")
         return
     places = rows if page.order is None else np.flatnonzero(np.isin(page.order, rows))
-    first = int(places[0]) // PAGE * PAGE
-    yield _with_rows(replace(page, first=first, chosen=label, goes=goes, remark=""))
+    row = int(places[0]) % PAGE
+    first = int(places[0]) - row
+    yield _with_rows(replace(page, first=first, chosen=label, row=row, goes=goes, remark=""))
 
 
 def _order(pages: TablePages, sorting: Sorting) -> Generator[Busy, None, NDArray[np.intp]]:
