@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.plane_blocks import PlaneBlocks
+from napari_unet_cells.core.plane_blocks import UNIT, PlaneBlocks
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
 from napari_unet_cells.files.array_file import load_arrays, write_arrays
@@ -153,6 +153,7 @@ class BlockStore:
                 "labels": cells.labels,
                 "classes": cells.classes,
                 "overview": cells.overview,
+                "uncertainty": cells.uncertainty,
                 **table,
             },
         )
@@ -203,6 +204,26 @@ class BlockStore:
                 whole[y : y + part.shape[0], x : x + part.shape[1]] = part
             assert whole is not None  # a plane has a block
             yield whole
+
+    def uncertainty(self) -> NDArray[np.uint8] | None:
+        """Give the mean uncertainty of each square of `plane_blocks.UNIT` pixels.
+
+        Returns
+        -------
+        uint8 array, (..., rows, columns), or None
+            None where a block was made before it was kept.
+        """
+        n_rows, n_columns = (-(-length // UNIT) for length in self.plan.shape[-2:])
+        whole = np.zeros((prod(self.planes), n_rows, n_columns), np.uint8)
+        for number in range(len(self)):
+            plane, block = self.place(number)
+            arrays = load_arrays(self._block(number, ".pixels.npz"), self.folder)
+            if "uncertainty" not in arrays:
+                return None
+            part = arrays["uncertainty"]
+            y, x = (one.start // UNIT for one in self.blocks.block(block).core)
+            whole[plane, y : y + part.shape[0], x : x + part.shape[1]] = part
+        return whole.reshape(*self.planes, n_rows, n_columns)
 
     def index(self, number: int) -> BlockIndex:
         """Give the index of a block."""

@@ -25,7 +25,7 @@ from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.instances import InstanceOptions, inside
 from napari_unet_cells.core.measure import POWERS, Columns, measure
 from napari_unet_cells.core.normalize import Limits
-from napari_unet_cells.core.plane_blocks import LONGEST_SIDE, PlaneBlock, PlaneBlocks
+from napari_unet_cells.core.plane_blocks import LONGEST_SIDE, UNIT, PlaneBlock, PlaneBlocks
 from napari_unet_cells.core.planes import Plane
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
 from napari_unet_cells.core.resample import Box, read_for, resize_part, resized_of, shrink
@@ -94,6 +94,8 @@ class Predicted:
         Of the shape of the plane; only what the block needs of it can be read.
     overview : array, (y, x) or (y, x, c)
         The image of the core, smaller by the factor of the work.
+    uncertainty : uint8 array, (rows, columns), or None
+        See `mean_uncertainty`; None where there is nothing to be unsure of.
     """
 
     block: PlaneBlock
@@ -101,6 +103,7 @@ class Predicted:
     probabilities: NDArray[np.uint8] | None
     image: ImageArray
     overview: NDArray[Any]
+    uncertainty: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,8 @@ class BlockCells:
         Columns as of `measure.Table`, a row for each cell that it owns.
     overview : array
         See `Predicted`.
+    uncertainty : uint8 array, (rows, columns)
+        See `mean_uncertainty`; 0 where the network was not asked.
     """
 
     classes: NDArray[np.uint8]
@@ -135,6 +140,7 @@ class BlockCells:
     beyond: Mapping[str, NDArray[np.int64]]
     table: Columns
     overview: NDArray[Any]
+    uncertainty: NDArray[np.uint8]
 
     @property
     def rims(self) -> dict[str, NDArray[np.int64]]:
@@ -228,18 +234,51 @@ def predict_block(
     overview = shrink(np.asarray(image[block.core]), work.factor)
     if work.limits is None or _is_empty(image):
         return Predicted(block, classes, None, image, overview)
-    probabilities = None
+    probabilities, unsure = None, None
     if work.options is not None:
         size = [part.stop - part.start for part in block.window]
         probabilities = np.zeros((work.probabilities, *size), np.uint8)
+        unsure = np.zeros([part.stop - part.start for part in block.needed], np.uint8)
     out = Output(
         Written(block.core, classes, blocks.shape),
         None if probabilities is None else Written(block.window, probabilities, blocks.scaled),
+        None if unsure is None else Written(block.needed, unsure, blocks.scaled),
     )
     for event in predict_plane(image, network, work.limits, out, blocks.scaled, grid=grid):
         if isinstance(event, MemoryFull):
             yield event
-    return Predicted(block, classes, probabilities, image, overview)
+    mean = None if unsure is None else mean_uncertainty(unsure, block, blocks)
+    return Predicted(block, classes, probabilities, image, overview, mean)
+
+
+def mean_uncertainty(
+    uncertainty: NDArray[np.uint8], block: PlaneBlock, blocks: PlaneBlocks
+) -> NDArray[np.uint8]:
+    """Give the mean uncertainty of each square of `plane_blocks.UNIT` pixels of a core.
+
+    Parameters
+    ----------
+    uncertainty : uint8 array, (y, x)
+        Of the pixels that the block needs, as the network sees them; see `predict.Output`.
+    block : PlaneBlock
+    blocks : PlaneBlocks
+
+    Returns
+    -------
+    uint8 array, (rows, columns)
+    """
+    sums: NDArray[Any] = uncertainty
+    counts = np.ones((1, 1))
+    for axis in (0, 1):
+        core, needed = block.core[axis], block.needed[axis]
+        pixels = np.arange(core.start, core.stop, UNIT) * blocks.scaled[axis]
+        starts = pixels // blocks.shape[axis] - needed.start
+        starts = np.clip(starts, 0, needed.stop - needed.start - 1)
+        sums = np.add.reduceat(sums, starts, axis=axis, dtype=np.int64)
+        lengths = np.maximum(np.diff(starts, append=needed.stop - needed.start), 1)
+        counts = counts * np.expand_dims(lengths, 1 - axis)
+    mean: NDArray[np.uint8] = np.rint(sums / counts).astype(np.uint8)
+    return mean
 
 
 def _read(work: BlockWork, grid: TileGrid) -> ImageArray:
@@ -313,6 +352,15 @@ def cells_of_block(work: BlockWork, predicted: Predicted) -> BlockCells | None:
         _beyond(seen, found, block, work.blocks.shape),
         _measured(work, predicted, np.where(local <= n_owned, local, 0)[seen]),
         predicted.overview,
+        _uncertainty_of(predicted),
+    )
+
+
+def _uncertainty_of(predicted: Predicted) -> NDArray[np.uint8]:
+    if predicted.uncertainty is not None:
+        return predicted.uncertainty
+    return np.zeros(
+        [-(-(part.stop - part.start) // UNIT) for part in predicted.block.core], np.uint8
     )
 
 
@@ -398,7 +446,17 @@ def _without_cells(work: BlockWork, predicted: Predicted) -> BlockCells:
     corner = slice(core[0].start, core[0].start + 1), slice(core[1].start, core[1].start + 1)
     empty = replace(predicted, block=replace(predicted.block, seen=corner))
     table = _measured(work, empty, np.zeros((1, 1), np.uint8))
-    return BlockCells(predicted.classes, labels, keys, 0, is_cut, beyond, table, predicted.overview)
+    return BlockCells(
+        predicted.classes,
+        labels,
+        keys,
+        0,
+        is_cut,
+        beyond,
+        table,
+        predicted.overview,
+        _uncertainty_of(predicted),
+    )
 
 
 def _measured(work: BlockWork, predicted: Predicted, owned: NDArray[Any]) -> Columns:

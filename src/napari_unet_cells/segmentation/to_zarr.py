@@ -37,6 +37,7 @@ from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.array_file import write_arrays
 from napari_unet_cells.files.atomic import FileExists, write_failure
 from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.results import result_record
@@ -55,6 +56,7 @@ from napari_unet_cells.segmentation.blocks import (
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import Numbering, number_cells
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
+from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
 from napari_unet_cells.segmentation.zarr_request import (
     details_of,
@@ -628,6 +630,8 @@ def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
             **({"cells": n_cells} if role == CELLS else {}),
         )
         result.finish(role, record, {} if role == CELLS else _about_classes(details.card))
+    if plan.options is not None and (uncertainty := store.uncertainty()) is not None:
+        write_arrays(uncertainty_file(result.folder), {"uncertainty": uncertainty})
     record = result_record(details.provenance(), plan.pixel_size, plan.unit, cells=n_cells)
     result.complete(roles, store.overviews(), record, plan.key)
 

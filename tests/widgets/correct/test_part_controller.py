@@ -12,12 +12,14 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.approved_regions import approved_of
 from napari_unet_cells.corrections.autosave import session_of
 from napari_unet_cells.corrections.description import describe
-from napari_unet_cells.corrections.large_regions import approved_windows
+from napari_unet_cells.corrections.large_regions import approved_windows, note_approved
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
+from napari_unet_cells.files.array_file import write_arrays
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
@@ -33,6 +35,7 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.selection import review_problem
+from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
 from napari_unet_cells.widgets.correct import part_controller
 from napari_unet_cells.widgets.correct.part_controller import (
     EDIT,
@@ -231,6 +234,47 @@ def test_regions_that_were_approved_are_noted_also_where_nothing_was_edited(part
     assert LabelVersions(part.folder).numbers == []
     (written,) = session_of(review).exports  # else the approval would be offered again
     assert (written.is_there, written.approved) == (True, frozenset({((), 0)}))
+
+
+def test_the_most_uncertain_places_are_shown_until_they_are_approved(part: Part) -> None:
+    def shown() -> list[float]:
+        part.controller.show_uncertain()
+        job, part.thread.job = part.thread.job, None
+        for event in job(threading.Event()):
+            part.controller.receive(event)
+        part.controller.ended()
+        source: Any = part.viewer.layers["slide cells"]
+        centre = camera_of(part.viewer).center[-2:]
+        return [round(float(at)) for at in source.world_to_data(centre)]
+
+    means = np.array([[0, 30], [90, 60]], np.uint8)
+    write_arrays(uncertainty_file(part.folder), {"uncertainty": means})
+    assert shown() == [656, 256]  # the squares are of 512 pixels, of 800
+    # all of it is in view: 288 x 512 pixels of half a unit in 200 of the canvas
+    assert camera_of(part.viewer).zoom == pytest.approx(0.9 * 200 / 256)
+    assert part.view.state.sentence == (
+        "Here the network was least sure. 3 places are not approved yet."
+    )
+    assert shown() == [656, 656]
+    assert shown() == [256, 656]
+    assert shown() == [656, 256]  # again from the first
+    review = Review(np.zeros((288, 512), np.uint8))
+    review.approve(((), 0))
+    note_approved(part.folder, (), (slice(512, 800), slice(0, 512)), review)
+    assert shown() == [656, 656]
+    assert "2 places are not approved yet" in part.view.state.sentence
+    write_arrays(uncertainty_file(part.folder), {"uncertainty": means * 0})
+    shown()
+    assert part.view.state.sentence == "All places that hold something are approved."
+
+
+def test_a_result_that_does_not_say_where_it_is_unsure_is_said(part: Part) -> None:
+    part.controller.show_uncertain()
+    with pytest.raises(UserError, match="does not say where the network was unsure"):
+        list(part.thread.job(threading.Event()))
+    part.thread.job = None
+    part.controller.failed("why")
+    assert part.view.state.sentence == "why"
 
 
 def test_a_part_that_is_given_up_is_seen_again(part: Part) -> None:

@@ -28,7 +28,7 @@ from napari_unet_cells.core.labels import digest
 from napari_unet_cells.core.regions import Review, describe_regions
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.corrections.autosave import note_written
-from napari_unet_cells.corrections.large_regions import note_approved
+from napari_unet_cells.corrections.large_regions import approved_windows, note_approved
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import (
     Hole,
@@ -48,7 +48,10 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.transforms import place_of_part
-from napari_unet_cells.widgets.napari_versions import Locked, add_hidden
+from napari_unet_cells.segmentation.uncertain_places import uncertain_places
+from napari_unet_cells.untrusted.approved_windows import ApprovedWindow
+from napari_unet_cells.widgets.camera import centre_on
+from napari_unet_cells.widgets.napari_versions import Locked, add_hidden, camera_of, canvas_size
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import bare
 from napari_unet_cells.widgets.segment.where import canvas_on
@@ -65,6 +68,12 @@ MOST_SIDE = 4096
 
 #: Pixels around what is in view that belong to the part: cells there are whole.
 MARGIN = 64
+
+#: Part of the view that a place fills.
+FILLS = 0.9
+
+#: Part of a place that is approved, from which on it is not shown any more.
+APPROVED = 0.5
 
 EDIT, PUT_BACK = "Edit this part", "Put back"
 
@@ -116,6 +125,14 @@ class Taken:
     labels: NDArray[Any]
     review: Review
     checksum: int
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertain:
+    """Places of labels on the disk that are not approved, the most uncertain first."""
+
+    source: Labels
+    places: tuple[ApprovedWindow, ...]
 
 
 class Step(Enum):
@@ -173,6 +190,8 @@ class PartController:
         self._ended: PutBack | None = None
         #: Part that is being put back.
         self._busy: Locked | None = None
+        #: Places that were shown, by the OME-Zarr that they are of.
+        self._passed: dict[str, set[ApprovedWindow]] = {}
         layers = viewer.layers
         wiring.connect(self.look, layers.selection.events.active, layers.events.inserted)
         wiring.connect(self._removed, layers.events.removed)
@@ -221,6 +240,49 @@ class PartController:
         self._runner.start(job)
         self.look()
 
+    # --- the next place -----------------------------------------------------------------------
+
+    def show_uncertain(self) -> None:
+        """Go to the place where the network was least sure, of those that are not approved."""
+        layer = self.at_hand
+        if layer is None or self._runner.running or PART_OF in layer.metadata[OURS]:
+            return
+        self._runner.start(partial(_uncertain, layer, Path(layer.metadata[OURS][ZARR])))
+        self.look()
+
+    def _go(self, event: Uncertain) -> None:
+        layer: Any = event.source
+        if layer not in self._viewer.layers:
+            return
+        passed = self._passed.setdefault(layer.metadata[OURS][ZARR], set())
+        left = [place for place in event.places if place not in passed]
+        if not left:
+            passed.clear()
+            left = list(event.places)
+        if not left:
+            self._say("All places that hold something are approved.")
+            return
+        passed.add(left[0])
+        self._show(layer, left[0])
+        n = len(event.places)
+        places = "1 place is" if n == 1 else f"{n:,} places are"
+        self._say(f"Here the network was least sure. {places} not approved yet.")
+
+    def _show(self, layer: Any, place: ApprovedWindow) -> None:
+        """Bring a place into view, as a whole."""
+        before = (0,) * (layer.ndim - 2 - len(place.plane)) + place.plane
+        (top, bottom), (left, right) = place.rows, place.columns
+        first, last = (
+            np.asarray(layer.data_to_world((*before, *corner)))
+            for corner in ((top, left), (bottom, right))
+        )
+        shown = centre_on(self._viewer, (first + last) / 2)
+        extent = np.abs(last - first)[shown[-2:]]
+        canvas = np.asarray(canvas_size(self._viewer), float)
+        if (extent > 0).all():
+            camera_of(self._viewer).zoom = float(FILLS * (canvas / extent).min())
+        self._viewer.layers.selection.active = layer
+
     # --- taking -----------------------------------------------------------------------------
 
     def _taking(self, layer: Any) -> Job:
@@ -266,6 +328,8 @@ class PartController:
         elif event is Step.REVEAL and self._layer in self._viewer.layers:
             self._layer.visible = True
             self._viewer.layers.selection.active = self._layer
+        elif isinstance(event, Uncertain):
+            self._go(event)
         elif isinstance(event, PutBack):
             self._put(event)
         elif event is Step.REMOVE:
@@ -401,6 +465,18 @@ def _take(
     labels = labels.reshape((1,) * (layer.ndim - 2) + labels.shape)
     yield Taken(layer, plane, part, labels, Review(labels), digest(labels))
     yield Step.REVEAL
+
+
+def _uncertain(layer: Labels, folder: Path, stop: threading.Event) -> Generator[object, None, None]:
+    """Find the places that are not approved, in their order; this is a thread."""
+    shape = label_levels(folder, CELLS)[0].shape
+    approved = approved_windows(folder)
+    places = (
+        place
+        for place in uncertain_places(folder, shape)
+        if sum(place.overlap(window) for window in approved) < APPROVED * place.size
+    )
+    yield Uncertain(layer, tuple(places))
 
 
 def _put_back(

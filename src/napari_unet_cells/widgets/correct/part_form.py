@@ -1,11 +1,11 @@
-"""Form for labels that are read from the disk: one button takes a part of them and puts it back."""
+"""Form for labels that are read from the disk: a part is taken, put back, the next one found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_unet_cells.widgets.controlled_form import ControlledForm
 from napari_unet_cells.widgets.correct.part_controller import (
@@ -40,18 +40,27 @@ class PartForm(ControlledForm):
         super().__init__()
         self.button = QPushButton(EDIT)
         self.button.setObjectName("part_button")
+        self.next_button = QPushButton("Next uncertain")
+        self.next_button.setObjectName("uncertain_button")
+        self.next_button.setToolTip(
+            "Go to the place where the network was least sure, of those that are not approved yet."
+        )
         self.note = QLabel("")
         self.note.setObjectName("part_note")
         self.note.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.button)
+        beside = QHBoxLayout()
+        beside.addWidget(self.button)
+        beside.addWidget(self.next_button)
+        layout.addLayout(beside)
         layout.addWidget(self.note)
         # a part that is being written comes to its end, also when napari is closed
         self.worker = Worker(self, daemon=False)
         self.controller = PartController(viewer, self, self.worker, labels, self.wiring)
         self.button.clicked.connect(lambda: self.controller.press())
+        self.next_button.clicked.connect(lambda: self.controller.show_uncertain())
         self.worker.progressed.connect(self.controller.receive)
         self.worker.done.connect(self.controller.ended)
         self.worker.failed.connect(self.controller.failed)
@@ -63,5 +72,7 @@ class PartForm(ControlledForm):
         self.button.setText(state.action)
         self.button.setToolTip(_DOES[state.action])
         self.button.setEnabled(state.enabled)
+        self.next_button.setVisible(state.action == EDIT)
+        self.next_button.setEnabled(state.enabled)
         self.note.setText(state.sentence)
         self.note.setVisible(bool(state.sentence))
