@@ -113,6 +113,25 @@ def test_a_part_is_known_by_its_newest_version(written: LabelVersions) -> None:
     assert written.put_back((), BOX, taken) is None  # as the second version left it
 
 
+def test_a_version_from_before_a_part_was_taken_is_none_of_it(written: LabelVersions) -> None:
+    taken, new, _ = edited()
+    larger = np.s_[30:125, 10:110]
+    written.replace((), BOX, taken, new, 99)
+    np.testing.assert_array_equal(written.put_back((), BOX, taken, 0), new)
+    assert written.put_back((), BOX, taken, 1) is None
+    # in another box it is made as it was before: the first version is not what is there now
+    there = levels_of(written)[0][larger].astype(np.int64)
+    written.replace((), larger, there, LABELS[larger].astype(np.int64), 99)
+    np.testing.assert_array_equal(levels_of(written)[0], LABELS)
+    assert written.put_back((), BOX, taken) is None
+    assert written.put_back((), BOX, taken, 2) is None
+    # of any number since
+    for number in range(label_versions._LOOKED_AT + 1):
+        one, other = (taken, new) if number % 2 == 0 else (new, taken)
+        written.replace((), BOX, one, other, 99)
+    np.testing.assert_array_equal(written.put_back((), BOX, taken, 2), new)
+
+
 def test_of_two_edits_of_one_part_both_count(written: LabelVersions) -> None:
     taken, new, _ = edited()
     other = taken.copy()

@@ -38,7 +38,8 @@ from napari_unet_cells.untrusted.label_version import Version, parse_version
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
 
-#: Versions that are searched for one of a part whose writing failed.
+#: Versions that are searched for one of a part whose writing failed, where it is not known when the
+#: part was taken.
 _LOOKED_AT = 20
 
 
@@ -165,7 +166,9 @@ class LabelVersions:
             return 0
         return int(text) if text.isdigit() and len(text) < 19 else 0
 
-    def put_back(self, plane: Sequence[int], box: Box, taken: NDArray[Any]) -> NDArray[Any] | None:
+    def put_back(
+        self, plane: Sequence[int], box: Box, taken: NDArray[Any], since: int | None = None
+    ) -> NDArray[Any] | None:
         """Give what a part has become since it was taken, where a version of it was written then.
 
         What failed after its version was there, or was killed, is on the disk all the same, and so
@@ -177,19 +180,34 @@ class LabelVersions:
         plane : sequence of int
         box : (slice, slice)
         taken : integer array, (y, x)
+        since : int, optional
+            See `last`, as it was before the part was taken. Where it is not known, a version counts
+            only if what it has led to is still on the disk: the same pixels may have been there
+            before, and an older version have replaced those.
 
         Returns
         -------
         integer array, (y, x), or None
             None where there is no such version, or a later one has put back what was taken.
+
+        Raises
+        ------
+        UserError
+            Where a version or the labels cannot be read.
         """
-        now = taken
-        for number in self.numbers[-_LOOKED_AT:]:
+        now, numbers = taken, self.numbers
+        looked_at = numbers[-_LOOKED_AT:] if since is None else [n for n in numbers if n > since]
+        for number in looked_at:
             version = self.version(number)
             is_of_it = (version.plane, version.box) == (tuple(plane), box)
             if is_of_it and np.array_equal(version.before, now):
                 now = version.after
-        return None if np.array_equal(now, taken) else now
+        if np.array_equal(now, taken):
+            return None
+        if since is None:
+            finest = label_levels(self.folder, self.name)[0]
+            return now if np.array_equal(finest.read((*plane, *box)), now) else None
+        return now
 
     def replace(
         self,

@@ -395,6 +395,40 @@ def test_what_is_changed_while_it_is_written_is_not_lost(part: Part) -> None:
     assert not (part.on_disk == ids[1]).any()
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_drawn_again_after_it_was_deleted_in_another_view_is_put_back_whole(
+    part: Part, known: bool
+) -> None:
+    def drawn() -> int:
+        part.press()
+        layer = layer_of(part)
+        free = (layer.data == 0) & ~layer.metadata[TAKEN].stays
+        layer.data[50:80, 50:80] = np.where(free[50:80, 50:80], 7000, layer.data[50:80, 50:80])
+        if not known:  # it was restored, from a program that did not note it
+            layer.metadata[OURS][PART_OF].pop("last", None)
+            del layer.metadata[TAKEN]
+        return int((layer.data == 7000).sum())
+
+    n_pixels = drawn()
+    part.press()
+    assert n_pixels > 100
+    assert (part.on_disk == 401).sum() == n_pixels
+    camera = camera_of(part.viewer)
+    camera.zoom = 2.5  # another box
+    part.press()
+    layer = layer_of(part)
+    layer.data[layer.data == 401] = 0
+    part.press()
+    np.testing.assert_array_equal(part.on_disk, PLANE)
+    camera.zoom = 2.0
+    assert drawn() == n_pixels
+    part.press()
+    assert LabelVersions(part.folder).numbers == [1, 2, 3]
+    assert (part.on_disk == 401).sum() == 0  # of the one that was deleted
+    assert (part.on_disk == 402).sum() == n_pixels
+    np.testing.assert_array_equal(np.where(part.on_disk == 402, 0, part.on_disk), PLANE)
+
+
 def test_steps_of_undo_outlive_a_writing_that_failed(part: Part) -> None:
     part.press()
     layer = layer_of(part)

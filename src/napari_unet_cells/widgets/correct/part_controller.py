@@ -117,7 +117,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """A part of labels that was read from the disk."""
+    """A part of labels that was read from the disk, after version `last`."""
 
     source: Labels
     plane: tuple[int, ...]
@@ -125,6 +125,7 @@ class Taken:
     labels: NDArray[Any]
     review: Review
     checksum: int
+    last: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,6 +353,7 @@ class PartController:
             "plane": list(taken.plane),
             "rows": [rows.start, rows.stop],
             "columns": [columns.start, columns.stop],
+            "last": taken.last,
         }
         start = float(rows.start), float(columns.start)
         place = place_of_part(source, (0,) * n_before + taken.plane, start)
@@ -457,13 +459,15 @@ def _take(
     layer: Labels, folder: Path, plane: tuple[int, ...], box: Box, stop: threading.Event
 ) -> Generator[object, None, None]:
     """Read a part from the disk; this is a thread."""
-    LabelVersions(folder).settle()
+    versions = LabelVersions(folder)
+    versions.settle()
+    last = versions.last  # before the labels are read: a version since is none of theirs
     finest = label_levels(folder, CELLS)[0]
     part = _taken(finest, plane, box)
     labels = part.editable
     labels = labels.astype(np.promote_types(np.uint16, np.min_scalar_type(int(labels.max()))))
     labels = labels.reshape((1,) * (layer.ndim - 2) + labels.shape)
-    yield Taken(layer, plane, part, labels, Review(labels), digest(labels))
+    yield Taken(layer, plane, part, labels, Review(labels), digest(labels), last)
     yield Step.REVEAL
 
 
@@ -503,9 +507,10 @@ def _put_back(
     shape = box[0].stop - box[0].start, box[1].stop - box[1].start
     if shown.shape[-2:] != shape:
         raise UserError("The layer has other pixels than the part that was taken, and stays.")
-    before, since = taken.editable, versions.put_back(plane, box, taken.labels)
-    if since is not None:  # its writing failed, or was killed, after it was kept
-        taken = TakenPart(box, since.astype(np.int64), taken.cut)
+    before = taken.editable
+    now = versions.put_back(plane, box, taken.labels, _last_of(part_of))
+    if now is not None:  # its writing failed, or was killed, after it was kept
+        taken = TakenPart(box, now.astype(np.int64), taken.cut)
     last = versions.last
     n_used = versions.n_used(versions.n_given())
     edited, n_used = taken.edited(shown.reshape(shape).astype(np.int64), n_used, before)
@@ -527,6 +532,12 @@ def _put_back(
     yield PutBack(layer, number, n_changed, levels, shown, hole, left_out, n_approved)
     yield Step.REMOVE
     yield Step.SAY
+
+
+def _last_of(part_of: dict[str, Any]) -> int | None:
+    """Give the last version when a part was taken; an earlier program did not note it."""
+    last = part_of.get("last")
+    return last if isinstance(last, int) else None
 
 
 def _noted(
