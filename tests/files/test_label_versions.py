@@ -194,6 +194,8 @@ def test_ids_that_do_not_fit_and_other_programs_are_sentences(written: LabelVers
     new[0, 0] = 70_000
     with pytest.raises(UserError, match="no ids left for new cells"):
         written.replace((), BOX, taken, new, 70_000)
+    with pytest.raises(UserError, match=r"Nothing was written\. Export what you edited as a TIFF"):
+        written.replace((), BOX, taken, new, 70_000)
     descriptor = open_lock(written.folder / "labels" / "cells" / "versions.lock")
     assert try_lock(descriptor)
     new[0, 0] = 70

@@ -258,7 +258,9 @@ class LabelVersions:
             if int(edited.max()) > np.iinfo(finest.dtype).max:
                 raise UserError(
                     f"{self.folder.name} has no ids left for new cells: it holds numbers of "
-                    f"{8 * finest.dtype.itemsize} bits. Use the number of a cell that you deleted."
+                    f"{8 * finest.dtype.itemsize} bits, and all were given. Nothing was written. "
+                    "Export what you edited as a TIFF (page Export) to keep it. Without the new "
+                    "cells the rest can be put back."
                 )
             before = finest.read((*plane, *box))
             after = np.where(changed, edited, before).astype(finest.dtype)

@@ -217,6 +217,27 @@ def test_a_stack_of_an_earlier_version_takes_new_cells(part: Part) -> None:
     assert part.on_disk.max() == 401
 
 
+def test_where_no_number_is_left_the_rest_can_be_put_back(part: Part) -> None:
+    last, whole = np.iinfo(np.uint16).max, PLANE.astype(np.int64)
+    box = np.s_[0:800, 0:800]
+    LabelVersions(part.folder).replace((), box, whole, np.where(whole == 1, last, whole), last)
+    part.press()
+    layer = layer_of(part)
+    ids = np.unique(layer.data)[1:].tolist()
+    free = (layer.data == 0) & ~layer.metadata[TAKEN].stays
+    layer.data[layer.data == ids[0]] = 0
+    layer.data[free] = ids[0]  # the number of a cell that was deleted is a new one too
+    with pytest.raises(UserError, match="all were given") as raised:
+        part.press()
+    part.controller.failed(str(raised.value))
+    assert part.view.state.sentence.endswith("Without the new cells the rest can be put back.")
+    assert layer in part.viewer.layers
+    layer.data[layer.data == ids[0]] = 0
+    part.press()
+    assert part.view.state.sentence.startswith("Put back as version 2: 1 cell changed.")
+    assert not (part.on_disk == ids[0]).any()
+
+
 def test_regions_that_were_approved_are_noted_also_where_nothing_was_edited(part: Part) -> None:
     part.press()
     layer = layer_of(part)
