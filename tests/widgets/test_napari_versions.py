@@ -7,7 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_unet_cells.widgets.napari_versions import add_hidden, camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import (
+    Locked,
+    add_hidden,
+    camera_of,
+    canvas_size,
+)
 
 
 @pytest.mark.gui
@@ -85,3 +90,24 @@ def test_the_next_layer_is_active_again_also_where_one_was_refused() -> None:
         add_hidden(viewer, refusing)
     image = viewer.add_image(np.eye(4))
     assert viewer.layers.selection.active is image
+
+
+@pytest.mark.gui
+def test_the_newest_steps_of_undo_are_kept_where_there_is_room_for_no_more() -> None:
+    from napari.layers import Labels
+
+    layer = Labels(np.zeros((1, 200), int))
+    n_steps = layer._undo_history.maxlen
+    assert n_steps is not None
+    for at in range(n_steps):
+        layer.data_setitem((np.array([0]), np.array([at])), 1)
+    assert len(layer._undo_history) == n_steps
+    locked = Locked(layer)
+    layer.data_setitem((np.array([0]), np.array([n_steps])), 1)  # by a program
+    locked.release()
+    assert len(layer._undo_history) == n_steps
+    for left in range(n_steps, 0, -1):  # from the newest on; the oldest step is the one that went
+        layer.undo()
+        assert np.flatnonzero(layer.data[0]).tolist() == list(range(left))
+    layer.undo()
+    assert layer.data.sum() == 1

@@ -109,4 +109,7 @@ class Locked:
             return
         if not undo and not redo:
             redo.extend(self._redo)
-        undo.extendleft(reversed(self._undo))
+        # It holds so many steps and no more: added on the left, they would push the newest out.
+        steps = [*self._undo, *undo]
+        undo.clear()
+        undo.extend(steps)
