@@ -14,11 +14,14 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
-from napari_unet_cells.layers.metadata import INPUT, OURS
+from napari_unet_cells.layers.metadata import INPUT, OURS, PART_OF, ZARR
 from napari_unet_cells.widgets.folder import correcting as correcting_module
 from napari_unet_cells.widgets.folder.correcting import Correcting
 from napari_unet_cells.widgets.folder.pair import OpenPair
@@ -158,6 +161,38 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     for name in "abc":
         put(tmp_path, name, cells())
     return desk
+
+
+def open_on_disk(desk: Desk, name: str) -> Labels:
+    """Have an image open whose cells stay in an OME-Zarr."""
+    file = desk.output / f"{name}.ome.zarr"
+    labels = LabelZarr(file, (40, 50), "yx", 512, Scale(None, "pixel", None))
+    labels.create("cells", np.uint16)
+    labels.write("cells", (), (slice(0, 40), slice(0, 50)), cells())
+    labels.finish("cells", {"cells": 2}, {})
+    known = {OURS: {"role": "cells", ZARR: str(file)}}
+    layer = Labels(cells(), name=name, metadata=known)
+    desk.viewer.add_layer(layer)
+    desk.correcting.pair = OpenPair(name, desk.output, layer, (layer,), 0, None, file)
+    return layer
+
+
+def take_part(desk: Desk, name: str) -> Labels:
+    """Have all of the cells open to be edited."""
+    made = {"role": "cells", PART_OF: {"zarr": str(desk.output / f"{name}.ome.zarr")}}
+    layer = Labels(cells(), name=f"{name} part", metadata={OURS: made})
+    desk.viewer.add_layer(layer)
+    return layer
+
+
+def put_back(desk: Desk, name: str, layer: Labels) -> None:
+    """Write a part without its second cell, and remove its layer, as pressing Put back does."""
+    box = slice(0, 40), slice(0, 50)
+    taken = cells().astype(np.int64)
+    versions = LabelVersions(desk.output / f"{name}.ome.zarr")
+    versions.replace((), box, taken, np.where(taken == 2, 0, taken), 2)
+    desk.viewer.layers.remove(layer)
+    desk.correcting.layer_removed(layer)
 
 
 def erase(layer: Labels) -> None:
@@ -308,3 +343,67 @@ def test_tracks_are_saved_with_the_cells_also_alone(desk: Desk) -> None:
         desk.correcting.save()
         desk.let_run()
     assert (desk.saved, desk.made) == (["a"], [made])
+
+
+@pytest.mark.parametrize("act", ["open", "open beside", "approve", "next"])
+def test_an_image_of_which_a_part_is_being_edited_stays_open(desk: Desk, act: str) -> None:
+    layer = open_on_disk(desk, "a")
+    if act == "open beside":
+        desk.layer("b")
+    part = take_part(desk, "a")
+    there = list(desk.viewer.layers)
+    if act == "approve":
+        desk.correcting.approve("a", True)
+    elif act == "next":
+        desk.correcting.approve_and_next()
+    else:
+        desk.correcting.open("b")
+    assert desk.thread.job is None
+    assert desk.correcting.idle
+    assert desk.window.warnings == [
+        "A part of a is being edited. Put it back first (page Correct), or remove its layer to "
+        "give it up."
+    ]
+    assert list(desk.viewer.layers) == there
+    assert desk.correcting.pair is not None
+    assert desk.correcting.pair.cells is layer
+    assert desk.controller.approved == []
+    desk.viewer.layers.remove(part)
+    desk.correcting.layer_removed(part)  # given up: nothing was corrected
+    desk.let_run()
+    assert not read_marks(desk.output).corrected
+    desk.correcting.approve("a", True)
+    desk.let_run()
+    assert desk.controller.approved == [("a", True)]
+
+
+def test_an_image_is_marked_as_corrected_when_a_part_is_put_back(desk: Desk) -> None:
+    open_on_disk(desk, "a")
+    part = take_part(desk, "a")
+    assert not read_marks(desk.output).corrected
+    put_back(desk, "a", part)
+    desk.let_run()
+    assert set(read_marks(desk.output).corrected) == {"a"}
+    assert desk.correcting.pair is not None
+    assert desk.correcting.pair.checksum == 1
+
+
+def test_a_part_that_is_put_back_while_the_thread_is_busy_is_marked_then(desk: Desk) -> None:
+    open_on_disk(desk, "a")
+    part = take_part(desk, "a")
+    desk.correcting.save()
+    put_back(desk, "a", part)
+    desk.let_run()
+    assert set(read_marks(desk.output).corrected) == {"a"}
+
+
+def test_a_part_of_an_image_that_is_open_beside_is_marked_too(desk: Desk) -> None:
+    open_on_disk(desk, "a")
+    b = desk.layer("b")
+    desk.correcting.open("b")
+    desk.let_run()
+    assert desk.correcting.pair is not None
+    assert desk.correcting.pair.cells is b
+    put_back(desk, "a", take_part(desk, "a"))
+    desk.let_run()
+    assert set(read_marks(desk.output).corrected) == {"a"}

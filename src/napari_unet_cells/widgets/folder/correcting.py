@@ -36,7 +36,9 @@ from napari_unet_cells.widgets.folder.pair import (
     add_cells,
     add_image,
     cells_in,
+    is_part_of,
     open_cells,
+    part_of,
     pixels_of,
     read_pair,
     record_of,
@@ -173,6 +175,8 @@ class Correcting:
         if row is None or output is None or not row.can_open:
             return
         there = self._open_pair(name)
+        if self._is_being_edited(self.pair) and there is not self.pair:
+            return
         if there is None:
             self._output = output
             self._start(partial(_open, self._to_save(self.pair), output, row))
@@ -219,6 +223,8 @@ class Correcting:
             self._then.append(partial(self.approve, name, True))
             return
         pair = self._open_pair(name) if approved else None
+        if self._is_being_edited(pair):
+            return  # and the list shows the mark as it was
         if pair is None:
             self._controller.approve(name, approved)
             return
@@ -230,6 +236,8 @@ class Correcting:
         if self.pair is None or self.pair.output != self._controller.output:
             following = self._next_after(None)
         else:
+            if self._is_being_edited(self.pair):
+                return
             following = self._next_after(self.pair.name)
             self.approve(self.pair.name, True)
         if following is not None:
@@ -242,6 +250,16 @@ class Correcting:
         start = 1 + next((i for i, row in enumerate(rows) if row.name == name), -1)
         ordered = [*rows[start:], *rows[:start]]
         return next((r for r in ordered if r.can_open and not r.approved and r.name != name), None)
+
+    def _is_being_edited(self, pair: OpenPair | None) -> bool:
+        """Whether a part of cells on the disk is open, which is said: it would stay behind."""
+        if pair is None or part_of(self._viewer, pair) is None:
+            return False
+        self._view.warn(
+            f"A part of {pair.name} is being edited. Put it back first (page Correct), or remove "
+            "its layer to give it up."
+        )
+        return True
 
     def _start(self, job: Any) -> None:
         self._runner.start(job)
@@ -316,11 +334,21 @@ class Correcting:
             self._beside.append(pair)
 
     def layer_removed(self, layer: Layer) -> None:
-        """Forget the pair whose cells the user removed."""
+        """Forget the pair whose cells the user removed; note a part that was put back."""
+        for pair in (*self._beside, *(() if self.pair is None else (self.pair,))):
+            if is_part_of(layer, pair):
+                self._note(pair)
         self._beside = [one for one in self._beside if one.cells != layer]
         if self.pair is not None and layer == self.pair.cells:
             self.pair = None
             self._view.show_open("")
+
+    def _note(self, pair: OpenPair) -> None:
+        """Mark an image as corrected where a part of its cells was put back."""
+        if self._runner.running:
+            self._then.append(partial(self._note, pair))
+        else:
+            self._start(partial(_only_save, self._to_save(pair)))
 
     def ended(self) -> None:
         """Go on with what the user wanted meanwhile."""

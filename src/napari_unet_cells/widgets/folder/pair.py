@@ -29,6 +29,7 @@ from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import (
     INPUT,
     OURS,
+    PART_OF,
     REVIEW,
     ZARR,
     file_of,
@@ -294,6 +295,17 @@ def open_cells(viewer: Viewer, target: Path) -> Labels | None:
     """Give the layer of a file of cells that is open already; None where there is none."""
     layers = (layer for layer in labels_layers(viewer.layers) if file_of(layer) == target)
     return bare(next(iter(layers), None))
+
+
+def is_part_of(layer: Layer, pair: OpenPair) -> bool:
+    """Whether a layer is a part of the cells of a pair, see `widgets.correct.part_controller`."""
+    part = layer.metadata.get(OURS, {}).get(PART_OF)
+    return part is not None and part["zarr"] == pair.cells.metadata.get(OURS, {}).get(ZARR)
+
+
+def part_of(viewer: Viewer, pair: OpenPair) -> Layer | None:
+    """Give the part of the cells of a pair that is being edited; None where there is none."""
+    return next((layer for layer in viewer.layers if is_part_of(layer, pair)), None)
 
 
 def add_image(viewer: Viewer, pair: ReadPair) -> Found:
