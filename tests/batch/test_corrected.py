@@ -17,19 +17,29 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import corrected
-from napari_unet_cells.batch.corrected import AS_SEGMENTED, result_files, write_corrected
+from napari_unet_cells.batch.corrected import (
+    AS_SEGMENTED,
+    files_due,
+    result_files,
+    write_corrected,
+)
 from napari_unet_cells.batch.marks import MARKS, read_marks
-from napari_unet_cells.batch.one_image import result_paths
+from napari_unet_cells.batch.one_image import OME_ZARR, result_paths
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.run import BatchRun
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.batch.work import UnitDone
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import file_set, read_image
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.labels import read_provenance
+from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.tracking import TrackingOptions
+from napari_unet_cells.untrusted.unit_record import BATCH
 
 pytestmark = pytest.mark.usefixtures("threshold_model")
 
@@ -330,6 +340,91 @@ def test_a_full_disk_changes_nothing(output: Path, monkeypatch: pytest.MonkeyPat
     assert {name: after[name] for name in before} == before
     assert kept == {os.path.join(AS_SEGMENTED, "n1_cells.tif")}
     assert read_marks(output).corrected == {}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Three planes of two cells each, whose labels lie in an OME-Zarr."""
+    (tmp_path / "stacks").mkdir()
+    pixels = np.zeros((3, 64, 64), np.uint8)
+    pixels[:, 10:24, 10:24], pixels[:, 40:56, 40:56] = 255, 255
+    tifffile.imwrite(tmp_path / "stacks" / "s.tif", pixels, imagej=True, metadata={"axes": "ZYX"})
+    output = tmp_path / "out"
+    run(tmp_path / "stacks", output, plane="all")
+    found = labels_of(output / "s_cells.tif")
+    labels = LabelZarr(output / "s.ome.zarr", found.shape, "zyx", 512, Scale(None, "pixel", None))
+    labels.create("cells", np.uint16)
+    for number, plane in enumerate(found):
+        labels.write("cells", (number,), (slice(0, 64), slice(0, 64)), plane)
+    labels.finish("cells", {"cells": int(found.max())}, {})
+    record = json.loads((output / "s.json").read_text())
+    outputs = record[BATCH]["outputs"]
+    outputs[OME_ZARR] = outputs.pop("_cells.tif")  # as a batch that writes OME-Zarr says it
+    (output / "s.json").write_text(json.dumps(record))
+    (output / "s_cells.tif").unlink()
+    return output
+
+
+def zarr_labels(output: Path) -> NDArray[Any]:
+    return np.asarray(label_levels(output / "s.ome.zarr", "cells")[0])
+
+
+def test_a_full_disk_leaves_the_labels_of_an_ome_zarr_as_they_were(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = zarr_labels(stack)
+    assert found.max() > 0
+    before = state(stack)
+
+    def full(path: Path, pixels: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corrected, "write_jpeg", full)
+    with pytest.raises(UserError, match=r"is full\. Free some space"):
+        write_corrected(stack, "s", np.where(found == found[0].max(), 0, found))
+    np.testing.assert_array_equal(zarr_labels(stack), found)
+    after = state(stack)
+    assert {name: after[name] for name in before} == before
+    assert read_marks(stack).corrected == {}
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt("killed"), UserError("The disk is full.")])
+@pytest.mark.parametrize("n_planes", [1, 3])
+def test_files_of_an_ome_zarr_that_was_replaced_in_part_are_due(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException, n_planes: int
+) -> None:
+    found = zarr_labels(stack)
+    labels = np.where(found == found[0].max(), 0, found)
+    labels[1:, 30:34, 5:9] = found.max()
+    table = (stack / "s_cells.csv").read_bytes()
+    assert not files_due(stack, "s")
+    replace, numbers = LabelVersions.replace, []
+
+    def stopped(versions: LabelVersions, *values: Any) -> int:
+        if len(numbers) == n_planes:
+            raise stop
+        numbers.append(replace(versions, *values))
+        return numbers[-1]
+
+    def not_written(path: Path, document: object) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelVersions, "replace", stopped)
+        patch.setattr(corrected, "write_json", not_written)
+        with pytest.raises(type(stop)):
+            write_corrected(stack, "s", labels)
+    assert len(numbers) == n_planes
+    assert np.array_equal(zarr_labels(stack), labels) == (n_planes == 3)
+    assert (stack / "s_cells.csv").read_bytes() == table
+    assert set(read_marks(stack).corrected) == {"s"}  # no run replaces it
+    assert files_due(stack, "s")
+    write_corrected(stack, "s", labels)
+    assert not files_due(stack, "s")
+    np.testing.assert_array_equal(zarr_labels(stack), labels)
+    assert (stack / "s_cells.csv").read_bytes() != table
+    (stack / "s.json").write_text("{")
+    assert not files_due(stack, "s")
 
 
 def test_the_files_are_those_of_a_batch(tmp_path: Path, threshold_model: list[ModelCard]) -> None:

@@ -7,8 +7,10 @@
     a_cells.tif a_cells.csv a_outlines.jpg a.json      all at once, or none of them; of a
                                 movie that was tracked also a_tracks.csv
 
-Of an OME-Zarr the labels are replaced in their place, part by part, and what was there is kept as
-versions in it (`files.label_versions`); then the other files, all at once.
+Of an OME-Zarr the other files are written first, but do not appear yet; then the labels are
+replaced in their place, plane by plane, and what was there is kept as versions in it
+(`files.label_versions`); then the other files appear. The record says of which version they are: of
+who is killed in between they are due (`files_due`).
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from napari_unet_cells.files import (
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.label_planes import put_back_planes
+from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
@@ -89,18 +92,43 @@ def write_corrected(
     ------
     UserError
         Where the image is gone or another one, or the disk refuses; the results are as they were.
+        Of an OME-Zarr, planes that were replaced before stay so, and it stays marked as corrected.
     """
     correction = _Correction.of(output, name, labels, made)
     _keep_original(output, name, correction.known)
+    last = correction.versions.last
     was = name in read_marks(output).corrected
     mark(output, name, corrected=True)  # before: no run may come in between
     try:
         return correction.write()
     except UserError:
-        if not was:
+        if not was and correction.versions.last == last:
             with contextlib.suppress(UserError):
                 mark(output, name, corrected=False)
         raise
+
+
+def files_due(output: Path, name: str) -> bool:
+    """Whether table, picture and record of an OME-Zarr are of labels that were corrected since.
+
+    So left by a program that was killed, or found the disk full, while it replaced them. Where the
+    record cannot be read nothing is known to be due.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results of a batch.
+    name : str
+        Of the image.
+    """
+    last = LabelVersions(output / f"{name}{OME_ZARR}").last
+    if not last:
+        return False
+    try:
+        written = plain_mapping(read_json(output / f"{name}.json")).get(_VERSION, 0)
+    except (OSError, Malformed):
+        return False
+    return not isinstance(written, int) or written < last
 
 
 def result_files(output: Path, name: str, table: str = "csv", tracked: bool = False) -> list[Path]:
@@ -157,6 +185,11 @@ class _Correction:
         return OME_ZARR in self.known.outputs
 
     @property
+    def versions(self) -> LabelVersions:
+        """Versions of the labels of an OME-Zarr; of others there are none."""
+        return LabelVersions(self.output / f"{self.name}{OME_ZARR}")
+
+    @property
     def _kind(self) -> str:
         return "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
 
@@ -164,7 +197,6 @@ class _Correction:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        put_back_planes(self.output / f"{self.name}{OME_ZARR}", self.labels)
         endings = (f"{_CELLS}.{self._kind}", PICTURE, ".json")
         targets = [self.output / f"{self.name}{ending}" for ending in endings]
         noted = self._noted(table, ())
@@ -175,7 +207,9 @@ class _Correction:
             write_jpeg(folder / targets[1].name, drawn)
             files = [f"{self.name}{OME_ZARR}", *(target.name for target in targets[:-1])]
             names = [Path(name).name for name in files]
-            write_json(folder / targets[2].name, self._record(noted, names))
+            put_back_planes(self.versions.folder, self.labels)
+            record = self._record(noted, names) | {_VERSION: self.versions.last}
+            write_json(folder / targets[2].name, record)
         return noted
 
     def _write_files(self) -> UnitRecord:
@@ -257,6 +291,9 @@ class _Correction:
 
 
 _CELLS = "_cells"
+
+#: Entry of a record: version of the labels that the other files are of.
+_VERSION = "label_version"
 
 _LABELS = f"{_CELLS}.tif"
 

@@ -407,3 +407,17 @@ def test_a_part_of_an_image_that_is_open_beside_is_marked_too(desk: Desk) -> Non
     put_back(desk, "a", take_part(desk, "a"))
     desk.let_run()
     assert set(read_marks(desk.output).corrected) == {"a"}
+
+
+def test_files_that_a_killed_program_has_left_due_are_written_when_the_image_is_left(
+    desk: Desk,
+) -> None:
+    desk.open("a")
+    assert desk.correcting.pair is not None
+    desk.correcting.pair = replace(desk.correcting.pair, due=True)
+    desk.correcting.save()
+    desk.let_run()
+    assert desk.saved == ["a"]
+    desk.correcting.save()
+    desk.let_run()
+    assert desk.saved == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_unet_cells.core.labels import digest
+from napari_unet_cells.core.labels import digest, digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import (
     Session,
@@ -19,6 +20,9 @@ from napari_unet_cells.corrections.autosave import (
 )
 from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_planes import put_back_planes
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
 from napari_unet_cells.layers.metadata import INPUT, OURS
@@ -126,6 +130,42 @@ def test_corrections_that_are_in_the_result_are_not_taken_up(row: Row, tmp_path:
     noted()
     session.release()
     assert read_pair(tmp_path, row).restored is None
+
+
+@pytest.fixture
+def stack(row: Row, tmp_path: Path) -> Row:
+    """Give the row of an image of two planes whose cells lie in an OME-Zarr."""
+    folder = tmp_path / "a.ome.zarr"
+    labels = LabelZarr(folder, (2, 40, 50), "zyx", 512, Scale(None, "pixel", None))
+    labels.create("cells", np.uint16)
+    plane = np.zeros((40, 50), np.uint16)
+    plane[5:10, 5:10], plane[20:30, 20:30] = 1, 2
+    for number in range(2):
+        labels.write("cells", (number,), (slice(0, 40), slice(0, 50)), plane)
+    labels.finish("cells", {"cells": 2, "role": "cells"}, {})
+    (tmp_path / "a.json").write_text("{}")
+    return replace(row, format="ome-zarr")
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_corrections_of_which_a_plane_was_written_are_taken_up_unless_others_wrote(
+    stack: Row, tmp_path: Path, others: bool
+) -> None:
+    found = read_pair(tmp_path, stack)
+    assert not found.due
+    labels, _, _ = corrected(stack, tmp_path)  # of both planes
+    half = np.stack([labels[0], found.labels[1]])
+    if others:
+        half[1, -1, -1] = 9
+    put_back_planes(tmp_path / "a.ome.zarr", half)  # and it was killed
+    pair = read_pair(tmp_path, stack)
+    assert pair.due
+    assert pair.checksum == digest_in_file(half) != found.checksum
+    assert (pair.restored is None) == others
+    np.testing.assert_array_equal(pair.labels, half if others else labels)
+    last = LabelVersions(tmp_path / "a.ome.zarr").last
+    (tmp_path / "a.json").write_text(f'{{"label_version": {last}}}')
+    assert not read_pair(tmp_path, stack).due
 
 
 def round_of(row: Row, output: Path, label: int) -> Any:

@@ -316,7 +316,9 @@ class Correcting:
         added = (*self._found.added, cells)
         self._before = self.pair
         output, file = self._output, read.target
-        self.pair = OpenPair(read.name, output, cells, added, read.checksum, read.tracks, file)
+        self.pair = OpenPair(
+            read.name, output, cells, added, read.checksum, read.tracks, file, read.due
+        )
         if self._found.image is not None:
             self._view.project(self._found.image)
 
@@ -389,7 +391,7 @@ def _save(job: ToSave) -> Generator[Saved, None, None]:
     pair, labels = job.pair, job.labels
     checksum = digest_in_file(labels)
     tracks = job.made.get("tracks")
-    same = checksum == pair.checksum and tracks == pair.tracks
+    same = checksum == pair.checksum and tracks == pair.tracks and not pair.due
     if job.approving or not same:
         if job.busy:
             raise UserError(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.batch.corrected import files_due
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.restoring import (
@@ -83,6 +84,8 @@ class ReadPair:
         What napari's reader made of the image; None where it is read when it is added.
     restored : Restored or None
         Corrections that are not in the file yet; `labels` and `review` are theirs.
+    due : bool
+        See `OpenPair`.
     """
 
     name: str
@@ -96,6 +99,7 @@ class ReadPair:
     image: Mapping[str, Any]
     layers: Sequence[Any] | None = None
     restored: Restored | None = None
+    due: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,8 @@ class OpenPair:
         Of the record in the file.
     file : Path or None
         See `target`.
+    due : bool
+        Whether its table, picture and record are to be written although no label differs.
     """
 
     name: str
@@ -126,6 +132,7 @@ class OpenPair:
     checksum: int | None = None
     tracks: Any = None
     file: Path | None = None
+    due: bool = False
 
     @property
     def target(self) -> Path:
@@ -144,7 +151,7 @@ class OpenPair:
 
     def saved(self, checksum: int, tracks: Any) -> OpenPair:
         """Give the pair with what lies in the file now."""
-        return replace(self, checksum=checksum, tracks=tracks)
+        return replace(self, checksum=checksum, tracks=tracks, due=False)
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,7 @@ def read_pair(output: Path, row: Row) -> ReadPair:
         described,
         layers,
         left,
+        target.suffix == ZARR_SUFFIX and files_due(output, row.name),
     )
     return pair if left is None else replace(pair, labels=left.labels, attributes=_of(left, pair))
 
@@ -254,12 +262,17 @@ def _go_on_from(left: Restored, target: Path, labels: NDArray[Any]) -> bool:
     """Whether corrections go on from what lies in their file now.
 
     They do where they were the last that was written to it; or were never, and began from its
-    labels. Else somebody wrote others since, which saving these would replace.
+    labels. Into an OME-Zarr they are written plane by plane: who was killed meanwhile has left
+    labels that are as before, or as corrected. Else somebody wrote others since, which saving these
+    would replace.
     """
     written = [one for one in left.session.exports if Path(one.path) == target.absolute()]
     if written:
         return any(one.is_there for one in written)
-    return np.array_equal(left.review.baseline.unpacked(), labels)  # also of another data type
+    before = left.review.baseline.unpacked()
+    if target.suffix == ZARR_SUFFIX and before.shape == labels.shape == left.labels.shape:
+        return bool(((labels == before) | (labels == left.labels)).all())
+    return np.array_equal(before, labels)  # also of another data type
 
 
 def _read_layers(path: Path) -> list[Any] | None:
