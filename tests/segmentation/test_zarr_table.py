@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.measure import Table, measure
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
@@ -171,6 +172,45 @@ def test_what_was_put_back_is_measured_again_and_the_rest_is_kept(slide: Slide) 
     brought(slide)
     slide.check()
     assert kept.read_bytes() == original
+
+
+def test_a_cell_with_another_piece_outside_of_the_part_keeps_it(slide: Slide) -> None:
+    plane = (1,) * (slide.labels.ndim - 2)
+
+    def draw_pieces(part: NDArray[np.uint16]) -> None:
+        part[2:4, 2:4] = part[190:194, 200:204] = N_CELLS + 1
+
+    slide.put_back(draw_pieces, plane, 210)
+    brought(slide)
+    slide.check()  # with the piece far away
+
+    slide.put_back(lambda part: part.__setitem__(np.s_[2:4, 2:4], 0), plane)
+    made = brought(slide)
+    assert (made.n_measured, made.n_gone) == (1, 0)
+    slide.check()
+
+    slide.put_back(lambda part: part.__setitem__(np.s_[2:4, 2:4], N_CELLS + 1), plane, 40)
+    slide.put_back(lambda part: part.__setitem__(np.s_[96:98, 0:3], N_CELLS + 1), plane)
+    assert brought(slide).n_measured == 1
+    slide.check()
+
+
+def test_pieces_farther_apart_than_can_be_measured_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = Slide(tmp_path)
+    monkeypatch.setattr(zarr_cells, "MOST_PIXELS", 20_000)
+    slide.put_back(edit)
+    brought(slide)  # cells as they are
+    slide.put_back(lambda part: part.__setitem__(np.s_[190:194, 200:204], 1), (), 210)
+    old = slide.table.read_bytes()
+    with pytest.raises(UserError, match=r"Cell 1 lies in pieces too far apart .* try again\."):
+        brought(slide)
+    assert slide.table.read_bytes() == old
+    slide.table.unlink()
+    with pytest.raises(UserError, match="Cell 1 lies in pieces too far apart"):
+        brought(slide)
+    assert not slide.table.exists()
 
 
 def test_a_table_that_is_gone_is_measured_anew(slide: Slide) -> None:

@@ -5,15 +5,15 @@
     1  blocks of labels --> the box of each cell        no more than a block and
     2  boxes --> measured where they lie                5 numbers a cell in memory
 
-A cell is measured in one piece, with all of its pixels, also where these do not hang together.
+A cell is measured in one piece, with all of its pixels, also where these do not hang together. One
+with pieces that lie farther apart than a block is measured alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from napari_unet_cells.untrusted.rules import Malformed
 
 #: Side of the blocks in which all cells are looked for, in pixels.
 SIDE = 2048
+
+#: Pixels of a plane that are measured at once.
+MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,20 @@ class ZarrCells:
         box : (slice, slice)
         ids : integer array, (n,)
             Those that are not there have no row.
+
+        Raises
+        ------
+        UserError
+            Where the part is too large, as only that of a cell in pieces far from each other is.
         """
+        y, x = box
+        if (y.stop - y.start) * (x.stop - x.start) > MOST_PIXELS:
+            raise UserError(
+                f"Cell {int(ids[0])} lies in pieces too far apart to be measured together, in rows "
+                f"{y.start:,} to {y.stop:,} and columns {x.start:,} to {x.stop:,}. Delete one of "
+                "the pieces, or draw it as a cell of its own, and try again. The table stays as "
+                "it was."
+            )
         labels = self.finest.read((*plane, *box))
         labels = np.where(np.isin(labels, ids), labels, 0)
         channels = None
@@ -135,27 +151,13 @@ class ZarrCells:
     ) -> Generator[tuple[float, Table | None], None, None]:
         blocks, found = self._blocks(), []
         for number, box in enumerate(blocks):
-            found.append(_boxes(self.finest.read((*plane, *box)), box))
+            found.append(boxes_in(self.finest.read((*plane, *box)), box))
             yield 0.4 * (number + 1) / len(blocks), None
-        ids, boxes = _joined(found)
-        n_columns = ceil(self.finest.shape[-1] / SIDE)
-        owners = boxes[:, 0] // SIDE * n_columns + boxes[:, 2] // SIDE
-        for number, box in enumerate(blocks):
-            own = np.flatnonzero(owners == number)
-            if len(own):
-                tops, bottoms, lefts, rights = boxes[own].T
-                window = (
-                    slice(int(tops.min()), int(bottoms.max())),
-                    slice(int(lefts.min()), int(rights.max())),
-                )
-                table = self.measured(plane, window, ids[own])
-            else:
-                corner = (
-                    slice(box[0].start, box[0].start + 1),
-                    slice(box[1].start, box[1].start + 1),
-                )
-                table = self.measured(plane, corner, np.empty(0, np.int64))
-            yield 0.4 + 0.6 * (number + 1) / len(blocks), table
+        corner = (slice(0, 1), slice(0, 1))
+        windows = [*windows_of(*joined(found))] or [(corner, np.empty(0, np.int64))]
+        for number, (window, ids) in enumerate(windows):
+            table = self.measured(plane, window, ids)
+            yield 0.4 + 0.6 * (number + 1) / len(windows), table
 
     def _blocks(self) -> list[Box]:
         height, width = self.finest.shape[-2:]
@@ -166,7 +168,7 @@ class ZarrCells:
         ]
 
 
-def _boxes(labels: NDArray[Any], part: Box) -> NDArray[np.int64]:
+def boxes_in(labels: NDArray[Any], part: Box) -> NDArray[np.int64]:
     """Give id, top, bottom, left and right of each cell in a part of a plane, (n, 5)."""
     if not labels.any():
         return np.empty((0, 5), np.int64)
@@ -180,14 +182,61 @@ def _boxes(labels: NDArray[Any], part: Box) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _joined(found: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Join the boxes of cells that several blocks hold a part of."""
+def joined(
+    found: Sequence[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Join the boxes of cells that several parts hold a piece of.
+
+    Parameters
+    ----------
+    found : sequence of integer array, (n, 5)
+        See `boxes_in`.
+
+    Returns
+    -------
+    ids : integer array, (cells,)
+    boxes : integer array, (cells, 4)
+        Top, bottom, left and right.
+    """
     rows = np.concatenate([np.empty((0, 5), np.int64), *found])
     ids, first, place = np.unique(rows[:, 0], return_index=True, return_inverse=True)
     boxes = rows[first, 1:]
     for column, reduce in enumerate((np.minimum, np.maximum, np.minimum, np.maximum)):
         reduce.at(boxes[:, column], place, rows[:, column + 1])
     return ids, boxes
+
+
+def windows_of(
+    ids: NDArray[np.int64], boxes: NDArray[np.int64]
+) -> Iterator[tuple[Box, NDArray[np.int64]]]:
+    """Divide cells among parts of a plane of at most 2 blocks a side.
+
+    A cell that is larger than a block, as one in pieces far from each other is, gets its own part.
+
+    Parameters
+    ----------
+    ids, boxes : integer array, (n,) and (n, 4)
+        See `joined`.
+
+    Yields
+    ------
+    window : (slice, slice)
+    ids : integer array, (m,)
+        Of the cells in it.
+    """
+    tops, bottoms, lefts, rights = boxes.T
+    n_columns = int(lefts.max(initial=0)) // SIDE + 1
+    owners = tops // SIDE * n_columns + lefts // SIDE
+    large = np.flatnonzero((bottoms - tops > SIDE) | (rights - lefts > SIDE))
+    owners[large] = -1 - np.arange(len(large))
+    order = np.argsort(owners, kind="stable")
+    starts = np.flatnonzero(np.diff(owners[order])) + 1
+    for own in np.split(order, starts) if len(order) else ():
+        window = (
+            slice(int(tops[own].min()), int(bottoms[own].max())),
+            slice(int(lefts[own].min()), int(rights[own].max())),
+        )
+        yield window, ids[own]
 
 
 def record_of(folder: Path) -> Mapping[str, Any]:

@@ -8,8 +8,9 @@
         table.json                         up to which of them the table was brought, and its stamp
         table-as-segmented.csv             the table as the run wrote it
 
-Cells that a version changed are measured again, in the labels and the image as they are now. Where
-there is no table, or versions are gone, all cells are.
+Cells that a version changed are measured again, in the labels and the image as they are now, and
+where they are: in what their row covered, and in what versions changed of them since. Where there
+is no table, or versions are gone, all cells are.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_unet_cells.core.measure import Table, changed_ids
-from napari_unet_cells.core.resample import Box
+from napari_unet_cells.core.measure import Table
 from napari_unet_cells.files import write_json
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.table_pages import TablePages, stamp_of
 from napari_unet_cells.files.tables import as_text
 from napari_unet_cells.segmentation.block_store import CELLS
-from napari_unet_cells.segmentation.zarr_cells import ZarrCells
+from napari_unet_cells.segmentation.zarr_cells import ZarrCells, boxes_in, joined, windows_of
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
@@ -44,6 +45,9 @@ _ROWS = 5_000
 
 #: A row by its plane and id.
 _Key = tuple[int, ...]
+
+#: Boxes of cells by their plane, see `zarr_cells.boxes_in`.
+_Found = dict[tuple[int, ...], list[NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -194,24 +198,66 @@ def _changed_measured(
 ) -> Generator[float, None, Brought]:
     """Measure the cells that versions changed, and replace their rows."""
     pages = yield from _opened(state.path)
-    latest: dict[_Key, tuple[int, Box]] = {}
-    for number in state.behind:
-        version = versions.version(number)
-        for label in changed_ids(version.before, version.after).tolist():
-            latest[(*version.plane, int(label))] = number, version.box
+    found = _changed(versions, state)
     # None stands for a cell that is gone
-    lines: dict[_Key, bytes | None] = dict.fromkeys(latest)
-    by_version: dict[int, list[_Key]] = {}
-    for key, (number, _) in latest.items():
-        by_version.setdefault(number, []).append(key)
-    for done, keys in enumerate(by_version.values()):
-        box, plane = latest[keys[0]][1], keys[0][:-1]
-        table = cells.measured(plane, box, np.array([key[-1] for key in keys]))
-        lines |= dict(_lines(table, pages.names))
-        yield 0.5 * (done + 1) / len(by_version)
+    lines: dict[_Key, bytes | None] = {
+        (*plane, label): None
+        for plane, parts in found.items()
+        for label in joined(parts)[0].tolist()
+    }
+    yield from _with_old_boxes(pages, cells, lines.keys(), found)
+    windows = [
+        (plane, *window) for plane, parts in found.items() for window in windows_of(*joined(parts))
+    ]
+    for done, (plane, window, ids) in enumerate(windows):
+        lines |= dict(_lines(cells.measured(plane, window, ids), pages.names))
+        yield 0.2 + 0.3 * (done + 1) / len(windows)
     n_gone = yield from _rewritten(pages, lines)
     n_measured = sum(line is not None for line in lines.values())
     return Brought(state.path, n_measured, n_gone, cells.problem if n_measured else "")
+
+
+def _changed(versions: LabelVersions, state: TableState) -> _Found:
+    """Find which cells versions changed, and where: by plane, see `boxes_in`."""
+    found: _Found = {}
+    for number in state.behind:
+        version = versions.version(number)
+        differs = version.before != version.after
+        parts = found.setdefault(version.plane, [])
+        for labels in (version.before, version.after):
+            parts.append(boxes_in(np.where(differs, labels, 0), version.box))
+    return found
+
+
+def _with_old_boxes(
+    pages: TablePages, cells: ZarrCells, keys: Collection[_Key], found: _Found
+) -> Generator[float, None, None]:
+    """Add what the rows of cells cover: a cell may have another piece outside of what changed."""
+    n, names = len(pages), [f"bbox_{axis}_{end}" for axis in "yx" for end in ("min", "max")]
+    steps = np.repeat(cells.pixel_size, 2)
+    limits = np.repeat(cells.finest.shape[-2:], 2)
+    for start in range(0, n, _ROWS):
+        stop = min(n, start + _ROWS)
+        rows = [row for row, key in enumerate(_keys(pages, start, stop), start) if key in keys]
+        if rows:
+            table = pages.page(np.array(rows, np.intp)).columns
+            planes = [table[name] for name in (*pages.stack, "label")]
+            sides = np.stack([table[name] for name in names], axis=1) / steps
+            boxes = np.clip(np.rint(sides).astype(np.int64), 0, limits)
+            for (*plane, label), box in zip(zip(*planes, strict=True), boxes, strict=True):
+                found[tuple(map(int, plane))].append(np.array([[label, *box]], np.int64))
+        yield 0.2 * stop / n
+
+
+def _keys(pages: TablePages, start: int, stop: int) -> Iterator[_Key]:
+    for line in pages.text(slice(start, stop)):
+        yield _key(pages, line)
+
+
+def _key(pages: TablePages, line: bytes) -> _Key:
+    n_stack = len(pages.stack)
+    label, *plane = line.split(b",", n_stack + 1)[: n_stack + 1]
+    return (*map(int, plane), int(label))
 
 
 def _opened(path: Path) -> Generator[float, None, TablePages]:
@@ -250,13 +296,12 @@ def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[
     int
         Rows of cells that are gone.
     """
-    n, n_stack, n_gone, left = len(pages), len(pages.stack), 0, dict(lines)
+    n, n_gone, left = len(pages), 0, dict(lines)
     with atomic_write(pages.path, overwrite=True) as temporary, open(temporary, "wb") as file:
         file.write(_header(pages.names))
         for start in range(0, n, _ROWS):
             for line in pages.text(slice(start, min(n, start + _ROWS))):
-                label, *plane = line.split(b",", n_stack + 1)[: n_stack + 1]
-                key = (*map(int, plane), int(label))
+                key = _key(pages, line)
                 row = left.pop(key, None) if key in lines else line
                 if row is None:
                     n_gone += 1
