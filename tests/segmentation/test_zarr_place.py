@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from napari_unet_cells.segmentation.zarr_place import (
     folder_beside,
     name_of,
     place_for,
+    table_beside,
     table_of,
 )
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest, run_key
@@ -63,3 +65,27 @@ def test_a_result_is_found_again_and_one_of_other_settings_stays(tmp_path: Path)
     zarr.create_array(image, data=np.ones((8, 8), np.uint8), overwrite=True)
     (image / "more").write_text("the image is another one")
     assert place_for(image, tmp_path, CARD, small) == Place(second)
+
+
+def test_the_table_of_a_list_is_called_after_the_image(tmp_path: Path) -> None:
+    own, table = tmp_path / "n1.ome.zarr", tmp_path / "n1_cells.csv"
+    assert table_beside(own) == tmp_path / "n1.csv"
+    (tmp_path / "n1.json").write_text(json.dumps({"files": ["n1.ome.zarr", "n1_cells.csv"]}))
+    assert table_beside(own) == table  # also where it has to be made
+    (tmp_path / "n1.csv").write_text("of somebody else")
+    assert table_beside(own) == table
+
+    # without its record it is found where it is there
+    (tmp_path / "n1.json").write_text("[")
+    (tmp_path / "n1.csv").unlink()
+    table.write_text("label")
+    assert table_beside(own) == table
+
+    # and no other image's, whose name ends as the results of one image do
+    result = tmp_path / "n1_cells.ome.zarr"
+    assert table_beside(result) == table
+    (tmp_path / "n1_cells.json").write_text(json.dumps({"files": [result.name]}))
+    assert table_beside(result) == tmp_path / "n1_cells_cells.csv"
+    (tmp_path / "n1_cells.json").write_text(json.dumps({"files": ["other"]}))
+    (tmp_path / "n1_cells_cells.csv").write_text("label")
+    assert table_beside(result) == table

@@ -6,12 +6,16 @@
     slide_cells.ome.zarr           its result          slide_cells.csv      the table
     slide_cells-2.ome.zarr         of other settings   slide_cells-2.csv
 
+    n1.ome.zarr                    result of a list of images
+    n1_cells.csv                   its table         n1.json    its record
+
 A run that was begun owns its names, so that nobody else replaces what it has done.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,14 +25,18 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.to_zarr import begun_key
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest, run_key
+from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.result_record import parse_record
-from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.rules import Fields, Malformed, anything
 
 #: Ending of a result.
 SUFFIX = ".ome.zarr"
 
 #: Endings that are no part of the name of an image.
 _ENDINGS = (SUFFIX, ZARR_SUFFIX, ".ome.tif", ".ome.tiff")
+
+#: How `place_for` ends the name of a result.
+_OURS = re.compile(rf"_{CELLS}(-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,35 @@ def name_of(image: Path) -> str:
 
 
 def table_of(output: Path) -> Path:
-    """Path of the table of the cells in a result."""
+    """Path of the table of the cells in a result that is called as `place_for` calls it."""
     return output.with_name(f"{output.name.removesuffix(SUFFIX)}.csv")
+
+
+def table_beside(output: Path) -> Path:
+    """Path of the table of the cells in a result, also in one of a list of images.
+
+    A list calls the OME-Zarr of an image as the image, and each table after its image too.
+
+    Parameters
+    ----------
+    output : Path
+        Of the result; its table need not be there.
+    """
+    name, own = output.name.removesuffix(SUFFIX), table_of(output)
+    of_list = output.with_name(f"{name}_{CELLS}.csv")
+    if _is_of_list(output, name):
+        return of_list
+    is_ours = _OURS.search(name) is not None
+    return of_list if not is_ours and of_list.is_file() and not own.is_file() else own
+
+
+def _is_of_list(output: Path, name: str) -> bool:
+    """Whether a record beside a result says that it is of a list of images."""
+    try:
+        files = Fields(read_json(output.with_name(f"{name}.json"))).take("files", anything)
+    except (OSError, Malformed):
+        return False
+    return isinstance(files, list) and output.name in files
 
 
 def _outermost(image: Path) -> Path:

@@ -35,7 +35,7 @@ from napari_unet_cells.files.table_pages import TablePages, stamp_of
 from napari_unet_cells.files.tables import as_text
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.zarr_cells import ZarrCells, boxes_in, joined, windows_of
-from napari_unet_cells.segmentation.zarr_place import table_of
+from napari_unet_cells.segmentation.zarr_place import table_beside
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.table_note import TableNote, parse_table_note
@@ -120,7 +120,7 @@ def state_of(folder: Path) -> TableState:
     folder : Path
         The OME-Zarr.
     """
-    path, versions = table_of(folder), LabelVersions(folder)
+    path, versions = table_beside(folder), LabelVersions(folder)
     if not path.is_file():
         return TableState(path, False)
     note = _note_of(folder)

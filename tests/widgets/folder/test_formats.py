@@ -23,6 +23,7 @@ from napari_unet_cells.layers.metadata import OURS, PART_OF, ZARR
 from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.widgets.export.large_table import open_large_table
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(300)]
@@ -93,6 +94,11 @@ def settle(qtbot, dock):
         lambda: not any(thread.running for thread in threads) and section.correcting.idle,
         timeout=120_000,
     )
+
+
+def read_pages(qtbot, table):
+    shown = table.controller
+    qtbot.waitUntil(lambda: not shown.busy and shown.page is not None, timeout=60_000)
 
 
 def texts(dock):
@@ -167,6 +173,10 @@ def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, image
     viewer, pair = dock.folder._viewer, dock.folder.correcting.pair
     assert pair.cells.multiscale
     assert pair.cells.metadata[OURS][ZARR] == str(output / "slide.ome.zarr")
+    table, slide = open_large_table(viewer, pair.cells), pair.cells
+    read_pages(qtbot, table)
+    assert table.controller.page.state.path == output / "slide_cells.csv"
+    assert table.controller.page.state.is_true
     assert np.allclose(pair.cells.data_to_world((7, 11)), viewer.layers[0].data_to_world((7, 11)))
     part = dock.correct.part.controller
     part.press()
@@ -178,6 +188,17 @@ def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, image
     part.press()
     qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=20_000)
     qtbot.waitUntil(lambda: not part._runner.running)
+    read_pages(qtbot, table)
+    assert "Out of date" in table.message.text()
+    assert table.update_button.text() == "Bring up to date"
+    table.update_button.click()
+    read_pages(qtbot, table)
+    assert table.controller.page.state.is_true
+    with (output / "slide_cells.csv").open() as file:
+        rows = {int(row["label"]) for row in csv.DictReader(file)}
+    assert rows == set(np.unique(on_disk(images, "slide")).tolist()) - {0}
+    assert not list(output.glob("slide.csv"))
+    assert slide in viewer.layers
     open_row(qtbot, dock, "n1")
     assert not (on_disk(images, "slide") == first).any()
     assert set(read_marks(output).corrected) == {"slide"}
