@@ -21,9 +21,14 @@ from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.table_pages import TablePages
 from napari_unet_cells.files.tables import write_tables
-from napari_unet_cells.segmentation import zarr_cells
+from napari_unet_cells.segmentation import zarr_cells, zarr_table
 from napari_unet_cells.segmentation.zarr_place import table_of
-from napari_unet_cells.segmentation.zarr_table import Brought, bring_up_to_date, state_of
+from napari_unet_cells.segmentation.zarr_table import (
+    Brought,
+    TableState,
+    bring_up_to_date,
+    state_of,
+)
 
 SIZE, UNIT = (0.5, 0.25), "micrometer"
 N_CELLS = 64
@@ -246,6 +251,47 @@ def test_a_table_that_somebody_else_wrote_since_is_not_taken_for_true(slide: Sli
     assert state_of(slide.zarr).is_true
     slide.table.write_bytes(old)  # such as from a backup
     assert state_of(slide.zarr).behind == (1,)
+    brought(slide)
+    slide.check()
+
+
+def test_a_part_that_is_put_back_meanwhile_leaves_the_table_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    made: list[TableState] = []
+
+    def put_back_then(*details: Any) -> TableState:
+        made.append(TableState(*details))
+        if len(made) == 1:  # once it is known what is to be measured
+            slide.put_back(lambda part: part.__setitem__(np.s_[70:74, 70:74], N_CELLS + 2))
+        return made[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr_table, "TableState", put_back_then)
+        brought(slide)
+    assert made[0].behind == (1,)
+    assert state_of(slide.zarr).behind == (2,)
+    brought(slide)
+    slide.check()
+    assert state_of(slide.zarr).is_true
+
+
+def test_a_version_that_is_being_written_is_not_taken_for_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    old = np.asarray(label_levels(slide.zarr, "cells")[0])
+    slide.put_back(lambda part: part.__setitem__(np.s_[70:74, 70:74], N_CELLS + 2))
+    array: Any = zarr.open_array(slide.zarr / "labels/cells/0", mode="r+")
+    array[:] = old  # its file is there, its pixels are not yet
+    (slide.zarr / "labels/cells/versions/000002.done").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelVersions, "settle", lambda versions: False)  # it came after that
+        brought(slide)
+    assert state_of(slide.zarr).behind == (2,)
     brought(slide)
     slide.check()
 

@@ -120,13 +120,30 @@ def state_of(folder: Path) -> TableState:
     folder : Path
         The OME-Zarr.
     """
-    path, versions = table_beside(folder), LabelVersions(folder)
+    return _state(LabelVersions(folder), None)
+
+
+def _state(versions: LabelVersions, last: int | None) -> TableState:
+    """Find out what a table holds of the versions up to `last`; of all without it."""
+    path = table_beside(versions.folder)
     if not path.is_file():
         return TableState(path, False)
-    note = _note_of(folder)
+    note = _note_of(versions.folder)
     known = note.version if note is not None and note.stamp == stamp_of(path) else 0
-    behind = tuple(range(known + 1, versions.last + 1))
+    behind = tuple(range(known + 1, (versions.last if last is None else last) + 1))
     return TableState(path, True, behind, set(behind) <= set(versions.numbers))
+
+
+def _written(versions: LabelVersions) -> int:
+    """Give the last version that, with all before it, is in the labels.
+
+    One is there before its pixels are: what is measured meanwhile may be as it was before it.
+    """
+    last = versions.last  # first, as a version may come at any time
+    left = [
+        one for one in versions.numbers if not versions.file_of(one).with_suffix(".done").exists()
+    ]
+    return min([last, *(number - 1 for number in left)])
 
 
 def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
@@ -149,7 +166,8 @@ def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
     """
     versions = LabelVersions(folder)
     versions.settle()
-    state, last = state_of(folder), versions.last
+    last = _written(versions)
+    state = _state(versions, last)
     if state.is_true:
         return Brought(state.path, 0, 0)
     cells = ZarrCells.open(folder)
