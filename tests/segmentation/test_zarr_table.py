@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,48 @@ def test_who_is_stopped_leaves_the_table(tmp_path: Path) -> None:
     assert slide.table.read_bytes() == old
     assert state_of(slide.zarr).behind == (1,)
     assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+
+
+@pytest.mark.parametrize("is_row", [False, True])
+def test_a_line_that_is_no_row_is_said_and_stays(tmp_path: Path, is_row: bool) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    old = slide.table.read_bytes()
+    old += b"x" + old.splitlines(keepends=True)[-1] if is_row else b"\n"
+    slide.table.write_bytes(old)
+    with pytest.raises(UserError, match=r"slide_cells\.csv is no table of cells any more"):
+        brought(slide)
+    assert slide.table.read_bytes() == old
+
+
+def test_where_nothing_can_be_noted_nothing_is_measured(tmp_path: Path) -> None:
+    slide = Slide(tmp_path)
+    slide.put_back(edit)
+    old = slide.table.read_bytes()
+    (slide.zarr / "labels/cells/versions/table.json").mkdir()
+    with pytest.raises(UserError, match=r"table\.json"):
+        brought(slide)
+    assert slide.table.read_bytes() == old
+    slide.table.unlink()
+    with pytest.raises(UserError, match=r"table\.json"):
+        brought(slide)
+    assert not slide.table.exists()
+
+
+def test_beside_labels_that_cannot_be_written_all_cells_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = Slide(tmp_path)
+    slide.table.unlink()
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        brought(slide)
+    slide.check()
+    assert state_of(slide.zarr).is_true
 
 
 def test_without_the_image_intensities_are_empty_and_that_is_said(tmp_path: Path) -> None:

@@ -142,6 +142,20 @@ class TablePages:
             file.seek(first)
             return [line.rstrip(b"\r\n") for line in file.read(last - first).splitlines()]
 
+    def key(self, line: bytes) -> tuple[int, ...]:
+        """Give the plane and the label of a row as it stands in the file.
+
+        Raises
+        ------
+        UserError
+            Where it is no row of this table.
+        """
+        label, *plane = self._fields(line)[: len(self.stack) + 1]
+        try:
+            return (*map(int, plane), int(label))
+        except ValueError as error:
+            raise _no_table(self.path, "a label is no whole number") from error
+
     def _lines(self, rows: NDArray[np.intp]) -> Iterator[bytes]:
         with self._opened() as file:
             for row in rows.tolist():

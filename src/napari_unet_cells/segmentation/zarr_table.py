@@ -171,21 +171,26 @@ def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
     if state.is_true:
         return Brought(state.path, 0, 0)
     cells = ZarrCells.open(folder)
+    if last:
+        # as it is, to be refused before time is spent; without any it is one of no table
+        _write_note(folder, _note_of(folder) or TableNote(0, (0, 0)))
     if state.is_there:
         _keep_original(state.path, folder)
     if state.is_there and state.is_known:
         brought = yield from _changed_measured(cells, versions, state)
     else:
         brought = yield from _all_measured(cells, state.path)
-    note = TableNote(last, stamp_of(state.path))
-    target = _versions_folder(folder) / "table.json"
-    target.parent.mkdir(exist_ok=True)
-    write_json(target, note.document(), overwrite=True)
+    if last:  # without versions there is nothing to note
+        _write_note(folder, TableNote(last, stamp_of(state.path)))
     return brought
 
 
 def _versions_folder(folder: Path) -> Path:
     return folder / "labels" / CELLS / "versions"
+
+
+def _write_note(folder: Path, note: TableNote) -> None:
+    write_json(_versions_folder(folder) / "table.json", note.document(), overwrite=True)
 
 
 def _note_of(folder: Path) -> TableNote | None:
@@ -200,7 +205,6 @@ def _keep_original(path: Path, folder: Path) -> None:
     kept = _versions_folder(folder) / "table-as-segmented.csv"
     if kept.exists():
         return
-    kept.parent.mkdir(exist_ok=True)
     try:
         os.link(path, kept)  # the table is replaced as a whole, so this one stays what it is
     except OSError:  # a disk without such links
@@ -256,7 +260,8 @@ def _with_old_boxes(
     limits = np.repeat(cells.finest.shape[-2:], 2)
     for start in range(0, n, _ROWS):
         stop = min(n, start + _ROWS)
-        rows = [row for row, key in enumerate(_keys(pages, start, stop), start) if key in keys]
+        lines = enumerate(pages.text(slice(start, stop)), start)
+        rows = [row for row, line in lines if pages.key(line) in keys]
         if rows:
             table = pages.page(np.array(rows, np.intp)).columns
             planes = [table[name] for name in (*pages.stack, "label")]
@@ -265,17 +270,6 @@ def _with_old_boxes(
             for (*plane, label), box in zip(zip(*planes, strict=True), boxes, strict=True):
                 found[tuple(map(int, plane))].append(np.array([[label, *box]], np.int64))
         yield 0.2 * stop / n
-
-
-def _keys(pages: TablePages, start: int, stop: int) -> Iterator[_Key]:
-    for line in pages.text(slice(start, stop)):
-        yield _key(pages, line)
-
-
-def _key(pages: TablePages, line: bytes) -> _Key:
-    n_stack = len(pages.stack)
-    label, *plane = line.split(b",", n_stack + 1)[: n_stack + 1]
-    return (*map(int, plane), int(label))
 
 
 def _opened(path: Path) -> Generator[float, None, TablePages]:
@@ -319,7 +313,7 @@ def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[
         file.write(_header(pages.names))
         for start in range(0, n, _ROWS):
             for line in pages.text(slice(start, min(n, start + _ROWS))):
-                key = _key(pages, line)
+                key = pages.key(line)
                 row = left.pop(key, None) if key in lines else line
                 if row is None:
                     n_gone += 1
