@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.layers.metadata import CELLS, OURS, ZARR, result_metadata
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
-from napari_unet_cells.widgets.export import page_controller
+from napari_unet_cells.widgets.export import large_table, page_controller
 from napari_unet_cells.widgets.export.large_table import LargeTable
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.napari_versions import camera_of
@@ -207,3 +209,47 @@ def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(
     table.update_button.click()
     wait(qtbot, table)
     assert table.where.text() == "rows 1 to 100 of 400"
+
+
+def test_a_table_that_is_closed_while_it_is_measured_says_so(
+    qtbot, section, folder, viewer, monkeypatch
+):
+    said: list[str] = []
+    ended = threading.Event()
+    table_of(folder).unlink()
+
+    def measure(folder):
+        try:
+            while True:
+                yield 0.1
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(page_controller, "bring_up_to_date", measure)
+    monkeypatch.setattr(large_table, "show_warning", said.append)
+    section.table_button.click()
+    table = viewer.window._qt_window.findChild(LargeTable, "large_table")
+    wait(qtbot, table)
+    table.update_button.click()
+    qtbot.waitUntil(lambda: "measuring" in table.progress.format(), timeout=10_000)
+    table.parentWidget().destroyOnClose()
+    qtbot.waitUntil(lambda: bool(said), timeout=10_000)
+    (sentence,) = said
+    assert "'slide cells' was stopped, as you closed its table" in sentence
+    assert "press 'Measure all cells' there" in sentence
+    assert ended.wait(10)
+    assert not table_of(folder).exists()
+
+
+def test_a_table_that_is_closed_at_rest_says_nothing(qtbot, section, viewer, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(large_table, "show_warning", said.append)
+    section.table_button.click()
+    table = viewer.window._qt_window.findChild(LargeTable, "large_table")
+    wait(qtbot, table)
+    gone: list[bool] = []
+    table.destroyed.connect(lambda: gone.append(True))
+    table.parentWidget().destroyOnClose()
+    qtbot.waitUntil(lambda: bool(gone), timeout=10_000)
+    assert said == []

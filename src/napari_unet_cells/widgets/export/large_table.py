@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Generator
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, QSize, Qt
 from qtpy.QtGui import QIntValidator
@@ -77,9 +77,19 @@ def _forget(key: str, reference: weakref.ref[LargeTable]) -> None:
     """Close a table: the X of a dock destroys the dock and leaves what was in it."""
     _open_tables.pop(key, None)
     table = reference()
-    if table is not None:
-        with contextlib.suppress(RuntimeError):  # at the end of the window it is gone already
-            table.deleteLater()
+    if table is None:
+        return
+    try:
+        table.deleteLater()
+    except RuntimeError:  # at the end of the window it is gone already
+        return
+    if table.updating.running:
+        table.updating.stop()
+        show_warning(
+            f"Measuring the cells of '{table.layer.name}' was stopped, as you closed its table. "
+            f"'Show table' on the page Export says whether it is out of date; press "
+            f"'{table.update_button.text()}' there, and leave it open until that is done."
+        )
 
 
 class LargeTable(Wired, QWidget):

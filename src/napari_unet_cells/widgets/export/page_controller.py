@@ -153,8 +153,8 @@ class PageController:
         The OME-Zarr.
     view : PageView
     reading, updating : Runner
-        Their answers come to `receive`, `ended`, `failed`. What updates comes to its end, also
-        when napari is closed.
+        Their answers come to `receive`, `ended`, `failed`. What updates stops when the table or
+        napari is closed, and the file stays as it was; napari waits for that.
     """
 
     def __init__(
