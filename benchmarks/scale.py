@@ -110,7 +110,9 @@ def judge(pairs: Iterable[tuple[Any, Any]], network: Network, card: ModelCard) -
         start = time.perf_counter()
         found = estimate_diameter(plane, counted, limits, card.instances, card.diameter_window)
         middle = time.perf_counter()
-        result = segmenter.result(planes, Settings(diameter=found.diameter))
+        # Where nothing was seen the image is looked at as it is.
+        diameter = found.diameter or float(np.mean(card.diameter_window))
+        result = segmenter.result(planes, Settings(diameter=diameter))
         shares.append((middle - start) / (time.perf_counter() - start))
         true = float(np.median(diameters_of(truth)))
         wrong.append(abs(np.log2(max(found.diameter, 0.1) / true)))
