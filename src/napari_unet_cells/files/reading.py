@@ -82,8 +82,8 @@ def _with_pixels(image: Image) -> Image:
         raise UserError(f"{image.path.name} holds no pixels. Save the image again.")
     if image.data.dtype.kind not in "buif":  # of complex numbers the half would count
         raise UserError(
-            f"{image.path.name} holds {image.data.dtype} values, which are no intensities. Save "
-            "what is to be seen, such as their magnitude, as whole or floating-point numbers."
+            f"{image.path.name} has the data type {image.data.dtype}, not real numbers. Convert it "
+            "first, for example to its magnitude or to float32."
         )
     return image
 
