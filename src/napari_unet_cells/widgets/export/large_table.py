@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Generator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +25,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet_cells.layers.metadata import OURS, ZARR, image_id
+from napari_unet_cells.layers.metadata import OURS, ZARR
 from napari_unet_cells.widgets.camera import centre_on
+from napari_unet_cells.widgets.export.docked_tables import open_docked
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
 from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST
 from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
-from napari_unet_cells.widgets.wiring import Wired, emitters, when_destroyed
+from napari_unet_cells.widgets.wiring import Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 
 #: Events of the labels after which a part of them may have been put back.
 _CHANGES = ("data",)
-
-#: Tables that are open, by the id of their labels layer.
-_open_tables: weakref.WeakValueDictionary[str, LargeTable] = weakref.WeakValueDictionary()
 
 
 def open_large_table(viewer: Viewer, layer: Labels) -> LargeTable:
@@ -56,33 +52,13 @@ def open_large_table(viewer: Viewer, layer: Labels) -> LargeTable:
     layer : napari labels layer
         Read from an OME-Zarr, see `layers.metadata.ZARR`.
     """
-    key = image_id(layer)
-    table = _open_tables.get(key)
-    if table is not None:
-        table.parentWidget().show()
-        table.parentWidget().raise_()
-        table.controller.look()
-        return table
-    table = LargeTable(viewer, layer)
-    viewer.window.add_dock_widget(
-        table, name=f"{layer.name} table", area="bottom", tabify=bool(_open_tables)
+    return open_docked(
+        viewer, layer, LargeTable, lambda table: table.controller.look(), _stop_updating
     )
-    _open_tables[key] = table
-    # Not what napari returned: to a plugin that is a proxy, which ends with this function.
-    when_destroyed(table.parentWidget(), partial(_forget, key, weakref.ref(table)))
-    return table
 
 
-def _forget(key: str, reference: weakref.ref[LargeTable]) -> None:
-    """Close a table: the X of a dock destroys the dock and leaves what was in it."""
-    _open_tables.pop(key, None)
-    table = reference()
-    if table is None:
-        return
-    try:
-        table.deleteLater()
-    except RuntimeError:  # at the end of the window it is gone already
-        return
+def _stop_updating(table: LargeTable) -> None:
+    """Stop what a table that is closed was measuring, and say so."""
     if table.updating.running:
         table.updating.stop()
         show_warning(

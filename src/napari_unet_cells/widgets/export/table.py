@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,10 +27,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet_cells.layers.export_source import export_source
-from napari_unet_cells.layers.metadata import CLASSES, OURS, image_id
+from napari_unet_cells.layers.metadata import CLASSES, OURS
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export import histogram
 from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
+from napari_unet_cells.widgets.export.docked_tables import open_docked
 from napari_unet_cells.widgets.export.measurement import Measured
 from napari_unet_cells.widgets.export.measuring import Measuring
 from napari_unet_cells.widgets.export.removing import (
@@ -46,7 +45,7 @@ from napari_unet_cells.widgets.export.removing import (
 from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.opening import open_image
-from napari_unet_cells.widgets.wiring import Wired, when_destroyed
+from napari_unet_cells.widgets.wiring import Wired
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
@@ -59,9 +58,6 @@ _BOX = ("bbox_y_min", "bbox_x_min", "bbox_y_max", "bbox_x_max")
 
 #: After a click on a row, its cell fills at least and at most this fraction of the canvas.
 SMALLEST, LARGEST = 0.05, 0.8
-
-#: Tables that are open, by the id of their labels layer.
-_open_tables: weakref.WeakValueDictionary[str, TableView] = weakref.WeakValueDictionary()
 
 
 def open_table(viewer: Viewer, layer: Labels) -> TableView:
@@ -80,31 +76,7 @@ def open_table(viewer: Viewer, layer: Labels) -> TableView:
         Where the layer cannot be measured: several levels, or too many axes.
     """
     export_source(layer, viewer.layers)
-    key = image_id(layer)
-    view = _open_tables.get(key)
-    if view is not None:
-        # The dock is not kept: while somebody holds it, its X does not destroy it.
-        view.parentWidget().show()
-        view.parentWidget().raise_()
-        view.measuring.start()
-        return view
-    view = TableView(viewer, layer)
-    viewer.window.add_dock_widget(
-        view, name=f"{layer.name} table", area="bottom", tabify=bool(_open_tables)
-    )
-    _open_tables[key] = view
-    # Not what napari returned: to a plugin that is a proxy, which ends with this function.
-    when_destroyed(view.parentWidget(), partial(_forget, key, weakref.ref(view)))
-    return view
-
-
-def _forget(key: str, reference: weakref.ref[TableView]) -> None:
-    """Close a table: the X of a dock destroys the dock and leaves what was in it."""
-    _open_tables.pop(key, None)
-    view = reference()
-    if view is not None:
-        with contextlib.suppress(RuntimeError):  # at the end of the window it is gone already
-            view.deleteLater()
+    return open_docked(viewer, layer, TableView, lambda view: view.measuring.start())
 
 
 class _Rows(QTableView):
