@@ -48,7 +48,7 @@ fuzz: setup
 kills: setup
 	@$(PYTHON_IN_VENV) scripts/kills.py 1000 --training 10
 
-# Takes about two hours on two cores; Ctrl+C leaves the picture of the runs so far in build/soak.
+# Takes about half an hour on two cores; Ctrl+C leaves what was measured so far in build/soak.
 soak: setup
 	@$(PYTHON_IN_VENV) scripts/soak.py 1000
 

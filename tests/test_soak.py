@@ -1,12 +1,11 @@
-"""`scripts/soak.py`: what it calls growth. The runs themselves take hours: `make soak`."""
+"""`scripts/soak.py`: what it calls growth. The runs themselves take half an hour: `make soak`."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
-from soak import MEASURED, growth, measure, write
+from soak import MEASURED, draw, growth, measure, more_than_control, read, write
 
 
 def rows(**grown: float) -> list[dict[str, float]]:
@@ -36,8 +35,15 @@ def test_all_that_is_measured_is_written_and_drawn(tmp_path: Path) -> None:
     assert set(found) == set(MEASURED)
     assert found["memory"] > 10
     assert found["threads"] >= 1
-    write(rows(), tmp_path / "soak")
-    with open(tmp_path / "soak" / "soak.csv", newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
-    assert [float(row["run"]) for row in table] == [row["run"] for row in rows()]
-    assert (tmp_path / "soak" / "soak.png").read_bytes().startswith(b"\x89PNG")
+    write(rows(), tmp_path / "soak" / "soak.csv")
+    assert read(tmp_path / "soak" / "soak.csv") == rows()
+    assert read(tmp_path / "control.csv") == []
+    draw(rows(), rows(memory=0.1), tmp_path / "soak.png")
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_napari_keeps_by_itself_is_not_ours() -> None:
+    found, control = rows(memory=0.2, objects=5.0), rows(memory=0.2)
+    assert more_than_control(found, control, "memory") == pytest.approx(0.0)
+    assert more_than_control(found, control, "objects") == pytest.approx(500.0)
+    assert more_than_control(found, control, "objects") > MEASURED["objects"][1]
