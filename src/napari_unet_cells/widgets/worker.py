@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 
@@ -18,6 +20,12 @@ Job = Callable[[threading.Event], Generator[object, None, None]]
 #: Milliseconds between two looks at what the thread has to say.
 POLL = 15
 
+#: Seconds that the end of the program waits for daemon threads.
+LONGEST_END = 3.0
+
+#: Threads that are working, with what stops each.
+_working: dict[threading.Thread, threading.Event] = {}
+
 
 class Worker(QObject):
     """Runs one generator at a time in a daemon thread.
@@ -25,10 +33,11 @@ class Worker(QObject):
     A job is a function that takes a stop event and gives a generator. Each of its events
     is emitted in the GUI thread; then one of `done`, `failed` and `cancelled`.
 
-    A daemon thread, not a `QThread`: it never keeps napari from closing (`daemon=False` is
-    for work that must come to its end, such as a file that is being written). It knows nothing
-    of Qt and puts its events in a queue, which a timer of the worker empties: a signal
-    emitted by a thread whose window is being destroyed ends in a segmentation fault.
+    A daemon thread, not a `QThread`: it keeps napari from closing for a moment at most, see
+    `end_daemons` (`daemon=False` is for work that must come to its end, such as a file that is
+    being written). It knows nothing of Qt and puts its events in a queue, which a timer of the
+    worker empties: a signal emitted by a thread whose window is being destroyed ends in a
+    segmentation fault.
     """
 
     progressed = Signal(object)
@@ -101,6 +110,8 @@ class _End:
 
 def _work(job: Job, stop: threading.Event, events: SimpleQueue[object]) -> None:
     """Run a job to its end; this is the thread."""
+    thread = threading.current_thread()
+    _working[thread] = stop
     try:
         with contextlib.closing(job(stop)) as generator:
             for event in generator:
@@ -128,3 +139,20 @@ def _work(job: Job, stop: threading.Event, events: SimpleQueue[object]) -> None:
         )
     else:
         events.put(_End())
+    finally:
+        del _working[thread]
+
+
+@atexit.register
+def end_daemons() -> None:
+    """Stop the daemon threads and wait for them, for a while, before Python ends.
+
+    Python ends a daemon thread where it next wants to go on. In the middle of a library in C++ (as
+    where Matplotlib draws letters) that ends the program in a segmentation fault.
+    """
+    working = list(_working.items())
+    for _, stop in working:
+        stop.set()
+    end = time.monotonic() + LONGEST_END
+    for thread, _ in working:
+        thread.join(max(0.0, end - time.monotonic()))

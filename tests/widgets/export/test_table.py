@@ -630,6 +630,19 @@ def test_closed_for_good_it_leaves_nothing_behind(qtbot, viewer):
     wait(qtbot, open_table(viewer, layer))
 
 
+def test_closed_and_opened_in_the_same_turn_it_is_another_table(qtbot, viewer):
+    layer = viewer.layers["cells"]
+    first = open_table(viewer, layer)
+    wait(qtbot, first)
+    viewer.window.remove_dock_widget(first)  # the dock is destroyed a turn later
+    second = open_table(viewer, layer)
+    assert second is not first
+    wait(qtbot, second)
+    qtbot.wait(100)
+    assert open_table(viewer, layer) is second
+    assert second.parentWidget().isVisibleTo(viewer.window._qt_window)
+
+
 def test_a_stack_goes_to_its_plane(qtbot, make_napari_viewer):
     viewer = make_napari_viewer()
     stack = np.zeros((3, 40, 50), np.uint16)

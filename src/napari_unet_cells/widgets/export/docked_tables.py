@@ -48,9 +48,10 @@ def open_docked(
     """
     key = image_id(layer)
     there = _open_tables.get(key)
-    if there is not None:
-        # The dock is not kept: while somebody holds it, its X does not destroy it.
-        dock: Any = there.parentWidget()
+    # The dock is not kept: while somebody holds it, its X does not destroy it. One that was closed
+    # has given its table up, and is destroyed a turn later.
+    dock: Any = None if there is None else there.parentWidget()
+    if dock is not None:
         dock.show()
         dock.raise_()
         shown = cast(_Table, there)
@@ -68,10 +69,11 @@ def open_docked(
 
 def _forget(key: str, reference: weakref.ref[_Table], closed: Callable[[_Table], object]) -> None:
     """Close a table: the X of a dock destroys the dock and leaves what was in it."""
-    _open_tables.pop(key, None)
     table = reference()
     if table is None:
         return
+    if _open_tables.get(key) is table:  # another one may have been opened since
+        del _open_tables[key]
     try:
         table.deleteLater()
     except RuntimeError:  # at the end of the window it is gone already
