@@ -33,18 +33,16 @@ from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.segmentation.replacing import pack_replacement
 from napari_unet_cells.settings import recall
-from napari_unet_cells.widgets.segment import controller as controller_module
+from napari_unet_cells.widgets.segment import going_back as going_back_module
+from napari_unet_cells.widgets.segment import jobs as jobs_module
 from napari_unet_cells.widgets.segment.channels import shown_plane
-from napari_unet_cells.widgets.segment.controller import (
-    Answer,
-    Ended,
-    Runners,
-    SegmentController,
-    Step,
-)
+from napari_unet_cells.widgets.segment.controller import SegmentController
+from napari_unet_cells.widgets.segment.jobs import Ended, Step
 from napari_unet_cells.widgets.segment.live import current, current_result, put
 from napari_unet_cells.widgets.segment.results import replaced
+from napari_unet_cells.widgets.segment.runs import Answer
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.view import Runners
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui
@@ -775,7 +773,7 @@ def test_a_result_that_cannot_be_put_into_painted_cells_lies_beside_them(
     controller.start(values_of(viewer.layers["nuclei"]))
     paint_before_the_end(controller, cells)
     painted = cells.data.copy()
-    monkeypatch.setattr(controller_module, "replaced", full)
+    monkeypatch.setattr(jobs_module, "replaced", full)
     with pytest.raises(MemoryError):
         controller.runners.run.end()
     controller.runners.run.events = None
@@ -801,7 +799,7 @@ def test_a_run_whose_change_cannot_be_computed_still_has_its_result(
             raise MemoryError
         return replaced(*values)
 
-    monkeypatch.setattr(controller_module, "replaced", full_at_first)
+    monkeypatch.setattr(jobs_module, "replaced", full_at_first)
     controller.start(values_of(viewer.layers["nuclei"]))
     finish(controller)
     assert len(tries) == 2
@@ -945,7 +943,7 @@ def test_what_undo_takes_away_of_a_result_that_had_come_back_is_on_the_disk(
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path))
     threads = []
     monkeypatch.setattr(
-        controller_module, "keep_soon", lambda *values: threads.append(keep_soon(*values))
+        going_back_module, "keep_soon", lambda *values: threads.append(keep_soon(*values))
     )
     cells = segmented(viewer, controller)
     correct(cells, 0, 0, 9)

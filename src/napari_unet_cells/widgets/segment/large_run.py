@@ -50,7 +50,7 @@ READING = "Reading the image, of which all blocks are segmented in one way."
 
 
 class View(Protocol):
-    """The window as a run sees it; see `controller.View`."""
+    """The window as a run sees it; see `view.View`."""
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the button."""

@@ -26,13 +26,14 @@ from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
 from napari_unet_cells.widgets.segment.channels import show_plane, shown_plane
-from napari_unet_cells.widgets.segment.controller import Runners, SegmentController
+from napari_unet_cells.widgets.segment.controller import SegmentController
 from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.image_form import ImageForm
 from napari_unet_cells.widgets.segment.model_form import ModelForm
 from napari_unet_cells.widgets.segment.result_box import ResultBox
 from napari_unet_cells.widgets.segment.size_circle import SizeCircle, circle_over
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
+from napari_unet_cells.widgets.segment.view import Runners
 from napari_unet_cells.widgets.status_line import device_label
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, Wired, emitters
 from napari_unet_cells.widgets.worker import Worker

@@ -56,7 +56,7 @@ class Revealed:
 
 
 class Window(Protocol):
-    """The window as a run sees it; see `controller.View`."""
+    """The window as a run sees it; see `view.View`."""
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the button."""
