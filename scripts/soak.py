@@ -185,10 +185,11 @@ def draw(rows: list[dict[str, float]], control: list[dict[str, float]], path: Pa
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(3, 2, sharex=True)
     for axis, (name, (unit, _)) in zip(axes.flat, MEASURED.items(), strict=True):
-        for label, runs, color in (("", rows, "C0"), ("without our dock", control, "C7")):
+        for label, runs, color in (("", rows, "C0"), ("control: without our dock", control, "C7")):
             axis.plot([r["run"] for r in runs], [r[name] for r in runs], color, label=label)
-        more = more_than_control(rows, control, name)
-        axis.set_title(f"{name}{f', {unit}' if unit else ''}: {more:+.2g} more in 100 runs")
+        more = round(more_than_control(rows, control, name), 1) + 0.0  # 0 without a sign
+        title = f"{name}{f', {unit}' if unit else ''}: {more:+g} in 100 runs against the control"
+        axis.set_title(title, fontsize=9)
         axis.set_ylim(0, 1.2 * max(row[name] for row in (*rows, *control)) or 1)
     axes.flat[0].legend(loc="lower right")
     for axis in axes[-1]:
