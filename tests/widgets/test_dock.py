@@ -406,6 +406,23 @@ def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, d
     assert box.text() == "auto"
 
 
+def test_the_other_cell_size_is_offered_until_something_else_is_said(qtbot, viewer, dock, nuclei):
+    viewer.add_image(nuclei, name="nuclei")
+    button = dock.segment.size_button
+    assert not button.isVisibleTo(dock)
+    dock.segment.offer_size(18.6)
+    assert (button.isVisibleTo(dock), button.text()) == (True, "Segment again with 19 px")
+    viewer.add_image(nuclei, name="another")  # of which it was not said
+    assert not button.isVisibleTo(dock)
+
+    dock.segment.offer_size(18.6)
+    with qtbot.waitSignal(dock.segment.finished, timeout=120_000):
+        button.click()
+    assert dock.segment.model_form.values.diameter == 19
+    assert not button.isVisibleTo(dock)
+    assert viewer.layers["another cells"].data.any()
+
+
 @pytest.mark.parametrize("name", ["min_size", "min_probability"])
 def test_sliders_change_the_cells_without_a_new_run(qtbot, viewer, dock, nuclei, name):
     viewer.add_image(nuclei, name="nuclei")

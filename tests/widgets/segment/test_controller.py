@@ -29,7 +29,9 @@ from napari_unet_cells.layers.image_planes import stack_axes
 from napari_unet_cells.layers.metadata import CELLS, OURS, REVIEW, image_id, result_metadata
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import part_run as part_run_module
+from napari_unet_cells.segmentation import pipeline as pipeline_module
 from napari_unet_cells.segmentation import run as run_module
+from napari_unet_cells.segmentation.cell_diameter import Estimate
 from napari_unet_cells.segmentation.pipeline import Progress
 from napari_unet_cells.segmentation.replacing import pack_replacement
 from napari_unet_cells.settings import recall
@@ -183,6 +185,26 @@ def test_a_run_says_what_it_does_until_the_first_tile(viewer, controller):
     assert controller.window.last("say") == ("Reading the image.",)
     finish(controller)
     assert controller.window.last("say")[0].startswith("2 cells in ")
+
+
+@pytest.mark.parametrize(("other", "offered"), [(40.0, [(40.0,)]), (0.0, [])])
+def test_where_the_size_is_a_guess_the_other_one_is_offered(
+    viewer, controller, monkeypatch, other, offered
+):
+    guess = Estimate(14.0, unsure=True, other=other)
+    monkeypatch.setattr(pipeline_module, "estimate_diameter", lambda *_: guess)
+    monkeypatch.setattr(
+        run_module, "find_model", lambda name: replace(CARD, diameter_window=(14.0, 20.0))
+    )
+    values = values_of(viewer.add_image(two_squares(), name="nuclei"))
+    controller.start(replace(values, diameter=0))
+    finish(controller)
+    shown = controller.window.shown
+    assert [tuple(said) for name, *said in shown if name == "offer_size"] == offered
+    assert "The cell size of 14 px is a guess" in controller.window.last("say")[0]
+    assert [name for name, *_ in shown if name in ("say", "offer_size")][-1] == (
+        "offer_size" if other else "say"  # what is said takes the offer away
+    )
 
 
 def receive_until(controller, kind):

@@ -144,10 +144,14 @@ class ImageRun(ABC, Generic[EndedT]):
             ended, self._ended = self._ended, None
             self._on_shown()
             self._view.say(f"{self._describe(ended)}\n{self._remark}".strip())
+            self._offer_size(ended)
 
     @abstractmethod
     def _describe(self, ended: EndedT) -> str:
         """Say what was found."""
+
+    def _offer_size(self, ended: EndedT) -> None:
+        """Offer another cell size, where what was said names one."""
 
     def ended_early(self, word: str) -> None:
         """Say what is left of it, where it was cancelled; one that has its result ends with it."""
@@ -256,6 +260,11 @@ class WholeRun(ImageRun[Ended]):
             # what was corrected counts as it is
             result = replace(result, n_cells=change.n_cells)
         return describe_result(result)
+
+    def _offer_size(self, ended: Ended) -> None:
+        details = ended.event.result.details
+        if details.diameter_unsure and details.other_diameter:
+            self._view.offer_size(details.other_diameter)
 
     def ended_early(self, word: str) -> None:
         """Say what is left of it, where it was cancelled; one that has its result ends with it."""

@@ -72,6 +72,7 @@ class SegmentSection(Wired, QWidget):
         super().__init__()
         self._viewer, self.engine = viewer, engine
         self._circle: SizeCircle | None = None
+        self._offered_size = 0.0
         self._said_of: Image | None = None
         self.worker = Worker(self)
         self.warming = Worker(self)
@@ -103,6 +104,13 @@ class SegmentSection(Wired, QWidget):
             "Segment all images of a folder, or several files, with this model and these settings, "
             "and correct them one by one"
         )
+        self.size_button = QPushButton()
+        self.size_button.setObjectName("size_button")
+        self.size_button.setToolTip(
+            "The cell size was a guess. Take the other one that is likely; Result goes back to the "
+            "cells of now."
+        )
+        self.size_button.hide()
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setObjectName("cancel_button")
         self.cancel_button.setToolTip("Stop the run and keep the tiles that are done.")
@@ -128,12 +136,13 @@ class SegmentSection(Wired, QWidget):
         layout.addWidget(self.image_form)
         layout.addWidget(self.model_form)
         layout.addLayout(buttons)
-        for widget in (self.adjust_form, self.adjust_note, self.result_box):
+        for widget in (self.size_button, self.adjust_form, self.adjust_note, self.result_box):
             layout.addWidget(widget)
 
     def _connect(self) -> None:
         controller = self.controller
         self.button.clicked.connect(self.start)
+        self.size_button.clicked.connect(self._start_with_size)
         self.cancel_button.clicked.connect(self.worker.cancel)
         self.model_form.changed.connect(controller.choose_model)
         self.image_form.changed.connect(self.model_form.show_diameter)
@@ -188,6 +197,10 @@ class SegmentSection(Wired, QWidget):
         if self.controller.start(self.values):
             self._show_running(True)
 
+    def _start_with_size(self) -> None:
+        self.model_form.diameter_box.setValue(round(self._offered_size))
+        self.start()
+
     def _adjust(self) -> None:
         problem = self.adjust_form.values.problem()
         if problem is not None:
@@ -227,7 +240,7 @@ class SegmentSection(Wired, QWidget):
         """Take away what was said of another image."""
         layer = self.image_form.layer
         if layer is not self._said_of and not self.worker.running:
-            self.message.setText("")
+            self.say("")
         self._said_of = layer
 
     def _turn_to(self, index: tuple[int, ...]) -> None:
@@ -266,11 +279,18 @@ class SegmentSection(Wired, QWidget):
     def say(self, sentence: str) -> None:
         """Show a sentence below the pages."""
         self.message.setText(sentence)
+        self.size_button.hide()
 
     def warn(self, sentence: str) -> None:
         """Say what prevents something, also as a notification."""
-        self.message.setText(sentence)
+        self.say(sentence)
         show_warning(sentence)
+
+    def offer_size(self, diameter: float) -> None:
+        """Offer to segment again with a cell size, in pixels, until something else is said."""
+        self._offered_size = diameter
+        self.size_button.setText(f"Segment again with {diameter:.0f} px")
+        self.size_button.show()
 
     def inform(self, sentence: str) -> None:
         """Say something as a notification alone."""
@@ -336,6 +356,6 @@ class SegmentSection(Wired, QWidget):
 
     def _run_failed(self, problem: str) -> None:
         self._show_running(False)
-        self.message.setText(problem)
+        self.say(problem)
         show_error(problem)
         self.controller.failed()

@@ -23,6 +23,9 @@ class View(Protocol):
     def warn(self, sentence: str) -> None:
         """Say what prevents something, also as a notification."""
 
+    def offer_size(self, diameter: float) -> None:
+        """Offer to segment again with a cell size, in pixels, until something else is said."""
+
     def inform(self, sentence: str) -> None:
         """Say something as a notification alone."""
 
