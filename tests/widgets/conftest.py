@@ -1,10 +1,15 @@
-"""What makes the tests of windows faster."""
+"""What makes the tests of windows faster, and threads that wait for a test."""
 
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+from napari_unet_cells.errors import UserError
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,3 +25,78 @@ def _freeze_imports() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+class HandThread:
+    """Keeps the events of its job until the test asks for them, in place of a `Worker`.
+
+    Parameters
+    ----------
+    must_end : bool
+        Whether its jobs must come to their end, such as a file that is being written.
+    """
+
+    def __init__(self, must_end: bool = False) -> None:
+        self.events: Iterator[Any] | None = None
+        self.told_to_stop = threading.Event()
+        self._must_end = must_end
+        self.cancelled: Callable[[], object] = lambda: None
+
+    @property
+    def running(self) -> bool:
+        return self.events is not None
+
+    def start(self, job: Callable[[threading.Event], Iterator[Any]]) -> None:
+        assert not (self._must_end and self.running)
+        self.told_to_stop = threading.Event()
+        self.events = job(self.told_to_stop)
+
+    def stop(self) -> None:
+        assert not self._must_end
+        self.events = None
+
+    def cancel(self) -> None:
+        self.stop()
+        self.cancelled()
+
+    def take(self) -> Iterator[Any]:
+        """Give the events of the job, which has ended for those who ask."""
+        assert self.events is not None
+        events, self.events = self.events, None
+        return events
+
+    def end(self) -> list[Any]:
+        """Do the job to its end, and give its events."""
+        events = list(self.events)
+        self.events = None
+        return events
+
+    def connect(
+        self,
+        progressed: Callable[[Any], object],
+        failed: Callable[[str], object],
+        done: Callable[[], object] = lambda: None,
+        cancelled: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Name what hears of the job; see the signals of `Worker`."""
+        self.progressed, self.failed = progressed, failed
+        self.done, self.cancelled = done, cancelled
+
+    def work(self) -> None:
+        """Let the job come to its end, and tell of it."""
+        assert self.events is not None
+        try:
+            for event in self.events:
+                self.progressed(event)
+        except UserError as error:
+            self.events = None
+            self.failed(str(error))
+        else:
+            self.events = None
+            self.done()
+
+
+@pytest.fixture
+def make_thread() -> type[HandThread]:
+    """Give what makes a thread that waits for the test."""
+    return HandThread

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,42 +117,8 @@ class Child:
         return FunctionNetwork(brighter_than(self.seen))
 
 
-class Thread:
-    """Keeps its job until the test lets it run."""
-
-    def __init__(self, take, end, failed):
-        self.take, self.end, self.failed = take, end, failed
-        self.job: Any = None
-
-    @property
-    def running(self):
-        return self.job is not None
-
-    def start(self, job):
-        self.job = job
-
-    def stop(self):
-        self.job = None
-
-    cancel = stop
-
-    def work(self):
-        """Let the job come to its end."""
-        job = self.job
-        assert job is not None
-        try:
-            for event in job(threading.Event()):
-                self.take(event)
-        except UserError as error:
-            self.job = None
-            self.failed(str(error))
-        else:
-            self.job = None
-            self.end()
-
-
 @pytest.fixture
-def setting(timers, monkeypatch, tmp_path):
+def setting(timers, make_thread, monkeypatch, tmp_path):
     """Give a viewer with an image and its cells, and the learning with all that it touches."""
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -172,18 +137,7 @@ def setting(timers, monkeypatch, tmp_path):
         show_learning=made.shown.append,
         tell_models=lambda: made.told.append(sorted(catalogue._lent)),
     )
-    made.teaching, made.placing, made.keeping = (
-        Thread(
-            lambda event, of=of: getattr(made.learning, of[0])(event),
-            lambda of=of: getattr(made.learning, of[1])() if of[1] else None,
-            lambda problem, of=of: getattr(made.learning, of[2])(problem),
-        )
-        for of in (
-            ("receive", "ended", "failed"),
-            ("placed", "", "placing_failed"),
-            ("kept", "", "keeping_failed"),
-        )
-    )
+    made.teaching, made.placing, made.keeping = make_thread(), make_thread(), make_thread()
     made.learning = Learning(
         viewer,
         engine,
@@ -193,6 +147,10 @@ def setting(timers, monkeypatch, tmp_path):
         lambda layer: made.at_work,
         lambda: "cells",
     )
+    learning = made.learning
+    made.teaching.connect(learning.receive, learning.failed, learning.ended)
+    made.placing.connect(learning.placed, learning.placing_failed)
+    made.keeping.connect(learning.kept, learning.keeping_failed)
     made.folder = tmp_path
     yield made
     made.learning.school.close()
@@ -397,13 +355,13 @@ def test_an_undo_while_the_labels_are_computed_keeps_them_back(setting):
     layer.redo()
     approve(setting, FIRST)
     setting.teaching.work()
-    take = setting.placing.take
+    take = setting.placing.progressed
 
     def undone_meanwhile(event):
         layer.undo()
         take(event)
 
-    setting.placing.take = undone_meanwhile
+    setting.placing.progressed = undone_meanwhile
     setting.placing.work()
     assert made_by(layer) == "cells"
     layer.redo()
@@ -453,16 +411,16 @@ def test_a_stroke_while_the_labels_are_computed_has_them_computed_again(setting,
     switch_on(setting)
     approve(setting, FIRST)
     setting.teaching.work()
-    take = setting.placing.take
+    take = setting.placing.progressed
 
     def painted_meanwhile(event):
         layer.data[400:410, 500:510] = 55
         take(event)
 
-    setting.placing.take = painted_meanwhile
+    setting.placing.progressed = painted_meanwhile
     setting.placing.work()
     assert cells_in(layer, FOURTH) == 2  # the stroke and the cell of before
-    setting.placing.take = take
+    setting.placing.progressed = take
     next(timer for timer in timers.made if timer.active).action()
     setting.placing.work()
     assert cells_in(layer, FOURTH) == 3
@@ -551,13 +509,13 @@ def test_labels_of_a_run_of_the_users_own_stay(setting):
     switch_on(setting)
     layer = setting.layer
     approve(setting, FIRST)
-    setting.teaching.job, job = None, setting.teaching.job
+    waiting = setting.teaching.take()
     own = segment(setting.viewer, setting.image)  # as another run would leave it
     state = current(own)
     layer.metadata.update(own.metadata)
     begin(layer, EarlierResult(Left(state.made, state, {}, 0)))
     setting.viewer.layers.remove(own)
-    setting.teaching.start(job)
+    setting.teaching.start(lambda stop: waiting)
     before = layer.data.copy()
     update(setting)
     assert len(setting.child.requests) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +55,6 @@ for _number in range(400):
     PLANE[_top : _top + 30, _left : _left + 30] = _number + 1
 
 
-class Thread:
-    """Does a job when it is told to."""
-
-    def __init__(self) -> None:
-        self.job: Any = None
-
-    @property
-    def running(self) -> bool:
-        return self.job is not None
-
-    def start(self, job: Any) -> None:
-        self.job = job
-
-
 class View:
     """Keeps the last state that it is to show."""
 
@@ -82,9 +67,9 @@ class View:
 class Part:
     """A viewer with labels on the disk, and the controller."""
 
-    def __init__(self, viewer: Any, folder: Path) -> None:
+    def __init__(self, viewer: Any, folder: Path, thread: Any) -> None:
         self.viewer, self.folder = viewer, folder
-        self.view, self.thread = View(), Thread()
+        self.view, self.thread = View(), thread
         self.controller = PartController(
             viewer, self.view, self.thread, lambda: viewer.layers.selection.active, Wiring()
         )
@@ -92,9 +77,8 @@ class Part:
 
     def press(self) -> None:
         self.controller.press()
-        job, self.thread.job = self.thread.job, None
-        if job is not None:
-            for event in job(threading.Event()):
+        if self.thread.running:
+            for event in self.thread.take():
                 self.controller.receive(event)
             self.controller.ended()
 
@@ -104,7 +88,7 @@ class Part:
 
 
 @pytest.fixture
-def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_thread: Any) -> Part:
     """Show the labels with 200 x 200 of their pixels around (300, 300) in view."""
     monkeypatch.setattr(label_zarr, "COARSEST", 128)
     monkeypatch.setattr(part_controller, "MARGIN", 10)
@@ -132,7 +116,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
     viewer.add_layer(layer)
     camera = camera_of(viewer)
     camera.center, camera.zoom = (0.0, *layer.data_to_world((300, 300))), 2.0
-    return Part(viewer, folder)
+    return Part(viewer, folder, make_thread())
 
 
 def layer_of(part: Part) -> Any:
@@ -260,8 +244,7 @@ def test_regions_that_were_approved_are_noted_also_where_nothing_was_edited(part
 def test_the_most_uncertain_places_are_shown_until_they_are_approved(part: Part) -> None:
     def shown() -> list[float]:
         part.controller.show_uncertain()
-        job, part.thread.job = part.thread.job, None
-        for event in job(threading.Event()):
+        for event in part.thread.take():
             part.controller.receive(event)
         part.controller.ended()
         source: Any = part.viewer.layers["slide cells"]
@@ -292,8 +275,8 @@ def test_the_most_uncertain_places_are_shown_until_they_are_approved(part: Part)
 def test_a_result_that_does_not_say_where_it_is_unsure_is_said(part: Part) -> None:
     part.controller.show_uncertain()
     with pytest.raises(UserError, match="does not say where the network was unsure"):
-        list(part.thread.job(threading.Event()))
-    part.thread.job = None
+        list(part.thread.events)
+    part.thread.events = None
     part.controller.failed("why")
     assert part.view.state.sentence == "why"
 
@@ -330,7 +313,7 @@ def test_a_part_whose_writing_fails_stays_and_can_be_put_back(
     layer = layer_of(part)
     layer.data[50:60, 50:60] = 7
     part.controller.press()
-    part.thread.job = None
+    part.thread.events = None
     assert not layer.editable  # while it is written
     part.viewer.layers.selection.active = part.viewer.layers["slide cells"]
     part.controller.failed("The disk is full.")
@@ -354,9 +337,9 @@ def test_what_is_taken_back_after_a_failed_writing_is_taken_back_on_the_disk(
     with monkeypatch.context() as patch:
         patch.setattr(LabelVersions, "_apply", refuse)
         part.controller.press()
-        job, part.thread.job = part.thread.job, None
+        events = part.thread.take()
         with pytest.raises(UserError, match="full"):
-            list(job(threading.Event()))
+            list(events)
         part.controller.failed("The disk is full.")
     assert LabelVersions(part.folder).numbers == [1]
     if restored:  # napari was killed then
@@ -378,11 +361,11 @@ def test_what_is_changed_while_it_is_written_is_not_lost(part: Part) -> None:
     free = np.nonzero((layer.data == 0) & ~layer.metadata[TAKEN].stays)
     layer.data_setitem(free, 7000)  # drawn
     part.controller.press()
-    job, part.thread.job = part.thread.job, None
+    events = part.thread.take()
     layer.undo()  # does nothing while it is written; what a program does is done
     assert (layer.data[free] == 7000).all()
     layer.data_setitem(np.nonzero(layer.data == ids[0]), 0)
-    for event in job(threading.Event()):
+    for event in events:
         part.controller.receive(event)
     part.controller.ended()
     assert layer in part.viewer.layers
@@ -403,9 +386,9 @@ def test_what_is_changed_while_it_is_written_is_not_lost(part: Part) -> None:
     assert not (layer.data == 7000).any()
     layer.redo()
     part.controller.press()  # and again
-    job, part.thread.job = part.thread.job, None
+    events = part.thread.take()
     layer.data_setitem(np.nonzero(layer.data == ids[1]), 0)
-    for event in job(threading.Event()):
+    for event in events:
         part.controller.receive(event)
     part.controller.ended()
     assert part.view.state.sentence.startswith("Nothing was edited, but the part was changed")
@@ -458,7 +441,7 @@ def test_steps_of_undo_outlive_a_writing_that_failed(part: Part) -> None:
     layer.data_setitem(np.nonzero(layer.data == ids[1]), 0)
     layer.undo()
     part.controller.press()
-    part.thread.job = None
+    part.thread.events = None
     part.controller.failed("The disk is full.")
     layer.redo()
     assert not (layer.data == ids[1]).any()
@@ -473,9 +456,9 @@ def test_what_is_drawn_on_cells_of_the_border_is_not_dropped_without_a_word(part
     taken = layer.metadata[TAKEN]
     layer.data[taken.stays] = 7000
     part.controller.press()
-    job, part.thread.job = part.thread.job, None
+    events = part.thread.take()
     with pytest.raises(UserError, match="all that you drew lies on cells that the border"):
-        list(job(threading.Event()))
+        list(events)
     part.controller.failed("Nothing was put back.")
     assert layer in part.viewer.layers
     assert layer.editable

@@ -26,20 +26,6 @@ pytestmark = pytest.mark.gui
 N = 400
 
 
-class Thread:
-    """Does a job when it is told to."""
-
-    def __init__(self) -> None:
-        self.job: Any = None
-
-    @property
-    def running(self) -> bool:
-        return self.job is not None
-
-    def start(self, job: Any) -> None:
-        self.job = job
-
-
 class View:
     """Keeps what it is to show."""
 
@@ -60,7 +46,7 @@ class View:
 class Table:
     """A result with 400 cells, whose areas fall and rise, and its pages of 50."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make_thread: Any) -> None:
         self.zarr = folder / "slide_cells.ome.zarr"
         labels = np.zeros((800, 800), np.uint16)
         for number in range(N):
@@ -75,15 +61,14 @@ class Table:
         self.labels = labels
         for _ in bring_up_to_date(self.zarr):  # measures all, as there is no table
             pass
-        self.view, self.reading, self.updating = View(), Thread(), Thread()
+        self.view, self.reading, self.updating = View(), make_thread(), make_thread()
         self.controller = PageController(lambda: self.zarr, self.view, self.reading, self.updating)
 
     def do(self) -> Page:
         """Let what was asked for be done."""
         thread = self.reading if self.reading.running else self.updating
         assert thread.running
-        job, thread.job = thread.job, None
-        for event in job(threading.Event()):
+        for event in thread.take():
             self.controller.receive(event)
         self.controller.ended()
         page: Page = self.view.shown[-1]
@@ -101,10 +86,10 @@ class Table:
 
 
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_thread: Any) -> Table:
     monkeypatch.setattr(label_zarr, "COARSEST", 128)
     monkeypatch.setattr(page_controller, "PAGE", 50)
-    return Table(tmp_path)
+    return Table(tmp_path, make_thread)
 
 
 def ids(page: Page) -> list[int]:

@@ -24,27 +24,6 @@ from napari_unet_cells.widgets.folder.controller import (
 from napari_unet_cells.widgets.folder.rows import State
 
 
-class Thread:
-    """Keeps its job until the test lets it run."""
-
-    def __init__(self) -> None:
-        self.job: Any = None
-
-    @property
-    def running(self) -> bool:
-        return self.job is not None
-
-    def start(self, job: Any) -> None:
-        self.job = job
-
-    def cancel(self) -> None:
-        self.job = None
-        self.cancelled()
-
-    def cancelled(self) -> None:
-        """See `widgets.worker.Worker.cancelled`; the test says what follows."""
-
-
 class Window:
     """Notes what it is told to show."""
 
@@ -73,36 +52,29 @@ class Window:
 class Desk:
     """A controller with its threads and its window."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_thread: Any) -> None:
         self.window = Window()
-        self.run_thread, self.looking, self.marking = Thread(), Thread(), Thread()
-        self.reporting = Thread()
+        self.run_thread, self.looking, self.marking = make_thread(), make_thread(), make_thread()
+        self.reporting = make_thread()
         runners = Runners(self.run_thread, self.looking, self.marking, self.reporting)
         self.controller = FolderController(self.window, runners)
-        self.run_thread.cancelled = self.controller.ended  # type: ignore[method-assign]
+        controller = self.controller
+        self.run_thread.connect(controller.receive, controller.failed, cancelled=controller.ended)
+        self.looking.connect(controller.found, controller.looking_failed)
+        self.marking.connect(controller.marked, controller.marking_failed)
 
     def let_run(self) -> None:
         """Run the batch to its end."""
-        self._let(self.run_thread, self.controller.receive, self.controller.failed)
+        self.run_thread.work()
         self.controller.ended()
 
     def let_look(self) -> None:
-        self._let(self.looking, self.controller.found, self.controller.looking_failed)
+        self.looking.work()
         self.controller.refresh()
 
     def let_mark(self) -> None:
-        self._let(self.marking, self.controller.marked, self.controller.marking_failed)
+        self.marking.work()
         self.controller.marking_ended()
-
-    @staticmethod
-    def _let(thread: Thread, take: Any, failed: Any) -> None:
-        try:
-            for event in thread.job(threading.Event()):
-                take(event)
-        except UserError as error:
-            thread.job = None
-            failed(str(error))
-        thread.job = None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -114,12 +86,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
+def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_thread: Any) -> Desk:
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
     (tmp_path / "in").mkdir()
     for name in "abc":
         (tmp_path / "in" / f"{name}.tif").touch()
-    return Desk()
+    return Desk(make_thread)
 
 
 #: What a batch of three images says; the second one fails.
@@ -178,7 +150,7 @@ def test_the_rows_show_how_it_goes_on(
     says(monkeypatch, *EVENTS)
     desk.controller.start(chosen(tmp_path), tmp_path / "out")
     seen = []
-    for event in desk.run_thread.job(threading.Event()):
+    for event in desk.run_thread.events:
         desk.controller.receive(event)
         seen.append(desk.texts.get("b", ""))
     assert seen == [
@@ -197,7 +169,7 @@ def test_images_done_before_are_taken_at_once(
     says(monkeypatch, DoneBefore(tuple(before)))
     desk.controller.start(chosen(tmp_path), tmp_path / "out")
     seen = []
-    for event in desk.run_thread.job(threading.Event()):
+    for event in desk.run_thread.events:
         resets, states = desk.window.resets, len(desk.window.states)
         desk.controller.receive(event)
         if isinstance(event, DoneBefore):
@@ -211,7 +183,7 @@ def test_images_done_before_are_taken_at_once(
 def test_a_paused_run_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     says(monkeypatch, *EVENTS)
     desk.controller.start(chosen(tmp_path), tmp_path / "out")
-    events: Iterator[Any] = desk.run_thread.job(threading.Event())
+    events: Iterator[Any] = desk.run_thread.events
     for _ in range(5):
         desk.controller.receive(next(events))
     assert desk.texts == {"a": "12 cells", "b": "segmenting", "c": "waiting"}
@@ -266,13 +238,13 @@ def test_a_list_that_cannot_begin_is_said_and_leaves_nothing(
 
 
 def test_the_list_of_the_last_time_is_opened_and_goes_on(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_thread: Any
 ) -> None:
     says(monkeypatch, *EVENTS)
     assert not desk.controller.reopen()
     desk.controller.start(chosen(tmp_path), tmp_path / "out")
     desk.let_run()
-    later = Desk()  # napari was closed, and opened again
+    later = Desk(make_thread)  # napari was closed, and opened again
     assert later.controller.reopen()
     assert later.state.said == "Reading the list..."
     later.let_look()
@@ -298,7 +270,7 @@ def finished(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
 
 
 def test_marks_are_kept_and_shown(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_thread: Any
 ) -> None:
     output = finished(desk, monkeypatch, tmp_path)
     desk.controller.approve("a", True)
@@ -312,7 +284,7 @@ def test_marks_are_kept_and_shown(
     desk.controller.approve("a", False)
     desk.let_mark()
     assert read_marks(output).approved.keys() == {"c"}
-    later = Desk()
+    later = Desk(make_thread)
     later.controller.open(output)
     later.let_look()
     assert [row.approved for row in later.controller.rows] == [False, False, True]
@@ -364,7 +336,7 @@ def test_another_list_pauses_the_run(
     says(monkeypatch, *EVENTS)
     save_list(tmp_path / "other", chosen(tmp_path))
     desk.controller.start(chosen(tmp_path), tmp_path / "out")
-    desk.controller.receive(next(desk.run_thread.job(threading.Event())))
+    desk.controller.receive(next(desk.run_thread.events))
     desk.controller.open(tmp_path / "other")
     assert not desk.run_thread.running
     assert desk.controller.rows == []

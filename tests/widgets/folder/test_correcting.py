@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.core.labels import digest_in_file
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
@@ -26,24 +24,6 @@ from napari_unet_cells.widgets.folder import correcting as correcting_module
 from napari_unet_cells.widgets.folder.correcting import Correcting
 from napari_unet_cells.widgets.folder.pair import OpenPair
 from napari_unet_cells.widgets.folder.rows import Row, State
-
-
-class Thread:
-    """Keeps its job until the test lets it run."""
-
-    def __init__(self) -> None:
-        self.job: Any = None
-
-    @property
-    def running(self) -> bool:
-        return self.job is not None
-
-    def start(self, job: Any) -> None:
-        assert self.job is None
-        self.job = job
-
-    def cancel(self) -> None:
-        raise AssertionError("what is being saved is not cancelled")
 
 
 class Window:
@@ -95,12 +75,14 @@ class Controller:
 class Desk:
     """The image that is open, over the results of a batch."""
 
-    def __init__(self, output: Path) -> None:
-        self.viewer, self.thread, self.window = ViewerModel(), Thread(), Window()
+    def __init__(self, output: Path, make_thread: Any) -> None:
+        self.viewer, self.window = ViewerModel(), Window()
+        self.thread = make_thread(must_end=True)  # what is being saved is not cancelled
         self.output, self.controller = output, Controller(output)
         controller: Any = self.controller
         viewer: Any = self.viewer
         self.correcting = Correcting(viewer, controller, self.window, self.thread)
+        self.thread.connect(self.correcting.receive, self.correcting.failed, self.correcting.ended)
         self.saved: list[str] = []
         self.made: list[dict[str, Any]] = []
 
@@ -121,16 +103,8 @@ class Desk:
 
     def let_run(self) -> None:
         """Let the thread do what it was given, and what follows from that."""
-        while self.thread.job is not None:
-            try:
-                for event in self.thread.job(threading.Event()):
-                    self.correcting.receive(event)
-            except UserError as error:
-                self.thread.job = None
-                self.correcting.failed(str(error))
-            else:
-                self.thread.job = None
-                self.correcting.ended()
+        while self.thread.running:
+            self.thread.work()
 
 
 def cells() -> NDArray[Any]:
@@ -147,9 +121,9 @@ def put(output: Path, name: str, labels: NDArray[Any]) -> None:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_thread: Any) -> Desk:
     monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(tmp_path / "home"))
-    desk = Desk(tmp_path)
+    desk = Desk(tmp_path, make_thread)
 
     def write(output: Path, name: str, labels: NDArray[Any], *made: Any) -> object:
         put(output, name, labels)
@@ -358,7 +332,7 @@ def test_an_image_of_which_a_part_is_being_edited_stays_open(desk: Desk, act: st
         desk.correcting.approve_and_next()
     else:
         desk.correcting.open("b")
-    assert desk.thread.job is None
+    assert not desk.thread.running
     assert desk.correcting.idle
     assert desk.window.warnings == [
         "A part of a is being edited. Put it back first (page Correct), or remove its layer to "

@@ -6,7 +6,6 @@ import gc
 import shutil
 import subprocess
 import sys
-import threading
 import weakref
 from dataclasses import replace
 from itertools import permutations
@@ -63,24 +62,6 @@ def two_squares():
     return image
 
 
-class Thread:
-    """Keeps its job until the test lets it run, event by event."""
-
-    def __init__(self) -> None:
-        self.events: Any = None
-
-    @property
-    def running(self) -> bool:
-        return self.events is not None
-
-    def start(self, job) -> None:
-        self.events = job(threading.Event())
-
-    def end(self) -> list[Any]:
-        events, self.events = list(self.events), None
-        return events
-
-
 class Window:
     """Writes down what it is told to show."""
 
@@ -109,12 +90,12 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def controller(viewer, monkeypatch):
+def controller(viewer, make_thread, monkeypatch):
     for module in (run_module, part_run_module):
         monkeypatch.setattr(module, "find_model", lambda name: CARD)
     network = FunctionNetwork(squares_are_cells)
     engine = SimpleNamespace(open=lambda card, stop: network, pid=1)
-    runners = Runners(Thread(), Thread(), Thread())
+    runners = Runners(make_thread(), make_thread(), make_thread())
     return Controlled(viewer, engine, Window(), runners)
 
 
@@ -671,10 +652,10 @@ def test_each_image_has_its_controls(viewer, controller):
     assert controller.window.last("offer_adjustment")[0].min_size == 150
 
 
-def test_a_new_controller_finds_the_results_of_the_last(viewer, controller):
+def test_a_new_controller_finds_the_results_of_the_last(viewer, controller, make_thread):
     cells = segmented(viewer, controller)
     window = Window()
-    runners = Runners(Thread(), Thread(), Thread())
+    runners = Runners(make_thread(), make_thread(), make_thread())
     again = Controlled(viewer, controller.engine, window, runners)
     again.look()
     assert again.adjustable
@@ -1127,14 +1108,15 @@ def test_a_run_after_the_layer_was_removed_goes_on_with_its_list(viewer, control
     np.testing.assert_array_equal(new.data, second)
 
 
-def test_each_image_has_its_results_and_a_new_dock_finds_them(viewer, controller):
+def test_each_image_has_its_results_and_a_new_dock_finds_them(viewer, controller, make_thread):
     cells = segmented(viewer, controller)
     run_again(viewer, controller)
     other = viewer.add_image(two_squares(), name="other")
     controller.start(values_of(other))
     finish(controller)
     assert offered(controller) == ([], -1)
-    again = Controlled(viewer, controller.engine, Window(), Runners(Thread(), Thread(), Thread()))
+    runners = Runners(make_thread(), make_thread(), make_thread())
+    again = Controlled(viewer, controller.engine, Window(), runners)
     again.look()
     viewer.layers.selection.active = cells
     again.look()

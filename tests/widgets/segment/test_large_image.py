@@ -64,22 +64,6 @@ def bright(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 NETWORK = FunctionNetwork(bright, stride=16, halo=32, max_tile=128)
 
 
-class Thread:
-    """Keeps its job until the test lets it run."""
-
-    def __init__(self) -> None:
-        self.events: Any = None
-        self.stop = threading.Event()
-
-    @property
-    def running(self) -> bool:
-        return self.events is not None
-
-    def start(self, job: Any) -> None:
-        self.stop = threading.Event()
-        self.events = job(self.stop)
-
-
 class Window:
     """Writes down what it is told to show, and names a folder where it is asked."""
 
@@ -102,10 +86,10 @@ class Window:
 class Controlled(SegmentController):
     """A controller with its window and its thread at hand."""
 
-    def __init__(self, viewer: Any) -> None:
-        self.window, self.thread = Window(), Thread()
+    def __init__(self, viewer: Any, make_thread: Any) -> None:
+        self.window, self.thread = Window(), make_thread()
         engine: Any = SimpleNamespace(open=lambda card, stop: NETWORK, pid=1)
-        runners = Runners(self.thread, Thread(), Thread())
+        runners = Runners(self.thread, make_thread(), make_thread())
         super().__init__(viewer, engine, self.window, runners)
 
     def glance(self) -> None:
@@ -156,8 +140,8 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def controller(viewer: ViewerModel) -> Controlled:
-    return Controlled(viewer)
+def controller(viewer: ViewerModel, make_thread: Any) -> Controlled:
+    return Controlled(viewer, make_thread)
 
 
 def opened(viewer: Any, folder: Path, pixels: Any = None, **options: Any) -> Any:
@@ -232,7 +216,7 @@ def test_a_run_that_was_cancelled_goes_on(
     controller.start(values_of(image))
     controller.glance()
     controller.step(5)
-    controller.thread.stop.set()
+    controller.thread.told_to_stop.set()
     controller.thread.events.close()
     controller.thread.events = None
     controller.cancelled()
