@@ -17,7 +17,7 @@ no ring touches itself, as the Simple Features standard (ISO 19125) asks of poly
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,16 @@ class Outline:
     def area(self) -> int:
         """Number of pixels; holes turn the other way and so count negative."""
         return sum(_signed_area(ring) for polygon in self.polygons for ring in polygon) // 2
+
+    def moved(self, rows: int, columns: int) -> Outline:
+        """Give the outline of the same pixels farther down and to the right."""
+        step = np.array([columns, rows], np.int32)
+        polygons = tuple(tuple(ring + step for ring in polygon) for polygon in self.polygons)
+        return Outline(self.label, polygons)
+
+
+#: Takes outlines of a plane, known by its index along the axes before (y, x), such as {"Z": 3}.
+AddOutlines = Callable[[Mapping[str, int], Iterable[Outline]], None]
 
 
 def outlines(labels: NDArray[np.integer]) -> list[Outline]:

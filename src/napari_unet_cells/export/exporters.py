@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,13 @@ from napari_unet_cells.core.tracks import FrameCells, Tracks, parents_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.export.cell_tracking_challenge import TRACKS as CHALLENGE_TRACKS
 from napari_unet_cells.export.cell_tracking_challenge import challenge_folder, write_challenge
-from napari_unet_cells.export.outline_formats import coco, geojson, write_rois
+from napari_unet_cells.export.outline_formats import (
+    OpenOutlines,
+    coco_file,
+    geojson_file,
+    roi_file,
+    write_outlines,
+)
 from napari_unet_cells.files import (
     atomic_write,
     refuse_existing,
@@ -318,28 +323,22 @@ def _one_file(suffix: str, ending: str) -> Callable[[Path], tuple[Path, ...]]:
 
 
 def _write_rois(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
-    (target,) = _ROIS(path)
-    with atomic_write(target, overwrite) as temporary:
-        write_rois(temporary, export.labels, export.axes, export.record)
-    return (target,)
+    return _write_outlines(_ROIS(path)[0], roi_file, export, overwrite)
 
 
 def _write_geojson(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
-    return _write_compact(_GEOJSON(path)[0], geojson, export, overwrite)
+    return _write_outlines(_GEOJSON(path)[0], geojson_file, export, overwrite)
 
 
 def _write_coco(path: Path, export: Export, overwrite: bool) -> tuple[Path, ...]:
-    return _write_compact(_COCO(path)[0], coco, export, overwrite)
+    return _write_outlines(_COCO(path)[0], coco_file, export, overwrite)
 
 
-def _write_compact(
-    target: Path, describe: Callable[..., Any], export: Export, overwrite: bool
+def _write_outlines(
+    target: Path, open_file: OpenOutlines, export: Export, overwrite: bool
 ) -> tuple[Path, ...]:
-    """Write JSON on one line: thousands of corners are nothing to read."""
     with atomic_write(target, overwrite) as temporary:
-        described = describe(export.labels, export.axes, export.record)
-        text = json.dumps(described, separators=(",", ":"), allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        write_outlines(temporary, open_file, export.labels, export.axes, export.record)
     return (target,)
 
 

@@ -2,42 +2,60 @@
 
 Coordinates are pixels, (0, 0) is the upper left corner of the upper left pixel, and all run
 along the edges of pixels: each program fills them to the very same labels.
+
+A file is written outline by outline, so that there may be more of them than the memory holds::
+
+    with geojson_file(path, labels.shape, "YX", record) as add:
+        add({}, outlines(labels))
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi
 
 from napari_unet_cells.core.labels import UNKNOWN
-from napari_unet_cells.core.outlines import Outline, Ring, fill, outlines
+from napari_unet_cells.core.outlines import AddOutlines, Outline, Ring, fill, outlines
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.layers.metadata import CLASSES
 
-
-@dataclass(frozen=True)
-class _Plane:
-    """A plane of labels, and its index along the axes before (y, x), such as {"Z": 3}."""
-
-    labels: NDArray[Any]
-    index: Mapping[str, int]
-
-    def outlines(self, record: Mapping[str, Any]) -> list[Outline]:
-        """Trace it; of classes, what nobody annotated is left out."""
-        is_class = bool(_class_names(record))
-        return [o for o in outlines(self.labels) if not (is_class and o.label == UNKNOWN)]
+#: Opens a file: path, shape of the labels, their axes, their record.
+OpenOutlines = Callable[
+    [Path, tuple[int, ...], str, Mapping[str, Any]], AbstractContextManager[AddOutlines]
+]
 
 
-def _planes(labels: NDArray[Any], axes: str) -> Iterator[_Plane]:
-    for index in np.ndindex(labels.shape[:-2]):
-        yield _Plane(labels[index], dict(zip(axes[:-2], index, strict=True)))
+def write_outlines(
+    path: Path,
+    open_file: OpenOutlines,
+    labels: NDArray[Any],
+    axes: str,
+    record: Mapping[str, Any],
+) -> None:
+    """Write the outlines of labels in memory.
+
+    Parameters
+    ----------
+    path : Path
+    open_file : callable
+        Of the format: `roi_file`, `geojson_file` or `coco_file`.
+    labels : integer array
+        One axis per letter of `axes`, of "TZYX".
+    axes : str
+    record : mapping
+        See `layers.export_source.export_record`.
+    """
+    with open_file(path, labels.shape, axes, record) as add:
+        for index in np.ndindex(labels.shape[:-2]):
+            add(dict(zip(axes[:-2], index, strict=True)), outlines(labels[index]))
 
 
 def _class_names(record: Mapping[str, Any]) -> Sequence[str]:
@@ -50,8 +68,16 @@ def _name_of(label: int, names: Sequence[str]) -> str:
     return names[label] if label < len(names) else f"class {label}"
 
 
-def write_rois(path: Path, labels: NDArray[Any], axes: str, record: Mapping[str, Any]) -> None:
-    """Write a zip of ImageJ ROIs, one for each connected part of a label in a plane.
+def _known(found: Iterable[Outline], names: Sequence[str]) -> Iterator[Outline]:
+    """Leave out, of classes, what nobody annotated."""
+    return (outline for outline in found if not (names and outline.label == UNKNOWN))
+
+
+@contextmanager
+def roi_file(
+    path: Path, shape: tuple[int, ...], axes: str, record: Mapping[str, Any]
+) -> Iterator[AddOutlines]:
+    """Open a zip of ImageJ ROIs, one for each connected part of a label in a plane.
 
     A part with holes is a composite ROI, any other a polygon; each is named by its label, and
     stands on its slice. The format: ImageJ's `RoiEncoder`, as the library roifile writes it.
@@ -59,21 +85,31 @@ def write_rois(path: Path, labels: NDArray[Any], axes: str, record: Mapping[str,
     Parameters
     ----------
     path : Path
-    labels : integer array
-        One axis per letter of `axes`, of "TZYX".
+    shape : tuple of int
+        Of the labels.
     axes : str
+        One letter for each axis, of "TZYX".
     record : mapping
         See `layers.export_source.export_record`.
+
+    Yields
+    ------
+    callable (index, outlines) -> None
+        See `core.outlines.AddOutlines`. Planes come one after the other.
     """
+    names = _class_names(record)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for plane in _planes(labels, axes):
-            where = "".join(f"_{axis.lower()}{i + 1}" for axis, i in plane.index.items())
-            for outline in plane.outlines(record):
+
+        def add(index: Mapping[str, int], found: Iterable[Outline]) -> None:
+            where = "".join(f"_{axis.lower()}{i + 1}" for axis, i in index.items())
+            for outline in _known(found, names):
                 for number, polygon in enumerate(outline.polygons, 1):
-                    roi = _roi(polygon, plane.index)
+                    roi = _roi(polygon, index)
                     roi.name = str(outline.label)
                     part = f"_{number}" if len(outline.polygons) > 1 else ""
                     file.writestr(f"{outline.label}{where}{part}.roi", roi.tobytes())
+
+        yield add
 
 
 def _roi(polygon: Sequence[Ring], index: Mapping[str, int]) -> ImagejRoi:
@@ -103,8 +139,29 @@ def _make_composite(roi: ImagejRoi, polygon: Sequence[Ring]) -> None:
     roi.shape_roi_size = len(path)
 
 
-def geojson(labels: NDArray[Any], axes: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the labels of all planes as GeoJSON (RFC 7946), with what QuPath adds to it.
+def _packed(value: Any) -> str:
+    """Give JSON on one line: thousands of corners are nothing to read."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+class _JsonList:
+    """Members of a JSON list that are written one by one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def add(self, member: Any) -> None:
+        """Write one more."""
+        self._file.write("," * (self.count > 0) + _packed(member))
+        self.count += 1
+
+
+@contextmanager
+def geojson_file(
+    path: Path, shape: tuple[int, ...], axes: str, record: Mapping[str, Any]
+) -> Iterator[AddOutlines]:
+    """Open a file of GeoJSON (RFC 7946), with what QuPath adds to it.
 
     Cells become QuPath's cells, classes its annotations of these classes. As QuPath writes it
     (`ROITypeAdapters`), the plane is a member of the geometry, unless it is the first: c is -1
@@ -112,21 +169,30 @@ def geojson(labels: NDArray[Any], axes: str, record: Mapping[str, Any]) -> dict[
 
     Parameters
     ----------
-    labels, axes, record
-        See `write_rois`.
+    path, shape, axes, record
+        See `roi_file`.
     """
     names = _class_names(record)
-    features = []
-    for plane in _planes(labels, axes):
-        for outline in plane.outlines(record):
-            if names:
-                kind = {"name": _name_of(outline.label, names)}
-                properties: dict[str, Any] = {"objectType": "annotation", "classification": kind}
-            else:
-                properties = {"objectType": "cell", "name": str(outline.label)}
-            geometry = _geometry(outline) | _qupath_plane(plane.index)
-            features.append({"type": "Feature", "geometry": geometry, "properties": properties})
-    return {"type": "FeatureCollection", "features": features}
+    with open(path, "w", encoding="utf-8") as file:
+        features = _JsonList(file)
+
+        def add(index: Mapping[str, int], found: Iterable[Outline]) -> None:
+            for outline in _known(found, names):
+                features.add(_feature(outline, index, names))
+
+        file.write('{"type":"FeatureCollection","features":[')
+        yield add
+        file.write("]}\n")
+
+
+def _feature(outline: Outline, index: Mapping[str, int], names: Sequence[str]) -> dict[str, Any]:
+    if names:
+        kind = {"name": _name_of(outline.label, names)}
+        properties: dict[str, Any] = {"objectType": "annotation", "classification": kind}
+    else:
+        properties = {"objectType": "cell", "name": str(outline.label)}
+    geometry = _geometry(outline) | _qupath_plane(index)
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
 def _geometry(outline: Outline) -> dict[str, Any]:
@@ -146,52 +212,69 @@ def _qupath_plane(index: Mapping[str, int]) -> dict[str, Any]:
     return {"plane": {"c": -1, "z": z, "t": t}} if z or t else {}
 
 
-def coco(labels: NDArray[Any], axes: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the labels as a COCO data set, each plane an image of its own.
+@contextmanager
+def coco_file(
+    path: Path, shape: tuple[int, ...], axes: str, record: Mapping[str, Any]
+) -> Iterator[AddOutlines]:
+    """Open a COCO data set, each plane an image of its own.
 
     Labels without holes are polygons; others are run lengths (uncompressed, column by column),
     since COCO's polygons have no holes. The format: https://cocodataset.org/#format-data
 
     Parameters
     ----------
-    labels, axes, record
-        See `write_rois`.
+    path, shape, axes, record
+        See `roi_file`.
     """
-    names = _class_names(record)
+    names, size = _class_names(record), (shape[-2], shape[-1])
+    planes = [dict(zip(axes[:-2], index, strict=True)) for index in np.ndindex(shape[:-2])]
+    ids = {tuple(index.values()): number for number, index in enumerate(planes, 1)}
+    known = set[int]()
+    with open(path, "w", encoding="utf-8") as file:
+        annotations = _JsonList(file)
+
+        def add(index: Mapping[str, int], found: Iterable[Outline]) -> None:
+            image_id = ids[tuple(index.values())]
+            for outline in _known(found, names):
+                if names:
+                    known.add(outline.label)
+                annotations.add(
+                    {
+                        "id": annotations.count + 1,
+                        "image_id": image_id,
+                        "category_id": outline.label if names else 1,
+                        "area": outline.area,
+                        **_segmentation(outline, size),
+                        "iscrowd": 0,
+                        "label": outline.label,
+                    }
+                )
+
+        about = {"description": "Exported by napari-unet-cells", "provenance": jsonable(record)}
+        file.write(f'{{"info":{_packed(about)},"licenses":[],')
+        file.write(f'"images":{_packed(_images(record, size, planes))},"annotations":[')
+        yield add
+        file.write(f'],"categories":{_packed(_categories(known, names))}}}\n')
+
+
+def _images(
+    record: Mapping[str, Any], size: tuple[int, int], planes: Sequence[Mapping[str, int]]
+) -> list[dict[str, Any]]:
     source = record.get("source", {})
     file_name = Path(source.get("path") or source.get("layer") or record.get("layer", "")).name
-    height, width = labels.shape[-2:]
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    found = set()
-    for image_id, plane in enumerate(_planes(labels, axes), 1):
-        index = {axis.lower(): i for axis, i in plane.index.items()}
-        images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
-        images[-1] |= {"plane": index} if index else {}
-        for outline in plane.outlines(record):
-            found.add(outline.label)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": outline.label if names else 1,
-                    "area": outline.area,
-                    **_segmentation(outline, (height, width)),
-                    "iscrowd": 0,
-                    "label": outline.label,
-                }
-            )
-    categories = [{"id": 1, "name": "cell"}]
-    if names:
-        ids = sorted(found | set(range(1, len(names))))
-        categories = [{"id": label, "name": _name_of(label, names)} for label in ids]
-    return {
-        "info": {"description": "Exported by napari-unet-cells", "provenance": jsonable(record)},
-        "licenses": [],
-        "images": images,
-        "annotations": annotations,
-        "categories": categories,
-    }
+    for image_id, plane in enumerate(planes, 1):
+        index = {axis.lower(): i for axis, i in plane.items()}
+        image = {"id": image_id, "file_name": file_name, "width": size[1], "height": size[0]}
+        images.append(image | ({"plane": index} if index else {}))
+    return images
+
+
+def _categories(known: set[int], names: Sequence[str]) -> list[dict[str, Any]]:
+    if not names:
+        return [{"id": 1, "name": "cell"}]
+    ids = sorted(known | set(range(1, len(names))))
+    return [{"id": label, "name": _name_of(label, names)} for label in ids]
 
 
 def _segmentation(outline: Outline, shape: tuple[int, int]) -> dict[str, Any]:
