@@ -149,23 +149,37 @@ class ZarrCells:
     def _of_plane(
         self, plane: tuple[int, ...]
     ) -> Generator[tuple[float, Table | None], None, None]:
-        blocks, found = self._blocks(), []
-        for number, box in enumerate(blocks):
-            found.append(boxes_in(self.finest.read((*plane, *box)), box))
-            yield 0.4 * (number + 1) / len(blocks), None
+        found = []
+        for done, boxes in boxes_of_plane(self.finest, plane):
+            found.append(boxes)
+            yield 0.4 * done, None
         corner = (slice(0, 1), slice(0, 1))
         windows = [*windows_of(*joined(found))] or [(corner, np.empty(0, np.int64))]
         for number, (window, ids) in enumerate(windows):
             table = self.measured(plane, window, ids)
             yield 0.4 + 0.6 * (number + 1) / len(windows), table
 
-    def _blocks(self) -> list[Box]:
-        height, width = self.finest.shape[-2:]
-        return [
-            (slice(y, min(height, y + SIDE)), slice(x, min(width, x + SIDE)))
-            for y in range(0, height, SIDE)
-            for x in range(0, width, SIDE)
-        ]
+
+def boxes_of_plane(
+    finest: LabelLevel, plane: tuple[int, ...]
+) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """Look for the cells of a plane, block by block.
+
+    Yields
+    ------
+    float
+        The part that is done, 0 to 1.
+    integer array, (n, 5)
+        See `boxes_in`.
+    """
+    height, width = finest.shape[-2:]
+    blocks = [
+        (slice(y, min(height, y + SIDE)), slice(x, min(width, x + SIDE)))
+        for y in range(0, height, SIDE)
+        for x in range(0, width, SIDE)
+    ]
+    for number, box in enumerate(blocks, 1):
+        yield number / len(blocks), boxes_in(finest.read((*plane, *box)), box)
 
 
 def boxes_in(labels: NDArray[Any], part: Box) -> NDArray[np.int64]:

@@ -1,23 +1,26 @@
-"""Exports of a large result: its labels as a BigTIFF, its table as a CSV."""
+"""Exports of a large result: its labels as a BigTIFF, its table as a CSV, outlines of its cells."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from napari_unet_cells.core.outlines import AddOutlines
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json, write_together
 from napari_unet_cells.files.atomic import atomic_write, refuse_existing, write_failure
-from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.large_label_tiff import write_large_labels
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.zarr_cells import pixel_size_of, record_of, stack_of
+from napari_unet_cells.segmentation.zarr_outlines import Counted, Traced, trace
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
 
 
@@ -61,24 +64,11 @@ def write_mask(export: LargeExport) -> Generator[float, None, None]:
     """
     versions = LabelVersions(export.folder)
     versions.settle()
-    record, levels = record_of(export.folder), label_levels(export.folder, CELLS)
-    size, unit = pixel_size_of(record)
-    known = None if unit == "pixel" else size
-    made = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
-    described = result_record(
-        made,
-        known,
-        unit,
-        role=CELLS,
-        corrected_by_hand=versions.last > 0,
-        layer=export.layer,
-        transform=export.transform,
-    )
-    axes = "".join(stack_of(export.folder, levels[0].ndim)).upper() + "YX"
+    levels = label_levels(export.folder, CELLS)
+    described, scale, axes = _described(export, versions, levels)
     mask, beside = export.targets
     with write_together(export.targets, export.replace) as folder:
         try:
-            scale = Scale(known, unit, None)
             yield from write_large_labels(folder / mask.name, levels, axes, scale, described)
         except OSError as error:
             raise write_failure(mask, error) from error
@@ -94,7 +84,74 @@ def write_table(export: LargeExport) -> Generator[float, None, None]:
         shutil.copyfile(brought.path, temporary)
 
 
-#: What is exported of a large result, by the names of `export.exporters.EXPORTERS`.
-LARGE_EXPORTS: Mapping[str, Callable[[LargeExport], Generator[float, None, None]]] = (
-    MappingProxyType({"mask": write_mask, "table": write_table})
-)
+def write_outlines(
+    export: LargeExport,
+    open_file: Callable[
+        [Path, tuple[int, ...], str, Mapping[str, Any]], AbstractContextManager[AddOutlines]
+    ],
+    most: int | None = None,
+    others: str = "",
+) -> Generator[float, None, None]:
+    """Write the outlines of all cells, a part of a plane at a time; see `write_mask`.
+
+    Parameters
+    ----------
+    export : LargeExport
+    open_file : callable (path, shape, axes, record)
+        Of the format, see `export.outline_formats`.
+    most : int, optional
+        Outlines that the format sensibly holds.
+    others : str
+        Formats that hold more.
+    """
+    (target,) = export.targets
+    refuse_existing(export.targets, export.replace)
+    versions = LabelVersions(export.folder)
+    versions.settle()
+    last, levels = versions.last, label_levels(export.folder, CELLS)
+    record, _, axes = _described(export, versions, levels)
+    n_outlines = 0
+    with (
+        atomic_write(target, export.replace) as temporary,
+        open_file(temporary, levels[0].shape, axes, record) as add,
+        closing(trace(levels[0])) as steps,
+    ):
+        for done, event in steps:
+            n = n_outlines
+            if isinstance(event, Counted):
+                n = event.n_cells
+            elif isinstance(event, Traced):
+                add(dict(zip(axes[:-2], event.plane, strict=True)), event.outlines)
+                n_outlines = n = n_outlines + sum(len(one.polygons) for one in event.outlines)
+            if most is not None and n > most:
+                raise UserError(
+                    f"{target.name} was not written: it would hold {n:,} outlines or more, and "
+                    f"other programs open up to {most:,} of them. Choose {others}."
+                )
+            yield done
+        if versions.last != last:
+            raise UserError(
+                f"{target.name} was not written: a part of {export.folder.name} was put back "
+                "meanwhile. Export it again."
+            )
+
+
+def _described(
+    export: LargeExport, versions: LabelVersions, levels: Sequence[LabelLevel]
+) -> tuple[dict[str, Any], Scale, str]:
+    """Give the record of the labels, their scale, and a letter for each of their axes."""
+    record = record_of(export.folder)
+    size, unit = pixel_size_of(record)
+    known = None if unit == "pixel" else size
+    made = {key: value for key, value in record.items() if key not in OF_ONE_FILE}
+    described = result_record(
+        made,
+        known,
+        unit,
+        role=CELLS,
+        corrected_by_hand=versions.last > 0,
+        layer=export.layer,
+        transform=export.transform,
+    )
+    axes = "".join(stack_of(export.folder, levels[0].ndim)).upper() + "YX"
+    return described, Scale(known, unit, None), axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from napari_unet_cells.layers.metadata import (
     CELLS,
     CLASSES,
     OURS,
+    PART_OF,
     REVIEW,
     ZARR,
     image_id,
@@ -32,7 +34,7 @@ from napari_unet_cells.layers.metadata import (
 from napari_unet_cells.widgets.export import section as section_module
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.export.table import open_table
-from napari_unet_cells.widgets.export.values import DatasetValues, ExportValues
+from napari_unet_cells.widgets.export.values import DatasetValues, ExportValues, large_result
 
 pytestmark = pytest.mark.gui
 
@@ -278,14 +280,68 @@ def test_a_large_result_is_written_as_a_mask_and_a_table(
     assert float(rows[1].split(",")[rows[0].split(",").index("intensity_mean")]) == 100
 
 
-def test_what_a_large_result_is_not_written_as_is_said(section, large, monkeypatch, tmp_path):
-    asked = typed(monkeypatch, tmp_path / "out.zip")
-    choose(section, "rois")
+@pytest.mark.parametrize(
+    ("name", "file"), [("rois", "a.zip"), ("geojson", "a.geojson"), ("coco", "a.json")]
+)
+def test_outlines_of_a_large_result_are_written(
+    qtbot, section, large, tmp_path, monkeypatch, name, file
+):
+    typed(monkeypatch, tmp_path / file)
+    choose(section, name)
+    section.button.click()
+    assert not section.cancel_button.isHidden()
+    ended(qtbot, section)
+    assert section.message.text() == f"Written: {file} in {tmp_path}"
+    path = tmp_path / file
+    if name == "rois":
+        with zipfile.ZipFile(path) as written:
+            assert sorted(written.namelist()) == ["1.roi", "2.roi"]
+    else:
+        key = "features" if name == "geojson" else "annotations"
+        assert len(json.loads(path.read_text())[key]) == 2
+
+
+def test_that_a_part_is_being_edited_is_said(qtbot, viewer, section, large, tmp_path, monkeypatch):
+    metadata = result_metadata(CELLS, "", {})
+    metadata[OURS][PART_OF] = {"zarr": str(large), "plane": []}
+    part = viewer.add_labels(np.ones((4, 4), np.uint8), name="slide cells part", metadata=metadata)
+    assert large_result(part) is None
+    section.labels_box.setCurrentIndex(section.labels_box.findText("slide cells"))
+    typed(monkeypatch, tmp_path / "out.geojson")
+    choose(section, "geojson")
+    section.button.click()
+    ended(qtbot, section)
+    assert section.message.text().endswith(
+        f"{tmp_path}. What you edited in 'slide cells part' is not in it: put it back first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "way_out"),
+    [
+        (
+            "pair",
+            "Image and mask TIFF",
+            "For that take a part: press 'Edit this part' on the page Correct, and export the "
+            "layer of the part.",
+        ),
+        (
+            "tracks",
+            "Tracks CSV",
+            "Its cells are not linked over time, so it has no tracks.",
+        ),
+    ],
+)
+def test_what_a_large_result_is_not_written_as_is_said(
+    section, large, monkeypatch, tmp_path, name, title, way_out
+):
+    asked = typed(monkeypatch, tmp_path / "out")
+    choose(section, name)
     section.button.click()
     assert asked == []
     assert section.message.text() == (
-        "Of so large a result Mask TIFF or Table CSV is written, not ImageJ ROIs. For that take a "
-        "part: press 'Edit this part' on the page Correct, and export the layer of the part."
+        "Of so large a result Mask TIFF, Table CSV, ImageJ ROIs, QuPath GeoJSON or COCO JSON is "
+        f"written, not {title}. {way_out}"
     )
 
 

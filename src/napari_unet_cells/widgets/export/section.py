@@ -47,9 +47,10 @@ from napari_unet_cells.layers.export_source import (
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.layers.transforms import describe_transform
-from napari_unet_cells.segmentation.zarr_export import LARGE_EXPORTS, LargeExport
+from napari_unet_cells.segmentation.zarr_export import LargeExport
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
+from napari_unet_cells.widgets.export.large_formats import LARGE_EXPORTS
 from napari_unet_cells.widgets.export.large_table import open_large_table
 from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table
@@ -59,6 +60,7 @@ from napari_unet_cells.widgets.export.values import (
     ExportValues,
     file_names,
     labels_problem,
+    large_remark,
     large_result,
     unfinished_problem,
 )
@@ -270,7 +272,7 @@ class ExportSection(Wired, QWidget):
         """Write a large result, which takes a while and can be cancelled."""
         assert values.labels is not None
         assert values.path is not None
-        self._remark = ""
+        self._remark = large_remark(folder, self._viewer.layers)
         export = LargeExport(
             folder,
             values.exporter.targets(values.path),

@@ -5,6 +5,7 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from napari_unet_cells.datasets.index import INDEX
 from napari_unet_cells.export.exporters import EXPORTERS, Exporter
 from napari_unet_cells.layers.export_source import export_problem
 from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, PART_OF, ZARR
-from napari_unet_cells.layers.protocols import LabelsLayer
-from napari_unet_cells.segmentation.zarr_export import LARGE_EXPORTS
+from napari_unet_cells.layers.protocols import LabelsLayer, Layer
+from napari_unet_cells.widgets.export.large_formats import large_problem
 
 #: Characters that no file name can hold on every system.
 _FORBIDDEN = frozenset('<>:"/\\|?*')
@@ -46,6 +47,28 @@ def large_result(labels: LabelsLayer | None) -> Path | None:
         return None
     folder = Path(made[ZARR])
     return None if folder.parent.suffix == ".part" else folder  # which is still being written
+
+
+def large_remark(folder: Path, layers: Iterable[Layer]) -> str:
+    """Say that what is edited in a part of a large result is not on the disk yet; else empty.
+
+    Parameters
+    ----------
+    folder : Path
+        The OME-Zarr.
+    layers : iterable of layers
+        All layers of the viewer.
+    """
+    parts = (one for one in layers if is_part_of(one, folder))
+    return next(
+        (f"What you edited in '{one.name}' is not in it: put it back first" for one in parts), ""
+    )
+
+
+def is_part_of(layer: Layer, folder: Path) -> bool:
+    """Tell whether a layer is a part of a large result that is being edited."""
+    part_of = layer.metadata.get(OURS, {}).get(PART_OF)
+    return part_of is not None and Path(part_of["zarr"]) == folder
 
 
 def unfinished_problem(labels: LabelsLayer | None) -> str | None:
@@ -112,13 +135,7 @@ class ExportValues:
             return f"There is no format '{self.format}'. Choose one of {', '.join(EXPORTERS)}."
         if self.large is None:
             return labels_problem(self.labels) or unfinished_problem(self.labels)
-        if self.format in LARGE_EXPORTS:
-            return None
-        titles = " or ".join(EXPORTERS[name].title for name in LARGE_EXPORTS)
-        return (
-            f"Of so large a result {titles} is written, not {self.exporter.title}. For that take "
-            "a part: press 'Edit this part' on the page Correct, and export the layer of the part."
-        )
+        return large_problem(self.format)
 
     def problem(self) -> str | None:
         """Say why nothing can be written."""
