@@ -149,6 +149,12 @@ def _large_table(viewer, layer):
     return LargeTable(viewer, layer)
 
 
+def _column_histogram(viewer, layer):
+    from napari_unet_cells.widgets.export.column_histogram import ColumnHistogram
+
+    return ColumnHistogram(viewer)
+
+
 def _tools(viewer, layer):
     from napari_unet_cells.widgets.correct.tools_form import ToolsForm
 
@@ -264,6 +270,7 @@ MAKERS = {
     "Measuring": _measuring,
     "TableView": _table,
     "LargeTable": _large_table,
+    "ColumnHistogram": _column_histogram,
     "ToolsForm": _tools,
     "ReviewForm": _review,
     "LearningForm": _learning,

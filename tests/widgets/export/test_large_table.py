@@ -21,9 +21,10 @@ from napari_unet_cells.layers.metadata import CELLS, OURS, ZARR, result_metadata
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
 from napari_unet_cells.widgets.export import large_table, page_controller
+from napari_unet_cells.widgets.export.cell_lines import BRIGHT
 from napari_unet_cells.widgets.export.large_table import LargeTable
 from napari_unet_cells.widgets.export.section import ExportSection
-from napari_unet_cells.widgets.napari_versions import camera_of
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 
 pytestmark = pytest.mark.gui
 
@@ -78,6 +79,18 @@ def section(viewer, qtbot) -> ExportSection:
     section = ExportSection(viewer)
     qtbot.addWidget(section)
     return section
+
+
+def counted(qtbot, table):
+    """Histogram of the table, once it is drawn."""
+    columns = table.columns
+    qtbot.waitUntil(lambda: columns._counted is not None, timeout=20_000)
+    return columns.histogram
+
+
+def lines(table):
+    picture = table.outlines.picture
+    return None if picture is None or not picture.isVisible() else picture.lines
 
 
 def wait(qtbot, table):
@@ -172,6 +185,76 @@ def test_a_number_that_is_typed_and_a_cell_that_is_clicked_show_their_rows(
     assert [table.model.value(row, "label") for row in rows] == [77]
 
 
+def test_the_histogram_is_of_all_rows_and_marks_the_chosen_one(qtbot, table):
+    histogram = counted(qtbot, table)
+    assert table.model.rowCount() == 100
+    assert histogram.axes.get_xlabel() == "area (µm²)"
+    assert histogram.bars.get_data().values.sum() == 400
+    assert not histogram.line.get_visible()
+    table.view.selectRow(30)
+    assert histogram.line.get_visible()
+    assert histogram.line.get_xdata()[0] == table.model.value(30, "area") == 225
+    section = table.model.names.index("centroid_x")
+    table.view.horizontalHeader().sectionClicked.emit(section)
+    assert table.columns.column_box.currentIndex() == section
+    assert table.columns.column_box.currentText() == "centroid x (µm)"
+    assert counted(qtbot, table) is histogram
+    assert histogram.axes.get_xlabel() == "centroid x (µm)"
+    counts, edges, _ = histogram.bars.get_data()
+    assert (counts.sum(), edges[0], edges[-1]) == (400, 9.75, 389.75)
+    assert histogram.line.get_xdata()[0] == table.model.value(30, "centroid_x")
+    table.next_button.click()  # its row is on another page
+    wait(qtbot, table)
+    assert not histogram.line.get_visible()
+    assert histogram.bars.get_data().values.sum() == 400
+
+
+def test_the_cell_of_the_chosen_row_is_outlined(qtbot, table, viewer, layer):
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(table.isVisible, timeout=10_000)
+    assert lines(table) is None
+    table.view.selectRow(41)  # cell 42
+    qtbot.waitUntil(lambda: lines(table) is not None, timeout=10_000)
+    drawn = lines(table)
+    camera, (height, width) = camera_of(viewer), canvas_size(viewer)
+    top, left = layer.data_to_world(np.argwhere(PLANE == 42).min(axis=0) - 0.5)
+    y, x = np.nonzero(drawn.pixels == BRIGHT)
+    at = drawn.top + y.min(), drawn.left + x.min()
+    expected = (
+        (top - camera.center[-2]) * camera.zoom + height / 2,
+        (left - camera.center[-1]) * camera.zoom + width / 2,
+    )
+    np.testing.assert_allclose(at, expected, atol=1.5)
+    layer.visible = False
+    qtbot.waitUntil(lambda: lines(table) is None, timeout=10_000)
+    layer.visible = True
+    qtbot.waitUntil(lambda: lines(table) is not None, timeout=10_000)
+    table.next_button.click()  # its row is on another page
+    wait(qtbot, table)
+    qtbot.waitUntil(lambda: lines(table) is None, timeout=10_000)
+
+
+def test_the_outline_follows_what_is_put_back(qtbot, table, viewer, layer, folder):
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(table.isVisible, timeout=10_000)
+    table.view.selectRow(0)
+    qtbot.waitUntil(lambda: lines(table) is not None, timeout=10_000)
+    before = PLANE[:100, :100].astype(np.int64)
+    after = np.where(before == 1, 0, before)
+    LabelVersions(folder).replace((), (slice(0, 100), slice(0, 100)), before, after, 400)
+    layer.data = list(label_levels(folder, CELLS))
+    qtbot.waitUntil(lambda: "Out of date" in table.message.text(), timeout=20_000)
+    wait(qtbot, table)
+    # its row is still chosen, but of the cell nothing is left
+    assert table.model.value(table._chosen_row(), "label") == 1
+
+    def is_empty():
+        drawn = lines(table)
+        return drawn is None or not drawn.pixels.any()
+
+    qtbot.waitUntil(is_empty, timeout=10_000)
+
+
 def test_what_is_put_back_makes_it_out_of_date_and_a_press_makes_it_true(
     qtbot, table, folder, layer
 ):
@@ -192,6 +275,7 @@ def test_what_is_put_back_makes_it_out_of_date_and_a_press_makes_it_true(
     assert table.where.text() == "rows 1 to 100 of 399"
     assert table.message.text().startswith("Up to date: 0 cells measured, 1 gone")
     assert table.update_button.isHidden()
+    assert counted(qtbot, table).bars.get_data().values.sum() == 399
 
 
 def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(
@@ -202,6 +286,8 @@ def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(
     table = viewer.window._qt_window.findChild(LargeTable, "large_table")
     wait(qtbot, table)
     assert table.update_button.text() == "Measure all cells"
+    qtbot.waitUntil(lambda: table.columns.histogram is not None, timeout=20_000)
+    assert table.columns.histogram.nothing.get_text() == "no values"
     table.update_button.click()
     table.cancel_button.click()
     wait(qtbot, table)
@@ -209,6 +295,7 @@ def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(
     table.update_button.click()
     wait(qtbot, table)
     assert table.where.text() == "rows 1 to 100 of 400"
+    assert counted(qtbot, table).axes.get_xlabel() == "area (µm²)"
 
 
 def test_a_table_that_is_closed_while_it_is_measured_says_so(

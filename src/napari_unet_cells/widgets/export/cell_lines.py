@@ -74,6 +74,19 @@ class Mapping:
             parts.append(slice(int(low), int(high)))
         return parts[0], parts[1]
 
+    def within(self, start: tuple[float, float], factor: int) -> Mapping:
+        """Give the places in a part of the plane, of which each pixel stands for several.
+
+        Parameters
+        ----------
+        start : (float, float)
+            First row and column of the part.
+        factor : int
+            Pixels of the plane along a side of one of the part.
+        """
+        origin = (self.origin - start + 0.5) / factor - 0.5
+        return Mapping(origin, self.step / factor, self.size)
+
     def labels(self, plane: NDArray[Any], window: tuple[slice, slice]) -> NDArray[Any]:
         """Label under each pixel of a part of the canvas; 0 beside the plane."""
         y, x = (np.arange(part.start, part.stop) + 0.5 for part in window)
@@ -99,6 +112,36 @@ def _looked_up(
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     labels = plane[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
     return np.where(inside, labels, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Part of a plane that was read from the disk.
+
+    Attributes
+    ----------
+    labels : integer array, (y, x)
+    start : (int, int)
+        First row and column.
+    factor : int
+        Pixels of the plane along a side of one of the labels.
+    """
+
+    labels: NDArray[Any]
+    start: tuple[int, int]
+    factor: int = 1
+
+    @property
+    def transposed(self) -> Window:
+        """The same where the plane is shown with rows and columns exchanged."""
+        return Window(self.labels.T, (self.start[1], self.start[0]), self.factor)
+
+    def lines(
+        self, ids: NDArray[Any], boxes: NDArray[np.float64], mapping: Mapping
+    ) -> Lines | None:
+        """Draw lines as `cell_lines` does, with boxes and mapping of the plane."""
+        moved = (boxes - np.array([*self.start, *self.start])) / self.factor
+        return cell_lines(self.labels, ids, moved, mapping.within(self.start, self.factor))
 
 
 @dataclass(frozen=True, eq=False)

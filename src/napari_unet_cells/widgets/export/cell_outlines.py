@@ -11,7 +11,14 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_unet_cells.widgets.canvas import canvas
-from napari_unet_cells.widgets.export.cell_lines import Lines, Mapping, cell_lines, shown_plane
+from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+from napari_unet_cells.widgets.export.cell_lines import (
+    Lines,
+    Mapping,
+    Window,
+    cell_lines,
+    shown_plane,
+)
 from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, PLACE_EVENTS, Wired, emitters
@@ -67,6 +74,7 @@ class CellOutlines(Wired, QObject):
         self._viewer, self._layer, self._table = viewer, layer, table
         self.picture: Picture | None = None
         self._cells = Cells.none()
+        self._window: Window | None = None
         # Several events of one turn, as of the camera's centre and zoom, make one picture.
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -79,9 +87,16 @@ class CellOutlines(Wired, QObject):
         self.wiring.connect(self.look, *emitters(layer, names))
         self.wiring.connect(self.look, viewer.layers.events.removed)
 
-    def choose(self, cells: Cells) -> None:
-        """Outline these cells and no others."""
-        self._cells = cells
+    def choose(self, cells: Cells, window: Window | None = None) -> None:
+        """Outline these cells and no others.
+
+        Parameters
+        ----------
+        cells : Cells
+        window : Window, optional
+            Part of their plane that holds them, where the labels of the layer are on the disk.
+        """
+        self._cells, self._window = cells, window
         self.look()
 
     def look(self, event: object = None) -> None:
@@ -123,13 +138,25 @@ class CellOutlines(Wired, QObject):
         for axis in range(cells.planes.shape[1]):
             if plane.index[axis] is not None:
                 cells = cells[cells.planes[:, axis] == plane.index[axis]]
-        boxes = cells.boxes
+        boxes, mapping = cells.boxes, Mapping.of(viewer, plane)
+        if self._window is not None:
+            return self._lines_of_window(self._window, cells, plane, mapping)
         if {plane.rows, plane.columns} != {layer.ndim - 2, layer.ndim - 1}:
             # The axes are rolled: all of the cell's id in view is outlined.
             boxes = np.tile(np.array([0.0, 0, *plane.labels.shape]), (len(cells), 1))
         elif plane.rows > plane.columns:
             boxes = boxes[:, [1, 0, 3, 2]]
-        return cell_lines(plane.labels, cells.ids, boxes, Mapping.of(viewer, plane))
+        return cell_lines(plane.labels, cells.ids, boxes, mapping)
+
+    def _lines_of_window(
+        self, window: Window, cells: Cells, plane: LabelsPlane, mapping: Mapping
+    ) -> Lines | None:
+        axes = (self._layer.ndim - 2, self._layer.ndim - 1)
+        if (plane.rows, plane.columns) == axes:
+            return window.lines(cells.ids, cells.boxes, mapping)
+        if (plane.columns, plane.rows) == axes:
+            return window.transposed.lines(cells.ids, cells.boxes[:, [1, 0, 3, 2]], mapping)
+        return None  # the axes are rolled, and the plane that is seen was not read
 
 
 def _delete(picture: Picture) -> None:

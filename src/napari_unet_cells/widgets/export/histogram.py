@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-MAX_BINS = 60
+from napari_unet_cells.widgets.export.column_bins import Bins
 
 #: Pixels; lower, the numbers at the axes lie on each other, and nothing is drawn.
 LEAST_HEIGHT = 60
@@ -81,15 +81,30 @@ class Histogram(QWidget):
         chosen : float, optional
             Value of the chosen cell.
         """
-        finite = values[np.isfinite(values)].astype(np.float64)
-        edges = _edges(finite)
-        counts, _ = np.histogram(finite, bins=edges)
-        self.bars.set_data(counts, edges)
-        self.axes.set_xlim(edges[0], edges[-1])
-        self.axes.set_ylim(0, 1.05 * max(1, counts.max()))
+        self.show_bins(Bins.of(values), title, chosen)
+
+    def show_bins(self, bins: Bins, title: str, chosen: float | None = None) -> None:
+        """Draw a histogram that was counted elsewhere; see `show_values`."""
+        self._draw_bars(bins)
         self.axes.set_xlabel(title)
-        self.nothing.set_visible(not len(finite))
+        self._say("" if bins.n_values else "no values")
         self.mark(chosen)
+
+    def show_text(self, text: str, title: str) -> None:
+        """Say why nothing is drawn yet."""
+        self._draw_bars(Bins.of(np.empty(0)))
+        self.axes.set_xlabel(title)
+        self._say(text)
+        self.mark(None)
+
+    def _draw_bars(self, bins: Bins) -> None:
+        self.bars.set_data(bins.counts, bins.edges)
+        self.axes.set_xlim(bins.edges[0], bins.edges[-1])
+        self.axes.set_ylim(0, 1.05 * max(1, bins.counts.max()))
+
+    def _say(self, text: str) -> None:
+        self.nothing.set_text(text)
+        self.nothing.set_visible(bool(text))
 
     def mark(self, chosen: float | None) -> None:
         """Draw a line at the value of the chosen cell, or none."""
@@ -111,15 +126,6 @@ class Histogram(QWidget):
         for name, spine in self.axes.spines.items():
             spine.set(color=text, visible=name in ("left", "bottom"))
         self.canvas.draw_idle()
-
-
-def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give bins that show the shape, never so many that a column of outliers fills the memory."""
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    n = int(np.clip(np.ceil(np.sqrt(len(values))), 5, MAX_BINS))
-    return np.linspace(low, high, n + 1)
 
 
 def hex_of(color: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QSplitter,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -27,8 +29,12 @@ from qtpy.QtWidgets import (
 
 from napari_unet_cells.layers.metadata import OURS, ZARR
 from napari_unet_cells.widgets.camera import centre_on
+from napari_unet_cells.widgets.export.cell_on_disk import DiskCell, ReadCell, read_cell
+from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
+from napari_unet_cells.widgets.export.column_histogram import ColumnHistogram
 from napari_unet_cells.widgets.export.docked_tables import open_docked
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
+from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST
 from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
@@ -84,9 +90,13 @@ class LargeTable(Wired, QWidget):
         self._following = False
         self._pixel_size = (1.0, 1.0)
         self._columns: list[str] = []
+        #: Plane and id of the chosen row.
+        self._key: tuple[int, ...] = ()
         self.model = TableModel()
         self.reading = Worker(self)
         self.updating = Worker(self, daemon=False)
+        self.outlining = Worker(self)
+        self.outlines = CellOutlines(viewer, layer, self)
         self.controller = PageController(self._folder, self, self.reading, self.updating)
         self._build()
         self._lay_out()
@@ -126,6 +136,7 @@ class LargeTable(Wired, QWidget):
         self.cancel_button = _button(
             "Cancel", "cancel_table_button", "Stop; the table stays as it is."
         )
+        self.columns = ColumnHistogram(self._viewer)
         self._build_rows()
 
     def _build_rows(self) -> None:
@@ -162,11 +173,20 @@ class LargeTable(Wired, QWidget):
         state.addWidget(self.message, 1)
         for widget in (self.update_button, self.progress, self.cancel_button):
             state.addWidget(widget)
+        rows = QWidget()
+        left = QVBoxLayout(rows)
+        left.setContentsMargins(0, 0, 0, 0)
+        left.addLayout(state)
+        left.addWidget(self.view, 1)
+        left.addLayout(pager)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.addWidget(rows)
+        self.splitter.addWidget(self.columns)
+        self.splitter.setSizes([720, 300])
+        self.splitter.setStretchFactor(0, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(state)
-        layout.addWidget(self.view, 1)
-        layout.addLayout(pager)
+        layout.addWidget(self.splitter)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def sizeHint(self) -> QSize:
@@ -191,7 +211,14 @@ class LargeTable(Wired, QWidget):
         self.view.clicked.connect(self._clicked)
         # Not with the current row: the table takes one when it gets the keyboard.
         self.view.selectionModel().selectionChanged.connect(self._moved)
-        self.view.horizontalHeader().sortIndicatorChanged.connect(self._sort)
+        header = self.view.horizontalHeader()
+        header.sortIndicatorChanged.connect(self._sort)
+        header.sectionClicked.connect(self.columns.column_box.setCurrentIndex)
+        self.columns.failed.connect(self._not_counted)
+        self.outlining.progressed.connect(self._receive_cell)
+        self.outlining.failed.connect(self.say)
+        self.wiring.at_end(self.outlining.stop)
+        self.wiring.connect(self._outline, *emitters(self.layer, _CHANGES))
         self.wiring.connect(controller.look, *emitters(self.layer, _CHANGES))
         self.wiring.connect(self._removed, self._viewer.layers.events.removed)
         self.wiring.append(self.layer.mouse_drag_callbacks, self._pressed)
@@ -208,9 +235,11 @@ class LargeTable(Wired, QWidget):
                 self._columns = list(self.model.names)
                 self._fit_columns()
             self._show_sorting(page.sorting)
-            self._choose(-1 if page.chosen is None else page.row)
+            self._choose(self._row_of_key() if page.chosen is None else page.row)
         finally:
             self._following = False
+        self.columns.set_table(page.pages, self.model.names, page.table.unit)
+        self._note_chosen()
         self.where.setText(page.where())
         self.message.setText(page.sentence())
         self.update_button.setText(
@@ -277,9 +306,36 @@ class LargeTable(Wired, QWidget):
 
     def _moved(self, *_: object) -> None:
         """Go to the cell that the arrow keys come to."""
+        if self._following:
+            return
+        row = self._chosen_row()
+        if row >= 0:
+            self._go(row)
+        self._note_chosen()
+
+    def _chosen_row(self) -> int:
+        """Row that is chosen, -1 without."""
         rows = self.view.selectionModel().selectedRows()
-        if not self._following and rows:
-            self._go(rows[0].row())
+        return int(rows[0].row()) if rows else -1
+
+    def _key_of(self, row: int) -> tuple[int, ...]:
+        names = (*self.model.table.stack, "label")
+        return tuple(int(self.model.value(row, name)) for name in names) if row >= 0 else ()
+
+    def _row_of_key(self) -> int:
+        """Row of the cell that was chosen; -1 where it is not on this page."""
+        if not self._key:
+            return -1
+        rows = self.model.rows_of(self._key[-1]).tolist()
+        return next((row for row in rows if self._key_of(row) == self._key), -1)
+
+    def _note_chosen(self) -> None:
+        """Outline the cell of the chosen row, and mark it in the histogram."""
+        row = self._chosen_row()
+        self._key = self._key_of(row)
+        names = self.model.names if row >= 0 else []
+        self.columns.mark({name: float(self.model.value(row, name)) for name in names})
+        self._outline()
 
     def _choose(self, row: int) -> None:
         if row < 0:
@@ -290,7 +346,48 @@ class LargeTable(Wired, QWidget):
         self.view.selectRow(row)
         self.view.scrollTo(index, QAbstractItemView.ScrollHint.PositionAtCenter)
 
+    def _not_counted(self, problem: str) -> None:
+        """Say why no histogram is shown, unless the table is just being written anew."""
+        if not self.updating.running:
+            self.say(problem)
+
     # ------------------------------------------------------------- from rows to their cells
+
+    def _outline(self, event: object = None) -> None:
+        """Read the cell of the chosen row as it is now, to outline it."""
+        row = self._chosen_row()
+        if row < 0 or self.layer not in self._viewer.layers:
+            self.outlining.stop()
+            self.outlines.choose(Cells.none())
+            return
+        cell = self._cell_of(row)
+        self.outlining.start(partial(read_cell, list(self.layer.data), cell))
+
+    def _receive_cell(self, event: object) -> None:
+        assert isinstance(event, ReadCell)
+        row = self._chosen_row()
+        if row >= 0 and self._cell_of(row) == event.cell:
+            self.outlines.choose(event.cell.cells, event.window)
+
+    def _cell_of(self, row: int) -> DiskCell:
+        first, last = (self._position(row, end) for end in ("min", "max"))
+        shape = self.layer.data[0].shape
+        y, x = (
+            slice(*np.clip(np.rint([first[axis], last[axis]]).astype(int), 0, shape[axis]).tolist())
+            for axis in (-2, -1)
+        )
+        plane = tuple(first[:-2].astype(int).tolist())
+        return DiskCell(int(self.model.value(row, "label")), plane, (y, x))
+
+    def showEvent(self, event: Any) -> None:
+        """Outline the chosen cell again."""
+        super().showEvent(event)
+        self.outlines.look()
+
+    def hideEvent(self, event: Any) -> None:
+        """Outline nothing while the table is closed, or below another one."""
+        super().hideEvent(event)
+        self.outlines.look()
 
     def _go(self, row: int) -> None:
         """Bring a cell to the middle of the view, at a size at which it is seen."""
