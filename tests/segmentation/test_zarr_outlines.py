@@ -185,6 +185,20 @@ def test_a_cell_in_pieces_too_far_apart_is_named(
     assert list(tmp_path.iterdir()) == [zarr]
 
 
+@pytest.mark.parametrize("step", [1, 10**12])  # ids near each other, and far apart
+def test_boxes_are_those_of_the_pixels(step: int) -> None:
+    labels = plane_of(0).astype(np.int64) * step
+    found = zarr_cells.boxes_in(labels, (slice(1000, 1200), slice(50, 350)))
+    expected = []
+    for label in np.unique(labels[labels > 0]).tolist():
+        y, x = np.nonzero(labels == label)
+        sides = [y.min() + 1000, y.max() + 1001, x.min() + 50, x.max() + 51]
+        expected.append([label, *sides])
+    np.testing.assert_array_equal(found, expected)
+    nothing = np.zeros((4, 4), np.uint16)
+    assert zarr_cells.boxes_in(nothing, (slice(0, 4), slice(0, 4))).shape == (0, 5)
+
+
 def test_labels_without_a_cell_are_a_file_without_one(tmp_path: Path) -> None:
     zarr = written(tmp_path, np.zeros((200, 300), np.uint16))
     for name in OPEN:

@@ -186,14 +186,35 @@ def boxes_in(labels: NDArray[Any], part: Box) -> NDArray[np.int64]:
     """Give id, top, bottom, left and right of each cell in a part of a plane, (n, 5)."""
     if not labels.any():
         return np.empty((0, 5), np.int64)
-    known, local = np.unique(labels, return_inverse=True)
-    local = local.reshape(labels.shape) + int(known[0] > 0)
+    ids, local = _numbered(labels)
     y, x = part[0].start, part[1].start
     rows = [
         (label, y + one[0].start, y + one[0].stop, x + one[1].start, x + one[1].stop)
-        for label, one in zip(known[known > 0].tolist(), ndimage.find_objects(local), strict=True)
+        for label, one in zip(ids.tolist(), ndimage.find_objects(local), strict=True)
     ]
     return np.array(rows, np.int64)
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Give the ids of the cells of a part, and the part with cells numbered from 1 in that order.
+
+    Neighbours have ids near each other, so a table of them is short; sorting the pixels takes
+    twenty times as long.
+    """
+    inside = labels > 0
+    values = labels[inside].astype(np.int64)
+    low = int(values.min())
+    n = int(values.max()) - low + 1
+    local = np.zeros(labels.shape, np.int32)
+    if n <= 8 * labels.size:
+        is_there = np.zeros(n, bool)
+        is_there[values - low] = True
+        ids = np.flatnonzero(is_there) + low
+        local[inside] = np.cumsum(is_there, dtype=np.int32)[values - low]
+    else:
+        ids, number = np.unique(values, return_inverse=True)
+        local[inside] = number + 1
+    return ids, local
 
 
 def joined(
