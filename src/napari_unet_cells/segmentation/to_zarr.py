@@ -327,6 +327,22 @@ def _remove_lock(folder: Path) -> None:
         folder.with_suffix(".lock").unlink()
 
 
+def is_running(output: Path) -> bool:
+    """Whether a run, in any process, is making a result that will have this place."""
+    folder = output.absolute().with_name(f".{output.name}.part")
+    lock = folder.with_suffix(".lock")
+    if folder in _held:
+        return True
+    if not lock.exists():
+        return False
+    with _said_of(folder):
+        descriptor = open_lock(lock)
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _settle(folder: Path, output: Path) -> None:
     """Finish what a run left that was killed while its result got its name."""
     older, published = older_of(output), folder / PUBLISHED

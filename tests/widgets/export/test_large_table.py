@@ -17,7 +17,7 @@ from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
-from napari_unet_cells.layers.metadata import CELLS, OURS, ZARR, result_metadata
+from napari_unet_cells.layers.metadata import CELLS, OURS, PART_OF, ZARR, result_metadata
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
 from napari_unet_cells.widgets.export import large_table, page_controller
@@ -276,6 +276,99 @@ def test_what_is_put_back_makes_it_out_of_date_and_a_press_makes_it_true(
     assert table.message.text().startswith("Up to date: 0 cells measured, 1 gone")
     assert table.update_button.isHidden()
     assert counted(qtbot, table).bars.get_data().values.sum() == 399
+
+
+def chosen(table):
+    row = table._chosen_row()
+    return table.model.value(row, "label") if row >= 0 else None
+
+
+def changed(qtbot, table):
+    """Wait until a deletion, and the look at the table after it, is done."""
+    qtbot.waitUntil(lambda: not table.removing.running, timeout=20_000)
+    wait(qtbot, table)
+
+
+def on_disk(folder):
+    return label_levels(folder, CELLS)[0].read((slice(None), slice(None)))
+
+
+def test_delete_removes_the_cell_of_the_chosen_row_and_undo_brings_it_back(
+    qtbot, table, folder, layer
+):
+    assert not table.delete_button.isEnabled()
+    table.view.selectRow(4)
+    assert table.delete_button.isEnabled()
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    np.testing.assert_array_equal(on_disk(folder), np.where(PLANE == 5, 0, PLANE))
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), on_disk(folder))
+    assert table.message.text() == (
+        "Out of date: cells were deleted since this table was written. Cell 5 deleted; Ctrl+Z "
+        "brings it back."
+    )
+    assert (chosen(table), layer.selected_label) == (6, 6)  # the next one
+    assert 5 not in table.model.table.columns["label"]
+    table.delete_button.click()
+    changed(qtbot, table)
+    assert chosen(table) == 7
+    assert not table.update_button.isHidden()
+    qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    changed(qtbot, table)
+    assert (chosen(table), layer.selected_label) == (6, 6)
+    assert table.message.text().endswith("Cell 6 is back.")
+    np.testing.assert_array_equal(on_disk(folder), np.where(PLANE == 5, 0, PLANE))
+    table.next_button.click()
+    wait(qtbot, table)
+    table.previous_button.click()
+    wait(qtbot, table)
+    assert 5 not in table.model.table.columns["label"]  # also on a page that was left
+    assert "is back" not in table.message.text()
+    table.update_button.click()
+    wait(qtbot, table)
+    assert table.message.text().startswith("Up to date: 1 cell measured, 1 gone")
+    assert table.where.text() == "rows 1 to 100 of 399"
+    qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    changed(qtbot, table)
+    np.testing.assert_array_equal(on_disk(folder), PLANE)
+    table.update_button.click()
+    wait(qtbot, table)
+    assert table.where.text() == "rows 1 to 100 of 400"
+    table.last_button.click()
+    wait(qtbot, table)
+    assert table.model.value(99, "label") == 5  # it came last
+
+
+def test_the_last_row_of_a_page_goes_and_the_one_before_is_chosen(qtbot, table, folder):
+    table.last_button.click()
+    wait(qtbot, table)
+    table.view.selectRow(99)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    assert (chosen(table), table.model.rowCount()) == (399, 99)
+
+
+def test_while_a_part_is_edited_or_cells_are_measured_nothing_is_deleted(
+    qtbot, table, folder, viewer, layer, monkeypatch
+):
+    metadata = result_metadata(CELLS, "", {})
+    metadata[OURS][PART_OF] = {"zarr": str(folder), "plane": []}
+    part = viewer.add_labels(np.ones((4, 4), np.uint8), name="a part", metadata=metadata)
+    table.view.selectRow(4)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    assert "A part of these cells is being edited. Put 'a part' back" in table.message.text()
+    metadata[OURS].pop(PART_OF)
+    part.metadata.clear()
+    monkeypatch.setattr(type(table.updating), "running", True)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    assert table.message.text().startswith("Cells are being measured. Wait")
+    monkeypatch.undo()
+    assert LabelVersions(folder).last == 0
+    layer.visible = True
+    viewer.layers.remove(layer)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    assert not table.removing.running
+    assert (on_disk(folder) == PLANE).all()
 
 
 def test_a_table_that_is_gone_is_measured_on_request_and_can_be_cancelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, QSize, Qt
-from qtpy.QtGui import QIntValidator
+from qtpy.QtGui import QIntValidator, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -22,20 +23,22 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSplitter,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_unet_cells.core.measure import Table
+from napari_unet_cells.files.label_levels import with_hole
 from napari_unet_cells.layers.metadata import OURS, ZARR
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export.cell_on_disk import DiskCell, ReadCell, read_cell
 from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
 from napari_unet_cells.widgets.export.column_histogram import ColumnHistogram
+from napari_unet_cells.widgets.export.deleting import Changed, Deleting
 from napari_unet_cells.widgets.export.docked_tables import open_docked
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
 from napari_unet_cells.widgets.export.removing import Cells
-from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST
+from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST, Rows
 from napari_unet_cells.widgets.export.table_model import TableModel, heading
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 from napari_unet_cells.widgets.wiring import Wired, emitters
@@ -96,6 +99,9 @@ class LargeTable(Wired, QWidget):
         self.reading = Worker(self)
         self.updating = Worker(self, daemon=False)
         self.outlining = Worker(self)
+        self.removing = Worker(self, daemon=False)
+        self.deleting = Deleting(self._folder, lambda: self._viewer.layers, self.removing)
+        self._first, self._note = 0, ""
         self.outlines = CellOutlines(viewer, layer, self)
         self.controller = PageController(self._folder, self, self.reading, self.updating)
         self._build()
@@ -137,16 +143,23 @@ class LargeTable(Wired, QWidget):
             "Cancel", "cancel_table_button", "Stop; the table stays as it is."
         )
         self.columns = ColumnHistogram(self._viewer)
+        self.delete_button = _button(
+            "Delete cell",
+            "delete_large_row_button",
+            "Make the cell of the chosen row background, on the disk (Delete). Ctrl+Z brings it "
+            "back.",
+        )
         self._build_rows()
 
     def _build_rows(self) -> None:
-        self.view = QTableView()
+        self.view = Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setToolTip(
-            "Click a row to go to its cell. Click a header to sort all rows, not only these."
+            "Click a row to go to its cell; Delete removes that, Ctrl+Z brings it back. Click a "
+            "header to sort all rows, not only these."
         )
         rows = self.view.verticalHeader()
         rows.setVisible(False)
@@ -169,6 +182,7 @@ class LargeTable(Wired, QWidget):
         ):
             pager.addWidget(button)
         pager.addWidget(self.where, 1)
+        pager.addWidget(self.delete_button)
         state = QHBoxLayout()
         state.addWidget(self.message, 1)
         for widget in (self.update_button, self.progress, self.cancel_button):
@@ -218,6 +232,13 @@ class LargeTable(Wired, QWidget):
         self.outlining.progressed.connect(self._receive_cell)
         self.outlining.failed.connect(self.say)
         self.wiring.at_end(self.outlining.stop)
+        self.removing.progressed.connect(self._receive_change)
+        self.removing.failed.connect(self._not_changed)
+        self.delete_button.clicked.connect(self.delete_chosen)
+        self.view.keys = (
+            (QKeySequence.StandardKey.Delete, self.delete_chosen),
+            (QKeySequence.StandardKey.Undo, self.take_back),
+        )
         self.wiring.connect(self._outline, *emitters(self.layer, _CHANGES))
         self.wiring.connect(controller.look, *emitters(self.layer, _CHANGES))
         self.wiring.connect(self._removed, self._viewer.layers.events.removed)
@@ -230,24 +251,28 @@ class LargeTable(Wired, QWidget):
         self._following = True
         try:
             self._pixel_size = page.pixel_size
-            self.model.set_table(page.table)
+            self._show_rows(page.table)
             if self.model.names != self._columns:
                 self._columns = list(self.model.names)
                 self._fit_columns()
             self._show_sorting(page.sorting)
-            self._choose(self._row_of_key() if page.chosen is None else page.row)
+            self._choose(self._row_to_choose(page))
         finally:
             self._following = False
         self.columns.set_table(page.pages, self.model.names, page.table.unit)
         self._note_chosen()
         self.where.setText(page.where())
-        self.message.setText(page.sentence())
+        if page.remark or page.first != self._first:
+            self._note = ""
+        self._first = page.first
+        said = f"{self.deleting.sentence(page.state)} {page.remark} {self._note}"
+        self.message.setText(" ".join(said.split()))
         self.update_button.setText(
             "Bring up to date" if page.state.is_there else "Measure all cells"
         )
         self.update_button.setVisible(not page.state.is_true)
         if page.chosen is not None and page.goes:
-            self._go(page.row)
+            self._go(self._chosen_row())
 
     def _fit_columns(self) -> None:
         metrics = self.view.horizontalHeader().fontMetrics()
@@ -318,6 +343,21 @@ class LargeTable(Wired, QWidget):
         rows = self.view.selectionModel().selectedRows()
         return int(rows[0].row()) if rows else -1
 
+    def _show_rows(self, table: Table) -> None:
+        """Show the rows of a page, without those of cells that were deleted here since."""
+        names = (*table.stack, "label")
+        keys = zip(*(table.columns[name].tolist() for name in names), strict=True)
+        kept = [row for row, key in enumerate(keys) if key not in self.deleting.gone]
+        columns = {name: column[kept] for name, column in table.columns.items()}
+        self.model.set_table(replace(table, columns=columns))
+
+    def _row_to_choose(self, page: Page) -> int:
+        if page.chosen is None:
+            return self._row_of_key()
+        columns = page.table.columns
+        self._key = tuple(int(columns[name][page.row]) for name in (*page.table.stack, "label"))
+        return self._row_of_key()
+
     def _key_of(self, row: int) -> tuple[int, ...]:
         names = (*self.model.table.stack, "label")
         return tuple(int(self.model.value(row, name)) for name in names) if row >= 0 else ()
@@ -334,6 +374,7 @@ class LargeTable(Wired, QWidget):
         row = self._chosen_row()
         self._key = self._key_of(row)
         names = self.model.names if row >= 0 else []
+        self.delete_button.setEnabled(row >= 0)
         self.columns.mark({name: float(self.model.value(row, name)) for name in names})
         self._outline()
 
@@ -350,6 +391,58 @@ class LargeTable(Wired, QWidget):
         """Say why no histogram is shown, unless the table is just being written anew."""
         if not self.updating.running:
             self.say(problem)
+
+    # ------------------------------------------------------------------- what is deleted
+
+    def delete_chosen(self, *_: object) -> None:
+        """Delete the cell of the chosen row on the disk."""
+        row = self._chosen_row()
+        if row < 0 or self.layer not in self._viewer.layers:
+            return
+        if self.updating.running:
+            self.say("Cells are being measured. Wait until that is done, or cancel it.")
+            return
+        key, cell = self._key_of(row), self._cell_of(row)
+        self.say(self.deleting.delete(key, cell, self._n_before) or "deleting...")
+
+    def take_back(self, *_: object) -> None:
+        """Bring the cell back that was deleted last."""
+        if self.layer in self._viewer.layers:
+            self.say(self.deleting.take_back(self._n_before) or "bringing it back...")
+
+    @property
+    def _n_before(self) -> int:
+        n_before: int = self.layer.data[0].n_before
+        return n_before
+
+    def _receive_change(self, event: object) -> None:
+        """Show the cells as they are, and go on to the next row."""
+        assert isinstance(event, Changed)
+        self.deleting.receive(event)
+        self._note = event.sentence
+        page = self.controller.page
+        if page is not None:
+            following = self._chosen_row() if self._key == event.key and not event.back else -1
+            self._following = True
+            try:
+                self._show_rows(page.table)
+                if event.back:
+                    self._key = event.key
+                elif following >= 0:
+                    self._key = self._key_of(min(following, self.model.rowCount() - 1))
+                self._choose(self._row_of_key())
+            finally:
+                self._following = False
+            if event.back or following >= 0:
+                self._go(self._chosen_row())
+        if self.layer in self._viewer.layers:
+            hole = self.layer.data[0].hole  # a part may have been taken meanwhile
+            self.layer.data = with_hole(event.levels, hole)
+        self._note_chosen()
+
+    def _not_changed(self, problem: str) -> None:
+        self._note = ""
+        self.say(problem)
 
     # ------------------------------------------------------------- from rows to their cells
 

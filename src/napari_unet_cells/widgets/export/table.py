@@ -79,7 +79,7 @@ def open_table(viewer: Viewer, layer: Labels) -> TableView:
     return open_docked(viewer, layer, TableView, lambda view: view.measuring.start())
 
 
-class _Rows(QTableView):
+class Rows(QTableView):
     """Rows with keys of their own: the canvas has the same ones, but not the keyboard now."""
 
     #: Keys and what they do.
@@ -176,7 +176,7 @@ class TableView(Wired, QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def _build_rows(self) -> None:
-        self.view = _Rows()
+        self.view = Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)

@@ -1,0 +1,151 @@
+"""Delete single cells of labels on the disk, and bring them back.
+
+::
+
+    row of the table --> box of the cell --> version 000007: its pixels are background
+                                                        |
+                          taken back --> version 000008: they are the cell again
+
+Both are versions of the labels as a part that is put back is one (`files.label_versions`): all or
+nothing, the table says that it is out of date, and no id is given twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_cells.core.resample import Box
+from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.segmentation.block_store import CELLS
+from napari_unet_cells.segmentation.to_zarr import is_running
+from napari_unet_cells.segmentation.zarr_cells import MOST_PIXELS, boxes_in, joined
+from napari_unet_cells.segmentation.zarr_table import state_of
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A cell that was deleted from labels on the disk.
+
+    Attributes
+    ----------
+    label : int
+    plane : tuple of int
+        Its index along the axes before (y, x).
+    number : int
+        Of the version.
+    """
+
+    label: int
+    plane: tuple[int, ...]
+    number: int
+
+
+def delete_cell(folder: Path, plane: tuple[int, ...], label: int, box: Box) -> Deleted:
+    """Make all pixels of a cell background, as a version of the labels.
+
+    Parameters
+    ----------
+    folder : Path
+        The OME-Zarr.
+    plane : tuple of int
+    label : int
+    box : (slice, slice)
+        Rows and columns that hold the cell, by its row of the table.
+
+    Raises
+    ------
+    UserError
+        Where it is not there any more, a run is going on, or the disk refuses; the labels are as
+        they were.
+    """
+    versions = _free_versions(folder)
+    last = versions.last
+    box = _whole_box(versions, plane, label, box)
+    labels = label_levels(folder, CELLS)[0].read((*plane, *box)).astype(np.int64)
+    if not (labels == label).any():
+        raise UserError(
+            f"Cell {label:,} is gone already. Bring the table up to date to see the cells as they "
+            "are."
+        )
+    n_used = versions.n_used(versions.n_given())
+    edited = np.where(labels == label, 0, labels)
+    return Deleted(label, plane, versions.replace(plane, box, labels, edited, n_used, last))
+
+
+def take_back(folder: Path, deleted: Deleted) -> int:
+    """Give a deleted cell its pixels back, as one more version.
+
+    Parameters
+    ----------
+    folder : Path
+    deleted : Deleted
+
+    Returns
+    -------
+    int
+        Number of the version.
+
+    Raises
+    ------
+    UserError
+        Where another cell has some of its pixels by now; the labels are as they were.
+    """
+    versions = _free_versions(folder)
+    last, gone = versions.last, versions.version(deleted.number)
+    labels = label_levels(folder, CELLS)[0].read((*gone.plane, *gone.box)).astype(np.int64)
+    pixels = (gone.before == deleted.label) & (gone.after == 0)
+    if labels[pixels].any():
+        raise UserError(
+            f"Cell {deleted.label:,} was not brought back: other cells were drawn where it was. "
+            "Delete them first."
+        )
+    n_used = versions.n_used(versions.n_given())
+    edited = np.where(pixels, deleted.label, labels)
+    return versions.replace(gone.plane, gone.box, labels, edited, n_used, last)
+
+
+def _free_versions(folder: Path) -> LabelVersions:
+    """Refuse while a run makes the result anew: what is changed meanwhile would be lost."""
+    if is_running(folder):
+        raise UserError(
+            f"{folder.name} is being segmented anew. Wait until that is done, or cancel it."
+        )
+    versions = LabelVersions(folder)
+    versions.settle()
+    return versions
+
+
+def _whole_box(versions: LabelVersions, plane: tuple[int, ...], label: int, box: Box) -> Box:
+    """Add what was drawn of a cell since its row was written."""
+    state = state_of(versions.folder)
+    if not state.is_known:
+        raise UserError(
+            "It is not known how the cells were changed since the table was written. Bring it up "
+            "to date, and delete the cell then."
+        )
+    y, x = box
+    found = [np.array([[label, y.start, y.stop, x.start, x.stop]], np.int64)]
+    for number in state.behind:
+        version = versions.version(number)
+        if version.plane == plane:
+            drawn = (version.after == label) & (version.before != label)
+            found.append(boxes_in(np.where(drawn, label, 0), version.box))
+    _, ((top, bottom, left, right),) = joined(found)
+    if (bottom - top) * (right - left) > MOST_PIXELS:
+        raise _too_far(label, (top, bottom, left, right))
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
+def _too_far(label: int, sides: Sequence[int]) -> UserError:
+    top, bottom, left, right = sides
+    return UserError(
+        f"Cell {label:,} lies in pieces too far apart to be deleted at once, in rows {top:,} to "
+        f"{bottom:,} and columns {left:,} to {right:,}. Delete each piece in a part: press 'Edit "
+        "this part' on the page Correct."
+    )
