@@ -104,6 +104,20 @@ def test_what_was_drawn_of_it_since_its_row_was_written_goes_too(zarr: Path) -> 
     assert (now(zarr) > 0).sum() == (labels > 0).sum() - (labels == 2).sum()
 
 
+def test_a_row_that_says_less_than_the_cell_holds_does_no_harm(
+    zarr: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zarr_delete, "_STEP", 3)
+    labels = labels_of()
+    deleted = delete_cell(zarr, (), 2, (slice(6, 9), slice(26, 30)))
+    np.testing.assert_array_equal(now(zarr), np.where(labels == 2, 0, labels))
+    take_back(zarr, deleted)
+    np.testing.assert_array_equal(now(zarr), labels)
+    corner = (slice(299, 300), slice(499, 500))  # where the labels end, it grows no further
+    with pytest.raises(UserError, match="is gone already"):
+        delete_cell(zarr, (), 7, corner)
+
+
 def test_what_is_gone_is_not_deleted_again(zarr: Path) -> None:
     box = box_of(labels_of(), 7)
     delete_cell(zarr, (), 7, box)

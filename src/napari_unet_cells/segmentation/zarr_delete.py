@@ -12,20 +12,23 @@ nothing, the table says that it is out of date, and no id is given twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.zarr_cells import MOST_PIXELS, boxes_in, joined
 from napari_unet_cells.segmentation.zarr_table import state_of
+
+#: Pixels by which a part grows on a side that its cell touches.
+_STEP = 64
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def delete_cell(folder: Path, plane: tuple[int, ...], label: int, box: Box) -> D
     """
     versions = _free_versions(folder)
     last = versions.last
-    box = _whole_box(versions, plane, label, box)
-    labels = label_levels(folder, CELLS)[0].read((*plane, *box)).astype(np.int64)
+    finest = label_levels(folder, CELLS)[0]
+    box = _drawn_box(versions, plane, label, box)
+    box, labels = _grown(finest, plane, label, box)
     if not (labels == label).any():
         raise UserError(
             f"Cell {label:,} is gone already. Bring the table up to date to see the cells as they "
@@ -121,7 +125,7 @@ def _free_versions(folder: Path) -> LabelVersions:
     return versions
 
 
-def _whole_box(versions: LabelVersions, plane: tuple[int, ...], label: int, box: Box) -> Box:
+def _drawn_box(versions: LabelVersions, plane: tuple[int, ...], label: int, box: Box) -> Box:
     """Add what was drawn of a cell since its row was written."""
     state = state_of(versions.folder)
     if not state.is_known:
@@ -137,13 +141,40 @@ def _whole_box(versions: LabelVersions, plane: tuple[int, ...], label: int, box:
             drawn = (version.after == label) & (version.before != label)
             found.append(boxes_in(np.where(drawn, label, 0), version.box))
     _, ((top, bottom, left, right),) = joined(found)
-    if (bottom - top) * (right - left) > MOST_PIXELS:
-        raise _too_far(label, (top, bottom, left, right))
     return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
-def _too_far(label: int, sides: Sequence[int]) -> UserError:
-    top, bottom, left, right = sides
+def _grown(
+    finest: LabelLevel, plane: tuple[int, ...], label: int, box: Box
+) -> tuple[Box, NDArray[np.int64]]:
+    """Read a part that holds all of a cell, also where its row says less than that.
+
+    A file of somebody else may take the place of the table: of a cell that reaches the border of
+    the part, a larger part is read.
+    """
+    sides, shape = list(box), finest.shape[-2:]
+    while True:
+        y, x = sides
+        if (y.stop - y.start) * (x.stop - x.start) > MOST_PIXELS:
+            raise _too_far(label, y, x)
+        labels = finest.read((*plane, y, x)).astype(np.int64)
+        grown = [
+            slice(
+                max(0, side.start - _STEP * ((first == label).any())),
+                min(n, side.stop + _STEP * ((last == label).any())),
+            )
+            for side, n, first, last in (
+                (y, shape[0], labels[:1], labels[-1:]),
+                (x, shape[1], labels[:, :1], labels[:, -1:]),
+            )
+        ]
+        if grown == sides:
+            return (y, x), labels
+        sides = grown
+
+
+def _too_far(label: int, y: slice, x: slice) -> UserError:
+    top, bottom, left, right = y.start, y.stop, x.start, x.stop
     return UserError(
         f"Cell {label:,} lies in pieces too far apart to be deleted at once, in rows {top:,} to "
         f"{bottom:,} and columns {left:,} to {right:,}. Delete each piece in a part: press 'Edit "
