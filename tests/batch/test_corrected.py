@@ -247,6 +247,51 @@ def test_tracks_of_a_batch_follow_the_corrected_cells(tmp_path: Path, kind: str)
     assert np.array_equal(labels_of(output / "s_cells.tif"), labels)
 
 
+@pytest.mark.parametrize("last", ["csv", "parquet"])
+def test_tables_of_other_runs_follow_too(images: Path, tmp_path: Path, last: str) -> None:
+    pytest.importorskip("pyarrow")
+    output = tmp_path / "out"
+    first = {"csv": "parquet", "parquet": "csv"}[last]
+    run(images, output, table=first)
+    run(images, output, table=last)
+    labels = without_first(output)
+    record = write_corrected(output, "n1", labels)
+    kept = [str(label) for label in np.unique(labels)[1:]]
+    assert len(kept) == record.cells
+    for kind in (first, last):
+        assert [row[0] for row in table_of(output / f"n1_cells.{kind}", "label")] == kept
+        assert f"n1_cells.{kind}" in json.loads((output / "n1.json").read_text())["files"]
+    run(images, output, table=last)  # as the report of a list is written
+    for kind in (first, last):
+        names = [row[0] for row in table_of(output / f"cells.{kind}", "image")]
+        assert names.count("n1") == record.cells
+    (output / f"n1_cells.{first}").write_bytes(b"of another program")
+    write_corrected(output, "n1", np.where(labels == 2, 0, labels))
+    assert (output / f"n1_cells.{first}").read_bytes() == b"of another program"
+    assert len(table_of(output / f"n1_cells.{last}", "label")) == len(kept) - 1
+
+
+def test_tables_of_tracks_of_other_runs_follow_too(tmp_path: Path) -> None:
+    pytest.importorskip("laptrack")
+    pytest.importorskip("pyarrow")
+    output = tmp_path / "out"
+    asked: dict[str, Any] = {"plane": "all", "track": TrackingOptions()}
+    for kind in ("parquet", "csv"):
+        run(movie(tmp_path) if kind == "parquet" else tmp_path / "in", output, table=kind, **asked)
+    labels = labels_of(output / "s_cells.tif")
+    labels[2][labels[2] == 2] = 0
+    write_corrected(output, "s", labels)
+    for kind in ("csv", "parquet"):
+        tracks = table_of(output / f"s_tracks.{kind}", "label", "t_last")
+        assert tracks == [["1", "2"], ["2", "1"]]
+    made = json.loads((output / "s.json").read_text())
+    assert {"s_tracks.csv", "s_tracks.parquet"} <= set(made["files"])
+    del made["tracks"]
+    made["parameters"]["linked_along_axis"] = None
+    write_corrected(output, "s", labels, made)
+    assert list(output.glob("s_tracks.*")) == []
+
+
 def test_a_table_of_tracks_that_is_not_of_the_batch_stays(tmp_path: Path) -> None:
     output = tmp_path / "out"
     run(movie(tmp_path), output, plane="all")

@@ -180,6 +180,71 @@ def test_what_was_put_back_is_measured_again_and_the_rest_is_kept(slide: Slide) 
     assert kept.read_bytes() == original
 
 
+def parquet_of(slide: Slide) -> Path:
+    return slide.table.with_suffix(".parquet")
+
+
+def check_parquet(slide: Slide) -> None:
+    """See that the table in Parquet has the rows of the labels, with the types that it had."""
+    parquet, expected = pytest.importorskip("pyarrow.parquet"), slide.measured.columns
+    table = parquet.read_table(parquet_of(slide))
+    other = write_tables(parquet_of(slide).with_name("other.parquet"), [slide.measured])
+    assert table.schema.equals(parquet.read_schema(other))
+    other.unlink()
+    found = table.to_pydict()
+    names = [name for name in ("label", "z") if name in found]
+    orders = [np.lexsort([one[name] for name in names]) for one in (found, expected)]
+    for name, values in expected.items():
+        mine, theirs = np.asarray(found[name])[orders[0]], values[orders[1]]
+        assert len(mine) == len(theirs)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, err_msg=name)
+    assert set(found["unit"]) == {UNIT}
+
+
+def test_a_table_in_parquet_is_brought_with_it(slide: Slide) -> None:
+    pytest.importorskip("pyarrow")
+    write_tables(parquet_of(slide), [slide.measured])
+    plane = (1,) * (slide.labels.ndim - 2)
+    slide.put_back(edit, plane)
+    brought(slide)
+    slide.check()
+    check_parquet(slide)
+    slide.put_back(lambda part: part.__setitem__(np.s_[60:64, 60:70], 0), plane)
+    slide.table.unlink()  # then the CSV is made of the other one
+    assert brought(slide).n_measured <= 2
+    slide.check()
+    check_parquet(slide)
+    stamp = parquet_of(slide).stat().st_mtime_ns
+    brought(slide)
+    assert parquet_of(slide).stat().st_mtime_ns == stamp
+
+
+def test_who_is_stopped_leaves_both_tables(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    slide = Slide(tmp_path)
+    write_tables(parquet_of(slide), [slide.measured])
+    slide.put_back(edit)
+    old = [path.read_bytes() for path in (slide.table, parquet_of(slide))]
+    for part in (0.5, 1.0):
+        steps = bring_up_to_date(slide.zarr)
+        while next(steps) < part:
+            pass
+        steps.close()
+        assert [path.read_bytes() for path in (slide.table, parquet_of(slide))] == old
+        assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+    brought(slide)
+    check_parquet(slide)
+
+
+def test_a_parquet_that_is_no_table_of_cells_is_left_alone(tmp_path: Path) -> None:
+    slide = Slide(tmp_path)
+    parquet_of(slide).write_bytes(b"of another program")
+    slide.put_back(edit)
+    brought(slide)
+    slide.check()
+    assert parquet_of(slide).read_bytes() == b"of another program"
+
+
 def test_a_cell_with_another_piece_outside_of_the_part_keeps_it(slide: Slide) -> None:
     plane = (1,) * (slide.labels.ndim - 2)
 

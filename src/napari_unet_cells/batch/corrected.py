@@ -55,10 +55,11 @@ from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
 from napari_unet_cells.files.stamp import is_unchanged
-from napari_unet_cells.files.tables import TABLES
+from napari_unet_cells.files.tables import TABLES, is_table
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, with_told_axes
 from napari_unet_cells.segmentation.replacing import count_cells
+from napari_unet_cells.segmentation.zarr_table import note_tables
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
@@ -125,7 +126,7 @@ def files_due(output: Path, name: str) -> bool:
     if not last:
         return False
     try:
-        written = plain_mapping(read_json(output / f"{name}.json")).get(_VERSION, 0)
+        written = plain_mapping(read_json(output / f"{name}.json")).get(LABEL_VERSION, 0)
     except (OSError, Malformed):
         return False
     return not isinstance(written, int) or written < last
@@ -136,6 +137,16 @@ def result_files(output: Path, name: str, table: str = "csv", tracked: bool = Fa
     tables = [f"{_CELLS}.{table}", *([f"_tracks.{table}"] if tracked else [])]
     endings = (_LABELS, "_classes.tif", *tables, PICTURE, ".json")
     return [output / f"{name}{ending}" for ending in endings]
+
+
+def kinds_of(output: Path, name: str, known: UnitRecord) -> list[str]:
+    """Kinds of the tables that were written of the cells of an image, that of the last run first.
+
+    A run with another ``--table`` leaves the one that is there.
+    """
+    first = "parquet" if f"{_CELLS}.parquet" in known.outputs else "csv"
+    others = (kind for kind in TABLES if kind != first)
+    return [first, *(one for one in others if is_table(output / f"{name}{_CELLS}.{one}"))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +166,7 @@ class _Correction:
     def of(
         cls, output: Path, name: str, labels: NDArray[Any], made: Mapping[str, Any] | None
     ) -> _Correction:
-        known, found = _record(output, name)
+        known, found = record_of_result(output, name)
         document = _with_tracks(found, made or found)
         image = read_image(Path(known.source), bool(known.settings.get("allow_missing_chunks")))
         chosen = known.settings
@@ -190,53 +201,67 @@ class _Correction:
         return LabelVersions(self.output / f"{self.name}{OME_ZARR}")
 
     @property
-    def _kind(self) -> str:
-        return "parquet" if f"{_CELLS}.parquet" in self.known.outputs else "csv"
+    def _kinds(self) -> list[str]:
+        """Kinds of tables that were written of the cells; that of the last run first."""
+        return kinds_of(self.output, self.name, self.known)
 
     def _write_zarr(self) -> UnitRecord:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        endings = (f"{_CELLS}.{self._kind}", PICTURE, ".json")
+        kinds = self._kinds
+        endings = (*(f"{_CELLS}.{kind}" for kind in kinds), PICTURE, ".json")
         targets = [self.output / f"{self.name}{ending}" for ending in endings]
         noted = self._noted(table, ())
         with write_together(targets, overwrite=True) as folder:
-            TABLES[self._kind](folder / targets[0].name, table)
-            diameter = _diameter(self.document)
+            for kind, target in zip(kinds, targets, strict=False):
+                TABLES[kind](folder / target.name, table)
+            diameter = diameter_of(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
-            write_jpeg(folder / targets[1].name, drawn)
+            write_jpeg(folder / targets[-2].name, drawn)
             files = [f"{self.name}{OME_ZARR}", *(target.name for target in targets[:-1])]
             names = [Path(name).name for name in files]
             put_back_planes(self.versions.folder, self.labels)
-            record = self._record(noted, names) | {_VERSION: self.versions.last}
-            write_json(folder / targets[2].name, record)
+            last = self.versions.last
+            record = self._record(noted, names) | {LABEL_VERSION: last}
+            write_json(folder / targets[-1].name, record)
+        if last:
+            note_tables(self.versions.folder, last)
         return noted
 
     def _write_files(self) -> UnitRecord:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        kind = self._kind
+        kind, *other_kinds = self._kinds
         tracks = f"_tracks.{kind}"
         file = self.output / f"{self.name}{tracks}"
         is_ours = tracks in self.known.outputs or file.name in self._files
         writes = _TRACKS in self.document and (is_ours or not file.exists())
         targets = result_files(self.output, self.name, kind, is_ours or writes)
+        others = [self.output / f"{self.name}{_CELLS}.{one}" for one in other_kinds]
+        tracked = [path.with_name(f"{file.stem}{path.suffix}") for path in others]
+        tracked = [path for path in tracked if is_table(path, "label", "t_last")]
+        targets[-2:-2] = [*others, *tracked]
         names = [target.name for target in targets]
         noted = self._noted(table, () if writes else (tracks,))
         with write_together(targets, overwrite=True) as folder:
             self._write_labels(folder / names[0])
             TABLES[kind](folder / names[2], table)
-            if writes:
-                TABLES[kind](folder / names[3], self._tracks(size or (1.0, 1.0), unit))
-            diameter = _diameter(self.document)
+            for path in others:
+                TABLES[path.suffix[1:]](folder / path.name, table)
+            for path in [file, *tracked] if writes else ():
+                found = self._tracks(size or (1.0, 1.0), unit)
+                TABLES[path.suffix[1:]](folder / path.name, found)
+            diameter = diameter_of(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
             write_jpeg(folder / names[-2], drawn)
-            there = [name for name in names[:-1] if writes or name != file.name]
+            gone = () if writes else {path.name for path in (file, *tracked)}
+            there = [name for name in names[:-1] if name not in gone]
             write_json(folder / names[-1], self._record(noted, there))
-        if is_ours and not writes:  # of labels that are tracks no more
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+        for path in [file, *tracked] if is_ours and not writes else ():
+            with contextlib.suppress(OSError):  # of labels that are tracks no more
+                path.unlink(missing_ok=True)
         return noted
 
     @property
@@ -293,7 +318,7 @@ class _Correction:
 _CELLS = "_cells"
 
 #: Entry of a record: version of the labels that the other files are of.
-_VERSION = "label_version"
+LABEL_VERSION = "label_version"
 
 _LABELS = f"{_CELLS}.tif"
 
@@ -301,8 +326,14 @@ _LABELS = f"{_CELLS}.tif"
 _TRACKS, _LINKED = "tracks", "linked_along_axis"
 
 
-def _record(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any]]:
-    """Read what the batch noted of an image."""
+def record_of_result(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any]]:
+    """Read what the batch noted of an image, and the whole record that it stands in.
+
+    Raises
+    ------
+    UserError
+        Where there is none of cells.
+    """
     path = output / f"{name}.json"
     try:
         known = read_unit_record(path)
@@ -349,7 +380,7 @@ def _linked_axis(document: Mapping[str, Any], ndim: int) -> int | None:
     return axis if isinstance(axis, int) and 0 <= axis < ndim - 2 else None
 
 
-def _diameter(document: Mapping[str, Any]) -> float:
+def diameter_of(document: Mapping[str, Any]) -> float:
     """Diameter of the cells as the run saw them; 0 where it is not known."""
     parameters = document.get("parameters")
     scale = parameters.get("scale") if isinstance(parameters, Mapping) else None

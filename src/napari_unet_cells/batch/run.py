@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from napari_unet_cells.batch.units import Units
 from napari_unet_cells.batch.work import Job, Model, Note, Task, UnitDone, done_before
 from napari_unet_cells.files import FileExists, make_folder
 from napari_unet_cells.files.file_set import finish_all
-from napari_unet_cells.files.tables import TablePart, check_table_kind, join_tables
+from napari_unet_cells.files.tables import (
+    TABLES,
+    TablePart,
+    check_table_kind,
+    is_table,
+    join_tables,
+)
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes.table import chosen_runtime
@@ -122,16 +129,33 @@ class BatchRun:
         """
         if self._card is None or not self.reports:  # it did not begin, or others go on
             return
-        parts = [
-            TablePart(self._table_of(done), {"image": done.unit.name, **done.unit.columns})
+        kind = self.request.table
+        try:
+            if self._table and (parts := self._parts(kind)):
+                self._leave_out(join_tables(self.output / self._table, parts))
+                self._join_others(kind)
+        finally:
+            self._report("It was stopped. The same command goes on where it was.")
+
+    def _parts(self, kind: str) -> list[TablePart]:
+        """Tables of the images that are done, of one kind."""
+        return [
+            TablePart(self._table_of(done, kind), {"image": done.unit.name, **done.unit.columns})
             for unit in self.units.units
             if (done := self.done.get(unit.name)) is not None and done.record is not None
         ]
-        try:
-            if self._table and parts:
-                self._leave_out(join_tables(self.output / self._table, parts))
-        finally:
-            self._report("It was stopped. The same command goes on where it was.")
+
+    def _join_others(self, kind: str) -> None:
+        """Write the tables of all cells anew that runs with another ``--table`` have left.
+
+        They follow corrections, as those of each image do; not where one of these is not there.
+        """
+        for other in TABLES:
+            target, parts = self.output / f"cells.{other}", self._parts(other)
+            if other == kind or not all(is_table(part.path) for part in parts):
+                continue
+            if is_table(target) and (other != "parquet" or find_spec("pyarrow") is not None):
+                join_tables(target, parts)
 
     def _leave_out(self, problems: Mapping[Path, str]) -> None:
         """List the images whose tables cannot be read as failed."""
@@ -149,8 +173,8 @@ class BatchRun:
     def _table(self) -> str:
         return f"cells.{self.request.table}" if self._known_card.makes_cells else ""
 
-    def _table_of(self, done: UnitDone) -> Path:
-        return self.output / f"{done.unit.name}_cells.{self.request.table}"
+    def _table_of(self, done: UnitDone, kind: str = "") -> Path:
+        return self.output / f"{done.unit.name}_cells.{kind or self.request.table}"
 
     def _prepared(self) -> list[Job]:
         """Check what can be checked before anything is computed."""

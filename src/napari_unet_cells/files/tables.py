@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -110,6 +111,83 @@ def write_tables(path: Path, tables: Iterable[Table]) -> Path:
     with atomic_write(path, overwrite=True) as temporary:
         (_stream_parquet if path.suffix == ".parquet" else _stream_csv)(temporary, tables)
     return path
+
+
+def is_table(path: Path, *columns: str) -> bool:
+    """Whether a file is a table of cells, as far as its columns tell.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.csv`` or ``.parquet``; it need not be there. Whether a Parquet is one is not
+        known without the library pyarrow: then it counts as one.
+    *columns : str
+        That it has; those of each table of cells by default.
+    """
+    if not path.is_file():
+        return False
+    check = _check_parquet if path.suffix == ".parquet" else _check_header
+    try:
+        check(TablePart(path), columns or _COLUMNS)
+    except UserError:
+        return path.suffix == ".parquet" and find_spec("pyarrow") is None
+    return True
+
+
+def csv_of_parquet(source: Path, target: Path) -> None:
+    """Write a table in Parquet as the CSV that `write_table` makes of it, some rows at a time.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be read or written.
+    """
+    _, parquet = _arrow()
+    file = _of_part(TablePart(source), lambda path: parquet.ParquetFile(path))
+    with file, open(target, "w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(file.schema_arrow.names)
+        for batch in _batches(source, file):
+            columns = [_as_numpy(column) for column in batch.columns]
+            writer.writerows(zip(*map(as_text, columns), strict=True))
+
+
+def _batches(source: Path, file: Any) -> Iterator[Any]:
+    """Read rows of a Parquet; what pyarrow says of a damaged one becomes a sentence."""
+    steps = file.iter_batches(5_000)
+    while (batch := _of_part(TablePart(source), lambda _: next(steps, None))) is not None:
+        yield batch
+
+
+def _as_numpy(column: Any) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def write_parquet_like(target: Path, tables: Iterable[Table], like: Path) -> None:
+    """Write tables below each other as Parquet, with the columns and types of another one.
+
+    Parameters
+    ----------
+    target : Path
+        Written as it is, not atomically.
+    tables : iterable of Table
+        At least one. A column of the other table that one has not is empty in its rows.
+    like : Path
+        The other table.
+
+    Raises
+    ------
+    UserError
+        Where the other table cannot be read.
+    """
+    arrow, parquet = _arrow()
+    schema = _of_part(TablePart(like), lambda path: parquet.read_schema(path)).remove_metadata()
+    with parquet.ParquetWriter(target, schema) as writer:
+        for table in tables:
+            part = _arrow_table(arrow, table)
+            arrays = [_arrow_column(arrow, part, entry, {}) for entry in schema]
+            writer.write_table(arrow.table(arrays, schema=schema))
 
 
 def _stream_csv(path: Path, tables: Iterable[Table]) -> None:
@@ -226,16 +304,31 @@ def join_tables(target: Path, parts: Sequence[TablePart]) -> dict[Path, str]:
 
 def _check_csv(part: TablePart) -> None:
     """Refuse a table that another program changed into something else."""
-    for number, row in enumerate(_rows(part.path)):
-        if not number and not {"label", "area"} <= set(row):
-            error = ValueError("its first line has no columns 'label' and 'area'")
-            raise damaged_table(part.path, error)
+    _check_header(part)
+    for _ in _rows(part.path):
+        pass
 
 
-def _check_parquet(part: TablePart) -> None:
+#: Columns that each table of cells has.
+_COLUMNS = ("label", "area")
+
+
+def _check_header(part: TablePart, columns: Sequence[str] = _COLUMNS) -> None:
+    """Refuse a CSV whose first line is that of no table of cells."""
+    for row in _rows(part.path):
+        if not set(columns) <= set(row):
+            raise damaged_table(part.path, ValueError(f"its first line has {_none_of(columns)}"))
+        return
+
+
+def _check_parquet(part: TablePart, columns: Sequence[str] = _COLUMNS) -> None:
     _, parquet = _arrow()
-    if not {"label", "area"} <= set(_of_part(part, lambda path: parquet.read_schema(path)).names):
-        raise damaged_table(part.path, ValueError("it has no columns 'label' and 'area'"))
+    if not set(columns) <= set(_of_part(part, lambda path: parquet.read_schema(path)).names):
+        raise damaged_table(part.path, ValueError(f"it has {_none_of(columns)}"))
+
+
+def _none_of(columns: Sequence[str]) -> str:
+    return f"no columns {' and '.join(map(repr, columns))}"
 
 
 def damaged_table(path: Path, error: Exception) -> UserError:

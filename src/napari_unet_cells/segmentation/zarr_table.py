@@ -1,11 +1,12 @@
-"""The table beside an OME-Zarr, kept true to labels of which parts are put back.
+"""The tables beside an OME-Zarr, kept true to labels of which parts are put back.
 
 ::
 
     slide_cells.csv                        a row a cell
+    slide_cells.parquet                    the same, where a run wrote it
     slide_cells.ome.zarr/labels/cells/versions/
         000001.npz 000002.npz              parts that were put back, see `files.label_versions`
-        table.json                         up to which of them the table was brought, and its stamp
+        table.json table-parquet.json      up to which of them a table was brought, and its stamp
         table-as-segmented.csv             the table as the run wrote it
 
 Cells that a version changed are measured again, in the labels and the image as they are now, and
@@ -19,8 +20,8 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.measure import Table
-from napari_unet_cells.files import write_json
+from napari_unet_cells.files import write_json, write_together
 from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.table_pages import TablePages, stamp_of
-from napari_unet_cells.files.tables import as_text
+from napari_unet_cells.files.tables import as_text, csv_of_parquet, is_table, write_parquet_like
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.zarr_cells import ZarrCells, boxes_in, joined, windows_of
 from napari_unet_cells.segmentation.zarr_place import table_beside
@@ -123,12 +124,12 @@ def state_of(folder: Path) -> TableState:
     return _state(LabelVersions(folder), None)
 
 
-def _state(versions: LabelVersions, last: int | None) -> TableState:
+def _state(versions: LabelVersions, last: int | None, path: Path | None = None) -> TableState:
     """Find out what a table holds of the versions up to `last`; of all without it."""
-    path = table_beside(versions.folder)
+    path = path or table_beside(versions.folder)
     if not path.is_file():
         return TableState(path, False)
-    note = _note_of(versions.folder)
+    note = _note_of(versions.folder, path)
     known = note.version if note is not None and note.stamp == stamp_of(path) else 0
     behind = tuple(range(known + 1, (versions.last if last is None else last) + 1))
     return TableState(path, True, behind, set(behind) <= set(versions.numbers))
@@ -146,8 +147,109 @@ def _written(versions: LabelVersions) -> int:
     return min([last, *(number - 1 for number in left)])
 
 
+@dataclass(frozen=True)
+class Bringing:
+    """Tables beside an OME-Zarr that are to be made true.
+
+    Attributes
+    ----------
+    versions : LabelVersions
+    last : int
+        The last version that the labels hold.
+    csv : TableState
+    parquet : TableState or None
+        None where there is none.
+    """
+
+    versions: LabelVersions
+    last: int
+    csv: TableState
+    parquet: TableState | None = None
+
+    @classmethod
+    def of(cls, folder: Path) -> Bringing:
+        """Look at the tables beside an OME-Zarr; what was put back is written into it before.
+
+        Raises
+        ------
+        UserError
+            Where the labels cannot be read or written.
+        """
+        versions = LabelVersions(folder)
+        versions.settle()
+        last = _written(versions)
+        csv = _state(versions, last)
+        path = csv.path.with_suffix(".parquet")
+        parquet = _state(versions, last, path) if is_table(path) else None
+        return cls(versions, last, csv, parquet)
+
+    @property
+    def states(self) -> tuple[TableState, ...]:
+        """States of the tables, the CSV first: also where it has to be made."""
+        return (self.csv,) if self.parquet is None else (self.csv, self.parquet)
+
+    @property
+    def are_true(self) -> bool:
+        """Whether there is nothing to do."""
+        return all(state.is_true for state in self.states)
+
+    def write(self, paths: Mapping[Path, Path]) -> Generator[float, None, Brought]:
+        """Write the tables as they have to be, each into a file of its own.
+
+        Parameters
+        ----------
+        paths : mapping of Path to Path
+            Where each of the tables is written to.
+
+        Yields
+        ------
+        float
+            The part that is done, 0 to 1.
+
+        Raises
+        ------
+        UserError
+            Where something cannot be read or written.
+        """
+        folder = self.versions.folder
+        cells = ZarrCells.open(folder)
+        for state in self.states if self.last else ():
+            # as it is, to be refused before time is spent; without any it is one of no table
+            note = _note_of(folder, state.path) or TableNote(0, (0, 0))
+            _write_note(folder, state.path, note)
+        for state in self.states:
+            if state.is_there:
+                _keep_original(state.path, folder)
+        target = paths[self.csv.path]
+        base = self.csv if self.csv.is_there or self.parquet is None else self.parquet
+        if base.is_there and base.is_known:
+            with _as_csv(base.path, target) as source:
+                brought = yield from _changed_measured(
+                    cells, self.versions, base.behind, source, target
+                )
+        else:
+            brought = yield from _all_measured(cells, target)
+        if self.parquet is not None:
+            like = self.parquet.path
+            write_parquet_like(paths[like], rows_of(target, cells.pixel_size), like)
+        return Brought(self.csv.path, brought.n_measured, brought.n_gone, brought.problem)
+
+    def note(self) -> None:
+        """Note up to which version the tables were brought, once they have their names."""
+        if self.last:  # without versions there is nothing to note
+            note_tables(self.versions.folder, self.last)
+
+
+def note_tables(folder: Path, version: int) -> None:
+    """Note that the tables beside an OME-Zarr hold all cells as they are in a version."""
+    csv = table_beside(folder)
+    for path in (csv, csv.with_suffix(".parquet")):
+        if path.is_file():
+            _write_note(folder, path, TableNote(version, stamp_of(path)))
+
+
 def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
-    """Make the table beside an OME-Zarr true; it is written where it is not there.
+    """Make the tables beside an OME-Zarr true; the CSV is written where it is not there.
 
     Parameters
     ----------
@@ -157,52 +259,70 @@ def bring_up_to_date(folder: Path) -> Generator[float, None, Brought]:
     Yields
     ------
     float
-        The part that is done, 0 to 1. A generator that is closed leaves the table as it was.
+        The part that is done, 0 to 1. A generator that is closed leaves the tables as they were.
 
     Raises
     ------
     UserError
-        Where something cannot be read or written; the table is as it was.
+        Where something cannot be read or written; the tables are as they were.
     """
-    versions = LabelVersions(folder)
-    versions.settle()
-    last = _written(versions)
-    state = _state(versions, last)
-    if state.is_true:
-        return Brought(state.path, 0, 0)
-    cells = ZarrCells.open(folder)
-    if last:
-        # as it is, to be refused before time is spent; without any it is one of no table
-        _write_note(folder, _note_of(folder) or TableNote(0, (0, 0)))
-    if state.is_there:
-        _keep_original(state.path, folder)
-    if state.is_there and state.is_known:
-        brought = yield from _changed_measured(cells, versions, state)
-    else:
-        brought = yield from _all_measured(cells, state.path)
-    if last:  # without versions there is nothing to note
-        _write_note(folder, TableNote(last, stamp_of(state.path)))
+    bringing = Bringing.of(folder)
+    if bringing.are_true:
+        return Brought(bringing.csv.path, 0, 0)
+    with _appearing([state.path for state in bringing.states]) as paths:
+        brought = yield from bringing.write(paths)
+    bringing.note()
     return brought
+
+
+@contextmanager
+def _appearing(targets: Sequence[Path]) -> Iterator[Mapping[Path, Path]]:
+    """Let files appear once they are whole: several all at once, or none of them."""
+    if len(targets) == 1:
+        with atomic_write(targets[0], overwrite=True) as temporary:
+            yield {targets[0]: temporary}
+        return
+    with write_together(targets, overwrite=True) as hidden:
+        yield {target: hidden / target.name for target in targets}
+
+
+@contextmanager
+def _as_csv(table: Path, beside: Path) -> Iterator[Path]:
+    """Give a table as CSV: one in Parquet is written as such for the time being."""
+    if table.suffix == ".csv":
+        yield table
+        return
+    copy = beside.with_name(f"{beside.name}.old")
+    try:
+        csv_of_parquet(table, copy)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _versions_folder(folder: Path) -> Path:
     return folder / "labels" / CELLS / "versions"
 
 
-def _write_note(folder: Path, note: TableNote) -> None:
-    write_json(_versions_folder(folder) / "table.json", note.document(), overwrite=True)
+def _note_file(folder: Path, table: Path) -> Path:
+    kind = "" if table.suffix == ".csv" else table.suffix.replace(".", "-")
+    return _versions_folder(folder) / f"table{kind}.json"
 
 
-def _note_of(folder: Path) -> TableNote | None:
+def _write_note(folder: Path, table: Path, note: TableNote) -> None:
+    write_json(_note_file(folder, table), note.document(), overwrite=True)
+
+
+def _note_of(folder: Path, table: Path) -> TableNote | None:
     try:
-        return parse_table_note(read_json(_versions_folder(folder) / "table.json"))
+        return parse_table_note(read_json(_note_file(folder, table)))
     except (OSError, Malformed):
         return None  # all versions count as not known to the table, which does no harm
 
 
 def _keep_original(path: Path, folder: Path) -> None:
     """Keep the table of the run, once."""
-    kept = _versions_folder(folder) / "table-as-segmented.csv"
+    kept = _versions_folder(folder) / f"table-as-segmented{path.suffix}"
     if kept.exists():
         return
     try:
@@ -216,11 +336,15 @@ def _keep_original(path: Path, folder: Path) -> None:
 
 
 def _changed_measured(
-    cells: ZarrCells, versions: LabelVersions, state: TableState
+    cells: ZarrCells,
+    versions: LabelVersions,
+    behind: Sequence[int],
+    source: Path,
+    target: Path,
 ) -> Generator[float, None, Brought]:
-    """Measure the cells that versions changed, and replace their rows."""
-    pages = yield from _opened(state.path)
-    found = _changed(versions, state)
+    """Measure the cells that versions changed, and write a table with their rows replaced."""
+    pages = yield from _opened(source)
+    found = _changed(versions, behind)
     # None stands for a cell that is gone
     lines: dict[_Key, bytes | None] = {
         (*plane, label): None
@@ -234,15 +358,15 @@ def _changed_measured(
     for done, (plane, window, ids) in enumerate(windows):
         lines |= dict(_lines(cells.measured(plane, window, ids), pages.names))
         yield 0.2 + 0.3 * (done + 1) / len(windows)
-    n_gone = yield from _rewritten(pages, lines)
+    n_gone = yield from _rewritten(pages, lines, target)
     n_measured = sum(line is not None for line in lines.values())
-    return Brought(state.path, n_measured, n_gone, cells.problem if n_measured else "")
+    return Brought(target, n_measured, n_gone, cells.problem if n_measured else "")
 
 
-def _changed(versions: LabelVersions, state: TableState) -> _Found:
+def _changed(versions: LabelVersions, behind: Sequence[int]) -> _Found:
     """Find which cells versions changed, and where: by plane, see `boxes_in`."""
     found: _Found = {}
-    for number in state.behind:
+    for number in behind:
         version = versions.version(number)
         differs = version.before != version.after
         parts = found.setdefault(version.plane, [])
@@ -283,6 +407,24 @@ def _opened(path: Path) -> Generator[float, None, TablePages]:
         yield 0.0
 
 
+def rows_of(path: Path, pixel_size: tuple[float, float]) -> Iterator[Table]:
+    """Read a table, some rows at a time; without any, one that is empty."""
+    pages = opened_at_once(path)
+    for start in range(0, max(1, len(pages)), _ROWS):
+        yield pages.page(np.arange(start, min(len(pages), start + _ROWS)), pixel_size)
+
+
+def opened_at_once(path: Path) -> TablePages:
+    """Find the rows of a table; see `TablePages.open`."""
+    steps = _opened(path)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            pages: TablePages = end.value
+            return pages
+
+
 def _lines(table: Table, names: Sequence[str]) -> Iterator[tuple[_Key, bytes]]:
     """Give rows as they stand in a table with these columns; what it has not is left empty."""
     n = len(table)
@@ -300,7 +442,9 @@ def _header(names: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[float, None, int]:
+def _rewritten(
+    pages: TablePages, lines: dict[_Key, bytes | None], target: Path
+) -> Generator[float, None, int]:
     """Write a table again with other rows of some cells; new ones come last.
 
     Returns
@@ -309,7 +453,7 @@ def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[
         Rows of cells that are gone.
     """
     n, n_gone, left = len(pages), 0, dict(lines)
-    with atomic_write(pages.path, overwrite=True) as temporary, open(temporary, "wb") as file:
+    with open(target, "wb") as file:
         file.write(_header(pages.names))
         for start in range(0, n, _ROWS):
             for line in pages.text(slice(start, min(n, start + _ROWS))):
@@ -329,11 +473,7 @@ def _rewritten(pages: TablePages, lines: dict[_Key, bytes | None]) -> Generator[
 
 def _all_measured(cells: ZarrCells, path: Path) -> Generator[float, None, Brought]:
     n, names = 0, None
-    with (
-        atomic_write(path, overwrite=True) as temporary,
-        open(temporary, "wb") as file,
-        closing(cells.all()) as steps,
-    ):
+    with open(path, "wb") as file, closing(cells.all()) as steps:
         for done, table in steps:
             if table is not None:
                 if names is None:
