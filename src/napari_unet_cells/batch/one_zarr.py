@@ -26,10 +26,11 @@ from napari_unet_cells.batch.one_image import (
     by_ending,
     result_paths,
 )
-from napari_unet_cells.batch.overview import Gathered, draw
+from napari_unet_cells.batch.overview import Gathered, View, draw
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.measure import Table
+from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.files import Image, read_image, refuse_existing, write_json, write_together
@@ -255,13 +256,23 @@ class OneZarr:
 
     def _picture(self, done: ZarrDone, gathered: Gathered) -> NDArray[np.uint8]:
         """Draw a part of the middle plane, and the outlines of its cells."""
-        planes, labels = self._opened()[1], self._labels()
-        index = list(planes.indices())[len(planes) // 2]
-        # axes of length 1 are left out where the labels are read
-        lengths = zip(index, planes.shape, strict=False)
-        plane = _PlaneOf(labels, tuple(at for at, length in lengths if length > 1))
         view = gathered.view(done.details.diameter)
-        return draw(planes.plane(index), plane, view, done.details.limits)
+        return draw_stack(self._opened()[1], self._labels(), view, done.details.limits)
+
+
+def draw_stack(
+    planes: Planes, labels: ImageArray, view: View, limits: Limits | None
+) -> NDArray[np.uint8]:
+    """Draw a part of the middle plane of labels on the disk, see `overview.draw`.
+
+    Axes of length 1 may be left out of the labels.
+    """
+    index = list(planes.indices())[len(planes) // 2]
+    plane = planes.plane(index)
+    if len(labels.shape) < len(planes.shape):
+        lengths = zip(index, planes.shape, strict=False)
+        index = tuple(at for at, length in lengths if length > 1)
+    return draw(plane, _PlaneOf(labels, index), view, limits)
 
 
 @dataclass(frozen=True)

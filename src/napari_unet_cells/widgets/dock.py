@@ -13,6 +13,7 @@ from napari_unet_cells.widgets.correct.autosave import Autosave
 from napari_unet_cells.widgets.correct.class_dialog import ClassesDialog, add_strokes_layer
 from napari_unet_cells.widgets.correct.restore import RestoreBanner
 from napari_unet_cells.widgets.correct.section import CorrectSection
+from napari_unet_cells.widgets.export.large_table import look_at_large_tables
 from napari_unet_cells.widgets.export.section import ExportSection
 from napari_unet_cells.widgets.folder.at_hand import AtHand, at_hand
 from napari_unet_cells.widgets.folder.section import FolderSection
@@ -130,6 +131,7 @@ class UNetCellsDock(Wired, QWidget):
         self.autosave.left.connect(self.banner.refresh)
         self.segment.came_back.connect(self.banner.refresh)
         self.folder.saved.connect(self.banner.refresh)
+        self.folder.saved.connect(look_at_large_tables)
 
     def _count_approved(self, approved: int, regions: int) -> None:
         index = list(self._pages).index("Correct")

@@ -13,13 +13,16 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.batch.corrected_parts import PartsFollowed
+from napari_unet_cells.batch.marks import mark, read_marks
 from napari_unet_cells.core.labels import digest_in_file
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
 from napari_unet_cells.layers.metadata import INPUT, OURS, PART_OF, ZARR
+from napari_unet_cells.untrusted.unit_record import Stamp, UnitRecord
 from napari_unet_cells.widgets.folder import correcting as correcting_module
 from napari_unet_cells.widgets.folder.correcting import Correcting
 from napari_unet_cells.widgets.folder.pair import OpenPair
@@ -61,6 +64,8 @@ class Controller:
         self.output = output
         self.rows = [Row(name, output / f"{name}.tif", State.DONE, cells=2) for name in "abc"]
         self.approved: list[tuple[str, bool]] = []
+        self.corrections: list[tuple[str, int | None]] = []
+        self.counts: list[tuple[str, int | None]] = []
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -68,8 +73,11 @@ class Controller:
     def approve(self, name: str, approved: bool) -> None:
         self.approved.append((name, approved))
 
-    def corrected(self, name: str, record: object) -> None:
-        pass
+    def corrected(self, name: str, record: Any) -> None:
+        self.corrections.append((name, getattr(record, "cells", None)))
+
+    def counted(self, name: str, record: Any) -> None:
+        self.counts.append((name, record.cells))
 
 
 class Desk:
@@ -395,3 +403,60 @@ def test_files_that_a_killed_program_has_left_due_are_written_when_the_image_is_
     desk.correcting.save()
     desk.let_run()
     assert desk.saved == ["a"]
+
+
+def record_of(n: int) -> UnitRecord:
+    return UnitRecord("ab" * 32, Stamp(0, 0), {}, {}, cells=n)
+
+
+def test_a_part_that_is_put_back_is_counted_and_the_rest_follows_when_it_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_on_disk(desk, "a")
+    desk.layer("b")
+    followed: list[str] = []
+
+    def follow(output: Path, name: str) -> PartsFollowed:
+        followed.append(name)
+        return PartsFollowed(record_of(1), "No image.")
+
+    monkeypatch.setattr(correcting_module, "count_parts", lambda *_: record_of(5))
+    monkeypatch.setattr(correcting_module, "follow_parts", follow)
+    put_back(desk, "a", take_part(desk, "a"))
+    desk.let_run()
+    assert (desk.controller.counts, followed) == ([("a", 5)], [])
+    desk.correcting.open("b")
+    desk.let_run()
+    assert (followed, desk.window.warnings) == (["a"], ["No image."])
+    assert desk.controller.corrections == [("a", 1)]
+    desk.correcting.open("a")
+    desk.let_run()
+    assert followed == ["a"]
+
+
+def test_what_does_not_follow_is_said_keeps_nobody_and_is_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_on_disk(desk, "a")
+    desk.layer("b")
+
+    def fail(output: Path, name: str) -> PartsFollowed:
+        mark(output, name, corrected=True)
+        raise UserError("The disk is full. Free some space.")
+
+    monkeypatch.setattr(correcting_module, "follow_parts", fail)
+    put_back(desk, "a", take_part(desk, "a"))
+    desk.let_run()
+    desk.window.warnings.clear()
+    for _ in range(2):
+        desk.correcting.save()
+        desk.let_run()
+    said = (
+        "What you put back into a is on the disk, but its table, its picture and the number of "
+        "cells in the list do not follow. The disk is full. Free some space. Then press Save."
+    )
+    assert desk.window.warnings == [said] * 2
+    desk.correcting.open("b")
+    desk.let_run()
+    assert desk.correcting.pair is not None
+    assert desk.correcting.pair.name == "b"

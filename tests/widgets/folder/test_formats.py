@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 
+from napari_unet_cells.batch.corrected import files_due
 from napari_unet_cells.batch.image_list import ImageList, read_list
 from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.batch.request import Request
@@ -194,6 +195,10 @@ def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, image
     table.update_button.click()
     read_pages(qtbot, table)
     assert table.controller.page.state.is_true
+    settle(qtbot, dock)
+    n = int(np.count_nonzero(np.unique(on_disk(images, "slide"))))
+    assert texts(dock)["slide"] == f"{n} cells, corrected"
+    assert files_due(output, "slide")  # picture and record follow when the image is left
     with (output / "slide_cells.csv").open() as file:
         rows = {int(row["label"]) for row in csv.DictReader(file)}
     assert rows == set(np.unique(on_disk(images, "slide")).tolist()) - {0}
@@ -203,6 +208,12 @@ def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, image
     assert not (on_disk(images, "slide") == first).any()
     assert set(read_marks(output).corrected) == {"slide"}
     assert texts(dock)["slide"].endswith("corrected")
+    assert not files_due(output, "slide")
+    record = json.loads((output / "slide.json").read_text())
+    assert (record["cells"], record["corrected_by_hand"]) == (n, True)
+    with (output / "cells.csv").open() as file:
+        joined = [row["label"] for row in csv.DictReader(file) if row["image"] == "slide"]
+    assert {int(label) for label in joined} == rows
 
 
 def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch):

@@ -67,6 +67,11 @@ def open_docked(
     return table
 
 
+def open_tables(kind: type[_Table]) -> list[_Table]:
+    """Give the tables of a kind that are open."""
+    return [table for table in _open_tables.values() if isinstance(table, kind)]
+
+
 def _forget(key: str, reference: weakref.ref[_Table], closed: Callable[[_Table], object]) -> None:
     """Close a table: the X of a dock destroys the dock and leaves what was in it."""
     table = reference()

@@ -35,7 +35,7 @@ from napari_unet_cells.widgets.export.cell_on_disk import DiskCell, ReadCell, re
 from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
 from napari_unet_cells.widgets.export.column_histogram import ColumnHistogram
 from napari_unet_cells.widgets.export.deleting import Changed, Deleting
-from napari_unet_cells.widgets.export.docked_tables import open_docked
+from napari_unet_cells.widgets.export.docked_tables import open_docked, open_tables
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
 from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST, Rows
@@ -64,6 +64,12 @@ def open_large_table(viewer: Viewer, layer: Labels) -> LargeTable:
     return open_docked(
         viewer, layer, LargeTable, lambda table: table.controller.look(), _stop_updating
     )
+
+
+def look_at_large_tables() -> None:
+    """Have the tables that are open read again where their files were written anew."""
+    for table in open_tables(LargeTable):
+        table.controller.look()
 
 
 def _stop_updating(table: LargeTable) -> None:

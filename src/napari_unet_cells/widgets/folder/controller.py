@@ -332,11 +332,16 @@ class FolderController:
 
     def corrected(self, name: str, record: UnitRecord) -> None:
         """Show an image whose corrected cells were put into the result."""
+        if self.row(name) is not None:
+            self._report_due = True
+            self.counted(name, record)
+            self._report()
+
+    def counted(self, name: str, record: UnitRecord) -> None:
+        """Show an image whose cells were counted anew; its table and picture follow later."""
         row = self.row(name)
         if row is not None:
             self._set_row(row.with_corrected(record))
-            self._report_due = True
-            self._report()
             self.refresh()
 
     def _report(self) -> None:

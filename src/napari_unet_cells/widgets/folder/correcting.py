@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
+from napari_unet_cells.batch.corrected_parts import count_parts, follow_parts
 from napari_unet_cells.batch.finished import read_unit_record
-from napari_unet_cells.batch.marks import mark
+from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import note_written
@@ -120,12 +121,21 @@ class Saved:
         Of the labels.
     tracks : mapping or None
         Of their record.
+    problem : str
+        What is to be said of it; else empty.
+    due : bool
+        See `OpenPair`.
+    all_of_it : bool
+        Table and picture too; else the number of cells alone.
     """
 
     pair: OpenPair
     record: UnitRecord | None
     checksum: int
     tracks: Any = None
+    problem: str = ""
+    due: bool = False
+    all_of_it: bool = True
 
 
 class Correcting:
@@ -274,7 +284,7 @@ class Correcting:
         running = row is not None and row.state is State.RUNNING
         busy = running and pair.output == self._controller.output
         if pair.is_on_disk:
-            return partial(_note_parts, pair)
+            return partial(_follow_parts, pair)
         made, review = record_of(pair.cells), fitting_review(pair.cells)
         return partial(_save, ToSave(pair, pixels_of(pair.cells), review, made, approving, busy))
 
@@ -301,14 +311,18 @@ class Correcting:
             self._close()
 
     def _note_saved(self, event: Saved) -> None:
+        saved = event.pair.saved(event.checksum, event.tracks, event.due)
         if self.pair is not None and self.pair.cells is event.pair.cells:
-            self.pair = self.pair.saved(event.checksum, event.tracks)
+            self.pair = saved
         elif event.pair.cells in self._viewer.layers:
             others = [one for one in self._beside if one.cells is not event.pair.cells]
-            self._beside = [*others, event.pair.saved(event.checksum, event.tracks)]
+            self._beside = [*others, saved]
+        if event.problem:
+            self._view.warn(event.problem)
         if event.record is not None:
             if event.pair.output == self._controller.output:
-                self._controller.corrected(event.pair.name, event.record)
+                show = self._controller.corrected if event.all_of_it else self._controller.counted
+                show(event.pair.name, event.record)
             self._view.corrections_saved()
 
     def _add_cells(self, read: ReadPair) -> None:
@@ -350,7 +364,7 @@ class Correcting:
         if self._runner.running:
             self._then.append(partial(self._note, pair))
         else:
-            self._start(partial(_only_save, self._to_save(pair)))
+            self._start(partial(_only_save, partial(_count_parts, pair)))
 
     def ended(self) -> None:
         """Go on with what the user wanted meanwhile."""
@@ -418,14 +432,46 @@ def _written_to(pair: OpenPair) -> tuple[Path, ...]:
     return (versions.file_of(versions.last),)
 
 
-def _note_parts(pair: OpenPair) -> Generator[Saved, None, None]:
-    """Note that parts of the cells were put back, see `widgets.correct.part_controller`."""
+def _count_parts(pair: OpenPair) -> Generator[Saved, None, None]:
+    """Count the cells anew where a part was put back, see `widgets.correct.part_controller`.
+
+    Table and picture follow when the image is left: measuring takes longer.
+    """
     last = LabelVersions(pair.target).last
-    record = None
-    if last > (pair.checksum or 0):
-        mark(pair.output, pair.name, corrected=True)
+    if last <= (pair.checksum or 0):
+        yield Saved(pair, None, last, due=pair.due)
+        return
+    record, problem = None, ""
+    try:
+        record = count_parts(pair.output, pair.name)
+    except UserError as error:
+        problem = str(error)
+    yield Saved(pair, record, last, None, problem, due=True, all_of_it=False)
+
+
+def _follow_parts(pair: OpenPair) -> Generator[Saved, None, None]:
+    """Bring up to date what belongs to cells of which parts were put back.
+
+    Nothing is lost where that fails: the parts are on the disk. So it is said, and no other image
+    has to wait for it.
+    """
+    last = LabelVersions(pair.target).last
+    if last <= (pair.checksum or 0) and not pair.due:
+        yield Saved(pair, None, last)
+        return
+    try:
+        followed = follow_parts(pair.output, pair.name)
+    except UserError as error:
+        if pair.name not in read_marks(pair.output).corrected:
+            raise
+        said = (
+            f"What you put back into {pair.name} is on the disk, but its table, its picture and "
+            f"the number of cells in the list do not follow. {error} Then press Save."
+        )
         record = read_unit_record(pair.output / f"{pair.name}.json")
-    yield Saved(pair, record, last)
+        yield Saved(pair, record, last, None, said, due=True)
+        return
+    yield Saved(pair, followed.record, last, None, followed.problem)
 
 
 def _check_unchanged(pair: OpenPair, checksum: int) -> None:

@@ -149,9 +149,9 @@ class OpenPair:
         """Whether the cells stay on the disk and are edited part by part."""
         return ZARR in self.cells.metadata.get(OURS, {})
 
-    def saved(self, checksum: int, tracks: Any) -> OpenPair:
+    def saved(self, checksum: int, tracks: Any, due: bool = False) -> OpenPair:
         """Give the pair with what lies in the file now."""
-        return replace(self, checksum=checksum, tracks=tracks, due=False)
+        return replace(self, checksum=checksum, tracks=tracks, due=due)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     target = row.cells_file(output)
     finish_all(target.parent)  # a correction that a killed program left
     if row.format != "tiff" and is_large(target):
-        return _read_levels(target, row)
+        return _read_levels(target, row, files_due(output, row.name))
     labels, attributes = _read_cells(target)
     provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
     described = _describe_image(row.path, provenance.get("source", {}))
@@ -227,7 +227,7 @@ def _read_cells(target: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     return labels, attributes
 
 
-def _read_levels(target: Path, row: Row) -> ReadPair:
+def _read_levels(target: Path, row: Row, due: bool) -> ReadPair:
     """Read where cells lie that stay on the disk."""
     levels = list(zarr_levels(target))
     attributes = zarr_attributes(target, None)
@@ -235,7 +235,17 @@ def _read_levels(target: Path, row: Row) -> ReadPair:
     described, last = _describe_image(row.path, source), LabelVersions(target).last
     layers = _read_layers(row.path)
     return ReadPair(
-        row.name, row.path, target, levels, attributes, None, last, None, described, layers
+        row.name,
+        row.path,
+        target,
+        levels,
+        attributes,
+        None,
+        last,
+        None,
+        described,
+        layers,
+        due=due,
     )
 
 
