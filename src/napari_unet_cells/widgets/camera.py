@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size, is_grid
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 
 def centre_on(viewer: ViewerModel, point: NDArray[np.float64]) -> list[int]:
@@ -35,6 +36,34 @@ def centre_on(viewer: ViewerModel, point: NDArray[np.float64]) -> list[int]:
     shown = [axis - before for axis in dims.displayed if axis >= before]
     camera.center = (*camera.center[: 3 - len(shown)], *(float(point[axis]) for axis in shown))
     return shown
+
+
+#: Part of the canvas that a layer takes which the view is fitted to, as napari does it.
+FITTED = 0.95
+
+
+def fit_to(viewer: ViewerModel, layer: Layer) -> None:
+    """Fit the view to a layer, whatever else is open; in 3D and side by side to all layers.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+    layer : napari layer
+        One of the viewer's.
+    """
+    if viewer.dims.ndisplay != 2 or is_grid(viewer):
+        viewer.reset_view()
+        return
+    low, high = viewer.layers.get_extent([layer]).world
+    before = viewer.dims.ndim - len(low)
+    shown = [axis - before for axis in viewer.dims.displayed]
+    if min(shown) < 0 or not np.isfinite([low, high]).all():
+        viewer.reset_view()
+        return
+    size = (high - low)[shown]
+    camera, canvas = camera_of(viewer), np.asarray(canvas_size(viewer), float)
+    camera.center = (0.0, *((low + high) / 2)[shown].tolist())
+    camera.zoom = float(FITTED * (canvas / np.where(size > 0, size, 1.0)).min())
 
 
 def middle_of_view(viewer: ViewerModel) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from napari.components import ViewerModel
 
 from napari_unet_cells.core.labels import digest, digest_in_file
 from napari_unet_cells.core.regions import Review
@@ -26,8 +27,16 @@ from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
 from napari_unet_cells.layers.metadata import INPUT, OURS
-from napari_unet_cells.widgets.folder.pair import open_cells, pixels_of, read_pair
+from napari_unet_cells.widgets.folder.pair import (
+    add_cells,
+    add_image,
+    open_cells,
+    pixels_of,
+    read_pair,
+    show_cells,
+)
 from napari_unet_cells.widgets.folder.rows import Row
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 
 
 @pytest.fixture
@@ -295,3 +304,38 @@ def test_what_is_written_is_a_copy() -> None:
     copied = pixels_of(layer)
     labels[:] = 0
     assert copied.all()
+
+
+@pytest.mark.parametrize("side", [40, 4000])
+def test_the_view_is_fitted_to_the_image_that_is_opened(
+    row: Row, tmp_path: Path, side: int
+) -> None:
+    viewer: Any = ViewerModel()
+    viewer.add_image(np.zeros((side, side)), translate=(500, 500))  # as the image before
+    viewer.add_image(np.zeros((3, 2, side, side)), name="of somebody")
+    pair = read_pair(tmp_path, row)
+    image: Any = add_image(viewer, pair).image
+    cells = add_cells(viewer, pair, image)
+    show_cells(viewer, cells, pair, image)
+    camera, canvas = camera_of(viewer), canvas_size(viewer)
+    assert np.allclose(camera.center[-2:], (19.5, 24.5), atol=0.51)
+    shown = np.array([40, 50]) * camera.zoom / canvas
+    assert 0.9 < shown.max() <= 1
+    alone: Any = ViewerModel()
+    alone.add_image(np.zeros((40, 50)))
+    alone.reset_view()
+    assert camera.zoom == pytest.approx(camera_of(alone).zoom, rel=0.05)
+
+
+def test_side_by_side_all_are_in_view(row: Row, tmp_path: Path) -> None:
+    viewer: Any = ViewerModel()
+    viewer.add_image(np.zeros((400, 400)))
+    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
+    grid.enabled = True
+    fitted: list[str] = []
+    viewer.events.reset_view.connect(lambda event: fitted.append("all"))
+    pair = read_pair(tmp_path, row)
+    image: Any = add_image(viewer, pair).image
+    fitted.clear()
+    show_cells(viewer, add_cells(viewer, pair, image), pair, image)
+    assert fitted == ["all"]

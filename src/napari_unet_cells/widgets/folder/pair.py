@@ -46,6 +46,7 @@ from napari_unet_cells.layers.zarr_result import (
     zarr_cells,
     zarr_levels,
 )
+from napari_unet_cells.widgets.camera import fit_to
 from napari_unet_cells.widgets.correct.restored_layers import image_of
 from napari_unet_cells.widgets.folder.rows import Row
 from napari_unet_cells.widgets.napari_versions import add_hidden
@@ -386,9 +387,13 @@ def _place_on(image: Image, n: int) -> dict[str, Any]:
 
 
 def show_cells(viewer: Viewer, cells: Labels, pair: ReadPair, image: Image | None) -> None:
-    """Show the cells of a pair, in the plane that was segmented, and make them active."""
+    """Show the cells of a pair, in the plane that was segmented, and make them active.
+
+    The view is fitted to the image: the one before, which may be larger, is open for a moment more,
+    and others may stay.
+    """
     cells.visible = True
-    viewer.reset_view()
+    fit_to(viewer, cells if image is None else image)
     index = pair.image["plane"]
     if image is not None and any(index) and len(index) == len(stack_axes(image)):
         show_plane(viewer, image, tuple(index))
