@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+import yaozarrs
 import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -42,6 +44,7 @@ from napari_unet_cells.segmentation.to_zarr import (
     segment_unit,
     write_unit,
 )
+from napari_unet_cells.segmentation.zarr_cells import ZarrCells
 from napari_unet_cells.training.crops import BOUNDARY, annotate, boundary_classes
 from napari_unet_cells.training.synthetic.simulate import simulate
 
@@ -561,6 +564,73 @@ def test_an_image_of_nothing_is_refused(tmp_path: Path, image: NDArray[Any], sen
 def test_options_that_cannot_be_are_refused(request_: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         ZarrRequest(**request_)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("told", ["CYX", "?CYX", "C?YX"])
+def test_channels_that_only_the_user_knows_are_segmented(
+    tmp_path: Path,
+    small_blocks: dict[str, ModelCard],
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
+    version: str,
+) -> None:
+    def bright(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        cell = (batch > 0.5).astype(np.float32)
+        return drawn_probabilities(np.concatenate([cell, 0 * cell, cell], axis=3))
+
+    small_blocks["drawn"] = replace(CARD, channels=1)
+    network = replace(NETWORK, function=bright, channels=1)
+    for module in (to_zarr, zarr_request):
+        monkeypatch.setattr(module, "open_network", lambda card, runtime="": network)
+    stack = np.stack([simulate_nuclei((100, 130), seed=seed)[0] for seed in (1, 2, 3)])
+    alone = stack if "?" in told else stack[0]
+    at = told.index("C")
+    pixels = np.stack([np.zeros_like(alone), alone], axis=at)  # the other channel holds nothing
+    path, single = tmp_path / "a.tif", tmp_path / "b.tif"
+    size: dict[str, Any] = {"resolution": (20_000, 40_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, photometric="minisblack", **size)
+    tifffile.imwrite(single, alone, photometric="minisblack", **size)
+    assert set(read_image(path).axes) <= {*"QIYX"}  # nobody knows
+    asked: dict[str, Any] = {"plane": "all" if "?" in told else None, "version": version}
+    expected, rows = run(single, tmp_path / "alone.ome.zarr", **asked)
+    asked |= {"axes": told, "channel": 1}
+    until(segment_to_zarr(path, tmp_path / "out.ome.zarr", "drawn", ZarrRequest(**asked)), 3)
+    done, tables = run(path, tmp_path / "out.ome.zarr", **asked)
+    assert done.n_cells == expected.n_cells > 3
+    for name in ("cells", "classes"):
+        labels = done.path / "labels" / name
+        np.testing.assert_array_equal(labels_of(done.path, name), labels_of(expected.path, name))
+        yaozarrs.validate_zarr_store(str(labels))
+        one, other = (read_image(one / "labels" / name) for one in (done.path, expected.path))
+        assert one.axes == other.axes == ("ZYX" if "?" in told else "YX")
+        assert (one.pixel_size, one.unit) == ((0.25, 0.5), "micrometer")
+        assert one.place == other.place
+    for mine, theirs in zip(tables, rows, strict=True):
+        for column in theirs.columns:
+            np.testing.assert_array_equal(mine.columns[column], theirs.columns[column])
+    yaozarrs.validate_zarr_store(str(done.path))
+    record = read_provenance(done.path / "labels" / "cells")
+    axes = read_image(path).axes
+    assert record["source"]["axes"] == f"{axes[:at]}C{axes[at + 1 :]}"
+    assert record["source"]["fixed"] == {"C": 1}
+    opened = ZarrCells.open(done.path)
+    assert opened.problem == ""
+    assert opened.planes is not None
+    index = next(opened.planes.indices())
+    first = stack[0].astype(float)
+    np.testing.assert_array_equal(opened.planes.plane(index)[:50, :60].squeeze(), first[:50, :60])
+
+
+def test_without_saying_the_channels_nothing_is_taken_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2, 60, 70), np.uint8), photometric="minisblack")
+    with pytest.raises(UserError, match="a stack of 2 planes"):
+        run(path, tmp_path / "out.zarr", channel=None)
+    keys = {
+        zarr_request.run_key(path, CARD, ZarrRequest(channel=0, axes=axes)) for axes in ("", "CYX")
+    }
+    assert len(keys) == 2
 
 
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:

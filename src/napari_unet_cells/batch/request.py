@@ -55,7 +55,7 @@ class Request:
         `for_image`.
     axes : str
         Which axis holds the channels, where the file does not say it: see
-        `segmentation.chosen_planes.with_told_axes`. Only for TIFFs as results.
+        `segmentation.chosen_planes.with_told_axes`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -107,6 +107,7 @@ class Request:
             self.allow_missing_chunks,
             self.overwrite,
             self.ngff,
+            self.axes,
         )
 
     def expecting(self, diameter: float) -> Request:

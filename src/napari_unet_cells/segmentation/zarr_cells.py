@@ -30,6 +30,7 @@ from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.zarr_metadata import zarr_image, zarr_record
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.blocks import channel_parts
+from napari_unet_cells.segmentation.chosen_planes import with_told_axes
 from napari_unet_cells.segmentation.zarr_request import MOST_HELD
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
@@ -306,7 +307,7 @@ def _image_of(record: Mapping[str, Any]) -> tuple[Planes, tuple[str, ...]]:
         raise UserError("it is not known which image the cells were found in.")
     if not Path(path).exists():
         raise UserError(f"{path}, the image of the cells, is not there any more.")
-    found = read_image(Path(path), False, MOST_HELD)
+    found = with_told_axes(read_image(Path(path), False, MOST_HELD), str(source.get("axes") or ""))
     fixed = dict(source.get("fixed") or {})
     channel = source.get("channels") or fixed.pop("C", None)
     planes = planes_of(

@@ -31,7 +31,7 @@ from napari_unet_cells.files.label_zarr import VERSIONS, plane_axes
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of
+from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of, with_told_axes
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
 from napari_unet_cells.segmentation.segment import check_channels
@@ -74,6 +74,9 @@ class ZarrRequest:
         Replace an older output.
     version : str
         Of NGFF, "0.4" or "0.5".
+    axes : str
+        Which axis holds the channels, where the file does not say it: see
+        `chosen_planes.with_told_axes`.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -85,6 +88,7 @@ class ZarrRequest:
     allow_missing_chunks: bool = False
     overwrite: bool = False
     version: str = VERSIONS[-1]
+    axes: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what is not possible."""
@@ -140,6 +144,8 @@ def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
     """
     asked = asdict(replace(request, settings=replace(request.settings, likely_diameter=0.0)))
     del asked["overwrite"]
+    if not request.axes:  # runs of earlier versions go on
+        del asked["axes"]
     said = {
         "version": __version__,
         "image": os.path.realpath(image),
@@ -178,6 +184,7 @@ def _files(image: Path) -> Iterator[str]:
 def open_planes(image: Path, request: ZarrRequest) -> tuple[Image, Planes, str]:
     """Open an image, and choose its planes; the letters are the axes of the labels."""
     found = read_image(image, request.allow_missing_chunks, MOST_HELD)
+    found = with_told_axes(found, request.axes)
     planes, axes = chosen_planes(found, request.channel, request.projection, request.plane)
     return found, planes, axes
 
@@ -195,6 +202,7 @@ def planes_of_plan(plan: ZarrPlan) -> tuple[Planes, tuple[str, ...]]:
         plane=plan.plane,
         projection=plan.projection,
         allow_missing_chunks=plan.allow_missing_chunks,
+        axes=plan.told_axes or "",
     )
     found, planes, _ = open_planes(Path(plan.image), request)
     if planes.shape != plan.shape:
@@ -270,6 +278,7 @@ def make_plan(
         "projection": request.projection,
         "plane": request.plane,
         "allow_missing_chunks": request.allow_missing_chunks,
+        "told_axes": request.axes or None,
         "axes": plane_axes(axes),
         "shape": planes.shape,
         "scaled": (height, width) if zoom == 1 else scaled_shape((height, width), zoom),

@@ -96,6 +96,8 @@ class ZarrPlan:
         `KNOWN` of `segmentation.details.RunDetails`, by their names.
     source : mapping
         Where the image came from, for the record.
+    told_axes : str or None
+        See `segmentation.to_zarr.ZarrRequest`; None where nobody said anything.
     """
 
     key: str
@@ -124,6 +126,7 @@ class ZarrPlan:
     place: Mapping[str, tuple[float, float, str]] | None
     details: Mapping[str, Any]
     source: Mapping[str, Any]
+    told_axes: str | None = None
 
 
 def parse_plan(document: object) -> ZarrPlan:
@@ -205,4 +208,5 @@ _OPTIONAL: dict[str, Rule[Any]] = {
     "pixel_size": pair(_SIZE),
     "z_step": _SIZE,
     "place": _place,
+    "told_axes": matching("[?]*C[?]*YX", "axes of which one holds the channels"),
 }

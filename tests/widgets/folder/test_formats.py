@@ -244,13 +244,14 @@ def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch
     assert "1" not in labels
 
 
-def test_channels_that_only_the_user_knows_open_and_are_corrected(qtbot, dock, images):
+@pytest.mark.parametrize("kind", ["tiff", "ome-zarr"])
+def test_channels_that_only_the_user_knows_open_and_are_corrected(qtbot, dock, images, kind):
     for path in (images / "movie.tif", images / "n1.tif"):
         path.unlink()
     pixels = np.stack([np.zeros((120, 160), np.uint8), simulate_nuclei((120, 160), seed=3)[0]])
     tifffile.imwrite(images / "c.tif", pixels, photometric="minisblack")
     output = images.with_name("day1_cells")
-    asked = Request(channel=1, axes="CYX")
+    asked = Request(channel=1, axes="CYX", format=kind)
     dock.folder._show_list()
     dock.folder.controller.start(ImageList((str(images / "c.tif"),), "cells", asked), output)
     qtbot.waitUntil(lambda: not dock.folder.running, timeout=200_000)
@@ -262,5 +263,10 @@ def test_channels_that_only_the_user_knows_open_and_are_corrected(qtbot, dock, i
     labels = erase_first(dock)
     dock.folder.correcting.save()
     settle(qtbot, dock)
-    assert np.array_equal(tifffile.imread(output / "c_cells.tif"), labels)
+    saved = tifffile.imread(output / "c_cells.tif") if kind == "tiff" else on_disk(images, "c")
+    assert np.array_equal(saved, labels)
     assert set(read_marks(output).corrected) == {"c"}
+    with (output / "c_cells.csv").open() as file:
+        means = [float(row["intensity_mean"]) for row in csv.DictReader(file)]
+    assert len(means) == len(np.unique(labels)) - 1
+    assert min(means) > 0  # of the channel that was segmented; the other one is dark

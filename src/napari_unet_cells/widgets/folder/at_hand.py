@@ -96,11 +96,6 @@ class AtHand:
         """Say what an OME-Zarr does not hold, and what no library is there for."""
         if self.format != "tiff" and self.track:
             return "Tracks are written with TIFFs. Choose TIFF, or leave Track cells out."
-        if self.format != "tiff" and self.request.axes:
-            return (
-                "The file does not say which axis holds the channels, and an OME-Zarr is written "
-                "of files that do. Choose TIFF, or save the images with named axes."
-            )
         if self.format != "tiff" and self.request.link is not None:
             return (
                 "In an OME-Zarr each plane has its own numbers. Choose TIFF, or leave the linking "
