@@ -24,11 +24,13 @@ from napari_unet_cells.batch.large_image import (
     BlockDone,
     CellsBegun,
     Event,
+    LookedAt,
     Made,
     described,
     event_of,
     follow,
 )
+from napari_unet_cells.core import normalize
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
@@ -85,6 +87,26 @@ def test_what_is_asked_for_comes_through_the_pipe(asked: Asked) -> None:
     request = replace(asked.request, channel=(0, "DAPI"), projection="max", pixel_size=0.5)
     wanted = replace(asked, request=request)
     assert large_image_child.asked_of(described(wanted)) == wanted
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_that_a_huge_image_is_looked_at_as_a_whole_is_said(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zarr_request, "HUGE", 100)
+    monkeypatch.setattr(normalize, "SAMPLE_PIXELS", 1000)
+    *looked, begun = takewhile_with(events_here(asked), lambda event: isinstance(event, LookedAt))
+    assert [type(event) for event in looked] == [LookedAt] * len(looked)
+    assert looked[-1] == LookedAt(1.0)
+    assert isinstance(begun, Begun)
+
+
+def takewhile_with(events: Iterator[Event], matches: Any) -> Iterator[Event]:
+    """Give events as long as they match, and the first that does not."""
+    for event in events:
+        yield event
+        if not matches(event):
+            return
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_cells.core import normalize, sampled
 from napari_unet_cells.core.measure import Table, measure
 from napari_unet_cells.core.planes import planes_of
 from napari_unet_cells.core.predict import FunctionNetwork, MemoryFull
@@ -27,12 +29,14 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.files import FileExists, find_images, read_image
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.labels import read_provenance
+from napari_unet_cells.files.lazy import LazyArray
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
-from napari_unet_cells.segmentation import to_zarr, zarr_request
+from napari_unet_cells.segmentation import to_zarr, views, zarr_request
 from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.to_zarr import (
+    Looking,
     UnitDone,
     Work,
     ZarrDone,
@@ -238,6 +242,35 @@ def test_steps_that_come_too_early_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 of 4 blocks are not written yet"):
         finish(work.folder)
     assert not (tmp_path / "b.zarr").exists()
+
+
+def test_a_huge_image_is_looked_at_once_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, drawn("colonies", 2, 200))
+    expected, _ = run(path, tmp_path / "whole.zarr")
+    monkeypatch.setattr(zarr_request, "HUGE", 1000)
+    monkeypatch.setattr(views, "HUGE", 1000)
+    monkeypatch.setattr(normalize, "SAMPLE_PIXELS", 10_000)
+    monkeypatch.setattr(sampled, "STRIP", 64)
+    read: list[Any] = []
+    get = LazyArray.__getitem__
+    note = read.append
+    monkeypatch.setattr(LazyArray, "__getitem__", lambda a, key: note(key) or get(a, key))
+    output = tmp_path / "out.zarr"
+    steps = segment_to_zarr(path, output, "drawn")
+    looked = list(takewhile(lambda event: not isinstance(event, Work), steps))
+    assert looked == [Looking(part) for part in (64 / 200, 128 / 200, 192 / 200, 1.0)]
+    strided = [key for key in read if getattr(key[0], "step", None) not in (None, 1)]
+    assert len(strided) == len(looked)  # and for nothing that follows
+    *_, done = steps
+    assert isinstance(done, ZarrDone)
+    assert done.n_cells == expected.n_cells
+    again: Any = segment_to_zarr(path, output, "drawn", ZarrRequest(overwrite=True))
+    assert isinstance(next(again), Looking)
+    again.close()
+    assert not list(tmp_path.glob(".out.zarr*"))  # nobody has to wait for it
+    assert prepare(path, tmp_path / "other.zarr", "drawn").total == done.n_blocks
 
 
 def until(steps: Iterator[Any], n: int) -> None:

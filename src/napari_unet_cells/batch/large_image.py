@@ -98,6 +98,13 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class LookedAt:
+    """Part of the image that was looked at as a whole, before anything is segmented, 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True)
 class Begun:
     """The result grows in `folder` from now on; `done` of `total` blocks are there already.
 
@@ -175,7 +182,7 @@ class Made:
     problems: tuple[str, ...] = ()
 
 
-Event = Begun | BlockDone | CellsBegun | MemoryShort | Made
+Event = LookedAt | Begun | BlockDone | CellsBegun | MemoryShort | Made
 
 
 def follow(asked: Asked, looked: Looked, stop: threading.Event) -> Generator[Event, None, None]:
@@ -191,7 +198,7 @@ def follow(asked: Asked, looked: Looked, stop: threading.Event) -> Generator[Eve
 
     Yields
     ------
-    Begun, BlockDone, CellsBegun, MemoryShort, Made
+    LookedAt, Begun, BlockDone, CellsBegun, MemoryShort, Made
         Made alone where the result was there already.
 
     Raises
@@ -254,6 +261,8 @@ def event_of(frame: dict[str, Any]) -> Event:
     """Turn a description of `large_image_child.events_of` into an event."""
     values = {key: value for key, value in frame.items() if key != "event"}
     kind = frame["event"]
+    if kind == "looking":
+        return LookedAt(**values)
     if kind == "begun":
         values |= {name: Path(values[name]) for name in ("folder", "output")}
         return Begun(**values)

@@ -28,6 +28,7 @@ from napari_unet_cells.segmentation.block_store import BlockStore
 from napari_unet_cells.segmentation.messages import describe_memory
 from napari_unet_cells.segmentation.pipeline import Settings
 from napari_unet_cells.segmentation.to_zarr import (
+    Looking,
     Numbered,
     UnitDone,
     Work,
@@ -107,9 +108,12 @@ def events_of(
     )
     store: BlockStore | None = None
     for event in steps:
+        if isinstance(event, Looking):
+            yield {"event": "looking", "fraction": event.fraction}
+            continue
         if isinstance(event, Work):
             store = BlockStore.open(event.folder)
-        assert store is not None  # Work comes first
+        assert store is not None  # Work comes before the others
         yield _described(event, store, place.output, card)
 
 

@@ -56,7 +56,7 @@ def percentile_limits(plane: ImageArray, low: float = LOW, high: float = HIGH) -
         An almost empty plane, whose percentiles coincide, gets its minimum and maximum.
     """
     height, width = plane.shape[:2]
-    step = max(1, math.ceil(math.sqrt(height * width / SAMPLE_PIXELS)))
+    step = sample_step(height, width)
     sample = np.asarray(plane[::step, ::step]).ravel()
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
@@ -67,6 +67,11 @@ def percentile_limits(plane: ImageArray, low: float = LOW, high: float = HIGH) -
         return Limits(at_low, at_high)
     at_low, at_high = float(sample.min()), float(sample.max())
     return Limits(at_low, at_high) if at_low < at_high else None
+
+
+def sample_step(height: int, width: int) -> int:
+    """Rows and columns from one pixel of the sample of a plane to the next."""
+    return max(1, math.ceil(math.sqrt(height * width / SAMPLE_PIXELS)))
 
 
 def _percentiles(values: NDArray[Any], percents: tuple[float, float]) -> list[float]:

@@ -60,9 +60,9 @@ from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
 from napari_unet_cells.segmentation.zarr_request import (
     details_of,
-    make_plan,
     older_of,
     planes_of_plan,
+    planning,
     refuse_changed,
     refuse_places,
     run_key,
@@ -156,13 +156,20 @@ class ZarrDone:
 
 
 @dataclass(frozen=True)
+class Looking:
+    """A huge image is being looked at as a whole; `fraction` of it was, 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True)
 class Numbered:
     """All blocks are segmented, and their cells are being written."""
 
     folder: Path
 
 
-ZarrEvent = Work | UnitDone | Numbered | MemoryFull | ZarrDone
+ZarrEvent = Looking | Work | UnitDone | Numbered | MemoryFull | ZarrDone
 
 #: Puts numbers of blocks in the order in which they are done; see `block_order`.
 Order = Callable[[BlockStore, Iterable[int]], Iterator[int]]
@@ -197,6 +204,8 @@ def segment_to_zarr(
 
     Yields
     ------
+    Looking
+        Before all else, where the image is so large that planning takes a while.
     Work
         First.
     UnitDone
@@ -216,7 +225,7 @@ def segment_to_zarr(
     """
     started = time.perf_counter()
     opened = [network] if network is not None else []
-    work = prepare(image, output, model, request, network)
+    work = yield from _preparing(image, output, model, request, network)
     order = watched or _as_they_come
     try:
         store = BlockStore.open(work.folder)
@@ -252,6 +261,23 @@ def prepare(
     image, output, model, request, network
         See `segment_to_zarr`; the network is opened where the size of the cells is estimated.
     """
+    steps = _preparing(image, output, model, request, network)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            work: Work = end.value
+            return work
+
+
+def _preparing(
+    image: Path,
+    output: Path,
+    model: str | Path,
+    request: ZarrRequest | None,
+    network: Network | None,
+) -> Generator[Looking, None, Work]:
+    """Do as `prepare` does, and say how far it is."""
     request = request or ZarrRequest()
     card = find_model(model)
     refuse_places(image, output, overwrite=True)
@@ -260,7 +286,7 @@ def prepare(
     try:
         _settle(folder, output)
         refuse_places(image, output, request.overwrite)
-        return _prepared(image, output, card, request, network)
+        return (yield from _prepared(image, output, card, request, network))
     except BaseException:
         release(folder)
         raise
@@ -268,7 +294,7 @@ def prepare(
 
 def _prepared(
     image: Path, output: Path, card: ModelCard, request: ZarrRequest, network: Network | None
-) -> Work:
+) -> Generator[Looking, None, Work]:
     """Find the run that was begun, or begin one."""
     folder, note = output.with_name(f".{output.name}.part"), ""
     key = run_key(image, card, request)
@@ -280,7 +306,13 @@ def _prepared(
             done = len(store) - len(todo)
             return Work(folder, len(store), todo, f"goes on after {done} of {len(store)} blocks")
         note = "image, model, settings or version changed since the last run: begun anew"
-    plan = make_plan(image, card, request, key, network)
+    steps = planning(image, card, request, key, network)
+    while True:
+        try:
+            yield Looking(next(steps))
+        except StopIteration as end:
+            plan: ZarrPlan = end.value
+            break
     try:
         store = BlockStore.create(folder, plan)
     except OSError as error:

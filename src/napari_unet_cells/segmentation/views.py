@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet_cells.core.arrays import ImageArray
-from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.core.normalize import Limits, sample_step
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.core.resample import Box, NormalizedPlane, scaled_shape
+from napari_unet_cells.core.sampled import HUGE
 from napari_unet_cells.errors import OutOfMemory
 
 #: Side of a tile, in pixels that the network sees.
@@ -95,6 +96,9 @@ class BusyMap:
         """Measure a plane; it is read in steps."""
         shape = (plane.shape[0], plane.shape[1])
         step = max(1, -(-max(shape) // MAP_SIDE))
+        if shape[0] * shape[1] > HUGE:  # what was read for the intensities is enough
+            once = sample_step(*shape)
+            step = -(-step // once) * once
         pixels = np.asarray(plane[::step, ::step])
         points = (pixels.shape[0], pixels.shape[1])
         whole = (slice(0, points[0]), slice(0, points[1]))

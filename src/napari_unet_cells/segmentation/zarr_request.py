@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, prod
 from pathlib import Path
 
 from napari_unet_cells import __version__
+from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.plane_blocks import UNIT, side_of_blocks
 from napari_unet_cells.core.planes import (
@@ -23,6 +24,7 @@ from napari_unet_cells.core.planes import (
 )
 from napari_unet_cells.core.predict import Network
 from napari_unet_cells.core.resample import scaled_shape
+from napari_unet_cells.core.sampled import HUGE, SampledArray
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import Image, read_image
@@ -226,9 +228,9 @@ def _changed(plan: ZarrPlan) -> UserError:
     return UserError(f"{plan.image} has changed while it was segmented. Start the run again.")
 
 
-def make_plan(
+def planning(
     image: Path, card: ModelCard, request: ZarrRequest, key: str, network: Network | None
-) -> ZarrPlan:
+) -> Generator[float, None, ZarrPlan]:
     """Find the scale, the limits and the blocks of an image.
 
     Parameters
@@ -241,6 +243,12 @@ def make_plan(
     network : Network or None
         Opened where it is None.
 
+    Yields
+    ------
+    float
+        The part that is done of looking at the image, 0 to 1; only of one so large that this takes
+        a while.
+
     Raises
     ------
     UserError
@@ -250,13 +258,18 @@ def make_plan(
     found, planes, axes = open_planes(image, request)
     check_channels(planes, card)
     _refuse_size(image, planes)
+    seen = yield from _sampled(planes)
     if len(planes) == 1:
-        refuse_constant(planes.plane(next(planes.indices())))
+        refuse_constant(seen.plane(next(planes.indices())))
     network = open_network(card, request.runtime) if network is None else network
-    estimate, zoom, options = choose_scale(planes, network, card, request.settings)
+    estimate, zoom, options = choose_scale(seen, network, card, request.settings)
     height, width = planes.shape[-2:]
-    usual = usual_contrast(planes)
-    limits = [limits_of(planes.plane(index), usual) for index in planes.indices()]
+    usual = usual_contrast(seen)
+    limits = []
+    for number, index in enumerate(planes.indices(), 1):
+        limits.append(limits_of(seen.plane(index), usual))
+        if len(planes) > 1 and height * width > HUGE:
+            yield number / len(planes)
     pixel_size, unit = found.pixel_size, found.unit
     if pixel_size is None and request.pixel_size is not None:
         pixel_size, unit = (request.pixel_size,) * 2, "micrometer"
@@ -304,6 +317,17 @@ def make_plan(
             f"{image.name} cannot be segmented into an OME-Zarr: {error}. Check the image and the "
             "options."
         ) from error
+
+
+def _sampled(planes: Planes) -> Generator[float, None, Planes]:
+    """Give planes whose samples are kept: one that is huge is read once for all that is asked."""
+    height, width = planes.shape[-2:]
+    if height * width <= HUGE or isinstance(planes.data, ManyChannels):
+        return planes
+    data = SampledArray(planes.data, len(planes.data.shape) - 2 - planes.color)
+    if len(planes) == 1:
+        yield from data.look(planes.plane(next(planes.indices())).index)
+    return replace(planes, data=data)
 
 
 def _refuse_size(image: Path, planes: Planes) -> None:

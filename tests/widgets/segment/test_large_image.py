@@ -17,7 +17,8 @@ from napari.components import ViewerModel
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import large_image_child
-from napari_unet_cells.batch.large_image import Asked, Event, Made, event_of
+from napari_unet_cells.batch.large_image import Asked, Begun, Event, LookedAt, Made, event_of
+from napari_unet_cells.core import normalize
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import label_zarr
@@ -508,6 +509,23 @@ def test_a_version_that_cannot_be_read_is_said_and_the_labels_are_shown(
         controller.step()
     (cells,) = zarr_layers(viewer, image_id(image), CELLS)
     assert np.asarray(cells.data[0]).any()
+
+
+def test_how_far_the_whole_image_is_looked_at_is_shown(
+    viewer: Any, controller: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zarr_request, "HUGE", 100)
+    monkeypatch.setattr(normalize, "SAMPLE_PIXELS", 1000)
+    image = opened(viewer, tmp_path)
+    controller.start(values_of(image))
+    said = []
+    for answer in controller.thread.events:
+        controller.receive(answer)
+        if isinstance(answer.event, Begun):
+            break
+        if isinstance(answer.event, LookedAt):
+            said.append(controller.window.last("show_progress"))
+    assert said[-1] == (0.0, "looking at the whole image, 100%")
 
 
 def test_cancelled_when_the_result_has_its_name_it_is_shown_by_the_next_press(

@@ -13,6 +13,7 @@ from napari_unet_cells.batch.large_image import (
     Asked,
     Begun,
     BlockDone,
+    LookedAt,
     Made,
     MemoryShort,
     Sample,
@@ -135,7 +136,9 @@ class LargeRun:
     def receive(self, event: object) -> None:
         """Take over what happened."""
         self._look()
-        if isinstance(event, Begun):
+        if isinstance(event, LookedAt):
+            self._view.show_progress(0.0, f"looking at the whole image, {event.fraction:.0%}")
+        elif isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, NoFolder):
             self.refused = event
