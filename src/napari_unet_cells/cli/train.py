@@ -29,34 +29,64 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("train", help="train a network on annotated folders")
     parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=Path)
-    parser.add_argument(
+    _add_network(parser)
+    _add_crops(parser)
+    _add_learning(parser)
+    _add_checkpoint(parser)
+    parser.set_defaults(command=_train, stopped="Stopped.")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the network")
+    group.add_argument(
         "--arch",
         default="mobilenet_unet",
         choices=sorted(ARCHITECTURES),
         help="architecture (default: mobilenet_unet)",
     )
-    parser.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
-    parser.add_argument(
+    group.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
+    group.add_argument(
         "--decoder",
         type=_numbers(int),
         metavar="N,N,N",
         help="filters of the MobileNet's decoder at strides 8, 4 and 2 (default: by --alpha)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--init",
+        metavar="FILE|imagenet",
+        help="weights to start from: a .keras model of the same build; or of the encoder alone "
+        "an .npz, a file of keras.applications (no_top.h5), or imagenet, which is downloaded",
+    )
+    group.add_argument(
+        "--classes",
+        metavar="NAME,NAME,...",
+        help="the masks hold classes 0, 1, 2, ... of these names (default: one number a cell)",
+    )
+    group.add_argument(
+        "--channels",
+        type=int,
+        default=3,
+        help="of the images: 1 grey, 3 RGB or grey (default), or any number of others",
+    )
+
+
+def _add_crops(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the crops that it learns from")
+    group.add_argument(
         "--diameters",
         type=_numbers(float),
         metavar="LOW,HIGH",
         help="half of the crops that are not mild (see --mild) are zoomed so that their cells are "
         "this wide, in pixels (default: 7,110)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--window",
         type=_numbers(float),
         metavar="LOW,HIGH",
         help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
         "so do most of the training crops (default: as wide as they are in the data)",
     )
-    mild = parser.add_argument(
+    mild = group.add_argument(
         "--mild",
         type=float,
         default=0.0,
@@ -65,19 +95,38 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "inverted nor recoloured (default: 0; the models that ship have 0.6 to 0.7)",
     )
     keep_old_name("--calm", mild, parser)
-    parser.add_argument(
+    group.add_argument(
         "--synthetic",
         type=float,
         default=0.0,
         metavar="0..1",
         help="part of the crops from simulated images, see the command simulate (default: 0)",
     )
-    parser.add_argument(
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it learns, and for how long")
+    group.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
+    group.add_argument(
+        "--steps",
+        type=int,
+        help="budget in steps instead of minutes: as much is learned, however busy the computer is",
+    )
+    group.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        default=2e-3,
+        metavar="RATE",
+        help="at the beginning; it falls to 0 (default: 0.002; less to go on from a good --init)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
+    group.add_argument(
         "--teacher",
         metavar="NAME_OR_PATH",
         help="a model of the same classes whose doubts are learned as well",
     )
-    backend = parser.add_argument(
+    backend = group.add_argument(
         "--backend",
         default="tensorflow",
         choices=BACKEND_NAMES,
@@ -85,51 +134,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "the time (default: tensorflow)",
     )
     keep_old_name("--engine", backend, parser)
-    parser.add_argument(
-        "--init",
-        metavar="FILE|imagenet",
-        help="weights to start from: a .keras model of the same build; or of the encoder alone "
-        "an .npz, a file of keras.applications (no_top.h5), or imagenet, which is downloaded",
-    )
-    parser.add_argument(
-        "--classes",
-        metavar="NAME,NAME,...",
-        help="the masks hold classes 0, 1, 2, ... of these names (default: one number a cell)",
-    )
-    parser.add_argument(
-        "--channels",
-        type=int,
-        default=3,
-        help="of the images: 1 grey, 3 RGB or grey (default), or any number of others",
-    )
-    parser.add_argument("--minutes", type=float, default=40.0, help="time budget (default: 40)")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        help="budget in steps instead of minutes: as much is learned, however busy the computer is",
-    )
-    parser.add_argument("--batch", type=int, default=8, help="crops in a step (default: 8)")
-    parser.add_argument(
-        "--learning-rate",
-        type=float,
-        default=2e-3,
-        metavar="RATE",
-        help="at the beginning; it falls to 0 (default: 0.002; less to go on from a good --init)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of crops and weights (default: 0)")
-    parser.add_argument(
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what an earlier training left")
+    group.add_argument(
         "--checkpoint",
         metavar="DIR",
         type=Path,
         help="where a stopped training is kept (default: MODEL.checkpoint)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--resume",
         action="store_true",
         help="go on from the checkpoint; --minutes and --steps count from the first start",
     )
-    parser.add_argument("--overwrite", action="store_true", help="start anew over an old model")
-    parser.set_defaults(command=_train, stopped="Stopped.")
+    group.add_argument("--overwrite", action="store_true", help="start anew over an old model")
 
 
 def _train(options: argparse.Namespace) -> int:
