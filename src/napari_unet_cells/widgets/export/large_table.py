@@ -125,6 +125,7 @@ class LargeTable(Wired, QWidget):
         self.message = QLabel("")
         self.message.setObjectName("large_table_message")
         self.message.setWordWrap(True)
+        self.message.setVisible(False)
         self.where = QLabel("")
         self.where.setObjectName("large_table_where")
         self.where.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -167,6 +168,8 @@ class LargeTable(Wired, QWidget):
             "Click a row to go to its cell; Delete removes that, Ctrl+Z brings it back. Click a "
             "header to sort all rows, not only these."
         )
+        # On a low screen a row is seen at least; Qt asks for three.
+        self.view.setMinimumHeight(2 * self.fontMetrics().height() + 16)
         rows = self.view.verticalHeader()
         rows.setVisible(False)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
@@ -272,7 +275,7 @@ class LargeTable(Wired, QWidget):
             self._note = ""
         self._first = page.first
         said = f"{self.deleting.sentence(page.state)} {page.remark} {self._note}"
-        self.message.setText(" ".join(said.split()))
+        self.say(" ".join(said.split()))
         self.update_button.setText(
             "Bring up to date" if page.state.is_there else "Measure all cells"
         )
@@ -311,8 +314,9 @@ class LargeTable(Wired, QWidget):
             button.setEnabled(is_free and first < last)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence."""
+        """Show a sentence; without one its line is left to the rows."""
         self.message.setText(sentence)
+        self.message.setVisible(bool(sentence))
 
     def _removed(self, event: Any) -> None:
         if event.value is self.layer:
