@@ -132,7 +132,7 @@ def test_what_is_put_back_meanwhile_leaves_no_file(tmp_path: Path) -> None:
     before = labels[:40, :40].astype(np.int64)
     box = (slice(0, 40), slice(0, 40))
     LabelVersions(zarr).replace((), box, before, np.zeros_like(before), 302)
-    with pytest.raises(UserError, match=r"a part of slide_cells\.ome\.zarr was put back meanwhile"):
+    with pytest.raises(UserError, match=r"cells of slide_cells\.ome\.zarr were changed meanwhile"):
         list(steps)
     assert list(tmp_path.iterdir()) == [zarr]
 

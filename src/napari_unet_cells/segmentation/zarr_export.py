@@ -131,7 +131,7 @@ def write_outlines(
             yield done
         if versions.last != last:
             raise UserError(
-                f"{target.name} was not written: a part of {export.folder.name} was put back "
+                f"{target.name} was not written: cells of {export.folder.name} were changed "
                 "meanwhile. Export it again."
             )
 
