@@ -14,11 +14,18 @@ from pathlib import Path
 import napari
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.layers.metadata import CELLS
+from napari_unet_cells.layers.zarr_result import zarr_attributes, zarr_levels
 from napari_unet_cells.sample_data import simulate_nuclei
+from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
 from napari_unet_cells.widgets.dock import UNetCellsDock
+from napari_unet_cells.widgets.export.large_table import LargeTable
 from napari_unet_cells.widgets.export.values import DatasetValues
 from napari_unet_cells.widgets.folder.at_hand import AtHand
 
@@ -68,6 +75,9 @@ def draw_all() -> None:
         picture_of_folder(viewer, dock, Path(folder))
     clear(viewer)
     picture_of_table(viewer, dock)
+    clear(viewer)
+    with tempfile.TemporaryDirectory() as folder:
+        picture_of_large_table(viewer, dock, Path(folder))
     viewer.close()
 
 
@@ -118,6 +128,52 @@ def picture_of_table(viewer: napari.Viewer, dock: UNetCellsDock) -> None:
     dock.banner.later()  # it offers the corrections of the picture before
     wait(lambda: False, timeout=0.5)
     picture(viewer, "table")
+
+
+def picture_of_large_table(viewer: napari.Viewer, dock: UNetCellsDock, folder: Path) -> None:
+    """Show the table of a result that is too large for a layer in memory, and a cell of it."""
+    image, cells = write_large_result(folder)
+    size = {"scale": (0.5, 0.5), "units": ("um", "um")}
+    viewer.add_image(image, name="slide", **size)
+    levels = list(zarr_levels(cells))
+    layer = viewer.add_labels(levels, multiscale=True, **zarr_attributes(cells, None))
+    layer.name = "slide cells"
+    wait(lambda: False, timeout=3)
+    dock.open("Export")
+    dock.export.table_button.click()
+    table = viewer.window._qt_window.findChild(LargeTable)
+    wait(lambda: not table.controller.busy)
+    table.controller.show_from(30_000)
+    wait(lambda: not table.controller.busy and table.columns._counted is not None)
+    table.view.selectRow(3)
+    wait(lambda: False, timeout=3)
+    picture(viewer, "large-table")
+
+
+def write_large_result(folder: Path) -> tuple[NDArray[np.uint16], Path]:
+    """Write 17,408 x 17,408 pixels and their cells, which no network has to find first."""
+    side, times = 1024, 17
+    fields = [
+        simulate_nuclei((side, side), diameter=30 + n, seed=n, density=0.3) for n in range(24)
+    ]
+    kinds = np.random.default_rng(0).integers(len(fields), size=(times, times))
+    counts = np.array([int(masks.max()) for _, masks in fields])[kinds]
+    before = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
+    image = np.block([[fields[kind][0] for kind in row] for row in kinds.tolist()])
+    tifffile.imwrite(folder / "slide.tif", image, tile=(512, 512), compression="zlib")
+    cells = folder / "slide_cells.ome.zarr"
+    made = LabelZarr(cells, image.shape, "yx", side, Scale((0.5, 0.5), "micrometer", None))
+    made.create(CELLS, np.uint32)
+    for row, column in np.ndindex(times, times):
+        masks = fields[kinds[row, column]][1].astype(np.uint32)
+        y, x = (slice(side * at, side * (at + 1)) for at in (row, column))
+        made.write(CELLS, (), (y, x), np.where(masks > 0, masks + before[row, column], 0))
+    source = {"path": str(folder / "slide.tif"), "shape": image.shape, "axes": "YX"}
+    size = {"y": 0.5, "x": 0.5, "unit": "micrometer"}
+    made.finish(CELLS, {"cells": int(counts.sum()), "source": source, "pixel_size": size}, {})
+    for _ in bring_up_to_date(cells):
+        pass
+    return image, cells
 
 
 def picture_of_folder(viewer: napari.Viewer, dock: UNetCellsDock, folder: Path) -> None:
