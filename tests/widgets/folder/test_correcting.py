@@ -35,6 +35,7 @@ class Window:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.told: list[str] = []
+        self.followed: list[str] = []
         self.open = ""
         self.given_back = 0
 
@@ -55,6 +56,9 @@ class Window:
 
     def corrections_saved(self) -> None:
         pass
+
+    def parts_followed(self, folder: Path) -> None:
+        self.followed.append(folder.name)
 
 
 class Controller:
@@ -425,9 +429,11 @@ def test_a_part_that_is_put_back_is_counted_and_the_rest_follows_when_it_is_left
     put_back(desk, "a", take_part(desk, "a"))
     desk.let_run()
     assert (desk.controller.counts, followed) == ([("a", 5)], [])
+    assert desk.window.followed == []
     desk.correcting.open("b")
     desk.let_run()
     assert (followed, desk.window.warnings) == (["a"], ["No image."])
+    assert desk.window.followed == ["a.ome.zarr"]
     assert desk.controller.corrections == [("a", 1)]
     desk.correcting.open("a")
     desk.let_run()
@@ -456,6 +462,7 @@ def test_what_does_not_follow_is_said_keeps_nobody_and_is_tried_again(
         "cells in the list do not follow. The disk is full. Free some space. Then press Save."
     )
     assert desk.window.warnings == [said] * 2
+    assert desk.window.followed == []
     desk.correcting.open("b")
     desk.let_run()
     assert desk.correcting.pair is not None

@@ -199,6 +199,13 @@ def test_cells_beyond_what_is_edited_at_once_stay_on_the_disk(qtbot, dock, image
     n = int(np.count_nonzero(np.unique(on_disk(images, "slide"))))
     assert texts(dock)["slide"] == f"{n} cells, corrected"
     assert files_due(output, "slide")  # picture and record follow when the image is left
+    assert "The table (page Export) is out of date." in part._sentence
+    dock.folder.list.save_button.click()
+    settle(qtbot, dock)
+    assert "cell changed. The table holds it." in part._sentence
+    assert not files_due(output, "slide")
+    read_pages(qtbot, table)
+    assert table.controller.page.state.is_true
     with (output / "slide_cells.csv").open() as file:
         rows = {int(row["label"]) for row in csv.DictReader(file)}
     assert rows == set(np.unique(on_disk(images, "slide")).tolist()) - {0}

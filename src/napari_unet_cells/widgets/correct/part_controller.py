@@ -75,6 +75,9 @@ FILLS = 0.9
 #: Part of a place that is approved, from which on it is not shown any more.
 APPROVED = 0.5
 
+#: Said of the table once a part was put back.
+OUT_OF_DATE = "The table (page Export) is out of date."
+
 EDIT, PUT_BACK = "Edit this part", "Put back"
 
 
@@ -411,9 +414,7 @@ class PartController:
         if source is not None:
             self._viewer.layers.selection.active = source
         what = f"{ended.n_changed} cell{'' if ended.n_changed == 1 else 's'} changed"
-        said = (
-            f"Put back as version {ended.number}: {what}. The table (page Export) is out of date."
-        )
+        said = f"Put back as version {ended.number}: {what}. {OUT_OF_DATE}"
         if ended.left_out:
             said += " What you drew on cells that the border of the part cuts was left out."
         said = said if ended.number else "Nothing was edited."
@@ -442,6 +443,13 @@ class PartController:
             if source is not None and any(level.hole for level in source.data):
                 source.data = with_hole(source.data, None)
         self.look()
+
+    def table_followed(self, folder: Path) -> None:
+        """Say no more that the table of an OME-Zarr is out of date, once it is not."""
+        layer = self.at_hand
+        if layer is not None and layer.metadata.get(OURS, {}).get(ZARR) == str(folder):
+            self._sentence = self._sentence.replace(OUT_OF_DATE, "The table holds it.")
+            self.look()
 
     def ended(self) -> None:
         """Offer the next press."""

@@ -73,6 +73,9 @@ class View(Protocol):
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
 
+    def parts_followed(self, folder: Path) -> None:
+        """Tell others that the table of an OME-Zarr holds the parts that were put back."""
+
 
 class Step(Enum):
     """Remaining step of an opening, in a turn of the window of its own."""
@@ -323,7 +326,10 @@ class Correcting:
             if event.pair.output == self._controller.output:
                 show = self._controller.corrected if event.all_of_it else self._controller.counted
                 show(event.pair.name, event.record)
-            self._view.corrections_saved()
+            if event.all_of_it:
+                self._view.corrections_saved()
+            if event.all_of_it and event.pair.is_on_disk and not event.due:
+                self._view.parts_followed(event.pair.target)
 
     def _add_cells(self, read: ReadPair) -> None:
         cells = add_cells(self._viewer, read, self._found.image)

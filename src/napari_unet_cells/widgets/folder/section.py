@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
@@ -52,6 +53,8 @@ class FolderSection(Wired, QObject):
 
     #: Corrected cells were put into a result.
     saved = Signal()
+    #: The table of an OME-Zarr, a path, holds the parts that were put back.
+    followed = Signal(object)
 
     def __init__(self, viewer: Viewer, at_hand: Callable[[], AtHand], parent: QWidget) -> None:
         super().__init__(parent)
@@ -183,6 +186,10 @@ class FolderSection(Wired, QObject):
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
         self.saved.emit()
+
+    def parts_followed(self, folder: Path) -> None:
+        """Tell others that the table of an OME-Zarr holds the parts that were put back."""
+        self.followed.emit(folder)
 
     def project(self, image: Image) -> None:
         """Compute an image that is empty until its channels are projected."""
