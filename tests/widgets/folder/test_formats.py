@@ -159,6 +159,10 @@ def test_results_as_ome_zarr_are_opened_corrected_and_found_again(
     qtbot.waitUntil(lambda: len(texts(dock)) == 2 and not dock.folder.looking.running)
     assert texts(dock)["slide"] == row.text
     assert dock.folder.controller.row("slide").approved
+    proposed = []
+    monkeypatch.setattr(FolderDialog, "exec", lambda dialog: proposed.append(dialog.values))
+    dock.folder.ask()
+    assert [values.format for values in proposed] == ["ome-zarr"]
     dock.folder.list.run_button.click()
     qtbot.waitUntil(lambda: not dock.folder.running, timeout=200_000)
     assert np.array_equal(on_disk(images, "slide"), labels)

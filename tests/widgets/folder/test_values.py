@@ -17,6 +17,8 @@ def test_results_are_proposed_beside_the_images(tmp_path: Path) -> None:
     assert values.folder == tmp_path / "day1_cells"
     assert values.problem() is None
     assert FolderValues.of(()) == FolderValues()
+    assert values.format == "tiff"
+    assert FolderValues.of(files, "ome-zarr").format == "ome-zarr"
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,11 @@ class FolderController:
         self._report_due = False
 
     @property
+    def format(self) -> str:
+        """Format of the results of the list that is open, see `batch.request.Request`."""
+        return self._format
+
+    @property
     def state(self) -> ListState:
         """State as the window shows it besides the rows."""
         return ListState(

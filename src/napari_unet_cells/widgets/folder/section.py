@@ -118,7 +118,8 @@ class FolderSection(Wired, QObject):
     def ask(self) -> None:
         """Ask for the images of a new list, and begin it."""
         at_hand = self._at_hand()
-        dialog = FolderDialog(FolderValues.of(self._proposed(at_hand)), at_hand, self._parent)
+        proposed = FolderValues.of(self._proposed(at_hand), self.controller.format)
+        dialog = FolderDialog(proposed, at_hand, self._parent)
         if dialog.exec():
             self._show_list()
             self.controller.start(dialog.asked.chosen(dialog.values.named), dialog.values.folder)

@@ -64,9 +64,17 @@ class FolderValues:
     )
 
     @classmethod
-    def of(cls, named: Sequence[str]) -> FolderValues:
-        """Name images, with the results beside them."""
-        return cls(_BETWEEN.join(named), str(results_folder(named)) if named else "")
+    def of(cls, named: Sequence[str], format: str = "tiff") -> FolderValues:
+        """Name images, with the results beside them.
+
+        Parameters
+        ----------
+        named : sequence of str
+        format : str
+            That of the list that is open: results of another one would lie beside its own.
+        """
+        output = str(results_folder(named)) if named else ""
+        return cls(_BETWEEN.join(named), output, format)
 
     @property
     def named(self) -> tuple[str, ...]:
