@@ -522,10 +522,14 @@ def test_how_far_the_whole_image_is_looked_at_is_shown(
     for answer in controller.thread.events:
         controller.receive(answer)
         if isinstance(answer.event, Begun):
+            said.append(controller.window.last("show_progress"))
             break
         if isinstance(answer.event, LookedAt):
             said.append(controller.window.last("show_progress"))
-    assert said[-1] == (0.0, "looking at the whole image, 100%")
+    *reading, begun = said
+    assert reading[-1] == (1.0, "reading the whole image, 100 %")
+    assert all(0 < done <= 1 for done, _ in reading)  # at 0 the bar moves, and says nothing
+    assert begun == (0.0, "")
 
 
 def test_cancelled_when_the_result_has_its_name_it_is_shown_by_the_next_press(

@@ -137,7 +137,8 @@ class LargeRun:
         """Take over what happened."""
         self._look()
         if isinstance(event, LookedAt):
-            self._view.show_progress(0.0, f"looking at the whole image, {event.fraction:.0%}")
+            said = f"reading the whole image, {100 * event.fraction:.0f} %"
+            self._view.show_progress(event.fraction, said)
         elif isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, NoFolder):
@@ -160,6 +161,7 @@ class LargeRun:
             hide_previews(self._viewer, image_id(self._imaged))
 
     def _begin(self, event: Begun) -> None:
+        self._view.show_progress(0.0, "")  # that the image was read is not that it is segmented
         self._begun = event
         self._fraction = self._first = event.fraction
         self._started = time.monotonic()
