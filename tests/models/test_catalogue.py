@@ -628,7 +628,7 @@ def test_a_model_that_does_not_fit_its_card_is_refused(tiny_model: Path, tmp_pat
 
 
 @pytest.mark.network
-def test_of_what_keras_says_the_end_is_shown(tmp_path: Path) -> None:
+def test_of_what_keras_says_the_cause_is_shown(tmp_path: Path) -> None:
     config = network()
     set_in_config("filters", "many")(config)
     path = write_model(tmp_path / "m.keras", config)
@@ -637,6 +637,29 @@ def test_of_what_keras_says_the_end_is_shown(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
     assert "class_name" not in str(caught.value)
+
+
+@pytest.mark.network
+def test_what_a_broken_model_lacks_is_said_in_our_words(tiny_model: Path, tmp_path: Path) -> None:
+    import h5py
+
+    with zipfile.ZipFile(tiny_model) as archive:
+        members: dict[str, Any] = {name: archive.read(name) for name in archive.namelist()}
+    weights = tmp_path / "w.h5"
+    weights.write_bytes(members["model.weights.h5"])
+    with h5py.File(weights, "a") as file:
+        del file["layers/conv2d/vars/0"]
+    config = json.loads(members["config.json"])
+    del config["config"]["layers"][-1]
+    broken = {
+        "model.weights.h5": (weights.read_bytes(), "the weights of its layer .* are missing or of"),
+        "config.json": (json.dumps(config), "its description is not that of a network"),
+    }
+    for name, (content, said) in broken.items():
+        path = write_model(tmp_path / "m.keras", **{**members, name: content})
+        write_card(path, stride=16)
+        with pytest.raises(UserError, match=rf"m\.keras cannot be loaded: {said}"):
+            load_model(read_card(path))
 
 
 def test_a_model_that_was_replaced_after_its_card_was_read_is_refused() -> None:

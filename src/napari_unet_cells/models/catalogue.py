@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, make_folder, write_together
 from napari_unet_cells.files.file_set import finish_all, finish_sets
 from napari_unet_cells.models.card import ModelCard, file_sha256, model_files, read_card
+from napari_unet_cells.models.loading_problem import loading_problem
+from napari_unet_cells.models.model_file import check_model_file, weights_bytes
+from napari_unet_cells.models.network_size import check_network_size
 from napari_unet_cells.models.runtimes.library import claim_any
 from napari_unet_cells.settings import models_folder, preferences, recall, remember
 from napari_unet_cells.untrusted.names import file_name
@@ -236,13 +240,6 @@ def find_model(name_or_path: str | Path) -> ModelCard:
     )
 
 
-def _innermost(error: Exception) -> str:
-    """Take out of what Keras says, which repeats the whole network, what is wrong: its end."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    last = lines[-1].rpartition("Exception encountered:")[2] if lines else type(error).__name__
-    return printable(last, 300).rstrip(".")
-
-
 def load_model(card: ModelCard) -> keras.Model:
     """Load the network of a card: the one door through which a model file comes in.
 
@@ -256,15 +253,18 @@ def load_model(card: ModelCard) -> keras.Model:
         raise UserError(
             f"The model {card.path.name} was replaced while it was opened. Choose it again."
         )
+    _check_size(card.path)
     claim_any()
     import keras
 
     try:
-        model = keras.saving.load_model(card.path, compile=False, safe_mode=True)
+        with warnings.catch_warnings():  # of Keras, about what is refused below
+            warnings.simplefilter("ignore")
+            model = keras.saving.load_model(card.path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras, h5py or zipfile raise on a damaged file
         raise UserError(
-            f"The model {card.path.name} cannot be loaded: {_innermost(error)}. Copy it again from "
-            "where it came from."
+            f"The model {card.path.name} cannot be loaded: {loading_problem(error)}. Copy it again "
+            "from where it came from."
         ) from error
     _check_numbers(model, card)
     inside = (model.input_shape, model.output_shape)
@@ -278,6 +278,17 @@ def load_model(card: ModelCard) -> keras.Model:
             f"{inside[1]}, and the card says {stated[0]} into {stated[1]}. Copy both files again."
         )
     return model
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a network that would ask for more memory than its file has numbers for."""
+    try:
+        check_network_size(check_model_file(path), weights_bytes(path))
+    except Malformed as error:
+        raise UserError(
+            f"The model {path.name} cannot be loaded: {error}. Copy it again from where it came "
+            "from."
+        ) from error
 
 
 def _check_numbers(model: keras.Model, card: ModelCard) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import read_card
 from napari_unet_cells.models.catalogue import load_model
+from napari_unet_cells.models.loading_problem import loading_problem
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.rules import Malformed
 
@@ -254,12 +255,13 @@ def _pretrained(encoder: Encoder, source: str, options: Mapping[str, Any]) -> ke
 
 
 def _why_not(source: str, error: Exception) -> str:
-    why = str(error).partition("\n")[0].rstrip(".:")
     if source != IMAGENET:
         return (
-            f"{source} cannot be read as pretrained weights of this encoder: {why}. Choose the "
-            "file of keras.applications for the same network, the one without top."
+            f"{source} cannot be read as pretrained weights of this encoder: "
+            f"{loading_problem(error)}. Choose the file of keras.applications for the same "
+            "network, the one without top."
         )
+    why = str(error).partition("\n")[0].rstrip(".:")
     if isinstance(error, ValueError):  # an alpha for which there are none
         return f"These ImageNet weights cannot be used: {why}."
     cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"

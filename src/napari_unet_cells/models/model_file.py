@@ -56,7 +56,9 @@ ALLOWED_OBJECTS: Mapping[str | None, frozenset[str]] = {
 #: Activations of our networks, and those that keras.applications names.
 ALLOWED_ACTIVATIONS = frozenset({"linear", "relu", "relu6", "softmax", "sigmoid"})
 
-MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
+_WEIGHTS = "model.weights.h5"
+
+MEMBERS = frozenset({"config.json", "metadata.json", _WEIGHTS})
 
 #: Far more than a network's description takes (80 kB), far less than harms.
 MAX_CONFIG_BYTES = 10_000_000
@@ -97,6 +99,30 @@ def check_model_file(path: Path) -> Any:
     return config
 
 
+def weights_bytes(path: Path) -> int:
+    """Give the size of the weights in a model file that `check_model_file` let pass.
+
+    Raises
+    ------
+    UserError
+        Where it was damaged or exchanged since.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.getinfo(_WEIGHTS).file_size
+    except KeyError:
+        return 0
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(
+        f"The model {path.name} is damaged and cannot be opened. Copy it again from where it came "
+        "from."
+    )
+
+
 def _read(path: Path) -> tuple[list[str], Any]:
     """Give the names of members that Keras does not write, else none, and the configuration."""
     config = damaged = None
@@ -108,10 +134,7 @@ def _read(path: Path) -> tuple[list[str], Any]:
                 damaged = archive.testzip()
     # NotImplementedError and RuntimeError: an unknown compression, an encrypted member
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise UserError(
-            f"The model {path.name} is damaged and cannot be opened. Copy it again from where "
-            "it came from."
-        ) from error
+        raise _damaged(path) from error
     if damaged is not None:
         raise UserError(f"The model {path.name} is damaged ({damaged}). Copy it again.")
     return foreign, config
