@@ -781,6 +781,10 @@ def test_width_scale_and_teacher_of_a_training(monkeypatch: pytest.MonkeyPatch) 
         (["--synthetic", "0.1", "--classes", "a,b"], "leave out --classes and --channels"),
         (["--alpha", "0.02"], "--alpha must be at least 0.03125"),
         (["--alpha", "nan"], "--alpha must be at least 0.03125"),
+        # There is no folder `data`: what is refused is refused before it is looked for.
+        (["--alpha", "5"], "and at most 4, not 5"),
+        (["--alpha", "1e308"], "and at most 4, not 1e+308"),
+        (["--decoder", "5000,64,32"], "its decoder[0] must be a whole number from 1 to 4096"),
         (["--minutes", "nan"], "--minutes must be above 0"),
         (["--seed", "-1"], "--seed must not be negative"),
         (["--learning-rate", "0"], "--learning-rate must be above 0 and at most 1, not 0"),

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.models.architectures import ARCHITECTURES
+from napari_unet_cells.models.architectures import ARCHITECTURES, NARROWEST, WIDEST
 from napari_unet_cells.models.card import MAX_DIAMETER
-
-#: Of the width of a MobileNet: a layer of 32 filters would have none.
-NARROWEST = 1 / 32
 
 #: Those of `training.backends.BACKENDS`, whose module knows networks.
 BACKEND_NAMES = ("tensorflow", "torch")
@@ -44,7 +41,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         choices=sorted(ARCHITECTURES),
         help="architecture (default: mobilenet_unet)",
     )
-    group.add_argument("--alpha", type=float, help="width of the MobileNet (default: 0.25)")
+    group.add_argument(
+        "--alpha", type=float, help=f"width of the MobileNet, up to {WIDEST} (default: 0.25)"
+    )
     group.add_argument(
         "--decoder",
         type=_numbers(int),
@@ -252,8 +251,11 @@ def _train_options(options: argparse.Namespace) -> TrainOptions:
         )
     if options.steps is not None and options.steps < 1:
         raise UserError("--steps must be at least 1.")
-    if alpha is not None and not NARROWEST <= alpha < math.inf:
-        raise UserError(f"--alpha must be at least {NARROWEST:g}: narrower is no network.")
+    if alpha is not None and not NARROWEST <= alpha <= WIDEST:
+        raise UserError(
+            f"--alpha must be at least {NARROWEST:g}, narrower than which there is no network, and "
+            f"at most {WIDEST}, not {alpha:g}: MobileNets have 0.25 to 1."
+        )
     known = ARCHITECTURES[options.arch].options
     if alpha is not None and "alpha" not in known:
         raise UserError(f"--alpha is the width of a MobileNet; {options.arch} has none.")

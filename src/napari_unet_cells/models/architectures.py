@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     import keras
 
 
+#: Times the width of a MobileNet: narrower a layer of 32 filters would have none, and wider nobody
+#: has any.
+NARROWEST, WIDEST = 1 / 32, 4
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A kind of network.
@@ -89,16 +94,28 @@ def build(name: str, n_classes: int, channels: int = 3, **options: Any) -> keras
             f"A network has 2 to {MAX_CLASSES} classes and 1 to {MAX_CHANNELS} channels, not "
             f"{n_classes} and {channels}."
         )
-    _check_options(name, options)
+    check_options(name, options)
     claim_any()
     return ARCHITECTURES[name].build(n_classes, channels, options)
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that no network can have, as a stranger's card may state them."""
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that no network can have, as a stranger's card may state them.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ARCHITECTURES`.
+    options : mapping
+        Of `build`.
+
+    Raises
+    ------
+    UserError
+    """
     values = Fields(options)
     try:
-        values.optional("alpha", number(1 / 32, 4))
+        values.optional("alpha", number(NARROWEST, WIDEST))
         values.optional("decoder", items(whole(1, 4096), 3, 3))
     except Malformed as error:
         raise UserError(f"There is no such {name}: its {error}.") from error

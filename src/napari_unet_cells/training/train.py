@@ -23,7 +23,7 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import make_folder, refuse_existing
 from napari_unet_cells.files.file_set import refuse_link
-from napari_unet_cells.models.architectures import ARCHITECTURES, measure_halo
+from napari_unet_cells.models.architectures import ARCHITECTURES, check_options, measure_halo
 from napari_unet_cells.models.card import (
     MAX_CHANNELS,
     MAX_CLASSES,
@@ -175,6 +175,7 @@ def _check_options(options: TrainOptions) -> None:
     if options.architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UserError(f"There is no architecture '{options.architecture}'. Known: {known}.")
+    check_options(options.architecture, options.build)
     if not 1 <= options.channels <= MAX_CHANNELS:
         raise UserError(f"A network has 1 to {MAX_CHANNELS} channels, not {options.channels}.")
     names = options.classes
