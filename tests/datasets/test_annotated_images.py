@@ -256,6 +256,19 @@ def test_layouts_of_other_programs(tmp_path: Path, layout: str) -> None:
     assert check(tmp_path / "set") == []
 
 
+def test_that_only_the_first_image_of_a_file_is_used_is_said(tmp_path: Path) -> None:
+    frames = [pillow.fromarray(one) for one in (GREY, GREY.T.reshape(GREY.shape))]
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    write(tmp_path / "set" / "masks" / "a.tif", MASK)
+    frames[0].save(tmp_path / "set" / "images" / "a.gif")
+    assert check(tmp_path / "set") == []
+    frames[0].save(tmp_path / "set" / "images" / "a.gif", save_all=True, append_images=frames[1:])
+    (finding,) = check(tmp_path / "set")
+    assert finding.severity == "note"
+    assert "a.gif holds 2 images, and only the first one is used" in finding.sentence
+
+
 def test_test_is_left_out_where_there_is_val(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         put(tmp_path / part, "a.png", GREY, MASK)

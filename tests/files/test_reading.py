@@ -175,8 +175,27 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
     frames = [pillow.fromarray(np.full((30, 20), v, np.uint8)).convert("RGB") for v in (10, 200)]
     frames[0].save(tmp_path / "film.webp", save_all=True, append_images=frames[1:], lossless=True)
     image = read_image(tmp_path / "film.webp")
-    assert (image.axes, image.data.shape) == ("YXC", (30, 20, 3))
+    assert (image.axes, image.data.shape, image.n_images) == ("YXC", (30, 20, 3), 2)
     assert np.all(image.data[...] == 10)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".png"])
+def test_the_pictures_of_an_animation_are_counted(tmp_path: Path, ending: str) -> None:
+    frames = [pillow.fromarray(np.full((30, 20), v, np.uint8)) for v in (10, 100, 200)]
+    frames[0].save(tmp_path / f"one{ending}")
+    frames[0].save(tmp_path / f"film{ending}", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / f"one{ending}").n_images == 1
+    assert read_image(tmp_path / f"film{ending}").n_images == 3
+
+
+def test_an_animation_too_large_to_be_counted_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [pillow.fromarray(np.full((30, 20), v, np.uint8)) for v in (10, 100)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr("napari_unet_cells.files.pictures._LARGEST_ANIMATION", 10)
+    with pytest.raises(UserError, match=r"film\.gif is an animation of more than"):
+        read_image(tmp_path / "film.gif")
 
 
 def test_the_content_decides_not_the_ending(tmp_path: Path) -> None:

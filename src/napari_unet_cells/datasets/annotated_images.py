@@ -43,7 +43,7 @@ from napari_unet_cells.datasets.index import (
 )
 from napari_unet_cells.datasets.layouts import find_pairs
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import read_image
+from napari_unet_cells.files import Image, read_image
 from napari_unet_cells.untrusted.dataset_record import DatasetRecord
 from napari_unet_cells.untrusted.regular import open_regular
 
@@ -119,9 +119,23 @@ class AnnotatedImage:
             Where a file cannot be read, the two do not fit each other, or the mask holds
             other classes than these.
         """
+        return self.arrays_of(*self.read_files(), classes)
+
+    def read_files(self) -> tuple[Image, Image]:
+        """Read the files of image and mask, with what they hold besides; see `arrays_of`.
+
+        Raises
+        ------
+        UserError
+            Where a file cannot be read.
+        """
+        return read_image(self.image), read_image(self.mask)
+
+    def arrays_of(
+        self, image: Image, mask: Image, classes: Sequence[str] = ()
+    ) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Give what `read` returns of files that `read_files` read; errors as there."""
         self._check_classes(classes)
-        image = read_image(self.image)
-        mask = read_image(self.mask)
         if image.axes not in ("YX", "YXC", "CYX") or mask.axes != "YX":
             raise UserError(
                 f"{self.image} has axes {image.axes} and its mask {mask.axes}. Annotated images "

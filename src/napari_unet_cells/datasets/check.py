@@ -24,6 +24,7 @@ from napari_unet_cells.datasets.index import (
 from napari_unet_cells.datasets.layouts import Finding, find_pairs
 from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import Image
 from napari_unet_cells.untrusted.dataset_record import DatasetRecord
 
 
@@ -71,11 +72,10 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
     annotated, bad = False, False
     for item in items:
         try:
-            holds_something, finding = _look_at(item)
+            holds_something, found = _look_at(item)
             annotated = holds_something or annotated
-            if finding is not None:
-                bad = bad or finding.severity == "error"
-                yield finding
+            bad = bad or any(finding.severity == "error" for finding in found)
+            yield from found
         except UserError as error:
             bad = True
             yield Finding("error", item.mask, str(error))
@@ -87,13 +87,14 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
         yield Finding("error", folder, sentence)
 
 
-def _look_at(item: AnnotatedImage) -> tuple[bool, Finding | None]:
+def _look_at(item: AnnotatedImage) -> tuple[bool, list[Finding]]:
     """Whether any pixel is of a cell, or of a class, and what is wrong with the pixels.
 
     Every file of the image is read.
     """
     cells = holds_cells(item.classes)
-    pixels, mask = item.read(() if cells else item.classes)
+    files = item.read_files()
+    pixels, mask = item.arrays_of(*files, () if cells else item.classes)
     first = item.read_first()
     if first is not None and first.shape != mask.shape:
         raise UserError(
@@ -103,7 +104,20 @@ def _look_at(item: AnnotatedImage) -> tuple[bool, Finding | None]:
     values = np.unique(mask)
     # Strokes of the background alone are annotated as well.
     annotated = bool((values > 0).any() if cells else (values != UNKNOWN).any())
-    return annotated, _look_at_pixels(item.image, pixels, annotated)
+    found = [_only_the_first(file) for file in files]
+    found.append(_look_at_pixels(item.image, pixels, annotated))
+    return annotated, [finding for finding in found if finding is not None]
+
+
+def _only_the_first(file: Image) -> Finding | None:
+    """Say that a file holds more than is used of it."""
+    if file.n_images == 1:
+        return None
+    sentence = (
+        f"{file.path} holds {file.n_images} images, and only the first one is used. Save each as a "
+        "file of its own to use them all."
+    )
+    return Finding("note", file.path, sentence)
 
 
 def _look_at_pixels(path: Path, pixels: NDArray[Any], annotated: bool) -> Finding | None:

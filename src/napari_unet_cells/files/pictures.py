@@ -17,6 +17,9 @@ from napari_unet_cells.files.image import Image
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2"})
 
+#: Those of them that hold animations, and the bytes of a file up to which its pictures are counted.
+_ANIMATED, _LARGEST_ANIMATION = ("GIF", "WEBP", "PNG"), 10**8
+
 # Pillow's mode -> the mode that holds the same picture without palette and alpha
 _PLAIN_MODES = {"1": "L", "LA": "L"} | dict.fromkeys(("P", "PA", "RGBA", "CMYK", "YCbCr"), "RGB")
 
@@ -28,14 +31,14 @@ def read_picture(path: Path, header: bytes) -> Image:
 
     try:
         if header[:8] == b"\x89PNG\r\n\x1a\n" and header[24] == 16 and header[25] != 0:
-            data = _read_deep_png(path)
+            data, n_images = _read_deep_png(path), 1
         else:
             # Pillow's size limit holds, as an error; its warning at half of that is noise
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pillow.DecompressionBombWarning)
                 picture = pillow.open(path, formats=_FORMATS)
             with picture:
-                data = _picture_data(picture)
+                data, n_images = _picture_data(picture), _count(picture, path)
     except UnidentifiedImageError as error:
         raise UserError(
             f"{path.name} is not a {kind_named(path)}, although its name says so: it is "
@@ -47,6 +50,8 @@ def read_picture(path: Path, header: bytes) -> Image:
             f"{path.name} has more pixels than a picture file is trusted with. Open it in "
             "Fiji and save it as a TIFF."
         ) from error
+    except UserError:
+        raise
     except (OSError, MemoryError) as error:
         # Pillow reports a file that ends too early without an error number
         if isinstance(error, OSError) and error.errno is None:
@@ -54,7 +59,21 @@ def read_picture(path: Path, header: bytes) -> Image:
         raise
     except Exception as error:
         raise damaged(path, kind_named(path), error) from error
-    return Image(data, "YXC"[: data.ndim], None, "pixel", path)
+    axes = "YXC"[: data.ndim]
+    return Image(data, axes, None, "pixel", path, n_images=n_images)
+
+
+def _count(picture: Any, path: Path) -> int:
+    """Count the pictures of an animation; the previews that a camera adds to a JPEG are none."""
+    if picture.format not in _ANIMATED or not getattr(picture, "is_animated", False):
+        return 1
+    # They are found one after the other: a million in 17 MB take 8 s.
+    if path.stat().st_size > _LARGEST_ANIMATION:
+        raise UserError(
+            f"{path.name} is an animation of more than {_LARGEST_ANIMATION // 10**6} MB. Open it "
+            "in Fiji and save it as a TIFF."
+        )
+    return int(picture.n_frames)
 
 
 def _picture_data(picture: Any) -> NDArray[Any]:
