@@ -69,14 +69,24 @@ def user_folder() -> Path:
     """
     home = os.environ.get("NAPARI_UNET_CELLS_HOME")
     if home:
-        return Path(home).expanduser()
+        return _expanded(home, "NAPARI_UNET_CELLS_HOME")
     return Path(platformdirs.user_data_dir("napari-unet-cells", appauthor=False))
 
 
 def models_folder() -> Path:
     """Folder of the user's own models."""
     chosen = _preferences.models_folder
-    return Path(chosen).expanduser() if chosen else user_folder() / "models"
+    return _expanded(chosen, "The folder of models") if chosen else user_folder() / "models"
+
+
+def _expanded(path: str, what: str) -> Path:
+    """Expand ``~``; a folder of that name in whatever folder is the current one is not meant."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{what} is {path}, and there is no user of this name. Name another folder."
+        ) from error
 
 
 #: Key of `recall`: folder of the dataset that was exported to, or retrained on, last.

@@ -501,7 +501,43 @@ def test_an_output_that_is_a_file(
     assert "n1.tif is a file, not a folder" in sentence(capsys)
 
 
+@pytest.mark.parametrize("command", [["models"], ["models", "cells"], ["retrain", "."]])
+def test_a_home_of_no_user_is_a_sentence(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", "~nobody-of-this-name/x")
+    assert main(command) == BAD_INPUT
+    said = sentence(capsys)
+    assert "NAPARI_UNET_CELLS_HOME is ~nobody-of-this-name/x, and there is no user" in said
+
+
+def test_an_error_that_nobody_foresaw_without_a_home_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> int:
+        raise RuntimeError("of a library")
+
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", "~nobody-of-this-name/x")
+    monkeypatch.setattr(cli, "_models", fail)
+    assert main(["models"]) == BAD_INPUT
+    assert "nobody foresaw (RuntimeError: of a library). Please report it." in sentence(capsys)
+
+
 # --- evaluate ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("none/s.json", "There is no folder"), ("file/s.json", "There is no folder")],
+)
+def test_where_scores_cannot_be_written_nothing_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, said: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    # There is no data: what is refused is refused before it is looked for.
+    arguments = ["evaluate", "cells", str(tmp_path / "no"), "-o", str(tmp_path / target)]
+    assert main(arguments) == BAD_INPUT
+    assert said in sentence(capsys)
 
 
 @network

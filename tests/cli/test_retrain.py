@@ -29,6 +29,11 @@ def make_dataset(folder: Path, n: int) -> Path:
         (["SET", "--minutes", "0"], "--minutes must be above 0"),
         (["SET", "--base", "gone"], "There is no model 'gone'"),
         (["SET", "-o", "no/where.keras"], "There is no folder no"),
+        (["SET", "-o", "~nobody-of-this-name/m.keras"], "There is no folder"),
+        (["SET", "-o", "/proc/m.keras"], "Nothing can be written to the folder /proc"),
+        (["SET", "-o", ""], "The name of a model is empty"),
+        (["SET", "-o", " "], "The name of a model is empty"),
+        (["SET", "-o", "."], "The name of a model is empty"),
         (["SET", "--make-default", "-o", "here.keras"], "--make-default is for a model among"),
     ],
 )

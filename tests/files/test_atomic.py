@@ -19,6 +19,8 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import (
     FileExists,
     atomic_write,
+    check_folder,
+    make_folder,
     refuse_existing,
     write_json,
     write_labels,
@@ -203,3 +205,28 @@ def test_existing_files_are_refused_before_the_work(tmp_path: Path) -> None:
         refuse_existing([tmp_path / "b.csv", str(there)])
     assert caught.value.path == there
     refuse_existing([there], overwrite=True)
+
+
+def test_a_folder_that_is_not_there_is_asked_for_and_not_made(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    with pytest.raises(UserError, match=r"There is no folder .*/no\. Make it"):
+        check_folder(tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"There is no folder .*/file"):
+        check_folder(tmp_path / "file")
+
+
+def test_a_link_that_leads_nowhere_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="is a link, and what it leads to is not there"):
+        make_folder(tmp_path / "link")
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(
+    unprivileged: Path,
+) -> None:
+    folder = unprivileged / "read-only"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(UserError, match=r"Nothing can be written to the folder .*read-only"):
+        check_folder(folder)

@@ -84,9 +84,13 @@ def _log_folder() -> Path:
     """Folder of the file with errors that nobody foresaw."""
     from napari_unet_cells.settings import user_folder
 
+    try:
+        folder = user_folder()
+    except UserError:
+        return Path(os.devnull)  # no folder: nothing is noted
     with contextlib.suppress(OSError):
-        user_folder().mkdir(parents=True, exist_ok=True)
-    return user_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -257,7 +261,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from napari_unet_cells.datasets.annotated_images import read_annotated_images
     from napari_unet_cells.engine.opening import open_network
-    from napari_unet_cells.files import refuse_existing, write_json
+    from napari_unet_cells.files import check_folder, refuse_existing, write_json
     from napari_unet_cells.files.records import json_path
     from napari_unet_cells.models.catalogue import find_model
     from napari_unet_cells.segmentation.pipeline import Settings
@@ -266,6 +270,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     card = find_model(options.model)
     if options.output is not None:
         refuse_existing([json_path(options.output)], options.overwrite)
+        check_folder(options.output.parent)
     items = read_annotated_images(options.data, None if options.split == "all" else options.split)
     settings = Settings(test_time_augmentation=options.tta)
     network = open_network(card, options.runtime)

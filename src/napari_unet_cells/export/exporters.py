@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,7 +243,7 @@ def proposed_path(image_path: str | Path | None, layer_name: str, suffix: str) -
     name = "_".join(name.split()) or "labels"
     chosen = preferences().results_folder
     folder = Path.home() if image_path is None else Path(image_path).parent
-    folder = Path(chosen).expanduser() if chosen else folder
+    folder = Path(os.path.expanduser(chosen)) if chosen else folder
     return folder / (name + suffix)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_unet_cells.files.atomic import (
         FileExists,
         atomic_write,
+        check_folder,
         make_folder,
         refuse_existing,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "Image",
     "LazyArray",
     "atomic_write",
+    "check_folder",
     "file_axes",
     "find_images",
     "make_folder",
@@ -62,6 +64,7 @@ _HOMES = {
     "Image": "image",
     "LazyArray": "lazy",
     "atomic_write": "atomic",
+    "check_folder": "atomic",
     "file_axes": "axes",
     "find_images": "find",
     "make_folder": "atomic",

@@ -230,6 +230,21 @@ def with_ending(path: PathLike, suffixes: frozenset[str], default: str) -> Path:
     return target if target.suffix.lower() in suffixes else target.with_name(target.name + default)
 
 
+def check_folder(folder: PathLike) -> None:
+    """See that a folder is there and that files can be written in it; nothing is made.
+
+    Asked before hours are spent on what will be written there.
+
+    Raises
+    ------
+    UserError
+    """
+    folder = Path(folder)
+    if not os.path.isdir(folder):
+        raise UserError(f"There is no folder {folder}. Make it, or choose another one.")
+    make_folder(folder)
+
+
 def make_folder(folder: PathLike) -> None:
     """Make a folder where it is missing and see that files can be written in it.
 
@@ -243,6 +258,10 @@ def make_folder(folder: PathLike) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder. Choose a folder.")
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(
+            f"{folder} is a link, and what it leads to is not there. Choose another folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -264,7 +264,7 @@ def _why_not(source: str, error: Exception) -> str:
     why = str(error).partition("\n")[0].rstrip(".:")
     if isinstance(error, ValueError):  # an alpha for which there are none
         return f"These ImageNet weights cannot be used: {why}."
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    cache = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models"
     return (
         f"The ImageNet weights could not be downloaded: {why}. Without a network, fetch that "
         f"file on another computer and put it into {cache}, or name it with --init FILE."

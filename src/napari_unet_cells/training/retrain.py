@@ -29,6 +29,7 @@ from napari_unet_cells.datasets.annotated_images import (
     read_annotated_images,
 )
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import check_folder
 from napari_unet_cells.models.card import ModelCard, check_card
 from napari_unet_cells.models.catalogue import find_model, next_name, save_model
 from napari_unet_cells.models.runtimes.table import derive
@@ -151,15 +152,15 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
     if output is None:
         return models_folder() / f"{next_name(base.name)}.keras"
     text = str(output)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.suffix != ".keras":
         if "/" in text or "\\" in text:
             raise UserError(f"The name of a model file ends in .keras, and {path.name} does not.")
         path = models_folder() / _named(f"{text}.keras")
     elif path.parent == Path() and "/" not in text:
         path = Path.cwd() / path
-    if not path.parent.is_dir() and path.parent != models_folder():
-        raise UserError(f"There is no folder {path.parent}. Make it, or choose another one.")
+    if path.parent.is_dir() or path.parent != models_folder():  # else it is made, at the end
+        check_folder(path.parent)
     for existing in (path, path.with_suffix(".json")):
         if os.path.lexists(existing):  # a link would be written through
             raise UserError(f"{existing} exists and was kept. Choose another name.")
@@ -167,6 +168,8 @@ def _output_path(output: str | Path | None, base: ModelCard) -> Path:
 
 
 def _named(name: str) -> str:
+    if not name.removesuffix(".keras").strip(" ."):
+        raise UserError("The name of a model is empty. Choose a name, or leave -o out.")
     try:
         return file_name(name)
     except Malformed as error:

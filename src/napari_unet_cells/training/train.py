@@ -21,7 +21,7 @@ from napari_unet_cells.datasets.annotated_images import AnnotatedImage, read_ann
 from napari_unet_cells.datasets.origins import origin_of
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import make_folder, refuse_existing
+from napari_unet_cells.files import check_folder, make_folder, refuse_existing
 from napari_unet_cells.files.file_set import refuse_link
 from napari_unet_cells.models.architectures import ARCHITECTURES, check_options, measure_halo
 from napari_unet_cells.models.card import (
@@ -147,14 +147,12 @@ def _check_output(
     """Check where the model and its checkpoint will lie, before an hour is spent on them."""
     if output.suffix != ".keras":
         raise UserError(f"The name of a model ends in .keras, and {output.name} does not.")
-    if not output.parent.is_dir():
-        raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
+    check_folder(output.parent)
     folder = Path(checkpoint or output.with_suffix(".checkpoint"))
     ours = [output.with_suffix(end) for end in (".keras", ".json", ".csv", ".png")]
     for path in ours[:2]:  # before the training, not after
         refuse_link(path)
     refuse_existing([*ours, folder / "state.json"], replace_old)
-    make_folder(output.parent)
     return output, folder
 
 

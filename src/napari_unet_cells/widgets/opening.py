@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def open_image(viewer: Viewer, path: Path, above: Layer) -> None:
 def _folder(viewer: Viewer) -> str:
     """Folder of results, else that of the newest layer that came from a file."""
     if preferences().results_folder:
-        return str(Path(preferences().results_folder).expanduser())
+        return os.path.expanduser(preferences().results_folder)
     paths = [path for layer in viewer.layers if (path := file_of(layer)) is not None]
     return str(paths[-1].parent) if paths else ""
 

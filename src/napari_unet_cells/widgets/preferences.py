@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
@@ -24,7 +24,7 @@ def load_preferences() -> None:
     stored = _stored()
     values = {field.name: str(getattr(stored, field.name, field.default)) for field in _FIELDS}
     for name in ("models_folder", "results_folder"):
-        if values[name] and not Path(values[name]).expanduser().is_dir():
+        if values[name] and not os.path.isdir(os.path.expanduser(values[name])):
             show_warning(
                 f"There is no folder {values[name]}, which the preferences name as {name}. Make "
                 "it, or change it under File > Preferences; the default is used until then."

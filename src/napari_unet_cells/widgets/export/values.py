@@ -5,6 +5,7 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,7 +230,7 @@ class DatasetFolder:
     @property
     def folder(self) -> Path:
         """Whole path."""
-        return Path(self.parent.strip()).expanduser() / self.name.strip()
+        return Path(os.path.expanduser(self.parent.strip())) / self.name.strip()
 
     def problem(self) -> str | None:
         """Say why there can be no dataset."""

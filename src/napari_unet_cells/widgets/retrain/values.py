@@ -5,6 +5,7 @@ No Qt here: the form fills these in, `problem` gives the sentence that the user 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from html import escape
 from math import isfinite
@@ -75,7 +76,7 @@ class RetrainValues:
     @property
     def folder(self) -> Path:
         """Folder of the dataset."""
-        return Path(self.dataset.strip()).expanduser()
+        return Path(os.path.expanduser(self.dataset.strip()))
 
     def problem(self) -> str | None:
         """Say why nothing can be retrained."""

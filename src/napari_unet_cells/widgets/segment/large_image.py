@@ -143,7 +143,7 @@ def asked_for(viewer: Viewer, values: SegmentValues, folders: Mapping[Path, Path
     height, width = pixels_of(image).shape[first : first + 2]
     request = at_hand(viewer, values, None).request.zarr_request()
     chosen = preferences().results_folder
-    place = Path(chosen).expanduser() if chosen else folder_beside(path)
+    place = Path(os.path.expanduser(chosen)) if chosen else folder_beside(path)
     place = folders.get(place, place)
     return Asked(path, place, values.model, request, (int(height), int(width)))
 
