@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from napari_unet_cells.corrections.large_regions import (
 )
 from napari_unet_cells.datasets.index import current, first_path, read_index
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import label_zarr, read_image
+from napari_unet_cells.files import label_zarr, read_image, write_json
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
@@ -159,8 +161,47 @@ def test_without_approvals_or_without_the_image_it_says_what_to_do(slide: Slide)
     with pytest.raises(UserError, match=r"slide\.tif, the image of the cells, is not there"):
         large_approved(slide.zarr, "cells")
     (folder_of_approved(slide.zarr) / "000001.json").write_text("{}")
-    with pytest.raises(UserError, match=r"000001\.json cannot be read"):
+    with pytest.raises(UserError, match=r"000001\.json cannot be read \(has no 'approved'\)"):
         approved_windows(slide.zarr)
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        {"plane": [0]},
+        {"rows": [0, 401]},
+        {"columns": [10**9 - 1, 10**9]},
+        {"plane": [5, 5]},
+    ],
+)
+def test_windows_of_another_result_are_refused(slide: Slide, outside: dict[str, Any]) -> None:
+    listed = {"plane": [], "rows": [0, 90], "columns": [0, 90], "date": "2026-01-01"}
+    place = folder_of_approved(slide.zarr)
+    place.mkdir(exist_ok=True)
+    for changed in (listed, listed | outside):
+        (place / "000001.json").write_text(json.dumps({"approved": [changed]}))
+        if changed == listed:
+            assert large_approved(slide.zarr, "cells").dates
+        else:
+            with pytest.raises(
+                UserError, match=r"lies outside of 'cells': the lists in .*approved"
+            ):
+                large_approved(slide.zarr, "cells")
+
+
+def test_lists_of_thousands_of_windows_are_read_at_once(tmp_path: Path) -> None:
+    place = folder_of_approved(tmp_path)
+    place.mkdir(parents=True)
+    listed = [
+        window(row, row + 1, column, column + 2)
+        for row in range(0, 120, 2)
+        for column in range(0, 120, 2)
+    ]
+    for number in (1, 2):
+        write_json(place / f"{number:06}.json", document_of(tuple(listed)))
+    start = time.perf_counter()
+    assert len(approved_windows(tmp_path)) == len(listed)
+    assert time.perf_counter() - start < 10  # one by one it took half a minute
 
 
 def test_windows_are_read_as_they_were_written() -> None:

@@ -33,6 +33,7 @@ from napari_unet_cells.batch.finished import look_back, read_unit_record
 from napari_unet_cells.batch.image_list import LIST, read_list, save_list
 from napari_unet_cells.batch.marks import MARKS, mark, read_marks
 from napari_unet_cells.corrections import exported
+from napari_unet_cells.corrections.large_regions import approved_windows, folder_of_approved
 from napari_unet_cells.corrections.restoring import restore
 from napari_unet_cells.corrections.session_files import Damaged
 from napari_unet_cells.datasets.annotated_images import read_annotated_images
@@ -43,10 +44,12 @@ from napari_unet_cells.files import file_axes, pixel_size_of, read_image
 from napari_unet_cells.layers.reader import open_result
 from napari_unet_cells.models.card import file_sha256, read_card
 from napari_unet_cells.models.description import about, about_text
+from napari_unet_cells.untrusted.approved_windows import document_of, parse_approved_windows
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.checkpoint import parse_state
 from napari_unet_cells.untrusted.json_text import parse_json
 from napari_unet_cells.untrusted.rules import Malformed
+from napari_unet_cells.untrusted.table_note import parse_table_note
 from napari_unet_cells.untrusted.zarr_plan import parse_plan
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
@@ -183,6 +186,21 @@ def read_an_npz(content: bytes, folder: Path) -> None:
 
 def read_a_state(content: bytes, folder: Path) -> None:
     parse_state(parse_json(content, lenient=True))
+
+
+def read_the_windows(content: bytes, folder: Path) -> None:
+    place = folder_of_approved(folder / "a.zarr")
+    place.mkdir(parents=True)
+    (place / "000001.json").write_bytes(json.dumps(_WINDOWS).encode())
+    (place / "000002.json").write_bytes(content)
+    windows = approved_windows(folder / "a.zarr")
+    assert all(window.size > 0 for window in windows)
+    assert parse_approved_windows(document_of(windows)) == windows
+
+
+def read_a_note(content: bytes, folder: Path) -> None:
+    note = parse_table_note(parse_json(content))
+    assert parse_table_note(parse_json(json.dumps(note.document()))) == note
 
 
 def read_a_plan(content: bytes, folder: Path) -> None:
@@ -371,6 +389,9 @@ _ZARRAY = {
     "order": "C",
     "filters": None,
 }
+_WINDOW = {"plane": [0], "rows": [0, 256], "columns": [256, 512], "date": "2026-11-29T07:56:03"}
+_WINDOWS = {"approved": [_WINDOW, _WINDOW | {"plane": [], "rows": [7, 9]}]}
+_NOTE = {"version": 3, "size": 1000, "mtime_ns": 1_700_000_000_000_000_000}
 _EXPORTS = {
     "exports": [
         {
@@ -477,6 +498,8 @@ TARGETS: dict[str, Target] = {
     "npz": Target.of_bytes(read_an_npz, _NPZ),
     "checkpoint": Target.of_json(read_a_state, _STATE),
     "plan": Target.of_json(read_a_plan, _PLAN),
+    "windows": Target.of_json(read_the_windows, _WINDOWS),
+    "note": Target.of_json(read_a_note, _NOTE),
 }
 
 # --- the tests ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,10 +70,10 @@ def approved_windows(folder: Path) -> tuple[ApprovedWindow, ...]:
             new = parse_approved_windows(read_json(path))
         except (OSError, Malformed) as error:
             raise UserError(
-                f"The list of approved regions {path} cannot be read: it {error}. Remove it, and "
+                f"The list of approved regions {path} cannot be read ({error}). Remove it, and "
                 "approve its regions again."
             ) from error
-        windows = (*(old for old in windows if not _is_replaced(old, new)), *new)
+        windows = (*_not_replaced(windows, new), *new)
     return windows
 
 
@@ -125,8 +125,22 @@ def _window(plane: tuple[int, ...], box: Box, region: Region, date: str) -> Appr
     )
 
 
-def _is_replaced(old: ApprovedWindow, new: Iterable[ApprovedWindow]) -> bool:
-    return any(old.overlap(window) >= REPLACES * old.size for window in new)
+def _not_replaced(
+    old: Sequence[ApprovedWindow], new: Iterable[ApprovedWindow]
+) -> Iterator[ApprovedWindow]:
+    """Give the older windows of which no newer one holds the larger part."""
+    sides = np.array([(*window.rows, *window.columns) for window in old], float).reshape(-1, 4)
+    top, bottom, left, right = sides.T
+    enough = REPLACES * (bottom - top) * (right - left)
+    planes = {plane: number for number, plane in enumerate({window.plane for window in old})}
+    lies_in = np.array([planes[window.plane] for window in old], int)
+    replaced = np.zeros(len(old), bool)
+    for window in new:  # each with all older ones at once: a list may hold thousands
+        height = np.minimum(bottom, window.rows[1]) - np.maximum(top, window.rows[0])
+        width = np.minimum(right, window.columns[1]) - np.maximum(left, window.columns[0])
+        shared = np.maximum(height, 0) * np.maximum(width, 0)
+        replaced |= (lies_in == planes.get(window.plane, -1)) & (shared >= enough)
+    return (window for window, gone in zip(old, replaced, strict=True) if not gone)
 
 
 def labels_as_made(folder: Path, finest: LabelLevel, window: ApprovedWindow) -> NDArray[Any]:
@@ -187,6 +201,12 @@ def large_approved(folder: Path, name: str) -> Approved:
         raise UserError(none_approved(name))
     LabelVersions(folder).settle()
     cells, record = ZarrCells.open(folder), record_of(folder)
+    if not all(_lies_inside(window, cells.finest.shape) for window in windows):
+        raise UserError(
+            f"A region that was approved lies outside of '{name}': the lists in "
+            f"{folder_of_approved(folder)} belong to another result. Remove them, and approve its "
+            "regions again."
+        )
     planes: Planes | None = cells.planes
     if planes is None:
         raise UserError(
@@ -205,6 +225,16 @@ def large_approved(folder: Path, name: str) -> Approved:
         {"role": CELLS, "provenance": dict(record)},
         {"layer": name, **source},
         name,
+    )
+
+
+def _lies_inside(window: ApprovedWindow, shape: Sequence[int]) -> bool:
+    *before, height, width = shape
+    return (
+        len(window.plane) == len(before)
+        and all(index < length for index, length in zip(window.plane, before, strict=True))
+        and window.rows[1] <= height
+        and window.columns[1] <= width
     )
 
 

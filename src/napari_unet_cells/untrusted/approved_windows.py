@@ -20,8 +20,8 @@ from napari_unet_cells.untrusted.rules import (
 #: Pixels along an axis of labels, and axes before (y, x).
 _LONGEST, _MOST_AXES = 10**9, 8
 
-#: Windows that are kept.
-_MOST = 100_000
+#: Windows of one part that was put back; a part of 16,384 pixels a side has 4,096 of 256.
+_MOST = 10_000
 
 
 @dataclass(frozen=True)
