@@ -256,6 +256,32 @@ def test_layouts_of_other_programs(tmp_path: Path, layout: str) -> None:
     assert check(tmp_path / "set") == []
 
 
+def test_cells_that_share_a_number_are_said_once(tmp_path: Path) -> None:
+    black_and_white = (MASK > 0).astype(np.uint8)
+    black_and_white[:, ::3] = 0
+    for name in "ab":
+        write(tmp_path / "set" / "images" / f"{name}.tif", GREY)
+        write(tmp_path / "set" / "masks" / f"{name}.tif", MASK)
+    assert check(tmp_path / "set") == []
+    for name in "ab":
+        write(tmp_path / "set" / "masks" / f"{name}.tif", black_and_white)
+        (finding,) = check(tmp_path / "set")
+        assert finding.severity == "note"
+        assert "all cells the same number: those that touch are learned as one" in finding.sentence
+    assert "the 2 masks give" in finding.sentence
+
+
+@pytest.mark.parametrize(("part", "said"), [(0.1, False), (0.5, True)])
+def test_an_overexposed_image_is_said(tmp_path: Path, part: float, said: bool) -> None:
+    image = GREY.astype(np.uint16)
+    image[: round(part * len(image))] = 65535
+    write(tmp_path / "set" / "images" / "a.tif", image)
+    write(tmp_path / "set" / "masks" / "a.tif", MASK)
+    found = check(tmp_path / "set")
+    assert [finding.severity for finding in found] == ["note"] * said
+    assert all("overexposed: 50% of its pixels" in finding.sentence for finding in found)
+
+
 def test_that_only_the_first_image_of_a_file_is_used_is_said(tmp_path: Path) -> None:
     frames = [pillow.fromarray(one) for one in (GREY, GREY.T.reshape(GREY.shape))]
     for part in ("images", "masks"):

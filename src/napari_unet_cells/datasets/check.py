@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_unet_cells.core.labels import UNKNOWN, holds_cells
 from napari_unet_cells.datasets.annotated_images import AnnotatedImage, annotated_image_of
@@ -26,6 +27,12 @@ from napari_unet_cells.datasets.split import records_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import Image
 from napari_unet_cells.untrusted.dataset_record import DatasetRecord
+
+#: Pieces up to which a mask of one number may be one cell with a few stray pixels.
+_STRAY_PIECES = 2
+
+#: Part of the pixels that have the largest value, from which on it is said.
+_OVEREXPOSED = 0.2
 
 
 def check(folder: str | Path) -> list[Finding]:
@@ -70,15 +77,23 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
         )
         yield Finding("error", folder, sentence)
     annotated, bad = False, False
+    shared: list[Path] = []
     for item in items:
         try:
-            holds_something, found = _look_at(item)
+            holds_something, found = _look_at(item, shared)
             annotated = holds_something or annotated
             bad = bad or any(finding.severity == "error" for finding in found)
             yield from found
         except UserError as error:
             bad = True
             yield Finding("error", item.mask, str(error))
+    if shared:
+        n = f"mask {shared[0]} gives" if len(shared) == 1 else f"{len(shared)} masks give"
+        sentence = (
+            f"In {folder}, the {n} all cells the same number: those that touch are learned as one "
+            "cell. Give each cell a number of its own (in Fiji: Analyze Particles, Count Masks)."
+        )
+        yield Finding("note", shared[0], sentence)
     if not annotated and not bad:
         sentence = (
             f"The masks of {folder} hold no cell at all: there is nothing to learn from. Export "
@@ -87,10 +102,10 @@ def _in_images(folder: Path, items: Sequence[AnnotatedImage]) -> Iterator[Findin
         yield Finding("error", folder, sentence)
 
 
-def _look_at(item: AnnotatedImage) -> tuple[bool, list[Finding]]:
+def _look_at(item: AnnotatedImage, shared: list[Path]) -> tuple[bool, list[Finding]]:
     """Whether any pixel is of a cell, or of a class, and what is wrong with the pixels.
 
-    Every file of the image is read.
+    Every file of the image is read. Its mask is added to `shared` where its cells share a number.
     """
     cells = holds_cells(item.classes)
     files = item.read_files()
@@ -104,8 +119,10 @@ def _look_at(item: AnnotatedImage) -> tuple[bool, list[Finding]]:
     values = np.unique(mask)
     # Strokes of the background alone are annotated as well.
     annotated = bool((values > 0).any() if cells else (values != UNKNOWN).any())
+    if cells and np.count_nonzero(values) == 1 and ndimage.label(mask)[1] > _STRAY_PIECES:
+        shared.append(item.mask)
     found = [_only_the_first(file) for file in files]
-    found.append(_look_at_pixels(item.image, pixels, annotated))
+    found += [_look_at_pixels(item.image, pixels, annotated), _cut_off(item.image, pixels)]
     return annotated, [finding for finding in found if finding is not None]
 
 
@@ -136,6 +153,21 @@ def _look_at_pixels(path: Path, pixels: NDArray[Any], annotated: bool) -> Findin
         sentence = f"{path} holds {n_bad} values that are no numbers, which count as background."
         return Finding("note", path, sentence)
     return None
+
+
+def _cut_off(path: Path, pixels: NDArray[Any]) -> Finding | None:
+    """Find pixels that were brighter than the file can say; 8 bits may be a drawn picture."""
+    if pixels.dtype.kind != "u" or pixels.dtype.itemsize < 2:
+        return None
+    most = np.iinfo(pixels.dtype).max
+    part = np.count_nonzero(pixels == most) / pixels.size
+    if part < _OVEREXPOSED:
+        return None
+    sentence = (
+        f"{path} is overexposed: {part:.0%} of its pixels have the largest value that it can hold, "
+        f"{most}, and show nothing. Expose for a shorter time, or leave it out."
+    )
+    return Finding("note", path, sentence)
 
 
 def _unlisted(folder: Path, records: Sequence[DatasetRecord]) -> Iterator[Finding]:
