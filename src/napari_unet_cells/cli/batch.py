@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_unet_cells.cli import values
 from napari_unet_cells.cli.image_options import add_image_options, request_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.untrusted.rules import printable, safe
@@ -29,6 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "path",
         nargs="+",
+        type=values.name,
         metavar="INPUT",
         help="image, folder, pattern such as 'day*/*.tif', OME-Zarr or plate",
     )
@@ -37,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--output",
         required=True,
         metavar="DIR",
-        type=Path,
+        type=values.path,
         help="folder for the results of each image, cells.csv and report.html",
     )
     add_image_options(parser)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from napari_unet_cells.cli import values
 from napari_unet_cells.untrusted.rules import printable, safe
 
 DONE, BAD_INPUT = 0, 2
@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     split.add_argument("--seed", type=int, default=0, help="random seed of the split (default: 0)")
     split.set_defaults(command=_split)
     for action in (check, listing, split):
-        action.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
+        action.add_argument("folder", type=values.path, metavar="DIR", help="the dataset")
 
 
 def _check(options: argparse.Namespace) -> int:

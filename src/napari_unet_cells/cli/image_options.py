@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
+from napari_unet_cells.cli import values
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
@@ -31,7 +32,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channel",
-        type=_channel,
+        type=values.channel,
         metavar="N,...",
         help="channel to segment, counted from 0, or its name in the file; several, such as 0,2, "
         "are projected, or become one image for a model that was trained on as many",
@@ -43,7 +44,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--plane",
-        type=_plane,
+        type=values.plane,
         metavar="N|all",
         help="planes of a stack to segment: one, counted from 0, or all",
     )
@@ -146,17 +147,6 @@ def _quality(text: str) -> bool:
     if text not in ("normal", "high"):
         raise argparse.ArgumentTypeError(f"invalid choice: {text} (choose from normal, high)")
     return text == "high"
-
-
-def _channel(text: str) -> int | str | tuple[int | str, ...]:
-    """Read "1", "GFP", or several with commas between them."""
-    parts = [part.strip() for part in text.split(",")]
-    chosen = tuple(int(part) if part.lstrip("-").isdecimal() else part for part in parts)
-    return chosen[0] if len(chosen) == 1 else chosen
-
-
-def _plane(text: str) -> int | str:
-    return text if text == "all" else int(text)
 
 
 def request_of(options: argparse.Namespace) -> Request:

@@ -20,6 +20,7 @@ from napari_unet_cells.cli import info as cli_info
 from napari_unet_cells.cli import retrain as cli_retrain
 from napari_unet_cells.cli import simulate as cli_simulate
 from napari_unet_cells.cli import train as cli_train
+from napari_unet_cells.cli import values
 from napari_unet_cells.cli.ending import (
     Terminated,
     lasting_output,
@@ -125,13 +126,15 @@ Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
 def _add_segment(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("segment", help="segment a handful of image files")
-    parser.add_argument("path", nargs="+", help="image, folder or pattern such as 'day1/*.tif'")
+    parser.add_argument(
+        "path", nargs="+", type=values.name, help="image, folder or pattern such as 'day1/*.tif'"
+    )
     parser.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="DIR",
-        type=Path,
+        type=values.path,
         help="folder for NAME_cells.tif, NAME_classes.tif, NAME_cells.csv and NAME.json (with "
         "--track NAME_tracks.csv, too)",
     )
@@ -240,7 +243,7 @@ def _models(options: argparse.Namespace) -> int:
 def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="score a model on annotated folders")
     parser.add_argument("model", help="an installed model or a .keras file")
-    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=values.path)
     parser.add_argument(
         "--split",
         default="val",
@@ -248,7 +251,11 @@ def _add_evaluate(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="images to score, as index.json divides them (default: val)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE.json", type=Path, help="write scores of each image here"
+        "-o",
+        "--output",
+        metavar="FILE.json",
+        type=values.path,
+        help="write scores of each image here",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.json")
     add_augmentation(parser)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from napari_unet_cells.cli import values
 from napari_unet_cells.errors import UserError
 
 
@@ -12,7 +12,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to a parser."""
     parser = commands.add_parser("retrain", help="tune a model on corrected images")
     parser.add_argument(
-        "dataset", type=Path, help="correction dataset, or a folder with images and masks"
+        "dataset", type=values.path, help="correction dataset, or a folder with images and masks"
     )
     parser.add_argument(
         "--base", metavar="MODEL", help="model to start from (default: the default model)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from napari_unet_cells.cli import values
 
 DONE = 0
 
@@ -16,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--output",
         required=True,
         metavar="DIR",
-        type=Path,
+        type=values.path,
         help="new folder for images/, masks/, index.json and sheet.png, which shows them",
     )
     parser.add_argument("-n", "--number", type=int, default=100, help="images (default: 100)")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_unet_cells.cli import values
 from napari_unet_cells.cli.old_names import keep_old_name
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.architectures import ARCHITECTURES, NARROWEST, WIDEST
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to a parser."""
     parser = commands.add_parser("train", help="train a network on annotated folders")
-    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=Path)
-    parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=Path)
+    parser.add_argument("data", nargs="+", help="folder with images/ and masks/", type=values.path)
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL.keras", type=values.path)
     _add_network(parser)
     _add_crops(parser)
     _add_learning(parser)
@@ -46,7 +46,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--decoder",
-        type=_numbers(int),
+        type=values.numbers(int),
         metavar="N,N,N",
         help="filters of the MobileNet's decoder at strides 8, 4 and 2 (default: by --alpha)",
     )
@@ -73,14 +73,14 @@ def _add_crops(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the crops that it learns from")
     group.add_argument(
         "--diameters",
-        type=_numbers(float),
+        type=values.numbers(float),
         metavar="LOW,HIGH",
         help="half of the crops that are not mild (see --mild) are zoomed so that their cells are "
         "this wide, in pixels (default: 7,110)",
     )
     group.add_argument(
         "--window",
-        type=_numbers(float),
+        type=values.numbers(float),
         metavar="LOW,HIGH",
         help="the model sees every image zoomed so that its cells are this wide, in pixels, and "
         "so do most of the training crops (default: as wide as they are in the data)",
@@ -140,7 +140,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--checkpoint",
         metavar="DIR",
-        type=Path,
+        type=values.path,
         help="where a stopped training is kept (default: MODEL.checkpoint)",
     )
     group.add_argument(
@@ -200,18 +200,6 @@ def _train(options: argparse.Namespace) -> int:
 def _changed(path: Path) -> int | None:
     """When a file changed last, in nanoseconds; None where there is none."""
     return path.stat().st_mtime_ns if path.is_file() else None
-
-
-def _numbers(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:
-    """Read numbers above 0 with commas between them."""
-
-    def numbers(text: str) -> tuple[float, ...]:
-        values = tuple(kind(part) for part in text.split(","))
-        if not all(0 < value < math.inf for value in values):
-            raise ValueError
-        return values
-
-    return numbers
 
 
 def _check_range(option: str, values: tuple[float, ...] | None) -> None:
