@@ -396,6 +396,13 @@ def test_a_model_without_a_card(tmp_path: Path) -> None:
         read_card(path)
 
 
+def test_a_card_that_is_a_folder_is_said_without_numbers(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.keras", card=False)
+    path.with_suffix(".json").mkdir()
+    with pytest.raises(UserError, match=r"cannot be read \([^\[\]]+\)\. Copy it again"):
+        read_card(path)
+
+
 def test_a_model_that_was_exchanged(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.keras")
     write_model(path, card=False, **{"model.weights.h5": "other numbers"})

@@ -132,8 +132,9 @@ def read_card(path: Path) -> ModelCard:
             "both files, they belong together."
         ) from error
     except (OSError, Malformed) as error:
+        why = getattr(error, "strerror", None) or error  # without number and path
         raise UserError(
-            f"The model card {card_path} cannot be read ({error}). Copy it again from where "
+            f"The model card {card_path} cannot be read ({why}). Copy it again from where "
             "the model came from."
         ) from error
     if card.stride % stride:
