@@ -46,6 +46,11 @@ def test_the_cause_is_said_and_nothing_of_a_library(error: Exception, said: str)
     assert loading_problem(error) == said
 
 
+def test_of_a_file_without_a_description_another_cause_is_said() -> None:
+    assert loading_problem(ValueError("x"), "its layers are others") == "its layers are others"
+    assert loading_problem(MemoryError(), "its layers are others") != "its layers are others"
+
+
 def test_the_name_of_a_layer_cannot_steer_a_terminal() -> None:
     said = loading_problem(ValueError("[<Conv2D name=\x1b[2J" + "x" * 500 + ", built=True>]"))
     assert said.isprintable()

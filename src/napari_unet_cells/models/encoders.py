@@ -258,8 +258,8 @@ def _why_not(source: str, error: Exception) -> str:
     if source != IMAGENET:
         return (
             f"{source} cannot be read as pretrained weights of this encoder: "
-            f"{loading_problem(error)}. Choose the file of keras.applications for the same "
-            "network, the one without top."
+            f"{loading_problem(error, 'its layers are others')}. Choose the file of "
+            "keras.applications for the same network, the one without top."
         )
     why = str(error).partition("\n")[0].rstrip(".:")
     if isinstance(error, ValueError):  # an alpha for which there are none

@@ -21,13 +21,17 @@ _CAUSES = (
 )
 
 
-def loading_problem(error: BaseException) -> str:
+def loading_problem(
+    error: BaseException, otherwise: str = "its description is not that of a network"
+) -> str:
     """Say why a network could not be loaded, as the end of a sentence.
 
     Parameters
     ----------
     error : Exception
         Whatever Keras, h5py or a backend raised.
+    otherwise : str
+        Said where the error does not tell the cause.
     """
     said = str(error)
     if isinstance(error, MemoryError):
@@ -40,4 +44,4 @@ def loading_problem(error: BaseException) -> str:
         return (
             f"the weights of its layer {printable(named[-1], 60)} are missing or of another shape"
         )
-    return "its description is not that of a network"
+    return otherwise
