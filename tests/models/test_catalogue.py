@@ -426,6 +426,8 @@ def test_a_damaged_card(tmp_path: Path, text: str) -> None:
         {"stride": "16"},
         {"stride": 0},
         {"halo": -16},
+        {"halo": 48, "stride": 64},
+        {"halo": 5},
         {"halo": 10**9},
         {"channels": 0},
         {"channels": 17},

@@ -133,6 +133,10 @@ def parse_card(document: object) -> dict[str, Any]:
     card = Fields(document)
     card.refuse_others({one.name for one in fields(CardValues)})
     required = {name: card.take(name, _RULES[name]) for name in _REQUIRED}
+    if required["halo"] % required["stride"]:
+        raise Malformed(
+            f"halo must be a multiple of the stride {required['stride']}, not {required['halo']}"
+        )
     # null is as wrong here as any other value of another type
     others = {
         name: card.take(name, rule)
