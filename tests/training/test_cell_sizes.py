@@ -14,6 +14,7 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.training.cell_sizes import (
     FEWEST_CELLS,
     FEWEST_IMAGES,
+    describe_kinds,
     diameters_by_image,
     tuned_diameter,
     with_sizes,
@@ -89,15 +90,44 @@ def test_a_fresh_network_knows_the_cells_of_its_data_only():
     assert with_sizes(BASE, [], fresh=True) == BASE
 
 
+def example(source: str, labels: np.ndarray) -> TrainingExample:
+    item = AnnotatedImage(Path("a.tif"), Path("b.tif"), "unknown", "train", source=source)
+    window = (slice(None), slice(None))
+    return TrainingExample(item, labels, labels, Limits(0, 1), window, None)
+
+
+def squares(*sides: int) -> np.ndarray:
+    """Cells in a row that touch no border."""
+    labels = np.zeros((max(sides) + 2, sum(sides) + len(sides) + 1), np.int32)
+    left = 1
+    for number, side in enumerate(sides, 1):
+        labels[1 : 1 + side, left : left + side] = number
+        left += side + 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("regions", "is_said"),
+    [
+        ({"a": squares(9, 10, 10, 11, 70, 80, 80)}, True),
+        ({"a": squares(10, 10, 10, 80)}, False),  # one cell is no kind
+        ({"a": squares(10, 14, 20, 30, 45, 60, 80)}, False),  # no gap
+        ({"a": squares(20, 20, 20, 50, 50, 50)}, False),  # near enough
+        ({"a": squares(10, 10, 10), "b": squares(80, 80, 80)}, False),  # each at its own scale
+        ({"a": squares(30, 30, 30), "b": squares(10, 10, 80, 80)}, True),
+        ({"a": np.zeros((9, 9), np.int32)}, False),
+    ],
+)
+def test_narrow_and_wide_cells_in_one_image_are_said(regions, is_said):
+    said = describe_kinds(example(source, labels) for source, labels in regions.items())
+    assert bool(said) == is_said
+    if is_said:
+        assert said.startswith("Cells of about 11 and of 90 pixels lie side by side in an image.")
+
+
 def test_regions_of_one_image_count_as_one():
     truth = np.zeros((40, 40), np.int32)
     truth[5:15, 5:15] = 1
-    window = (slice(None), slice(None))
-
-    def example(source: str, labels: np.ndarray) -> TrainingExample:
-        item = AnnotatedImage(Path("a.tif"), Path("b.tif"), "unknown", "train", source=source)
-        return TrainingExample(item, labels, labels, Limits(0, 1), window, None)
-
     empty = np.zeros_like(truth)
     found = diameters_by_image(
         [example("a", truth), example("b", truth), example("a", truth), example("c", empty)]

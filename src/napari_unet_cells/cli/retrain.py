@@ -69,6 +69,8 @@ def _retrain(options: argparse.Namespace) -> int:
         for event in retrain(options.dataset, base, options.output, chosen):
             if isinstance(event, Preparing):
                 bar.write(f"Learning from {event.learned_from} images, {event.held_out} held out.")
+                if event.remark:
+                    bar.write(event.remark)
             elif isinstance(event, StepDone):
                 bar.n = event.done
                 bar.set_postfix(step=event.step, loss=f"{event.loss:.3f}")

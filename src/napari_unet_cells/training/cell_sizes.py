@@ -29,6 +29,10 @@ FEWEST_TUNED = 8
 #: Fraction of these images whose typical cell the base does not know.
 OUTSIDE = 0.5
 
+#: Two kinds of cells in an image: part of the cells that each has at least; how many times as wide
+#: the typical cell of the wider kind is; and all but a tenth of them on either side of the gap.
+OF_EACH_KIND, KINDS_APART, GAP = 0.3, 4.0, 2.0
+
 #: Largest typical diameter by the smallest one, in images of one kind. A model for one kind
 #: knows cells that differ by no more than this from its typical one.
 ONE_KIND = 1.5
@@ -37,6 +41,44 @@ ONE_KIND = 1.5
 def diameters_by_image(examples: Iterable[TrainingExample]) -> list[NDArray[np.float64]]:
     """Cell diameters in pixels, one array for each source image that has cells."""
     return list(_by_source(examples).values())
+
+
+def describe_kinds(examples: Iterable[TrainingExample]) -> str:
+    """Say where narrow and wide cells lie side by side; empty where they do not.
+
+    Held-out images are measured at the scale of their cells, so they do not show that in use all
+    of an image is seen at the scale of one of both kinds.
+
+    Parameters
+    ----------
+    examples : iterable of TrainingExample
+        With masks of cells.
+    """
+    found = map(_two_kinds, diameters_by_image(examples))
+    kinds = next((kinds for kinds in found if kinds is not None), None)
+    if kinds is None:
+        return ""
+    narrow, wide = kinds
+    return (
+        f"Cells of about {narrow:.0f} and of {wide:.0f} pixels lie side by side in an image. The "
+        "model sees an image at one scale, so it will miss one kind or the other. Make a dataset "
+        "and a model of each kind, or type the cell size of the one that you look for."
+    )
+
+
+def _two_kinds(diameters: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Median diameters of the narrow and the wide cells, where there is a gap between them."""
+    least = max(int(np.ceil(OF_EACH_KIND * diameters.size)), 2)
+    ends = np.arange(least, diameters.size - least + 1)
+    if not ends.size:
+        return None
+    ordered = np.sort(diameters)
+    end = ends[(ordered[ends] / ordered[ends - 1]).argmax()]
+    narrow, wide = ordered[:end], ordered[end:]
+    is_gap = np.percentile(wide, 10) >= GAP * np.percentile(narrow, 90)
+    if not is_gap or np.median(wide) < KINDS_APART * np.median(narrow):
+        return None
+    return float(np.median(narrow)), float(np.median(wide))
 
 
 def _by_source(examples: Iterable[TrainingExample]) -> dict[str, NDArray[np.float64]]:

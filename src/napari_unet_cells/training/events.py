@@ -70,10 +70,13 @@ class Preparing:
     ----------
     learned_from, held_out : int
         Numbers of images.
+    remark : str
+        What is odd about them, in sentences; empty for nothing.
     """
 
     learned_from: int
     held_out: int
+    remark: str = ""
 
 
 @dataclass(frozen=True)

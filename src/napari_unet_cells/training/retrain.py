@@ -34,6 +34,7 @@ from napari_unet_cells.models.card import ModelCard, check_card
 from napari_unet_cells.models.catalogue import find_model, next_name, save_model
 from napari_unet_cells.models.runtimes.table import derive
 from napari_unet_cells.settings import models_folder
+from napari_unet_cells.training.cell_sizes import describe_kinds
 from napari_unet_cells.training.events import (
     Choosing,
     Event,
@@ -122,7 +123,7 @@ def retrain(
     if options.start != "model":  # limits that were fitted to another network
         made = replace(made, instances=InstanceOptions(), typical_diameter=0.0)
     check_card(made)
-    yield Preparing(len(train), len(held))
+    yield Preparing(len(train), len(held), describe_kinds([*train, *held]) if cells else "")
     tuner = (cache or TunerCache()).get(card, classes, options, recipe)
     work = Tuning(made, classes, tuner, train, held, options)
     before = work.measure(card) if held and options.start == "model" else None

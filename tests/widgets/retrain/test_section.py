@@ -43,6 +43,7 @@ class PretendedEngine:
         self.made, self.problem = made, problem
         self.prepared: list[str] = []
         self.requests: list[dict[str, Any]] = []
+        self.remark = ""
         self.scores: tuple[float | None, float | None] = (0.4, 0.6)
         self.measured: tuple[Any, ...] = (4, (0.35, 0.45), (0.55, 0.65))
 
@@ -53,7 +54,7 @@ class PretendedEngine:
         self.requests.append(request)
         if self.problem:
             raise UserError(self.problem)
-        yield event_as_dict(Preparing(8, 2))
+        yield event_as_dict(Preparing(8, 2, self.remark))
         for step in range(1, 4):
             value = 0.5 if step == 3 else None
             yield event_as_dict(StepDone(step, step * 0.3, step / 10, 1 / step, value, value))
@@ -189,6 +190,15 @@ def retrained(qtbot, section, tmp_path):
     start(qtbot, section, tmp_path)
     section.finish()
     qtbot.waitUntil(lambda: not section.worker.running, timeout=10_000)
+
+
+def test_what_is_odd_about_the_images_is_a_warning(qtbot, section, tmp_path, monkeypatch):
+    warnings = []
+    name = "napari_unet_cells.widgets.retrain.section.show_warning"
+    monkeypatch.setattr(name, warnings.append)
+    section.engine.remark = "Cells of about 10 and of 80 pixels lie side by side in an image."
+    retrained(qtbot, section, tmp_path)
+    assert warnings == [section.engine.remark]
 
 
 def is_proposed(button) -> bool:

@@ -297,6 +297,8 @@ class RetrainSection(QWidget):
             images = "1 image" if n == 1 else f"{n} images"
             self.message.setText(f"Learning from {images}, {held} held out to measure it.")
             self.progress.setFormat("making the network ready...")
+            if event.remark:
+                show_warning(event.remark)
         elif isinstance(event, StepDone):
             self.progress.setValue(int(STEPS * event.done))
             self.progress.setFormat(f"step {event.step}")
