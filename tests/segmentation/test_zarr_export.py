@@ -111,6 +111,22 @@ def test_what_was_put_back_is_in_both(tmp_path: Path) -> None:
     assert rows[1].startswith("2,")
 
 
+def test_cells_that_are_changed_meanwhile_leave_no_mask(tmp_path: Path) -> None:
+    labels = labels_of(1)
+    zarr = written(tmp_path, labels)
+    there = set(tmp_path.iterdir())
+    before = labels[:40, :40].astype(np.int64)
+    steps = write_mask(export_of(zarr, "mask.tif", "mask.json"))
+    next(steps)
+    window = (slice(0, 40), slice(0, 40))
+    LabelVersions(zarr).replace((), window, before, np.where(before == 1, 0, before), 300)
+    with pytest.raises(UserError, match=r"mask.tif was not written: cells of slide_cells"):
+        end(steps)
+    assert set(tmp_path.iterdir()) == there
+    end(write_mask(export_of(zarr, "mask.tif", "mask.json")))
+    assert not (tifffile.imread(tmp_path / "mask.tif") == 1).any()
+
+
 def test_who_stops_leaves_nothing(tmp_path: Path) -> None:
     zarr = written(tmp_path, labels_of(1))
     before = set(tmp_path.iterdir())

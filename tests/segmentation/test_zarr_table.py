@@ -219,6 +219,15 @@ def test_a_table_in_parquet_is_brought_with_it(slide: Slide) -> None:
     assert parquet_of(slide).stat().st_mtime_ns == stamp
 
 
+def test_where_the_run_wrote_parquet_alone_the_csv_is_made_of_it(slide: Slide) -> None:
+    pytest.importorskip("pyarrow")
+    write_tables(parquet_of(slide), [slide.measured])
+    slide.table.unlink()
+    brought(slide)  # nothing was put back yet
+    slide.check()
+    check_parquet(slide)
+
+
 def test_who_is_stopped_leaves_both_tables(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     slide = Slide(tmp_path)

@@ -64,7 +64,7 @@ def write_mask(export: LargeExport) -> Generator[float, None, None]:
     """
     versions = LabelVersions(export.folder)
     versions.settle()
-    levels = label_levels(export.folder, CELLS)
+    last, levels = versions.last, label_levels(export.folder, CELLS)
     described, scale, axes = _described(export, versions, levels)
     mask, beside = export.targets
     with write_together(export.targets, export.replace) as folder:
@@ -72,6 +72,7 @@ def write_mask(export: LargeExport) -> Generator[float, None, None]:
             yield from write_large_labels(folder / mask.name, levels, axes, scale, described)
         except OSError as error:
             raise write_failure(mask, error) from error
+        _refuse_changed(versions, last, mask)
         write_json(folder / beside.name, described)
 
 
@@ -129,11 +130,16 @@ def write_outlines(
                     f"other programs open up to {most:,} of them. Choose {others}."
                 )
             yield done
-        if versions.last != last:
-            raise UserError(
-                f"{target.name} was not written: cells of {export.folder.name} were changed "
-                "meanwhile. Export it again."
-            )
+        _refuse_changed(versions, last, target)
+
+
+def _refuse_changed(versions: LabelVersions, last: int, target: Path) -> None:
+    """Refuse a file in which cells would be in part as they were, and in part as they are."""
+    if versions.last != last:
+        raise UserError(
+            f"{target.name} was not written: cells of {versions.folder.name} were changed "
+            "meanwhile. Export it again."
+        )
 
 
 def _described(

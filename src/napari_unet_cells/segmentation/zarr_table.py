@@ -217,7 +217,7 @@ class Bringing:
             # as it is, to be refused before time is spent; without any it is one of no table
             note = _note_of(folder, state.path) or TableNote(0, (0, 0))
             _write_note(folder, state.path, note)
-        for state in self.states:
+        for state in self.states if self.last else ():  # without versions it is that of the run
             if state.is_there:
                 _keep_original(state.path, folder)
         target = paths[self.csv.path]
