@@ -14,13 +14,13 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accuracy import replace_section
-from learning_strokes import KINDS, strokes_for
+from learning_strokes import strokes_for
 from numpy.typing import NDArray
 from PIL import Image
 from retrain_loop import STEPS, TASKS, Annotated, chosen, dataset_of, first_results
@@ -44,19 +44,26 @@ RESULTS = ROOT / "benchmarks" / "results" / "loop.json"
 #: Words of the table in the Chinese README.
 CHINESE = {
     "sentence": "`{model}` ({sha256:.8}) 没有学过的图像:手工修正 {regions} 个 256 x 256 的区域,"
-    "网络用它们学习 {seconds} 秒(两个空闲核心),\n再在同类的另外 {images} 幅"
-    "图像上评分。每类只做了一次;"
-    "绿色为正确,红色为错误,黄色为手工修正。组织图像来自\n"
-    "BitDepth_NucSeg (Apache-2.0, Mahbod et al.),"
-    "其余为模拟图像。[详情](docs/retraining.md)",
+    "网络用它们学习 {seconds} 秒(两个空闲核心),\n再在同类的另外 {images} 幅图像上评分。"
+    "每类只做了一次;绿色为正确,红色为错误,黄色为手工修正。{origins}[详情](docs/retraining.md)",
+    "simulated": "图像均为模拟图像。",
+    "others": "{n} 类为模拟图像,其余来自 {credits}。",
     "header": "| 图像 | 之前、修正、之后 | 手工 | AP (IoU 0.5) |",
     "strokes": "{regions} 个区域,{strokes} 笔",
     "alt": "之前、修正、之后",
     "rods in colonies, phase contrast": "菌落中的杆菌,相差",
     "cobblestones, membranes": "铺路石状细胞,细胞膜",
     "sheet, DIC": "细胞单层,DIC",
-    "tissue 40x air, DAPI": "组织 40x,DAPI",
+    "spindles, quantitative phase": "梭形细胞,定量相位",
 }
+
+#: Kinds of images that no model that ships has learned.
+KINDS = (
+    "rods in colonies, phase contrast",
+    "cobblestones, membranes",
+    "sheet, DIC",
+    "spindles, quantitative phase",
+)
 
 #: Regions that are corrected, and pixels along the side of a panel.
 REGIONS, PANEL = 4, 256
@@ -193,16 +200,19 @@ class Story:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Make a row for each kind of images, below a sentence on how it was measured."""
     one = next(iter(results.values()))
-    credits = [ORIGINS[TASKS[kind].folder].credit for kind in results if TASKS[kind].folder]
-    simulated = sum(bool(TASKS[kind].kinds) for kind in results)
+    simulated, credits = _origins(results)
+    origins = (
+        f"{simulated} of the {len(results)} kinds are simulated; the others are of {credits}."
+        if credits
+        else "All of them are simulated."
+    )
     lines = [
         f"Of images that `{one['model']}` ({one['sha256'][:8]}) has not learned, {one['regions']} "
         "regions of 256 x 256 are put right by hand; the network",
         "learns from them for as many steps as two quiet cores take in "
         f"{one['seconds']:.0f} seconds, and is scored on {one['images']} other images",
         "of the kind. One draw of each; green is right, red is not, yellow was put right by hand.",
-        f"{simulated} of the {len(results)} kinds are simulated; the others are of "
-        f"{'; '.join(credits)}. [More](docs/retraining.md).",
+        f"{origins} [More](docs/retraining.md).",
         "",
         "| images | before, put right, after | by hand | AP at IoU 0.5 |",
         "|---|---|---|---|",
@@ -217,11 +227,19 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _origins(kinds: Iterable[str]) -> tuple[int, str]:
+    """Count the kinds that are simulated, and say whom the images of the others are of."""
+    folders = [TASKS[kind].folder for kind in kinds]
+    return folders.count(""), "; ".join(ORIGINS[folder].credit for folder in folders if folder)
+
+
 def chinese_table(results: dict[str, dict[str, Any]]) -> str:
     """Say the same in Chinese."""
     one = next(iter(results.values()))
+    simulated, credits = _origins(results)
+    said = CHINESE["others" if credits else "simulated"].format(n=simulated, credits=credits)
     lines = [
-        CHINESE["sentence"].format(**one),
+        CHINESE["sentence"].format(**one, origins=said),
         "",
         CHINESE["header"],
         "|---|---|---|---|",
