@@ -18,6 +18,7 @@ from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
 from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.pixel_size import Scale
+from napari_unet_cells.files.table_pages import stamp_of
 from napari_unet_cells.segmentation import zarr_delete
 from napari_unet_cells.segmentation.zarr_delete import delete_cell, take_back
 from napari_unet_cells.segmentation.zarr_place import table_of
@@ -102,6 +103,26 @@ def test_what_was_drawn_of_it_since_its_row_was_written_goes_too(zarr: Path) -> 
     delete_cell(zarr, (), 2, box_of(labels, 2))
     assert not (now(zarr) == 2).any()
     assert (now(zarr) > 0).sum() == (labels > 0).sum() - (labels == 2).sum()
+
+
+def test_of_a_table_that_was_written_anew_the_old_row_deletes_nothing(zarr: Path) -> None:
+    labels = labels_of()
+    old_box, stamp = box_of(labels, 2), stamp_of(table_of(zarr))
+    far = slice(200, 300), slice(300, 400)
+    before = labels[far].astype(np.int64)
+    after = before.copy()
+    after[18:20, :10] = 2
+    LabelVersions(zarr).replace((), far, before, after, N)
+    update(zarr)  # by an export, or another napari: the version is not behind any more
+    labels[far] = after
+    with pytest.raises(UserError, match=r"Cell 2 was not deleted: slide_cells\.csv was written"):
+        delete_cell(zarr, (), 2, old_box, stamp)
+    np.testing.assert_array_equal(now(zarr), labels)
+    delete_cell(zarr, (), 2, box_of(labels, 2), stamp_of(table_of(zarr)))
+    np.testing.assert_array_equal(now(zarr), np.where(labels == 2, 0, labels))
+    table_of(zarr).unlink()
+    with pytest.raises(UserError, match="Cell 7 was not deleted"):
+        delete_cell(zarr, (), 7, box_of(labels, 7), stamp)
 
 
 def test_a_row_that_says_less_than_the_cell_holds_does_no_harm(

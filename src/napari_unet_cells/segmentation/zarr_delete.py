@@ -22,6 +22,7 @@ from napari_unet_cells.core.resample import Box
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.table_pages import stamp_of
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.zarr_cells import MOST_PIXELS, boxes_in, joined
@@ -49,7 +50,13 @@ class Deleted:
     number: int
 
 
-def delete_cell(folder: Path, plane: tuple[int, ...], label: int, box: Box) -> Deleted:
+def delete_cell(
+    folder: Path,
+    plane: tuple[int, ...],
+    label: int,
+    box: Box,
+    stamp: tuple[int, int] | None = None,
+) -> Deleted:
     """Make all pixels of a cell background, as a version of the labels.
 
     Parameters
@@ -60,17 +67,20 @@ def delete_cell(folder: Path, plane: tuple[int, ...], label: int, box: Box) -> D
     label : int
     box : (slice, slice)
         Rows and columns that hold the cell, by its row of the table.
+    stamp : (int, int), optional
+        Of the table that the row was read from, see `stamp_of`; by default it is the one that lies
+        beside the OME-Zarr now.
 
     Raises
     ------
     UserError
-        Where it is not there any more, a run is going on, or the disk refuses; the labels are as
-        they were.
+        Where it is not there any more, the table was written anew since its row was read, a run
+        is going on, or the disk refuses; the labels are as they were.
     """
     versions = _free_versions(folder)
     last = versions.last
     finest = label_levels(folder, CELLS)[0]
-    box = _drawn_box(versions, plane, label, box)
+    box = _drawn_box(versions, plane, label, box, stamp)
     box, labels = _grown(finest, plane, label, box)
     if not (labels == label).any():
         raise UserError(
@@ -125,9 +135,23 @@ def _free_versions(folder: Path) -> LabelVersions:
     return versions
 
 
-def _drawn_box(versions: LabelVersions, plane: tuple[int, ...], label: int, box: Box) -> Box:
+def _drawn_box(
+    versions: LabelVersions,
+    plane: tuple[int, ...],
+    label: int,
+    box: Box,
+    stamp: tuple[int, int] | None,
+) -> Box:
     """Add what was drawn of a cell since its row was written."""
     state = state_of(versions.folder)
+    # after the state: what that says is of the same file, or of one that is refused here
+    if stamp is not None and not (state.is_there and stamp_of(state.path) == stamp):
+        # its versions are not behind the table any more, so the old row misses what they drew
+        raise UserError(
+            f"Cell {label:,} was not deleted: {state.path.name} was written anew since this row "
+            "was read, and the cell may have other pieces by now. The rows are read again: press "
+            "Delete once more."
+        )
     if not state.is_known:
         raise UserError(
             "It is not known how the cells were changed since the table was written. Bring it up "

@@ -339,6 +339,26 @@ def test_delete_removes_the_cell_of_the_chosen_row_and_undo_brings_it_back(
     assert table.model.value(99, "label") == 5  # it came last
 
 
+def test_delete_on_an_old_row_of_a_table_that_was_written_anew_reads_it_again(qtbot, table, folder):
+    table.view.selectRow(1)
+    far = slice(700, 800), slice(700, 800)
+    before = PLANE[far].astype(np.int64)
+    after = before.copy()
+    after[60:62, 40:42] = 2  # where there is none
+    LabelVersions(folder).replace((), far, before, after, 400)
+    for _ in bring_up_to_date(folder):  # as another napari does it
+        pass
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    assert (on_disk(folder) == 2).sum() == 30 * 30 + 4
+    assert table.message.text().startswith("Cell 2 was not deleted: slide_cells.csv was written")
+    assert chosen(table) == 2
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    assert not (on_disk(folder) == 2).any()
+    assert table.message.text().endswith("Cell 2 deleted; Ctrl+Z brings it back.")
+
+
 def test_the_last_row_of_a_page_goes_and_the_one_before_is_chosen(qtbot, table, folder):
     table.last_button.click()
     wait(qtbot, table)

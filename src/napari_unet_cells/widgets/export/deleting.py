@@ -100,7 +100,9 @@ class Deleting:
             "delete the cell there."
         )
 
-    def delete(self, key: Key, cell: DiskCell, n_before: int) -> str:
+    def delete(
+        self, key: Key, cell: DiskCell, n_before: int, stamp: tuple[int, int] | None = None
+    ) -> str:
         """Delete a cell.
 
         Parameters
@@ -109,13 +111,15 @@ class Deleting:
         cell : DiskCell
         n_before : int
             Axes of its plane that are not stored, see `LabelLevel.n_before`.
+        stamp : (int, int), optional
+            Of the table that its row was read from, see `delete_cell`.
 
         Returns
         -------
         str
             Why it is not done; else empty.
         """
-        return self._start(partial(_delete, self._folder(), key, cell, n_before))
+        return self._start(partial(_delete, self._folder(), key, cell, n_before, stamp))
 
     def take_back(self, n_before: int) -> str:
         """Bring the cell back that was deleted last; see `delete`."""
@@ -150,9 +154,14 @@ class Deleting:
 
 
 def _delete(
-    folder: Path, key: Key, cell: DiskCell, n_before: int, stop: threading.Event
+    folder: Path,
+    key: Key,
+    cell: DiskCell,
+    n_before: int,
+    stamp: tuple[int, int] | None,
+    stop: threading.Event,
 ) -> Generator[object, None, None]:
-    deleted = delete_cell(folder, cell.plane[n_before:], cell.label, cell.box)
+    deleted = delete_cell(folder, cell.plane[n_before:], cell.label, cell.box, stamp)
     yield Changed(key, deleted, 0, label_levels(folder, CELLS, n_before))
 
 

@@ -412,8 +412,9 @@ class LargeTable(Wired, QWidget):
         if self.updating.running:
             self.say("Cells are being measured. Wait until that is done, or cancel it.")
             return
-        key, cell = self._key_of(row), self._cell_of(row)
-        self.say(self.deleting.delete(key, cell, self._n_before) or "deleting...")
+        key, cell, page = self._key_of(row), self._cell_of(row), self.controller.page
+        stamp = None if page is None or page.pages is None else page.pages.stamp
+        self.say(self.deleting.delete(key, cell, self._n_before, stamp) or "deleting...")
 
     def take_back(self, *_: object) -> None:
         """Bring the cell back that was deleted last."""
@@ -451,8 +452,10 @@ class LargeTable(Wired, QWidget):
         self._note_chosen()
 
     def _not_changed(self, problem: str) -> None:
-        self._note = ""
+        """Say why, also beside rows that are read again where the table is another by now."""
+        self._note = problem
         self.say(problem)
+        self.controller.look()
 
     # ------------------------------------------------------------- from rows to their cells
 
