@@ -32,6 +32,10 @@ from napari_unet_cells.segmentation.zarr_table import state_of
 _STEP = 64
 
 
+class Covered(UserError):
+    """Other cells have pixels of a cell that was to be brought back."""
+
+
 @dataclass(frozen=True)
 class Deleted:
     """A cell that was deleted from labels on the disk.
@@ -107,17 +111,19 @@ def take_back(folder: Path, deleted: Deleted) -> int:
 
     Raises
     ------
-    UserError
+    Covered
         Where another cell has some of its pixels by now; the labels are as they were.
+    UserError
+        Where a run is going on, or the disk refuses; they are as they were, too.
     """
     versions = _free_versions(folder)
     last, gone = versions.last, versions.version(deleted.number)
     labels = label_levels(folder, CELLS)[0].read((*gone.plane, *gone.box)).astype(np.int64)
     pixels = (gone.before == deleted.label) & (gone.after == 0)
     if labels[pixels].any():
-        raise UserError(
+        raise Covered(
             f"Cell {deleted.label:,} was not brought back: other cells were drawn where it was. "
-            "Delete them first."
+            "Delete them in a part (page Correct) to have it back."
         )
     n_used = versions.n_used(versions.n_given())
     edited = np.where(pixels, deleted.label, labels)

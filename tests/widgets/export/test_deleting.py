@@ -114,6 +114,41 @@ def test_parts_that_were_put_back_are_named_as_such(folder: Path) -> None:
     assert deleting.sentence(TableState(folder, True)) == ""
 
 
+def test_a_cell_that_others_lie_over_does_not_keep_the_older_ones_away(folder: Path) -> None:
+    thread = Thread()
+    deleting = Deleting(lambda: folder, tuple, thread)
+    for number in (3, 5):
+        deleting.delete((1, number), cell(number), 1)
+        thread.do(deleting)
+    box = cell(5).box
+    nothing = np.zeros((30, 30), np.int64)
+    drawn = nothing.copy()
+    drawn[4, 4] = 26
+    LabelVersions(folder).replace((1,), box, nothing, drawn, 26)
+
+    def undo() -> str:
+        assert deleting.take_back(1) == ""
+        job, thread.job = thread.job, None
+        (event,) = job(threading.Event())
+        return deleting.receive(event)
+
+    covered = (
+        "Cell 5 was not brought back: other cells were drawn where it was. Delete them in a part "
+        "(page Correct) to have it back."
+    )
+    deleting.delete((1, 26), DiskCell(26, (0, 1), box), 1)
+    thread.do(deleting)
+    assert undo() == "Cell 26 is back."
+    assert undo() == f"{covered} Ctrl+Z goes on to the cell before it."
+    assert undo() == "Cell 3 is back."
+    assert undo() == covered  # the only one that is left
+    assert deleting.gone == {(1, 5)}
+    LabelVersions(folder).replace((1,), box, drawn, nothing, 26)
+    assert undo() == "Cell 5 is back."
+    left = label_levels(folder, CELLS)[0].read((slice(None),) * 3)
+    np.testing.assert_array_equal(left, LABELS)
+
+
 def test_while_a_part_is_edited_or_one_is_being_deleted_none_goes(folder: Path) -> None:
     metadata = result_metadata(CELLS, "", {})
     metadata[OURS][PART_OF] = {"zarr": str(folder)}

@@ -12,7 +12,7 @@ from typing import Protocol
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.layers.protocols import Layer
-from napari_unet_cells.segmentation.zarr_delete import Deleted, delete_cell, take_back
+from napari_unet_cells.segmentation.zarr_delete import Covered, Deleted, delete_cell, take_back
 from napari_unet_cells.segmentation.zarr_table import TableState
 from napari_unet_cells.widgets.export.cell_on_disk import DiskCell
 from napari_unet_cells.widgets.export.values import is_part_of
@@ -47,6 +47,20 @@ class Changed:
         if self.back:
             return f"Cell {self.deleted.label:,} is back."
         return f"Cell {self.deleted.label:,} deleted; Ctrl+Z brings it back."
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A cell that was not brought back, as others lie where it was.
+
+    Attributes
+    ----------
+    key : tuple of int
+    problem : str
+    """
+
+    key: Key
+    problem: str
 
 
 class Runner(Protocol):
@@ -122,7 +136,10 @@ class Deleting:
         return self._start(partial(_delete, self._folder(), key, cell, n_before, stamp))
 
     def take_back(self, n_before: int) -> str:
-        """Bring the cell back that was deleted last; see `delete`."""
+        """Bring the cell back that was deleted last; see `delete`.
+
+        One that others lie over comes after all the rest, so that none is out of reach.
+        """
         if not self._deleted:
             return "No cell was deleted here that could be brought back."
         return self._start(partial(_take_back, self._folder(), self._deleted[-1], n_before))
@@ -135,14 +152,20 @@ class Deleting:
             self._runner.start(job)
         return problem
 
-    def receive(self, event: Changed) -> None:
-        """Note what a thread has done."""
+    def receive(self, event: Changed | Kept) -> str:
+        """Note what a thread has done, and say it."""
+        if isinstance(event, Kept):
+            # not given up: what lies over it may be gone once its turn comes again
+            self._deleted.sort(key=lambda one: one.key != event.key)
+            others = len(self._deleted) > 1
+            return event.problem + " Ctrl+Z goes on to the cell before it." * others
         if event.back:
             self._deleted = [one for one in self._deleted if one.key != event.key]
             self._came.add(event.back)
         else:
             self._deleted.append(event)
             self._went.add(event.deleted.number)
+        return event.sentence
 
     def sentence(self, state: TableState) -> str:
         """Say why a table is not true, in words of cells where all that changed them was this."""
@@ -168,5 +191,9 @@ def _delete(
 def _take_back(
     folder: Path, before: Changed, n_before: int, stop: threading.Event
 ) -> Generator[object, None, None]:
-    number = take_back(folder, before.deleted)
+    try:
+        number = take_back(folder, before.deleted)
+    except Covered as covered:
+        yield Kept(before.key, str(covered))
+        return
     yield Changed(before.key, before.deleted, number, label_levels(folder, CELLS, n_before))

@@ -34,7 +34,7 @@ from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.export.cell_on_disk import DiskCell, ReadCell, read_cell
 from napari_unet_cells.widgets.export.cell_outlines import CellOutlines
 from napari_unet_cells.widgets.export.column_histogram import ColumnHistogram
-from napari_unet_cells.widgets.export.deleting import Changed, Deleting
+from napari_unet_cells.widgets.export.deleting import Changed, Deleting, Kept
 from napari_unet_cells.widgets.export.docked_tables import open_docked, open_tables
 from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageController, Sorting
 from napari_unet_cells.widgets.export.removing import Cells
@@ -428,9 +428,11 @@ class LargeTable(Wired, QWidget):
 
     def _receive_change(self, event: object) -> None:
         """Show the cells as they are, and go on to the next row."""
-        assert isinstance(event, Changed)
-        self.deleting.receive(event)
-        self._note = event.sentence
+        assert isinstance(event, Changed | Kept)
+        self._note = self.deleting.receive(event)
+        if isinstance(event, Kept):
+            self._not_changed(self._note)
+            return
         page = self.controller.page
         if page is not None:
             following = self._chosen_row() if self._key == event.key and not event.back else -1
