@@ -18,7 +18,7 @@ import tifffile
 from napari_unet_cells.core.regions import Region
 from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.engine.engine import shared_engine
-from napari_unet_cells.layers.metadata import CELLS, result_metadata
+from napari_unet_cells.layers.metadata import CELLS, OURS, ZARR, result_metadata
 from napari_unet_cells.models.catalogue import (
     DEFAULT_MODEL,
     default_model,
@@ -30,6 +30,7 @@ from napari_unet_cells.segmentation.add_cells import Found
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.training.events import Retrained
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
+from napari_unet_cells.widgets.correct.part_controller import OUT_OF_DATE
 from napari_unet_cells.widgets.correct.teaching import Learned
 from napari_unet_cells.widgets.segment.values import DRAWN, WHERE, WHOLE
 
@@ -151,6 +152,20 @@ def test_the_key_of_a_tool_opens_the_page_that_says_what_it_does(viewer, dock):
     dock.open("Segment")
     dock.correct.tools.choose("")
     assert dock.segment.isVisibleTo(dock)
+
+
+def test_the_page_correct_hears_of_a_table_that_is_true_again(viewer, dock, tmp_path):
+    layer = viewer.add_labels(
+        np.ones((40, 40), np.uint8), metadata=result_metadata(CELLS, "an image", {})
+    )
+    layer.metadata[OURS][ZARR] = str(tmp_path / "a_cells.ome.zarr")
+    part = dock.correct.part.controller
+    assert part.at_hand is layer
+    part._say(f"Put back as version 1: 1 cell changed. {OUT_OF_DATE}")
+    dock.export.table_followed.emit(tmp_path / "another_cells.ome.zarr")
+    assert part._sentence.endswith(OUT_OF_DATE)
+    dock.export.table_followed.emit(tmp_path / "a_cells.ome.zarr")
+    assert part._sentence.endswith("1 cell changed. The table holds it.")
 
 
 def test_a_missed_cell_is_searched_for_in_the_child_process(qtbot, viewer, dock, nuclei):

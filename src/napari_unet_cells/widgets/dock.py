@@ -133,6 +133,7 @@ class UNetCellsDock(Wired, QWidget):
         self.folder.saved.connect(self.banner.refresh)
         self.folder.saved.connect(look_at_large_tables)
         self.folder.followed.connect(self.correct.part.controller.table_followed)
+        self.export.table_followed.connect(self.correct.part.controller.table_followed)
 
     def _count_approved(self, approved: int, regions: int) -> None:
         index = list(self._pages).index("Correct")

@@ -24,6 +24,7 @@ from napari_unet_cells.widgets.export import large_table, page_controller
 from napari_unet_cells.widgets.export.cell_lines import BRIGHT
 from napari_unet_cells.widgets.export.large_table import LargeTable
 from napari_unet_cells.widgets.export.section import ExportSection
+from napari_unet_cells.widgets.export.values import ExportValues
 from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
 
 pytestmark = pytest.mark.gui
@@ -276,6 +277,42 @@ def test_what_is_put_back_makes_it_out_of_date_and_a_press_makes_it_true(
     assert table.message.text().startswith("Up to date: 0 cells measured, 1 gone")
     assert table.update_button.isHidden()
     assert counted(qtbot, table).bars.get_data().values.sum() == 399
+
+
+@pytest.mark.parametrize("by", ["export", "button"])
+def test_an_export_is_seen_by_the_open_table_and_others_are_told(
+    qtbot, table, section, folder, layer, tmp_path, by
+):
+    told: list[Path] = []
+    section.table_followed.connect(told.append)
+    section.table_button.click()  # again
+    wait(qtbot, table)
+    told.clear()
+    before = PLANE[:100, :100].astype(np.int64)
+    after = np.where(before == 1, 0, before)
+    LabelVersions(folder).replace((), (slice(0, 100), slice(0, 100)), before, after, 400)
+    layer.data = list(label_levels(folder, CELLS))
+    qtbot.waitUntil(lambda: "Out of date" in table.message.text(), timeout=20_000)
+    wait(qtbot, table)
+    assert told == []
+    if by == "export":
+        section.export(ExportValues(layer, "table", tmp_path / "copy.csv"))
+        qtbot.waitUntil(lambda: not section.worker.running, timeout=20_000)
+    else:
+        table.update_button.click()
+    wait(qtbot, table)
+    assert "Out of date" not in table.message.text()
+    assert table.update_button.isHidden()
+    assert table.model.value(0, "label") == 2
+    assert set(told) == {folder}
+    table.next_button.click()
+    wait(qtbot, table)
+    assert table.where.text() == "rows 101 to 200 of 399"
+    told.clear()
+    LabelVersions(folder).replace((), (slice(0, 100), slice(0, 100)), after, before, 400)
+    layer.data = list(label_levels(folder, CELLS))
+    wait(qtbot, table)
+    assert told == []
 
 
 def chosen(table):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
-from qtpy.QtCore import QModelIndex, QSize, Qt
+from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
 from qtpy.QtGui import QIntValidator, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -91,6 +91,9 @@ class LargeTable(Wired, QWidget):
     viewer : napari.viewer.Viewer
     layer : napari labels layer
     """
+
+    #: Folder of an OME-Zarr whose table was seen to hold all cells as they are.
+    is_true = Signal(object)
 
     def __init__(self, viewer: Viewer, layer: Labels) -> None:
         super().__init__()
@@ -221,6 +224,7 @@ class LargeTable(Wired, QWidget):
         for worker in (self.reading, self.updating):
             worker.progressed.connect(controller.receive)
             worker.done.connect(controller.ended)
+            worker.done.connect(self._tell)
             worker.failed.connect(controller.failed)
             self.wiring.at_end(worker.stop)
         self.updating.cancelled.connect(controller.ended)
@@ -312,6 +316,12 @@ class LargeTable(Wired, QWidget):
             button.setEnabled(is_free and first > 0)
         for button in (self.next_button, self.last_button):
             button.setEnabled(is_free and first < last)
+
+    def _tell(self) -> None:
+        """Tell others that the table is true, unless that is still to be looked for."""
+        page = self.controller.page
+        if page is not None and page.state.is_true and not self.controller.busy:
+            self.is_true.emit(self._folder())
 
     def say(self, sentence: str) -> None:
         """Show a sentence; without one its line is left to the rows."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt, Signal
@@ -48,10 +49,15 @@ from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import labels_for, labels_layers, source_path
 from napari_unet_cells.layers.transforms import describe_transform
 from napari_unet_cells.segmentation.zarr_export import LargeExport
+from napari_unet_cells.segmentation.zarr_table import state_of
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
 from napari_unet_cells.widgets.export.large_formats import LARGE_EXPORTS
-from napari_unet_cells.widgets.export.large_table import open_large_table
+from napari_unet_cells.widgets.export.large_table import (
+    LargeTable,
+    look_at_large_tables,
+    open_large_table,
+)
 from napari_unet_cells.widgets.export.measurement import fragments_of, means_of
 from napari_unet_cells.widgets.export.table import open_table
 from napari_unet_cells.widgets.export.values import (
@@ -92,6 +98,8 @@ class ExportSection(Wired, QWidget):
 
     #: Folder of a dataset that regions were added to.
     dataset_written = Signal(str)
+    #: Folder of an OME-Zarr whose table holds all cells as they are.
+    table_followed = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -99,6 +107,7 @@ class ExportSection(Wired, QWidget):
         self._remark = ""
         self._counts = Counter[str]()
         self._dataset: Path | None = None
+        self._tables = WeakSet[LargeTable]()
         # Not a daemon: closing napari waits until the file is written.
         self.worker = Worker(self, daemon=False)
         self._of_labels = self.wiring.part()
@@ -217,11 +226,16 @@ class ExportSection(Wired, QWidget):
         layer = self.labels_box.layer
         try:
             if large_result(layer) is not None:
-                open_large_table(self._viewer, layer)
+                self._follow_table(open_large_table(self._viewer, layer))
             else:
                 open_table(self._viewer, layer)
         except UserError as error:
             self._warn(str(error))
+
+    def _follow_table(self, table: LargeTable) -> None:
+        if table not in self._tables:
+            self._tables.add(table)
+            table.is_true.connect(self.table_followed)
 
     def _ask(self, checked: bool = False) -> None:
         """Ask for the file, and write it."""
@@ -287,6 +301,7 @@ class ExportSection(Wired, QWidget):
 
     def _cancelled(self) -> None:
         self.cancel_button.setVisible(False)
+        look_at_large_tables()
         self.message.setText("Cancelled; nothing was written.")
         self._show_usable()
 
@@ -352,6 +367,9 @@ class ExportSection(Wired, QWidget):
         if isinstance(event, float):
             self.message.setText(f"writing... {100 * event:.0f} %")
             return
+        if isinstance(event, _Followed):
+            self.table_followed.emit(event.folder)
+            return
         assert isinstance(event, tuple)
         sentence = f"Written: {file_names(event)} in {event[0].parent}"
         if self._remark:
@@ -361,6 +379,7 @@ class ExportSection(Wired, QWidget):
 
     def _done(self) -> None:
         self.cancel_button.setVisible(False)
+        look_at_large_tables()  # a table that is exported is brought up to date before
         if self._dataset is not None:
             added, same = self._counts["Added"], self._counts["Unchanged"]
             sentence = f"{describe_regions(added)} added to {self._dataset}"
@@ -378,10 +397,18 @@ class ExportSection(Wired, QWidget):
 
     def _failed(self, problem: str) -> None:
         self.cancel_button.setVisible(False)
+        look_at_large_tables()
         self.message.setText(problem)
         show_error(problem)
         self._dataset = None
         self._show_usable()
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """The table beside an OME-Zarr holds all cells as they are."""
+
+    folder: Path
 
 
 def _write(
@@ -416,6 +443,8 @@ def _write_large(
     name: str, export: LargeExport, stop: threading.Event
 ) -> Generator[object, None, None]:
     yield from LARGE_EXPORTS[name](export)
+    if state_of(export.folder).is_true:
+        yield _Followed(export.folder)
     yield export.targets
 
 
