@@ -151,7 +151,7 @@ def test_the_table_of_a_run_is_true_until_something_is_put_back(slide: Slide) ->
     slide.put_back(edit, plane)
     state = state_of(slide.zarr)
     assert (state.is_true, state.behind, state.is_known) == (False, (1,), True)
-    assert state.problem() == "Out of date: a part was put back since this table was written."
+    assert state.problem() == "Out of date: cells were changed since this table was written."
     assert slide.table.read_bytes() == before  # nobody changes it unasked
 
 

@@ -60,7 +60,7 @@ class TableState:
     path : Path
     is_there : bool
     behind : tuple of int
-        Versions that were put back since it was written.
+        Versions that were made since it was written.
     is_known : bool
         All of these are there; else nobody knows which cells they changed.
     """
@@ -82,8 +82,9 @@ class TableState:
         n = len(self.behind)
         if not n:
             return ""
-        parts = "a part was" if n == 1 else f"{n} parts were"
-        return f"Out of date: {parts} put back since this table was written."
+        # a version does not say whether a part was put back or a cell was deleted
+        times = "" if n == 1 else f" {n:,} times"
+        return f"Out of date: cells were changed{times} since this table was written."
 
 
 @dataclass(frozen=True)

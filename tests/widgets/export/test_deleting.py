@@ -100,7 +100,9 @@ def test_cells_go_and_come_back_the_last_one_first(folder: Path) -> None:
     assert LabelVersions(folder).last == 4
 
 
-def test_parts_that_were_put_back_are_named_as_such(folder: Path) -> None:
+def test_beside_parts_it_is_said_how_often_cells_were_changed(
+    folder: Path,
+) -> None:
     thread = Thread()
     deleting = Deleting(lambda: folder, tuple, thread)
     deleting.delete((1, 3), cell(3), 1)
@@ -109,7 +111,7 @@ def test_parts_that_were_put_back_are_named_as_such(folder: Path) -> None:
     box = (slice(0, 40), slice(0, 40))
     LabelVersions(folder).replace((0,), box, before, np.zeros_like(before), 25)
     assert deleting.sentence(state_of(folder)) == (
-        "Out of date: 2 parts were put back since this table was written."
+        "Out of date: cells were changed 2 times since this table was written."
     )
     assert deleting.sentence(TableState(folder, True)) == ""
 

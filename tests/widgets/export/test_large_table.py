@@ -396,6 +396,30 @@ def test_delete_on_an_old_row_of_a_table_that_was_written_anew_reads_it_again(qt
     assert table.message.text().endswith("Cell 2 deleted; Ctrl+Z brings it back.")
 
 
+def test_a_deleted_cell_that_is_asked_for_is_said_to_be_gone(qtbot, table, folder):
+    def typed(number):
+        table.label_edit.setText(str(number))
+        qtbot.keyClick(table.label_edit, Qt.Key.Key_Return)
+        wait(qtbot, table)
+
+    typed(5)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    assert chosen(table) == 6  # also where the one that went was asked for
+    assert table.message.text().endswith("Cell 5 deleted; Ctrl+Z brings it back.")
+    assert table.where.text() == "rows 1 to 100 of 400, 1 of them deleted"
+    assert table.model.rowCount() == 99
+    typed(5)
+    assert chosen(table) is None
+    assert "Cell 5 is not there any more: it was deleted here." in table.message.text()
+    typed(7)
+    assert chosen(table) == 7
+    assert "Cell 5" not in table.message.text()
+    qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    changed(qtbot, table)
+    assert (chosen(table), table.where.text()) == (5, "rows 1 to 100 of 400")
+
+
 def test_the_last_row_of_a_page_goes_and_the_one_before_is_chosen(qtbot, table, folder):
     table.last_button.click()
     wait(qtbot, table)

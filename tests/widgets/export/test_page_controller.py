@@ -156,7 +156,7 @@ def test_a_table_that_is_out_of_date_says_so_and_is_brought_up_to_date(table: Ta
     table.put_back()
     table.controller.look()
     page = table.do()
-    assert page.sentence() == "Out of date: a part was put back since this table was written."
+    assert page.sentence() == "Out of date: cells were changed since this table was written."
     assert (page.first, ids(page)[:2]) == (50, [51, 52])  # what was shown stays
     table.controller.bring_up_to_date()
     page = table.do()

@@ -274,9 +274,14 @@ class LargeTable(Wired, QWidget):
             self._following = False
         self.columns.set_table(page.pages, self.model.names, page.table.unit)
         self._note_chosen()
-        self.where.setText(page.where())
-        if page.remark or page.first != self._first:
+        self._show_where(page)
+        if page.remark or page.first != self._first or page.chosen is not None:
             self._note = ""
+        if page.chosen is not None and self._chosen_row() < 0:
+            self._note = (
+                f"Cell {page.chosen:,} is not there any more: it was deleted here. Ctrl+Z brings "
+                "back what was deleted, the last cell first."
+            )
         self._first = page.first
         said = f"{self.deleting.sentence(page.state)} {page.remark} {self._note}"
         self.say(" ".join(said.split()))
@@ -371,6 +376,11 @@ class LargeTable(Wired, QWidget):
         columns = {name: column[kept] for name, column in table.columns.items()}
         self.model.set_table(replace(table, columns=columns))
 
+    def _show_where(self, page: Page) -> None:
+        """Say which rows of the file are shown, and how many of these are left out."""
+        n_gone = len(page.table) - self.model.rowCount()
+        self.where.setText(page.where() + (f", {n_gone:,} of them deleted" if n_gone else ""))
+
     def _row_to_choose(self, page: Page) -> int:
         if page.chosen is None:
             return self._row_of_key()
@@ -449,6 +459,7 @@ class LargeTable(Wired, QWidget):
             self._following = True
             try:
                 self._show_rows(page.table)
+                self._show_where(page)
                 if event.back:
                     self._key = event.key
                 elif following >= 0:

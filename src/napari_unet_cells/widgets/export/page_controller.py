@@ -293,7 +293,8 @@ def _looked(folder: Path, page: Page, stop: threading.Event) -> _Job:
     if not is_same:
         yield from _with_table(folder, page, "")
     elif state != page.state:
-        yield replace(page, state=state, remark="")
+        # the row that was asked for once is not chosen again: another one may be by now
+        yield replace(page, state=state, chosen=None, remark="")
 
 
 def _brought(folder: Path, before: Page | None, stop: threading.Event) -> _Job:
