@@ -20,6 +20,9 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import one_zarr, together
+from napari_unet_cells.batch.corrected_parts import count_parts
+from napari_unet_cells.batch.finished import read_unit_record
+from napari_unet_cells.batch.marks import mark
 from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.processes import Processes
 from napari_unet_cells.batch.request import Request
@@ -29,6 +32,7 @@ from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.batch.work import UnitDone
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import find_images, read_image
+from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.pipeline import Settings
 
@@ -178,6 +182,107 @@ def test_who_is_killed_before_the_record_is_written_only_writes_the_rest(
     assert done.record.cells == labels(tmp_path / "out" / "small.ome.zarr").max()
     (again,) = run(small, tmp_path / "out")
     assert again.before
+
+
+def put_back(output: Path) -> None:
+    """Draw a cell into the result and mark it, as who corrects a part of it does."""
+    versions, box = LabelVersions(output / "small.ome.zarr"), (slice(0, 9), slice(0, 9))
+    before = labels(versions.folder)[box].astype(np.int64)
+    assert versions.replace((), box, before, np.full_like(before, 999), 999)
+    mark(output, "small", corrected=True)
+
+
+def approve(output: Path) -> None:
+    mark(output, "small", approved=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Segment a small image."""
+    path = tmp_path / "small.tif"
+    tifffile.imwrite(path, simulate_nuclei((120, 130), seed=1)[0])
+    (done,) = run(path, tmp_path / "out")
+    assert done.problem == ""
+    return path
+
+
+CHANGED = Settings(diameter=20.0, min_size=380)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one process", "together"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("act", [put_back, approve])
+def test_what_is_marked_while_it_is_segmented_stays(
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[Path], None],
+    overwrite: bool,
+    at_once: bool,
+) -> None:
+    monkeypatch.setattr(together, "HUGE_BYTES", 1 if at_once else 2**30)
+    output = tmp_path / "out"
+    record, table = (output / name for name in ("small.json", "small_cells.csv"))
+    before = record.read_text(), table.read_text()
+    asked = Request(CHANGED, format="ome-zarr", overwrite=overwrite)
+    batch = BatchRun(find_units([str(small)], output), output, "cells-fast", asked)
+    problem, drawn = "", None
+    for event in batch.events():
+        if isinstance(event, PixelsDone) and drawn is None:
+            act(output)
+            drawn = labels(output / "small.ome.zarr")
+        if isinstance(event, UnitDone):
+            problem = event.problem
+    batch.close()
+    assert "by you while it was segmented" in problem
+    np.testing.assert_array_equal(labels(output / "small.ome.zarr"), drawn)
+    assert (record.read_text(), table.read_text()) == before
+    assert not list(output.glob(".small*"))
+    (again,) = run(small, output, settings=CHANGED)
+    assert again.kept == ("corrected" if act is put_back else "approved")
+
+
+def test_what_is_corrected_after_a_run_was_cancelled_stays(small: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    known = read_unit_record(output / "small.json")
+    assert known is not None
+    assert known.cells is not None
+    for n in range(2):  # the second one goes on with the first one
+        asked = Request(CHANGED, format="ome-zarr")
+        batch = BatchRun(find_units([str(small)], output), output, "cells-fast", asked)
+        events = batch.events()
+        assert any(isinstance(event, PixelsDone) for event in events), n
+        events.close()
+        batch.close()
+    begun = read_unit_record(output / "small.json")
+    assert begun is not None
+    assert begun.begun
+    put_back(output)
+    counted = count_parts(output, "small")
+    assert counted is not None
+    assert counted.cells == known.cells + 1
+    drawn = labels(output / "small.ome.zarr")
+    (done,) = run(small, output, settings=CHANGED)
+    assert (done.problem, done.kept) == ("", "corrected")
+    np.testing.assert_array_equal(labels(output / "small.ome.zarr"), drawn)
+
+
+@pytest.mark.parametrize("act", [put_back, approve])
+def test_what_is_marked_after_a_run_was_killed_is_kept_with_its_record(
+    small: Path, tmp_path: Path, act: Callable[[Path], None]
+) -> None:
+    output = tmp_path / "out"
+    before = (output / "small.json").read_text()
+    asked = Request(CHANGED, format="ome-zarr")
+    batch = BatchRun(find_units([str(small)], output), output, "cells-fast", asked)
+    events = batch.events()
+    assert any(isinstance(event, PixelsDone) for event in events)
+    events.close()
+    batch.close()
+    act(output)
+    (done,) = run(small, output, settings=CHANGED)
+    assert done.kept
+    assert (output / "small.json").read_text() == before
 
 
 def test_files_of_others_are_kept(tmp_path: Path) -> None:

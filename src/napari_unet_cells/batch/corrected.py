@@ -24,7 +24,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.finished import read_unit_record
+from napari_unet_cells.batch.finished import record_before
 from napari_unet_cells.batch.marks import mark, read_marks
 from napari_unet_cells.batch.one_image import (
     OME_ZARR,
@@ -59,10 +59,11 @@ from napari_unet_cells.files.tables import TABLES, is_table
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, with_told_axes
 from napari_unet_cells.segmentation.replacing import count_cells
+from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.zarr_table import note_tables
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
-from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
+from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord, parse_unit_record
 
 #: Folder, among the results, of cells as the batch found them, of images that were corrected.
 AS_SEGMENTED = "as_segmented"
@@ -336,13 +337,17 @@ def record_of_result(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any
     """
     path = output / f"{name}.json"
     try:
-        known = read_unit_record(path)
         document: dict[str, Any] = plain_mapping(read_json(path))
+        if not is_running(output / f"{name}{OME_ZARR}"):  # else none but that run writes it
+            document = record_before(path) or document
     except (OSError, Malformed) as error:
         raise UserError(
             f"{path}, the record of the result, cannot be read ({error}). The cells were not put "
             "into the result; export them to a file of their own."
         ) from error
+    known = None
+    with contextlib.suppress(Malformed):
+        known = parse_unit_record(document)
     if known is None or known.begun or known.cells is None:
         raise UserError(f"{path} is no record of cells that a batch found.")
     return known, document

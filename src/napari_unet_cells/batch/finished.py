@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_unet_cells.batch.one_image import by_ending
+from napari_unet_cells.batch.one_image import OME_ZARR, by_ending
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files import FileExists, read_image
+from napari_unet_cells.files import FileExists, read_image, write_json
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.stamp import is_unchanged
+from napari_unet_cells.segmentation.to_zarr import is_begun
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.json_text import read_json
-from napari_unet_cells.untrusted.rules import Malformed, printable
+from napari_unet_cells.untrusted.rules import Malformed, plain_mapping, printable
 from napari_unet_cells.untrusted.unit_record import Stamp, UnitRecord, parse_unit_record
 
 
@@ -180,7 +181,7 @@ def kept_by_user(
     kept = "approved" if name in marks.approved else ""
     if not kept and name in marks.corrected and not overwrite:
         kept = "corrected"
-    found = read_unit_record(results[-1]) if kept else None
+    found = _record_of(results) if kept else None
     if found is None or found.begun or _is_of_another(path, found):
         return None
     files = by_ending(results)
@@ -200,6 +201,68 @@ def read_unit_record(path: Path) -> UnitRecord | None:
         return parse_unit_record(read_json(path))
     except (Malformed, FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _record_of(results: list[Path]) -> UnitRecord | None:
+    """Read the record of the results that are there, also where a run was begun since."""
+    found = read_unit_record(results[-1])
+    if found is None or not found.begun:
+        return found
+    before = record_before(results[-1])
+    return None if before is None else parse_unit_record(before)
+
+
+#: Entry of the record of a run that was begun: the record of what was there, and stays until the
+#: run is done.
+REPLACES = "replaces"
+
+
+def has_name(zarr: Path, begun: UnitRecord) -> bool:
+    """Whether the OME-Zarr of a run that was begun got its name: only the rest is left.
+
+    Parameters
+    ----------
+    zarr : Path
+    begun : UnitRecord
+        What was noted when it was begun.
+    """
+    if not zarr.is_dir() or is_begun(zarr):
+        return False
+    older = begun.outputs.get(OME_ZARR)
+    return older is None or not is_unchanged(zarr, older)
+
+
+def record_before(record: Path) -> dict[str, Any] | None:
+    """Give the record of the results that a run is about to replace; None where it did, or none is.
+
+    Parameters
+    ----------
+    record : Path
+        Of the unit.
+    """
+    zarr = record.with_name(record.name.removesuffix(".json") + OME_ZARR)
+    try:
+        document: dict[str, Any] = plain_mapping(read_json(record))
+        begun = parse_unit_record(document)
+        before: dict[str, Any] = plain_mapping(document.get(REPLACES))
+        if begun is None or not begun.begun or parse_unit_record(before) is None:
+            return None
+    except (Malformed, OSError):
+        return None
+    return None if has_name(zarr, begun) else before
+
+
+def put_record_back(record: Path) -> None:
+    """Write the record again of the results that a run was about to replace, where there is one.
+
+    Parameters
+    ----------
+    record : Path
+        Of the unit.
+    """
+    before = record_before(record)
+    if before is not None:
+        write_json(record, before, overwrite=True)
 
 
 def _differences(

@@ -26,6 +26,10 @@ _LOCK = ".marks.unet-cells.lock"
 _PATIENCE = 10.0
 
 
+class Marked(UserError):
+    """A person marked an image while it was segmented: what was found now is thrown away."""
+
+
 class UnreadableMarks(UserError):
     """Nobody knows what a person approved: nothing may be replaced."""
 
@@ -119,8 +123,10 @@ class MarksThen:
 
         Raises
         ------
-        UserError
+        Marked
             Where a person marked the image since.
+        UserError
+            Where that cannot be known.
         """
         # Who never marked anything in a folder finds no file of ours there.
         there = os.path.lexists(self.output / _LOCK)
@@ -128,7 +134,7 @@ class MarksThen:
             now = MarksThen.read(self.output, self.name)
             for kind in ("approved", "corrected"):
                 if getattr(now, kind) not in ("", getattr(self, kind)):
-                    raise UserError(
+                    raise Marked(
                         f"It was {kind} by you while it was segmented, so that what you marked "
                         "stays, and what was found now was thrown away."
                     )

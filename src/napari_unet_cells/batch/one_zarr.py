@@ -10,7 +10,8 @@ begins, with what was there before, and when all is done::
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.batch.finished import (
+    REPLACES,
+    has_name,
+    put_record_back,
+    read_unit_record,
+    record_before,
+)
+from napari_unet_cells.batch.marks import Marked
 from napari_unet_cells.batch.one_image import (
-    OME_ZARR,
     PICTURE,
     PixelsDone,
     Written,
@@ -38,8 +46,8 @@ from napari_unet_cells.files.file_set import finish_sets
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.results import result_record
-from napari_unet_cells.files.stamp import is_unchanged, stamp_of
-from napari_unet_cells.files.tables import write_tables
+from napari_unet_cells.files.stamp import stamp_of
+from napari_unet_cells.files.tables import tables_written
 from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.messages import describe_doubt
@@ -49,11 +57,13 @@ from napari_unet_cells.segmentation.to_zarr import (
     UnitDone,
     Work,
     ZarrDone,
+    discard,
     finish,
     prepare,
     segment_to_zarr,
 )
 from napari_unet_cells.segmentation.zarr_request import open_planes
+from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
@@ -75,6 +85,8 @@ class OneZarr:
         Of the image, for the record.
     begun : UnitRecord or None
         Of a run that was left in the middle, and would do the same.
+    unmarked : callable
+        Gives what is entered before the results are replaced, and left after; see `MarksThen`.
     """
 
     path: Path
@@ -83,6 +95,7 @@ class OneZarr:
     request: Request
     stamp: Stamp
     begun: UnitRecord | None = None
+    unmarked: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def results(self) -> list[Path]:
@@ -104,25 +117,27 @@ class OneZarr:
             return self.completed()
         self.refuse_others()
         gathered = self._gathered()
-        steps = segment_to_zarr(
-            self.path,
-            self.zarr,
-            self._model,
-            self.request.zarr_request(),
-            network,
-            lambda tables: self._keep(tables, gathered),
-        )
         notes: list[str] = []
-        for event in steps:
-            if isinstance(event, Work):
-                self.note_begin()
-            elif isinstance(event, UnitDone):
-                yield PixelsDone(self.path, fraction(event.stage, event.done, event.total))
-            elif isinstance(event, MemoryFull):
-                notes.append(f"memory full, went on with tiles of {event.tile} pixels")
-            elif isinstance(event, ZarrDone):
-                details = replace(event.details, device=network.device)
-                return self._complete(replace(event, details=details), gathered, notes)
+        with ExitStack() as table:
+            steps = segment_to_zarr(
+                self.path,
+                self.zarr,
+                self._model,
+                self.request.zarr_request(),
+                network,
+                lambda tables: self._keep(tables, gathered, table),
+                appearing=lambda: self._appearing(table),
+            )
+            for event in steps:
+                if isinstance(event, Work):
+                    self.note_begin()
+                elif isinstance(event, UnitDone):
+                    yield PixelsDone(self.path, fraction(event.stage, event.done, event.total))
+                elif isinstance(event, MemoryFull):
+                    notes.append(f"memory full, went on with tiles of {event.tile} pixels")
+                elif isinstance(event, ZarrDone):
+                    details = replace(event.details, device=network.device)
+                    return self._complete(replace(event, details=details), gathered, notes)
         raise AssertionError("the last event is a ZarrDone")
 
     # --- the same among several workers, see `together`
@@ -137,7 +152,12 @@ class OneZarr:
     def finish(self, folder: Path, seconds: float) -> Written:
         """Complete the results once all blocks are written."""
         gathered = self._gathered()
-        done = finish(folder, lambda tables: self._keep(tables, gathered))
+        with ExitStack() as table:
+            done = finish(
+                folder,
+                lambda tables: self._keep(tables, gathered, table),
+                lambda: self._appearing(table),
+            )
         return self._complete(replace(done, seconds=seconds), gathered, [])
 
     # --- beginning and end
@@ -145,27 +165,59 @@ class OneZarr:
     def is_there(self) -> bool:
         """Whether the OME-Zarr of the run that was begun got its name: only the rest is left."""
         finish_sets(self.results[-2:])
-        if self.begun is None or not self.zarr.is_dir():
-            return False
-        older = self.begun.outputs.get(OME_ZARR)
-        return older is None or not is_unchanged(self.zarr, older)
+        return self.begun is not None and has_name(self.zarr, self.begun)
 
     def refuse_others(self) -> None:
         """Refuse to replace files that are not ours."""
         refuse_existing(self.results, self.request.overwrite)
 
     def note_begin(self) -> None:
-        """Note in the record that what will be there is ours."""
+        """Note in the record that what will be there is ours, and the record of what is there."""
         files = by_ending(self.results)
         there = {ending: stamp_of(path) for ending, path in files.items() if path.exists()}
         if self.begun is not None:
             there = dict(self.begun.outputs)
         record = replace(self._record(), outputs=there, begun=True)
-        known = {
+        before = self._record_there()
+        known = {} if before is None else {REPLACES: before}
+        known |= {
             "model": {"name": self.card.name, "sha256": record.model},
             "source": {"path": record.source},
         }
         self._write_record(record, known)
+
+    def _record_there(self) -> Mapping[str, Any] | None:
+        """Give the record of the results that are there, also where a run was begun since."""
+        found = read_unit_record(self.results[-1])
+        if found is None:
+            return None
+        if found.begun:
+            return record_before(self.results[-1])
+        document: Mapping[str, Any] = read_json(self.results[-1])
+        return document
+
+    def refuse_marked(self) -> None:
+        """Throw away what was made where a person marked the image since; the rest is as it was.
+
+        Raises
+        ------
+        Marked
+        """
+        with self._appearing(ExitStack()):
+            pass
+
+    @contextmanager
+    def _appearing(self, table: ExitStack) -> Iterator[None]:
+        """Let the table appear, and then the labels, unless a person marked the image."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.unmarked())
+            except Marked:
+                put_record_back(self.results[-1])
+                discard(self.zarr)
+                raise
+            table.close()
+            yield
 
     def completed(self) -> Written:
         """Write the record of an OME-Zarr that is there: its run was killed just before."""
@@ -235,10 +287,10 @@ class OneZarr:
             notes.append(f"{describe_doubt(done.details)[:-1]}, --diameter sets it")
         return f"{said} ({'; '.join(notes)})" if notes else said
 
-    def _keep(self, tables: Iterator[Table], gathered: Gathered) -> None:
-        """Write the table, and note what is in it."""
+    def _keep(self, tables: Iterator[Table], gathered: Gathered, table: ExitStack) -> None:
+        """Write the table, to appear when the stack is closed, and note what is in it."""
         if self.card.makes_cells:
-            write_tables(self.results[1], gathered.watch(tables))
+            table.enter_context(tables_written(self.results[1], gathered.watch(tables)))
 
     def _opened(self) -> tuple[Image, Planes]:
         found, planes, _ = open_planes(

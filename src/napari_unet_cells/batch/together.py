@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from napari_unet_cells.batch.marks import MarksThen
 from napari_unet_cells.batch.one_image import PixelsDone, Written
 from napari_unet_cells.batch.one_zarr import fraction
 from napari_unet_cells.batch.segment_files import problem_of
@@ -70,6 +71,8 @@ class Step:
         Of the block, where the step is one of a block.
     seconds : float
         Since the image was begun, for the last step.
+    marks : MarksThen or None
+        When the image was begun, for the last step.
     """
 
     job: Job
@@ -77,6 +80,7 @@ class Step:
     folder: Path = Path()
     number: int = 0
     seconds: float = 0.0
+    marks: MarksThen | None = None
 
     @property
     def name(self) -> str:
@@ -106,14 +110,17 @@ class Step:
         return StepDone(problem=problem)
 
 
-def _plan(step: Step) -> tuple[Work | Written, str]:
+def _plan(step: Step) -> tuple[Work | Written, str, MarksThen]:
     found = begin(step.job)
     huge = zarr_of(step.job, found)
-    return (huge.completed() if huge.is_there() else huge.plan()), found.why
+    return (huge.completed() if huge.is_there() else huge.plan()), found.why, found.marks
 
 
 def _finish(step: Step) -> Written:
     found = begin(step.job)
+    if step.marks is not None:  # as they were when the image was begun
+        found = replace(found, marks=step.marks)
+        zarr_of(step.job, found).refuse_marked()
     if found.begun is None:
         raise UserError(
             f"{step.job.unit.path} was changed while it was segmented. Run the same command again."
@@ -147,14 +154,15 @@ def segment_together(
     """
     started = time.monotonic()
     try:
-        planned, why = yield from _one(execute, Step(job, "plan"))
+        planned, why, marks = yield from _one(execute, Step(job, "plan"))
         if isinstance(planned, Written):
             return UnitDone(job.unit, planned.record, why=why)
         total, folder = planned.total, planned.folder
         yield from _all(execute, [Step(job, "segment", folder, n) for n in planned.todo], total)
         yield from _one(execute, Step(job, "number", folder))
         yield from _all(execute, [Step(job, "write", folder, n) for n in range(total)], total)
-        last = Step(job, "finish", folder, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        last = Step(job, "finish", folder, seconds=seconds, marks=marks)
         written: Written = yield from _one(execute, last)
         return UnitDone(job.unit, written.record, why=why)
     except UserError as error:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from napari_unet_cells.batch.finished import Earlier, kept_by_user, look_back
+from napari_unet_cells.batch.finished import Earlier, kept_by_user, look_back, put_record_back
 from napari_unet_cells.batch.marks import MarksThen, UnreadableMarks, read_marks
 from napari_unet_cells.batch.one_image import OneImage, PixelsDone, result_paths
 from napari_unet_cells.batch.one_zarr import OneZarr
@@ -161,7 +161,10 @@ def earlier(job: Job, card: ModelCard) -> Earlier:
 def _kept(job: Job, results: list[Path]) -> Earlier | None:
     """Give the results that a person marked, whatever the settings are now."""
     marks, overwrite = read_marks(job.output), job.request.overwrite
-    return kept_by_user(job.unit.path, results, marks, job.unit.name, overwrite)
+    kept = kept_by_user(job.unit.path, results, marks, job.unit.name, overwrite)
+    if kept is not None:  # a run was begun before, and will not go on
+        put_record_back(results[-1])
+    return kept
 
 
 def done_before(job: Job, card: ModelCard) -> UnitDone | None:
@@ -242,7 +245,8 @@ def begin(job: Job) -> Begun:
 def zarr_of(job: Job, found: Begun) -> OneZarr:
     """Give the image of a job as one that is written as an OME-Zarr."""
     card, request = model_card(job.model), _replacing(job, found)
-    return OneZarr(job.unit.path, _target(job), card, request, found.stamp, found.begun)
+    begun, unmarked = found.begun, found.marks.unchanged
+    return OneZarr(job.unit.path, _target(job), card, request, found.stamp, begun, unmarked)
 
 
 def _replacing(job: Job, found: Begun) -> Request:

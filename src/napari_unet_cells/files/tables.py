@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,9 +108,22 @@ def write_tables(path: Path, tables: Iterable[Table]) -> Path:
     UserError
         If it cannot be written.
     """
+    with tables_written(path, tables):
+        return path
+
+
+@contextmanager
+def tables_written(path: Path, tables: Iterable[Table]) -> Iterator[None]:
+    """Write tables as `write_tables` does, to appear when the block ends; not where it raises.
+
+    Parameters
+    ----------
+    path : Path
+    tables : iterable of Table
+    """
     with atomic_write(path, overwrite=True) as temporary:
         (_stream_parquet if path.suffix == ".parquet" else _stream_csv)(temporary, tables)
-    return path
+        yield
 
 
 def is_table(path: Path, *columns: str) -> bool:

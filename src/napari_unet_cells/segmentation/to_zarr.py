@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -72,6 +72,9 @@ from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
 
 Tables = Callable[[Iterator[Table]], None]
+
+#: Gives what is entered before the result gets its name, and left after; it may refuse.
+Appearing = Callable[[], AbstractContextManager[None]]
 
 #: Name of the plan from when the result gets its name.
 PUBLISHED = "published.json"
@@ -183,6 +186,7 @@ def segment_to_zarr(
     network: Network | None = None,
     tables: Tables | None = None,
     watched: Order | None = None,
+    appearing: Appearing = nullcontext,
 ) -> Iterator[ZarrEvent]:
     """Segment an image into an OME-Zarr with the label images cells and classes.
 
@@ -201,6 +205,8 @@ def segment_to_zarr(
     watched : callable (BlockStore, numbers), optional
         Somebody looks on: blocks come in this order, and are to be seen in the result as soon as
         they are done, first their classes, later their cells.
+    appearing : callable, optional
+        Gives what is entered before the output gets its name, and left after; it may refuse.
 
     Yields
     ------
@@ -241,7 +247,7 @@ def segment_to_zarr(
         yield Numbered(work.folder)
         for n_written, number in enumerate(order(store, range(work.total)), 1):
             yield replace(write_unit(work.folder, number), done=n_written)
-        done = finish(work.folder, tables)
+        done = finish(work.folder, tables, appearing)
     finally:
         release(work.folder)
     yield replace(done, seconds=time.perf_counter() - started)
@@ -373,6 +379,17 @@ def is_running(output: Path) -> bool:
         return not try_lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_begun(output: Path) -> bool:
+    """Whether a run was begun whose result did not get the name of the output yet."""
+    folder = _part_of(output)
+    return (folder / "plan.json").exists() or (folder / "result.zarr").exists()
+
+
+def _part_of(output: Path) -> Path:
+    """Hidden folder in which a run makes an output."""
+    return output.with_name(f".{output.name}.part")
 
 
 def _settle(folder: Path, output: Path) -> None:
@@ -628,14 +645,16 @@ def _write(store: BlockStore, number: int) -> None:
     store.mark_written(number)
 
 
-def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
+def finish(
+    folder: Path, tables: Tables | None = None, appearing: Appearing = nullcontext
+) -> ZarrDone:
     """Complete the result, and give it its name.
 
     Parameters
     ----------
     folder : Path
         Of `Work`, whose blocks are all written.
-    tables : callable, optional
+    tables, appearing : callable, optional
         See `segment_to_zarr`.
 
     Raises
@@ -658,11 +677,21 @@ def finish(folder: Path, tables: Tables | None = None) -> ZarrDone:
         _describe(store, details, n_cells)
         if tables is not None and store.plan.options is not None:
             tables(_tables(store, numberings))
-        _give_name(store.result.folder, output, store.plan.overwrite)
-        shutil.rmtree(folder, ignore_errors=True)
-        release(folder)
-        _remove_lock(folder)  # where another process holds it, which planned the run
+        with appearing():
+            _give_name(store.result.folder, output, store.plan.overwrite)
+        _remove(folder)
     return ZarrDone(output, n_cells, details, problems, details.seconds or 0.0, n_blocks)
+
+
+def discard(output: Path) -> None:
+    """Throw away what a run has made for an output that it may not replace any more."""
+    _remove(_part_of(output))
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    release(folder)
+    _remove_lock(folder)  # where another process holds it, which planned the run
 
 
 def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from napari_unet_cells.files.array_file import write_arrays
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.layers.metadata import (
     CELLS,
@@ -323,6 +325,26 @@ def test_a_part_whose_writing_fails_stays_and_can_be_put_back(
     assert part.view.state.sentence == "The disk is full."
     part.press()
     assert not np.array_equal(part.on_disk, PLANE)
+
+
+def test_nothing_is_put_back_while_a_run_replaces_the_labels(part: Part) -> None:
+    part.press()
+    layer = layer_of(part)
+    layer.data[50:60, 50:60] = 7
+    work = part.folder.with_name(f".{part.folder.name}.part")
+    descriptor = open_lock(work.with_suffix(".lock"))
+    assert try_lock(descriptor)
+    try:
+        with pytest.raises(UserError, match="is being segmented anew, so nothing was put back"):
+            part.press()
+    finally:
+        os.close(descriptor)
+    assert not LabelVersions(part.folder).numbers
+    np.testing.assert_array_equal(part.on_disk, PLANE)
+    part.controller.failed("It is being segmented anew.")
+    assert layer.editable
+    part.press()  # the run was cancelled
+    assert LabelVersions(part.folder).numbers == [1]
 
 
 @pytest.mark.parametrize("restored", [False, True])

@@ -48,6 +48,7 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.transforms import place_of_part
+from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.uncertain_places import uncertain_places
 from napari_unet_cells.untrusted.approved_windows import ApprovedWindow
 from napari_unet_cells.widgets.camera import centre_on
@@ -502,6 +503,11 @@ def _put_back(
     """Write a part to the disk; this is a thread."""
     folder, plane = Path(part_of["zarr"]), tuple(part_of["plane"])
     box = slice(*part_of["rows"]), slice(*part_of["columns"])
+    if is_running(folder):  # it replaces the labels, and with them what is put back now
+        raise UserError(
+            f"{folder.name} is being segmented anew, so nothing was put back, and the part stays "
+            "open. Wait until that is done, or cancel it; export the part to keep it in any case."
+        )
     versions = LabelVersions(folder)
     versions.settle()
     finest = label_levels(folder, CELLS)[0]
