@@ -374,6 +374,34 @@ def test_an_image_is_marked_as_corrected_when_a_part_is_put_back(desk: Desk) -> 
     assert desk.correcting.pair.checksum == 1
 
 
+def test_an_image_is_marked_and_counted_when_a_cell_is_deleted_from_its_table(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = open_on_disk(desk, "a")
+    desk.correcting.open("a")  # in a list that is opened over cells that are open
+    monkeypatch.setattr(correcting_module, "count_parts", counted)
+    box, taken = (slice(0, 40), slice(0, 50)), cells().astype(np.int64)
+    for n, without in enumerate((np.where(taken == 2, 0, taken), taken * 0), 1):
+        LabelVersions(desk.output / "a.ome.zarr").replace((), box, taken, without, 2)
+        layer.data = without.astype(np.uint16)  # as `LargeTable` shows them
+        desk.let_run()
+        assert set(read_marks(desk.output).corrected) == {"a"}
+        assert desk.controller.counts == [("a", 2 - one) for one in range(1, n + 1)]
+    layer.data = layer.data.copy()  # shown anew, and nothing was changed
+    desk.let_run()
+    assert len(desk.controller.counts) == 2
+    desk.viewer.layers.remove(layer)
+    desk.correcting.layer_removed(layer)
+    layer.data = layer.data.copy()
+    assert not desk.thread.running
+
+
+def counted(output: Path, name: str) -> UnitRecord:
+    """Mark an image as corrected, and count one cell less for each version."""
+    mark(output, name, corrected=True)
+    return record_of(2 - LabelVersions(output / f"{name}.ome.zarr").last)
+
+
 def test_a_part_that_is_put_back_while_the_thread_is_busy_is_marked_then(desk: Desk) -> None:
     open_on_disk(desk, "a")
     part = take_part(desk, "a")

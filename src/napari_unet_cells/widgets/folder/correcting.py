@@ -46,6 +46,7 @@ from napari_unet_cells.widgets.folder.pair import (
     show_cells,
 )
 from napari_unet_cells.widgets.folder.rows import Row, State
+from napari_unet_cells.widgets.wiring import Wiring
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -155,6 +156,8 @@ class Correcting:
     Attributes
     ----------
     pair : OpenPair or None
+    wiring : Wiring
+        To the layers whose cells stay on the disk.
     """
 
     def __init__(
@@ -163,6 +166,8 @@ class Correcting:
         self._viewer, self._controller = viewer, controller
         self._view, self._runner = view, runner
         self.pair: OpenPair | None = None
+        self.wiring = Wiring()
+        self._watched: dict[Layer, Wiring] = {}
         self._before: OpenPair | None = None
         #: Others whose cells are open beside the pair.
         self._beside: list[OpenPair] = []
@@ -219,6 +224,7 @@ class Correcting:
         open_now = self._beside if self.pair is None else [*self._beside, self.pair]
         self._beside = [one for one in open_now if one.cells is not pair.cells]
         self.pair = pair
+        self._watch(pair.cells)
         self._viewer.layers.selection.active = pair.cells
         self._view.show_open(pair.name)
         self._view.give_back()
@@ -339,6 +345,7 @@ class Correcting:
         self.pair = OpenPair(
             read.name, output, cells, added, read.checksum, read.tracks, file, read.due
         )
+        self._watch(cells)
         if self._found.image is not None:
             self._view.project(self._found.image)
 
@@ -357,6 +364,8 @@ class Correcting:
 
     def layer_removed(self, layer: Layer) -> None:
         """Forget the pair whose cells the user removed; note a part that was put back."""
+        if layer in self._watched:
+            self._watched.pop(layer).release()
         for pair in (*self._beside, *(() if self.pair is None else (self.pair,))):
             if is_part_of(layer, pair):
                 self._note(pair)
@@ -365,8 +374,20 @@ class Correcting:
             self.pair = None
             self._view.show_open("")
 
+    def _watch(self, cells: Layer) -> None:
+        """Note also what is deleted on the disk: the table of the cells shows them anew then."""
+        if cells not in self._watched:
+            self._watched[cells] = self.wiring.part()
+            self._watched[cells].connect(self._changed, cells.events.data)
+
+    def _changed(self, event: Any) -> None:
+        """Mark the image whose cells on the disk are shown anew, if they were changed."""
+        for pair in (*self._beside, *(() if self.pair is None else (self.pair,))):
+            if pair.cells is event.source and pair.is_on_disk:
+                self._note(pair)
+
     def _note(self, pair: OpenPair) -> None:
-        """Mark an image as corrected where a part of its cells was put back."""
+        """Mark an image as corrected where a part of its cells was put back, or one deleted."""
         if self._runner.running:
             self._then.append(partial(self._note, pair))
         else:

@@ -95,6 +95,7 @@ class FolderSection(Wired, QObject):
         self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
         for worker in (self.worker, self.looking, self.reporting, self.projecting):
             self.wiring.at_end(worker.stop)
+        self.wiring.at_end(self.correcting.wiring.release)
 
     @property
     def list(self) -> FolderList | None:
