@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.batch import corrected_parts
 from napari_unet_cells.batch.corrected import files_due
-from napari_unet_cells.batch.corrected_parts import count_parts, follow_parts
+from napari_unet_cells.batch.corrected_parts import count_parts, follow_parts, following_parts
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.batch.request import Request
@@ -202,6 +202,27 @@ def test_what_fails_leaves_all_as_it_was_and_due(
     follow_parts(output, "s")
     check(output)
     check(output, "parquet")
+
+
+def test_who_ends_it_in_the_middle_leaves_all_as_it_was(output: Path) -> None:
+    put_back(output, erase(2))
+    version = output / "s.ome.zarr" / "labels" / "cells" / "versions"
+    for path in version.glob("*.npz"):
+        path.unlink()  # so that all cells are measured
+    before = files(output)
+    other = Path(shutil.copytree(output, output.parent / "other"))
+    n_steps = sum(1 for _ in following_parts(other, "s"))
+    assert n_steps >= 2
+    for n in range(1, n_steps + 1):
+        steps = following_parts(output, "s")
+        done = [next(steps) for _ in range(n)]
+        assert done == sorted(done)
+        steps.close()
+        assert files(output) == before
+        assert files_due(output, "s")
+        assert not list(output.glob(".*.part"))
+    follow_parts(output, "s")
+    check(output)
 
 
 def test_without_the_image_the_picture_stays_and_that_is_said(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ The record says of which version they are: of who is killed before that they are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,9 +119,27 @@ def _more(versions: LabelVersions, numbers: Iterable[int]) -> int:
 
 
 def follow_parts(output: Path, name: str) -> PartsFollowed:
-    """Bring tables, picture and record up to date once parts were put back.
+    """Bring tables, picture and record up to date once parts were put back; see `following_parts`.
 
-    It is marked as corrected first. Where all is true already, nothing is written.
+    Parameters
+    ----------
+    output : Path
+    name : str
+    """
+    steps = following_parts(output, name)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            followed: PartsFollowed = end.value
+            return followed
+
+
+def following_parts(output: Path, name: str) -> Generator[float, None, PartsFollowed]:
+    """Bring tables, picture and record up to date once parts were put back, step by step.
+
+    Who closes it before its end leaves tables, picture and record as they were. It is marked as
+    corrected first. Where all is true already, nothing is written.
 
     Parameters
     ----------
@@ -129,6 +147,11 @@ def follow_parts(output: Path, name: str) -> PartsFollowed:
         Folder of the results of a batch.
     name : str
         Of the image.
+
+    Yields
+    ------
+    float
+        The part that is done, 0 to 1.
 
     Raises
     ------
@@ -148,9 +171,14 @@ def follow_parts(output: Path, name: str) -> PartsFollowed:
     with write_together(targets, overwrite=True) as hidden:
         table = bringing.csv.path
         if not (bringing.are_true and "csv" in kinds):
-            table, problem = _written(bringing, {path: hidden / path.name for path in tables})
+            paths = {path: hidden / path.name for path in tables}
+            brought = yield from _part(_MEASURING, bringing.write(paths))
+            table, problem = paths[bringing.csv.path], brought.problem
         gathered = Gathered((cells.finest.shape[-2], cells.finest.shape[-1]))
-        n = sum(map(len, gathered.watch(rows_of(table, cells.pixel_size))))
+        n = 0
+        for some in gathered.watch(rows_of(table, cells.pixel_size)):
+            n += len(some)
+            yield _MEASURING  # and it can be closed here
         if "csv" not in kinds:  # it was needed for the others only
             table.unlink()
         if cells.planes is not None:
@@ -170,15 +198,19 @@ def follow_parts(output: Path, name: str) -> PartsFollowed:
     return PartsFollowed(noted, problem)
 
 
-def _written(bringing: Bringing, paths: Mapping[Path, Path]) -> tuple[Path, str]:
-    """Write the tables, and give the CSV and why intensities are empty."""
-    steps = bringing.write(paths)
+#: Part of the time that measuring takes; the rest is reading the tables again.
+_MEASURING = 0.9
+
+
+def _part(part: float, steps: Generator[float, None, Brought]) -> Generator[float, None, Brought]:
+    """Do steps that are so large a part of all that is to be done."""
     while True:
         try:
-            next(steps)
+            done = next(steps)
         except StopIteration as end:
             brought: Brought = end.value
-            return paths[bringing.csv.path], brought.problem
+            return brought
+        yield part * done
 
 
 def _summary(n: int) -> str:

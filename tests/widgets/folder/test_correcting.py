@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +37,7 @@ class Window:
         self.warnings: list[str] = []
         self.told: list[str] = []
         self.followed: list[str] = []
+        self.following: list[str] = []
         self.open = ""
         self.given_back = 0
 
@@ -56,6 +58,9 @@ class Window:
 
     def corrections_saved(self) -> None:
         pass
+
+    def show_following(self, sentence: str) -> None:
+        self.following.append(sentence)
 
     def parts_followed(self, folder: Path) -> None:
         self.followed.append(folder.name)
@@ -448,12 +453,13 @@ def test_a_part_that_is_put_back_is_counted_and_the_rest_follows_when_it_is_left
     desk.layer("b")
     followed: list[str] = []
 
-    def follow(output: Path, name: str) -> PartsFollowed:
+    def follow(output: Path, name: str) -> Generator[float, None, PartsFollowed]:
+        yield 0.25
         followed.append(name)
         return PartsFollowed(record_of(1), "No image.")
 
     monkeypatch.setattr(correcting_module, "count_parts", lambda *_: record_of(5))
-    monkeypatch.setattr(correcting_module, "follow_parts", follow)
+    monkeypatch.setattr(correcting_module, "following_parts", follow)
     put_back(desk, "a", take_part(desk, "a"))
     desk.let_run()
     assert (desk.controller.counts, followed) == ([("a", 5)], [])
@@ -463,6 +469,9 @@ def test_a_part_that_is_put_back_is_counted_and_the_rest_follows_when_it_is_left
     assert (followed, desk.window.warnings) == (["a"], ["No image."])
     assert desk.window.followed == ["a.ome.zarr"]
     assert desk.controller.corrections == [("a", 1)]
+    said = "The table of a follows what you corrected: 25%"
+    assert [one for one in desk.window.following if one] == [said]
+    assert desk.window.following[-1] == ""
     desk.correcting.open("a")
     desk.let_run()
     assert followed == ["a"]
@@ -478,7 +487,7 @@ def test_what_does_not_follow_is_said_keeps_nobody_and_is_tried_again(
         mark(output, name, corrected=True)
         raise UserError("The disk is full. Free some space.")
 
-    monkeypatch.setattr(correcting_module, "follow_parts", fail)
+    monkeypatch.setattr(correcting_module, "following_parts", fail)
     put_back(desk, "a", take_part(desk, "a"))
     desk.let_run()
     desk.window.warnings.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 
 import napari
 import numpy as np
@@ -19,6 +21,7 @@ from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.canvas import canvas
+from napari_unet_cells.widgets.folder.correcting import Following
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
 from napari_unet_cells.widgets.folder.list_model import APPROVED, IMAGE, STATE
 from napari_unet_cells.widgets.folder.thumbnails import SIDE, read_thumbnail
@@ -160,6 +163,24 @@ def test_no_process_is_left_where_the_dock_ends(qtbot, dock, images, monkeypatch
     dock.deleteLater()
     qtbot.waitUntil(lambda: children() == [], timeout=60_000)
     assert (images.with_name("day1_cells") / LIST).is_file()
+
+
+def test_a_table_that_follows_is_told_of_and_ends_where_the_dock_ends(qtbot, dock):
+    section, ended = dock.folder, threading.Event()
+
+    def follow(stop):
+        try:
+            for n in range(10_000):
+                yield Following("a", n / 10_000)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    section.opening.start(follow)
+    said = "The table of a follows what you corrected"
+    qtbot.waitUntil(lambda: said in str(section._viewer.status), timeout=10_000)
+    section.wiring.release()
+    assert ended.wait(5)
 
 
 def test_who_cancels_the_dialog_gets_no_list(dock, monkeypatch):

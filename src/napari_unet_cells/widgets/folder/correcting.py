@@ -6,6 +6,7 @@ presses Save; until then it is kept as the corrections of every other layer are.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
-from napari_unet_cells.batch.corrected_parts import count_parts, follow_parts
+from napari_unet_cells.batch.corrected_parts import PartsFollowed, count_parts, following_parts
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.core.labels import digest_in_file
@@ -73,6 +74,9 @@ class View(Protocol):
 
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
+
+    def show_following(self, sentence: str) -> None:
+        """Say how far the table of an image is that others wait for; empty once it is done."""
 
     def parts_followed(self, folder: Path) -> None:
         """Tell others that the table of an OME-Zarr holds the parts that were put back."""
@@ -140,6 +144,14 @@ class Saved:
     problem: str = ""
     due: bool = False
     all_of_it: bool = True
+
+
+@dataclass(frozen=True)
+class Following:
+    """The table of an image follows the parts that were put back; `fraction` of it does."""
+
+    name: str
+    fraction: float
 
 
 class Correcting:
@@ -285,7 +297,7 @@ class Correcting:
 
     def _to_save(
         self, pair: OpenPair | None, approving: bool = False
-    ) -> Callable[[], Generator[Saved, None, None]]:
+    ) -> Callable[[], Generator[Saved | Following, None, None]]:
         """Take cells that are open, to be saved in a thread where they were changed."""
         if pair is None or pair.cells not in self._viewer.layers:
             return _nothing
@@ -301,7 +313,12 @@ class Correcting:
 
     def receive(self, event: object) -> None:
         """Take over what was saved or read."""
-        if isinstance(event, Saved):
+        if isinstance(event, Following):
+            self._view.show_following(
+                f"The table of {event.name} follows what you corrected: {event.fraction:.0%}"
+            )
+        elif isinstance(event, Saved):
+            self._view.show_following("")
             self._note_saved(event)
         elif isinstance(event, ReadPair):
             self._read, self._found = event, add_image(self._viewer, event)
@@ -406,6 +423,7 @@ class Correcting:
 
     def failed(self, problem: str) -> None:
         """Say what prevents it; layers stay as they are."""
+        self._view.show_following("")
         self._then.clear()
         self._wanted = ""
         self._view.warn(problem)
@@ -476,8 +494,10 @@ def _count_parts(pair: OpenPair) -> Generator[Saved, None, None]:
     yield Saved(pair, record, last, None, problem, due=True, all_of_it=False)
 
 
-def _follow_parts(pair: OpenPair) -> Generator[Saved, None, None]:
+def _follow_parts(pair: OpenPair) -> Generator[Saved | Following, None, None]:
     """Bring up to date what belongs to cells of which parts were put back.
+
+    Where napari is closed meanwhile it ends with the next step, and is due the next time.
 
     Nothing is lost where that fails: the parts are on the disk. So it is said, and no other image
     has to wait for it.
@@ -487,7 +507,15 @@ def _follow_parts(pair: OpenPair) -> Generator[Saved, None, None]:
         yield Saved(pair, None, last)
         return
     try:
-        followed = follow_parts(pair.output, pair.name)
+        steps = following_parts(pair.output, pair.name)
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    done = next(steps)
+                except StopIteration as end:
+                    followed: PartsFollowed = end.value
+                    break
+                yield Following(pair.name, done)
     except UserError as error:
         if pair.name not in read_marks(pair.output).corrected:
             raise
@@ -521,13 +549,13 @@ def _check_unchanged(pair: OpenPair, checksum: int) -> None:
 
 
 def _only_save(
-    save: Callable[[], Generator[Saved, None, None]], stop: threading.Event
+    save: Callable[[], Generator[Saved | Following, None, None]], stop: threading.Event
 ) -> Generator[object, None, None]:
     yield from save()
 
 
 def _open(
-    save: Callable[[], Generator[Saved, None, None]],
+    save: Callable[[], Generator[Saved | Following, None, None]],
     output: Path,
     row: Row,
     stop: threading.Event,

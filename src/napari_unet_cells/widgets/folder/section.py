@@ -60,12 +60,14 @@ class FolderSection(Wired, QObject):
         super().__init__(parent)
         self._viewer, self._at_hand, self._parent = viewer, at_hand, parent
         self._list: FolderList | None = None
+        self._said_following = False
         self.worker = Worker(self)
         self.looking = Worker(self)
         # Not a daemon: closing napari waits until a mark is written.
         self.marking = Worker(self, daemon=False)
         self.reporting = Worker(self)
-        # Not daemons either: corrections that are being written are written.
+        # Not daemons either: corrections that are being written are written. What is measured for
+        # a table ends with the next step.
         self.opening = Worker(self, daemon=False)
         self.projecting = Worker(self)
         runners = Runners(self.worker, self.looking, self.marking, self.reporting)
@@ -93,7 +95,13 @@ class FolderSection(Wired, QObject):
         self.projecting.progressed.connect(self._show_projection)
         self.projecting.failed.connect(self.warn)
         self.wiring.connect(self._layer_removed, self._viewer.layers.events.removed)
-        for worker in (self.worker, self.looking, self.reporting, self.projecting):
+        for worker in (
+            self.worker,
+            self.looking,
+            self.reporting,
+            self.projecting,
+            self.opening,
+        ):
             self.wiring.at_end(worker.stop)
         self.wiring.at_end(self.correcting.wiring.release)
 
@@ -188,6 +196,12 @@ class FolderSection(Wired, QObject):
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
         self.saved.emit()
+
+    def show_following(self, sentence: str) -> None:
+        """Say how far the table of an image is that others wait for; empty once it is done."""
+        if sentence or self._said_following:
+            self._viewer.status = sentence
+        self._said_following = bool(sentence)
 
     def parts_followed(self, folder: Path) -> None:
         """Tell others that the table of an OME-Zarr holds the parts that were put back."""
