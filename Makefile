@@ -7,7 +7,7 @@ XVFB := xvfb-run -a -s "-screen 0 1400x900x24"
 # One failed check does not hide the next.
 MAKEFLAGS += --keep-going
 
-.PHONY: help run test test-fast fuzz kills soak matrix licences check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
+.PHONY: help run test test-fast fuzz kills faults soak matrix licences check bench accuracy train-cells train-cells-fast ship screenshots recordings loop-pictures setup torch lint \
 	layout format types contracts manifest workflows
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-fast    run those without a window, a network and long waits'
 	@echo 'make fuzz         give the readers of files malformed ones for an hour'
 	@echo 'make kills        kill programs that write a thousand times, and count what was lost'
+	@echo 'make faults       let each write fail, by a full disk and a full memory, and count what is lost'
 	@echo 'make soak         run a thousand times in one napari, and see whether anything grows'
 	@echo 'make matrix       run tests with several versions of Python and napari; needs uv'
 	@echo 'make licences     list the licences of the libraries that an installation brings'
@@ -47,6 +48,10 @@ fuzz: setup
 # A thousand kills take a quarter of an hour on two cores, and ten of the command `train` five minutes.
 kills: setup
 	@$(PYTHON_IN_VENV) scripts/kills.py 1000 --training 10
+
+# Some minutes on two cores.
+faults: setup
+	@$(PYTHON_IN_VENV) scripts/faults.py
 
 # Takes about half an hour on two cores; Ctrl+C leaves what was measured so far in build/soak.
 soak: setup

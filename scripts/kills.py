@@ -231,11 +231,11 @@ def segment_many(folder: Path, say: Say) -> None:
     run.close()
 
 
-def write_images(folder: Path) -> None:
+def write_images(folder: Path, n: int = IMAGES) -> None:
     """Write the images of a batch, once."""
     if not (folder / "in").exists():
         (folder / "in").mkdir()
-        for number in range(IMAGES):
+        for number in range(n):
             image, _ = simulate_nuclei((96, 96), seed=number % 5)
             tifffile.imwrite(folder / "in" / f"n{number:02}.tif", image)
 

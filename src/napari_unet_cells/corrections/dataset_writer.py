@@ -324,7 +324,7 @@ def _write_files(folder: Path, crop: _Crop, record: DatasetRecord) -> None:
                 f"{part} is a link to another place, and what is written there would not be in "
                 "the dataset. Choose another folder, or replace the link by a copy."
             )
-        part.mkdir(exist_ok=True)
+        make_folder(part)
     size = record.document["pixel_size"]
     place: dict[str, Any] = {
         "pixel_size": (size[0], size[1]),

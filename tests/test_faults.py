@@ -1,0 +1,86 @@
+"""`scripts/faults.py`: each write of two works fails once, and that it would see what is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX"),
+]
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on its own: this process has threads, and must not be forked."""
+    paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+
+
+def test_whichever_write_fails_nothing_is_lost_and_it_is_said() -> None:
+    done = run(str(SCRIPTS / "faults.py"), "corrections", "checkpoint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = re.findall(
+        r"^(\w+) +(\w+) +(\d+) faults, +(\d+) sentences, 0 lost$", done.stdout, re.M
+    )
+    assert [(work, fault) for work, fault, _, _ in counted] == [
+        ("corrections", "disk"),
+        ("corrections", "memory"),
+        ("checkpoint", "disk"),
+        ("checkpoint", "memory"),
+    ]
+    assert all(int(faults) >= 20 for _, _, faults, _ in counted), done.stdout
+    assert all(int(sentences) >= 10 for _, _, _, sentences in counted), done.stdout
+
+
+_BAD = """
+import sys
+from pathlib import Path
+import faults, kills
+
+def work(folder, say):
+    path = folder / "list.txt"
+    for number in range(1, 4):
+        {write}
+        say(number)
+
+def look(folder, said):
+    path = folder / "list.txt"
+    text = path.read_text() if path.exists() else "0"
+    kills.expect(text == str(int(said[-1]) if said else 0), f"it says '{{text}}'")
+
+faults.VICTIMS["bad"] = kills.Victim(work, look, 1.0)
+count = faults.fault_all("bad", "disk")
+print(count.faults, len(count.lost))
+"""
+
+_HALF = (
+    "file = open(path, 'w'); file.flush(); __import__('os').fsync(file); file.write(str(number))"
+)
+_WHOLE = """
+        from napari_unet_cells.files.atomic import atomic_write
+        with atomic_write(path, overwrite=True) as temporary:
+            temporary.write_text(str(number))
+"""
+
+
+@pytest.mark.parametrize(("write", "is_lost"), [(_HALF, True), (_WHOLE, False)])
+def test_what_is_half_written_is_seen(write: str, is_lost: bool) -> None:
+    done = run("-c", _BAD.format(write=write.strip()))
+    assert done.stderr == ""
+    faults, lost = map(int, done.stdout.split())
+    assert faults >= 3
+    assert bool(lost) == is_lost
