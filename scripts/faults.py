@@ -1,11 +1,12 @@
 """Let each write fail, one after the other, and count what is lost: ``faults.py``.
 
-The works are those of ``kills.py``: corrections, a dataset, a batch, a checkpoint, a model. Each is
-begun again and again; the first time the disk is full at the first change of a file that it makes,
-then at the second, and so on until it gets through; and again with a full memory in place of the
-disk. A change is a file that is opened for writing, made, renamed, linked or flushed, or a folder
-that is made. After each time all that was said to be written must be there, whole, and nothing may
-be half there; and the work must have ended in a sentence, or gone on.
+The works are those of ``kills.py`` (corrections, a dataset, a batch, a checkpoint, a model), and
+parts that are put back into an OME-Zarr. Each is begun again and again; the first time the disk is
+full at the first change of a file that it makes, then at the second, and so on until it gets
+through; and again with a full memory in place of the disk. A change is a file that is opened for
+writing, made, renamed, linked or flushed, or a folder that is made. After each time all that was
+said to be written must be there, whole, and nothing may be half there; and the work must have ended
+in a sentence, or gone on.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kills import VICTIMS, Lost, Victim, write_images
+import numpy as np
+from kills import VICTIMS, Lost, Victim, expect, write_images
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files.label_levels import label_levels
+from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.pixel_size import Scale
 
 #: What a process can run out of, by the error that says so.
 FAULTS: dict[str, Callable[[], BaseException]] = {
@@ -39,6 +45,54 @@ _ENOUGH = 3
 
 #: Exit codes of a work: it got through, or ended in a sentence.
 _THROUGH, _SAID = 0, 3
+
+
+# --- parts that are put back into an OME-Zarr ---------------------------------------------
+
+_SIDE = 96
+
+
+def write_zarr(folder: Path) -> None:
+    """Write an OME-Zarr with one cell."""
+    zarr = LabelZarr(folder / "a.zarr", (_SIDE, _SIDE), "yx", 64, Scale((1.0, 1.0), "pixel", None))
+    zarr.create("cells", np.uint16)
+    labels = np.zeros((_SIDE, _SIDE), np.uint16)
+    labels[:9, :9] = 1
+    zarr.write("cells", (), (slice(0, _SIDE), slice(0, _SIDE)), labels)
+    zarr.finish("cells", {"cells": 1}, {})
+
+
+def put_back(folder: Path, say: Callable[[object], None]) -> None:
+    """Draw over all blocks, each time with another number, and put it back."""
+    window = slice(20, 80), slice(20, 80)
+    versions = LabelVersions(folder / "a.zarr")
+    for number in range(2, 99):
+        before = label_levels(folder / "a.zarr", "cells")[0].read(window).astype(np.int64)
+        after = np.full_like(before, number)
+        versions.replace((), window, before, after, number)
+        say(number)
+
+
+def look_at_zarr(folder: Path, said: list[str]) -> None:
+    """Expect the last part that was put back, or the next one, whole, and beside it the cell."""
+    LabelVersions(folder / "a.zarr").settle()
+    for level in label_levels(folder / "a.zarr", "cells"):
+        labels = np.asarray(level)
+        step = _SIDE // labels.shape[0]
+        inside = np.unique(labels[20 // step : 80 // step, 20 // step : 80 // step])
+        last = int(said[-1]) if said else 0
+        expect(len(inside) == 1 and inside[0] in (last, (last or 1) + 1), f"{inside} after {last}")
+        expect(bool((labels[: 8 // step, : 8 // step] == 1).all()), "a cell outside is lost")
+
+
+WORKS = {**VICTIMS, "parts": Victim(put_back, look_at_zarr, 0.5, endless=True)}
+
+#: What has to be there before a work begins.
+_PREPARE: dict[str, Callable[[Path], None]] = {
+    "batch": lambda folder: write_images(folder, n=_ENOUGH),
+    "model": lambda folder: (folder / "models").mkdir(),
+    "parts": write_zarr,
+}
 
 
 class _GotThrough(BaseException):
@@ -132,7 +186,7 @@ def _work(victim: Victim, folder: Path, faulty: Faulty, pipe: int) -> None:
         nonlocal n_said
         os.write(pipe, f"{what}\n".encode())
         n_said += 1
-        if n_said >= _ENOUGH and victim is not VICTIMS["batch"]:
+        if n_said >= _ENOUGH and victim is not WORKS["batch"]:
             raise _GotThrough
 
     try:
@@ -150,15 +204,13 @@ def _work(victim: Victim, folder: Path, faulty: Faulty, pipe: int) -> None:
 
 def fault_all(name: str, fault: str) -> Count:
     """Let each change of one work fail."""
-    victim, count = VICTIMS[name], Count()
+    victim, count = WORKS[name], Count()
     number, was_met = 0, True
     while was_met:
         number += 1
         folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
-        if name == "batch":
-            write_images(folder, n=_ENOUGH)
-        if name == "model":
-            (folder / "models").mkdir()  # by whoever calls
+        if name in _PREPARE:
+            _PREPARE[name](folder)
         was_met, said, code = work_once(victim, folder, number, FAULTS[fault])
         count.faults += was_met
         count.sentences += code == _SAID
@@ -175,7 +227,7 @@ def fault_all(name: str, fault: str) -> Count:
 def main(arguments: list[str] | None = None) -> int:
     """Let all fail, print the counts, and give the exit code: 1 where anything was lost."""
     parser = argparse.ArgumentParser(description="Let each write fail, and count what is lost.")
-    parser.add_argument("works", nargs="*", default=list(VICTIMS), help="default: all")
+    parser.add_argument("works", nargs="*", default=list(WORKS), help="default: all")
     works = parser.parse_args(arguments).works
     n_lost = 0
     for name in works:

@@ -1,4 +1,4 @@
-"""`scripts/faults.py`: each write of two works fails once, and that it would see what is lost."""
+"""`scripts/faults.py`: each write of three works fails once, and that it would see what is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_whichever_write_fails_nothing_is_lost_and_it_is_said() -> None:
-    done = run(str(SCRIPTS / "faults.py"), "corrections", "checkpoint")
+    done = run(str(SCRIPTS / "faults.py"), "corrections", "checkpoint", "parts")
     assert done.returncode == 0, done.stdout + done.stderr
     counted = re.findall(
         r"^(\w+) +(\w+) +(\d+) faults, +(\d+) sentences, 0 lost$", done.stdout, re.M
@@ -41,6 +41,8 @@ def test_whichever_write_fails_nothing_is_lost_and_it_is_said() -> None:
         ("corrections", "memory"),
         ("checkpoint", "disk"),
         ("checkpoint", "memory"),
+        ("parts", "disk"),
+        ("parts", "memory"),
     ]
     assert all(int(faults) >= 20 for _, _, faults, _ in counted), done.stdout
     assert all(int(sentences) >= 10 for _, _, _, sentences in counted), done.stdout
@@ -62,7 +64,7 @@ def look(folder, said):
     text = path.read_text() if path.exists() else "0"
     kills.expect(text == str(int(said[-1]) if said else 0), f"it says '{{text}}'")
 
-faults.VICTIMS["bad"] = kills.Victim(work, look, 1.0)
+faults.WORKS["bad"] = kills.Victim(work, look, 1.0)
 count = faults.fault_all("bad", "disk")
 print(count.faults, len(count.lost))
 """

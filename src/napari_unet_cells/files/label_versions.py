@@ -265,7 +265,8 @@ class LabelVersions:
             before = finest.read((*plane, *box))
             after = np.where(changed, edited, before).astype(finest.dtype)
             number = self.last + 1
-            self._versions.mkdir(exist_ok=True)
+            with self._said():
+                self._versions.mkdir(exist_ok=True)
             with suppress(OSError):  # on Windows a folder cannot be opened, and need not be
                 sync(self._image)
             arrays = {
