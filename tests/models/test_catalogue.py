@@ -750,13 +750,16 @@ def test_cards_that_differ_have_other_digests(tmp_path: Path) -> None:
 
 
 @pytest.mark.network
-def test_weights_that_are_no_numbers_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [np.nan, -np.inf, 3e38])
+def test_weights_that_are_no_numbers_are_refused(
+    tiny_model: Path, tmp_path: Path, number: float
+) -> None:
     import keras
 
     card = read_card(tiny_model)
     model = load_model(card)
     kernel = model.layers[-1].weights[0]
-    kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+    kernel.assign(np.full(kernel.shape, number, np.float32))
     assert isinstance(model, keras.Model)
     bad = save_model(model, replace(card, path=tmp_path / "bad.keras"))
     with pytest.raises(UserError, match=r"bad\.keras holds numbers that are none .* in its layer"):

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import atomic_write, make_folder, write_together
 from napari_unet_cells.files.file_set import finish_all, finish_sets
@@ -36,6 +34,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 
 DEFAULT_MODEL = "cells"
+
+#: The square of a larger number is beyond 32 bits, so that a network with it computes none.
+LARGEST_WEIGHT = 1.8e19
 
 #: Characters of the name of a new model that come from the old one.
 _LONGEST_NAME = 60
@@ -294,11 +295,12 @@ def _check_size(path: Path) -> None:
 def _check_numbers(model: keras.Model, card: ModelCard) -> None:
     """Refuse weights that are no numbers: such a network finds nothing, and does not say why."""
     for layer in model.layers:
-        if not all(np.isfinite(weights).all() for weights in layer.get_weights()):
+        # NaN is not below anything
+        if not all((abs(weights) <= LARGEST_WEIGHT).all() for weights in layer.get_weights()):
             raise UserError(
-                f"The model {card.path.name} holds numbers that are none (NaN or infinite) in its "
-                f"layer {printable(layer.name, 60)}: its training failed. Train it again, or "
-                "choose another model."
+                f"The model {card.path.name} holds numbers that are none (NaN or infinite), or too "
+                f"large to compute with, in its layer {printable(layer.name, 60)}: its training "
+                "failed. Train it again, or choose another model."
             )
 
 
