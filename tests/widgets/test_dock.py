@@ -421,6 +421,17 @@ def test_the_estimated_diameter_is_shown_until_another_image_is_chosen(viewer, d
     assert box.text() == "auto"
 
 
+def test_a_dock_that_opens_late_shows_the_plane_that_is_shown(viewer):
+    viewer.add_image(np.zeros((3, 2, 32, 32), np.uint8), name="stack")
+    viewer.dims.set_point((0, 1), (2, 1))
+    dock = viewer.window.add_plugin_dock_widget(PLUGIN)[1]
+    form = dock.segment.image_form.stack_form
+    assert form.planes_box.currentText() == "axis 1: 3 of 3, axis 2: 2 of 2 (shown)"
+    form.axis_box.setCurrentIndex(form.axis_box.findData(0))
+    assert form.channel_box.currentText() == "Channel 3 of 3"
+    assert form.planes_box.currentText() == "plane 2 of 2 (shown)"
+
+
 def test_the_other_cell_size_is_offered_until_something_else_is_said(qtbot, viewer, dock, nuclei):
     viewer.add_image(nuclei, name="nuclei")
     button = dock.segment.size_button

@@ -82,6 +82,7 @@ class SegmentSection(Wired, QWidget):
         self._build()
         self._connect()
         self._show_running(False)
+        self._show_plane()  # the image may have been there before the form
         self.model_form.fill()
 
     def _build(self) -> None:
