@@ -64,6 +64,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         claim("torch")
 
 
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+@pytest.fixture
+def run_alone() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python on its own, where it finds the scripts: this process must not be forked."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
+        return subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a valid, untrained model of three classes; its card lies beside it.

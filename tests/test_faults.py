@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,11 @@ pytestmark = [
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on its own: this process has threads, and must not be forked."""
-    paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_whichever_write_fails_nothing_is_lost_and_it_is_said() -> None:
-    done = run(str(SCRIPTS / "faults.py"), "corrections", "checkpoint", "parts")
+def test_whichever_write_fails_nothing_is_lost_and_it_is_said(run_alone: Run) -> None:
+    done = run_alone(str(SCRIPTS / "faults.py"), "corrections", "checkpoint", "parts")
     assert done.returncode == 0, done.stdout + done.stderr
     counted = re.findall(
         r"^(\w+) +(\w+) +(\d+) faults, +(\d+) sentences, 0 lost$", done.stdout, re.M
@@ -80,8 +70,8 @@ _WHOLE = """
 
 
 @pytest.mark.parametrize(("write", "is_lost"), [(_HALF, True), (_WHOLE, False)])
-def test_what_is_half_written_is_seen(write: str, is_lost: bool) -> None:
-    done = run("-c", _BAD.format(write=write.strip()))
+def test_what_is_half_written_is_seen(run_alone: Run, write: str, is_lost: bool) -> None:
+    done = run_alone("-c", _BAD.format(write=write.strip()))
     assert done.stderr == ""
     faults, lost = map(int, done.stdout.split())
     assert faults >= 3

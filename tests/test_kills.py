@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,11 @@ pytestmark = [
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on its own: this process has threads, and must not be forked."""
-    paths = [str(SCRIPTS), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_nothing_is_lost_by_a_kill_at_any_moment() -> None:
-    done = run(str(SCRIPTS / "kills.py"), "20")
+def test_nothing_is_lost_by_a_kill_at_any_moment(run_alone: Run) -> None:
+    done = run_alone(str(SCRIPTS / "kills.py"), "20")
     assert done.returncode == 0, done.stdout + done.stderr
     counted = re.findall(r"^(\w+) +(\d+) kills, +(\d+) at work, +(\d+) amid", done.stdout, re.M)
     assert [kind for kind, _, _, _ in counted] == [
@@ -87,6 +77,6 @@ except (kills.Lost, kills.UserError):
 
 
 @pytest.mark.parametrize("name", ["corrections", "dataset", "batch", "checkpoint", "model"])
-def test_what_is_lost_is_seen(tmp_path: Path, name: str) -> None:
-    done = run("-c", _LOSE, name, str(tmp_path))
+def test_what_is_lost_is_seen(run_alone: Run, tmp_path: Path, name: str) -> None:
+    done = run_alone("-c", _LOSE, name, str(tmp_path))
     assert (done.stderr, done.stdout) == ("", "all is there\nlost\n")
