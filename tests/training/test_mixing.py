@@ -11,7 +11,8 @@ from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
     ("base", "scores", "cells", "mixture"),
     [
         (0.06, (0.80, 0.60, 0.40, 0.20), 60, 1.0),  # the gain is clear: all the way
-        (0.06, (0.80, 0.81, 0.40, 0.20), 60, 0.75),  # or as far as is best
+        (0.06, (0.70, 0.81, 0.40, 0.20), 60, 0.75),  # or as far as is as good as the best
+        (0.06, (0.80, 0.81, 0.40, 0.20), 60, 1.0),
         (0.58, (0.91, 0.91, 0.90, 0.78), 21, 1.0),
         (0.72, (0.72, 0.74, 0.75, 0.69), 54, 0.5),  # a gain within the error, and less is none
         (0.64, (0.68, 0.68, 0.64, 0.64), 20, 0.25),
@@ -28,3 +29,16 @@ def test_it_goes_no_further_from_the_base_than_the_held_out_cells_say(base, scor
 
     found = dict(zip(MIXTURES, map(measured, scores), strict=True))
     assert how_far(found, measured(base)) == mixture
+
+
+#: On one held-out region, where half of the way and all of it can hardly be told apart.
+DOUBTFUL = (0.30, 0.26, 0.31, 0.27)
+
+
+@pytest.mark.parametrize(("base", "mixture"), [(0.0, 1.0), (0.19, 1.0), (0.3, 1.0), (0.31, 0.0)])
+def test_a_base_that_does_not_know_such_cells_is_left_behind(base, mixture):
+    found = {
+        t: Measurement(score, (0.0, 1.0), 1, 16)
+        for t, score in zip(MIXTURES, DOUBTFUL, strict=True)
+    }
+    assert how_far(found, Measurement(base, (0.0, 1.0), 1, 16)) == mixture

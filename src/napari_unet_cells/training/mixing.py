@@ -14,6 +14,9 @@ MIXTURES = (1.0, 0.75, 0.5, 0.25)
 #: Standard errors by which a gain over the base is clear.
 CLEAR = 2.0
 
+#: Score below which a base has little to lose on such images.
+LITTLE_TO_LOSE = 0.5
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -42,12 +45,15 @@ class Measurement:
 
 
 def how_far(scored: Mapping[float, Measurement], before: Measurement) -> float:
-    """Choose a mixture: the best one, or a short way where the gain is small.
+    """Choose a mixture: the best one, and in doubt a short way where there is something to lose.
 
     A network that knows such images already gains little from a few regions, and going all the way
     for a gain that is within the error of a few cells costs it what it knew of others: then it is
     the shortest way that is as good as the best within one standard error, after Breiman et al.,
     "Classification and Regression Trees", 1984.
+
+    A network that does not know them has little to lose, and a few cells hardly tell half of the
+    way from all of it: of it the longest way that is as good is taken.
 
     Parameters
     ----------
@@ -65,7 +71,7 @@ def how_far(scored: Mapping[float, Measurement], before: Measurement) -> float:
     if best < before.score or best == before.score > 0:
         return 0.0
     error = scored[furthest].error
-    if best - before.score >= CLEAR * error:
-        return furthest
     near = [t for t, found in scored.items() if found.score >= max(best - error, before.score)]
-    return min(near)
+    if before.score < LITTLE_TO_LOSE:
+        return max(near)
+    return furthest if best - before.score >= CLEAR * error else min(near)
