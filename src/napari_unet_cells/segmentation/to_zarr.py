@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet_cells.core.generators import result_of, translated
 from napari_unet_cells.core.instances import MAX_UINT16
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.core.normalize import Limits
@@ -267,13 +268,7 @@ def prepare(
     image, output, model, request, network
         See `segment_to_zarr`; the network is opened where the size of the cells is estimated.
     """
-    steps = _preparing(image, output, model, request, network)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            work: Work = end.value
-            return work
+    return result_of(_preparing(image, output, model, request, network))
 
 
 def _preparing(
@@ -312,13 +307,7 @@ def _prepared(
             done = len(store) - len(todo)
             return Work(folder, len(store), todo, f"goes on after {done} of {len(store)} blocks")
         note = "image, model, settings or version changed since the last run: begun anew"
-    steps = planning(image, card, request, key, network)
-    while True:
-        try:
-            yield Looking(next(steps))
-        except StopIteration as end:
-            plan: ZarrPlan = end.value
-            break
+    plan = yield from translated(planning(image, card, request, key, network), Looking)
     try:
         store = BlockStore.create(folder, plan)
     except OSError as error:
@@ -494,6 +483,11 @@ class _Opened:
             network = AugmentedNetwork(network, card.columns)
         return cls(store, planes, names, card, network, store.grows)
 
+    def spare_memory(self, event: MemoryFull) -> MemoryFull:
+        """Go on with what fits into the memory; the event is given back."""
+        self.network, self.max_tile = event.network, event.tile
+        return event
+
     def note_device(self) -> None:
         """Note for the record what the network computes on, where that is new."""
         if self.device != self.network.device:
@@ -552,15 +546,9 @@ def _predicted(
     """Show the network a block, and remember how it goes on where memory was short."""
     plane, block = run.store.place(number)
     steps = predict_block(run.work(plane), block, run.network, wide, run.max_tile)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            run.note_device()
-            predicted: Predicted = end.value
-            return predicted
-        run.network, run.max_tile = event.network, event.tile
-        yield event
+    predicted = yield from translated(steps, run.spare_memory)
+    run.note_device()
+    return predicted
 
 
 def _cells(run: _Opened, number: int, predicted: Predicted) -> BlockCells | None:

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.generators import result_of, translated
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.files import write_json, write_together
 from napari_unet_cells.files.atomic import atomic_write
@@ -398,14 +399,7 @@ def _with_old_boxes(
 
 
 def _opened(path: Path) -> Generator[float, None, TablePages]:
-    steps = TablePages.open(path)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            pages: TablePages = end.value
-            return pages
-        yield 0.0
+    return (yield from translated(TablePages.open(path), lambda _: 0.0))
 
 
 def rows_of(path: Path, pixel_size: tuple[float, float]) -> Iterator[Table]:
@@ -417,13 +411,7 @@ def rows_of(path: Path, pixel_size: tuple[float, float]) -> Iterator[Table]:
 
 def opened_at_once(path: Path) -> TablePages:
     """Find the rows of a table; see `TablePages.open`."""
-    steps = _opened(path)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            pages: TablePages = end.value
-            return pages
+    return result_of(TablePages.open(path))
 
 
 def _lines(table: Table, names: Sequence[str]) -> Iterator[tuple[_Key, bytes]]:

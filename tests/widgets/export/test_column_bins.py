@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_unet_cells.core.generators import result_of
 from napari_unet_cells.core.measure import measure
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import table_pages, write_table
@@ -30,22 +31,12 @@ def test_bins_hold_all_finite_values_from_the_least_to_the_largest() -> None:
     assert (nothing.n_values, nothing.counts.sum()) == (0, 0)
 
 
-def pages_of(path: Path) -> TablePages:
-    steps = TablePages.open(path)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            pages: TablePages = end.value
-            return pages
-
-
 @pytest.fixture
 def pages(tmp_path: Path) -> TablePages:
     labels = np.zeros((40, 4_000), np.uint16)
     for number in range(400):
         labels[: 1 + number % 30, 10 * number : 10 * number + 8] = number + 1
-    return pages_of(write_table(tmp_path / "cells.csv", measure(labels, None)))
+    return result_of(TablePages.open(write_table(tmp_path / "cells.csv", measure(labels, None))))
 
 
 def test_a_column_of_all_rows_is_counted(

@@ -15,16 +15,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_cells.core.generators import translated
 from napari_unet_cells.core.measure import Table
 from napari_unet_cells.files.table_pages import TablePages, stamp_of
 from napari_unet_cells.segmentation.zarr_cells import pixel_size_of, record_of
 from napari_unet_cells.segmentation.zarr_table import (
-    Brought,
     TableState,
     bring_up_to_date,
     state_of,
@@ -33,8 +33,6 @@ from napari_unet_cells.widgets.worker import Job
 
 #: Rows of a page.
 PAGE = 1_000
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -275,7 +273,7 @@ def _with_table(folder: Path, before: Page | None, remark: str) -> _Job:
     if not state.is_there:
         yield page
         return
-    pages = yield from _told("reading the table", TablePages.open(state.path))
+    pages = yield from translated(TablePages.open(state.path), partial(Busy, "reading the table"))
     size, _ = pixel_size_of(record_of(folder))
     page = replace(page, pages=pages, pixel_size=size)
     if before is not None:
@@ -298,7 +296,7 @@ def _looked(folder: Path, page: Page, stop: threading.Event) -> _Job:
 
 
 def _brought(folder: Path, before: Page | None, stop: threading.Event) -> _Job:
-    brought: Brought = yield from _told("measuring", bring_up_to_date(folder))
+    brought = yield from translated(bring_up_to_date(folder), partial(Busy, "measuring"))
     yield from _with_table(folder, before, brought.describe())
 
 
@@ -321,7 +319,7 @@ def _found(
     pages, labels = page.pages, page.labels
     assert pages is not None
     if labels is None:
-        labels = yield from _told("looking for the cell", pages.column("label"))
+        labels = yield from translated(pages.column("label"), partial(Busy, "looking for the cell"))
         page = replace(page, labels=labels)
     rows = np.flatnonzero(labels == label)
     if plane is not None and len(rows) > 1:
@@ -343,7 +341,7 @@ def _found(
 def _order(pages: TablePages, sorting: Sorting) -> Generator[Busy, None, NDArray[np.intp]]:
     """Sort rows by a column; what is no number comes last either way."""
     words = sorting.name.replace("_", " ")
-    values = yield from _told(f"sorting by {words}", pages.column(sorting.name))
+    values = yield from translated(pages.column(sorting.name), partial(Busy, f"sorting by {words}"))
     return np.argsort(-values if sorting.descending else values, kind="stable")
 
 
@@ -353,17 +351,3 @@ def _with_rows(page: Page) -> Page:
     places = np.arange(page.first, min(page.n_rows, page.first + PAGE))
     rows = places if page.order is None else page.order[places]
     return replace(page, table=page.pages.page(rows, page.pixel_size))
-
-
-def _told(text: str, steps: Generator[float, None, _T]) -> Generator[Busy, None, _T]:
-    """Say how a generator goes on, and give what it returns; a closed one closes it too."""
-    try:
-        while True:
-            try:
-                done = next(steps)
-            except StopIteration as end:
-                made: _T = end.value
-                return made
-            yield Busy(text, done)
-    finally:
-        steps.close()

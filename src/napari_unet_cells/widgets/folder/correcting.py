@@ -6,7 +6,6 @@ presses Save; until then it is kept as the corrections of every other layer are.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
-from napari_unet_cells.batch.corrected_parts import PartsFollowed, count_parts, following_parts
+from napari_unet_cells.batch.corrected_parts import count_parts, following_parts
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.marks import read_marks
+from napari_unet_cells.core.generators import translated
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import note_written
@@ -508,14 +508,7 @@ def _follow_parts(pair: OpenPair) -> Generator[Saved | Following, None, None]:
         return
     try:
         steps = following_parts(pair.output, pair.name)
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    done = next(steps)
-                except StopIteration as end:
-                    followed: PartsFollowed = end.value
-                    break
-                yield Following(pair.name, done)
+        followed = yield from translated(steps, partial(Following, pair.name))
     except UserError as error:
         if pair.name not in read_marks(pair.output).corrected:
             raise
