@@ -7,15 +7,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.errors import UserError
-
-Job = Callable[[threading.Event], Generator[object, None, None]]
+from napari_unet_cells.widgets.runner import Job as Job
 
 #: Milliseconds between two looks at what the thread has to say.
 POLL = 15

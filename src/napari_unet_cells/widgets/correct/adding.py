@@ -34,11 +34,11 @@ from napari_unet_cells.segmentation.kept_fragments import KeptFragments, KeptPla
 from napari_unet_cells.widgets.correct.highlight import Highlight
 from napari_unet_cells.widgets.correct.labels_plane import LabelsPlane
 from napari_unet_cells.widgets.correct.previewing import Previewing, PreviewView
+from napari_unet_cells.widgets.runner import Job
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_unet_cells.widgets.worker import Job
 
 Write = Callable[[LabelsPlane, Callable[[Any, Callable[[], int]], Edit]], "LabelsPlane | None"]
 

@@ -41,6 +41,7 @@ from napari_unet_cells.widgets.correct.teaching import (
     teach,
     warm_up,
 )
+from napari_unet_cells.widgets.runner import CancellableRunner, Runner
 from napari_unet_cells.widgets.segment.live import (
     adopt,
     bare,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_unet_cells.widgets.worker import Job
 
 #: Key of `settings.recall`: whether it learns.
 LAST_LEARNING = "learn_while_correcting"
@@ -112,29 +112,12 @@ class LearningView(MakesTimers, Protocol):
         """Tell others that the list of models changed."""
 
 
-class Runner(Protocol):
-    """A thread for one job at a time; see `widgets.worker.Worker`."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
-
-    def stop(self) -> None:
-        """Stop the job, and drop what it still says."""
-
-    def cancel(self) -> None:
-        """Stop the job, where there is one."""
-
-
 @dataclass(frozen=True)
 class LearningRunners:
     """The threads: one that learns, one that puts the result in its place, one that copies."""
 
-    teaching: Runner
-    placing: Runner
+    teaching: CancellableRunner
+    placing: CancellableRunner
     keeping: Runner
 
 

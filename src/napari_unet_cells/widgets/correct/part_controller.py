@@ -53,6 +53,7 @@ from napari_unet_cells.segmentation.uncertain_places import uncertain_places
 from napari_unet_cells.untrusted.approved_windows import ApprovedWindow
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.napari_versions import Locked, add_hidden, camera_of, canvas_size
+from napari_unet_cells.widgets.runner import Job, Runner
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import bare
 from napari_unet_cells.widgets.segment.where import canvas_on
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_unet_cells.widgets.wiring import Wiring
-    from napari_unet_cells.widgets.worker import Job
 
 #: Pixels a side that are edited at once.
 MOST_SIDE = 4096
@@ -106,17 +106,6 @@ class PartView(Protocol):
 
     def show_part(self, state: PartState) -> None:
         """Bring button and sentence in line with a state."""
-
-
-class Runner(Protocol):
-    """Part of a `Worker` that the controller uses."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
 
 
 @dataclass(frozen=True, eq=False)

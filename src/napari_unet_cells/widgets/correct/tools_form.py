@@ -23,7 +23,8 @@ from napari_unet_cells.widgets.correct.outlines_switch import OutlinesSwitch
 from napari_unet_cells.widgets.correct.overlay import OutlineOverlay, Trace
 from napari_unet_cells.widgets.correct.tools import TOOLS
 from napari_unet_cells.widgets.correct.tools_controller import ToolsController
-from napari_unet_cells.widgets.worker import Job, Worker
+from napari_unet_cells.widgets.runner import Job
+from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

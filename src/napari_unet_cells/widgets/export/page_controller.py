@@ -29,7 +29,7 @@ from napari_unet_cells.segmentation.zarr_table import (
     bring_up_to_date,
     state_of,
 )
-from napari_unet_cells.widgets.worker import Job
+from napari_unet_cells.widgets.runner import Runner
 
 #: Rows of a page.
 PAGE = 1_000
@@ -129,17 +129,6 @@ class PageView(Protocol):
 
     def say(self, sentence: str) -> None:
         """Show a sentence."""
-
-
-class Runner(Protocol):
-    """Part of a `Worker` that the controller uses."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
 
 
 class PageController:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from napari_unet_cells.batch.background import (
     Began,
@@ -35,9 +35,7 @@ from napari_unet_cells.settings import recall, remember
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.unit_record import UnitRecord
 from napari_unet_cells.widgets.folder.rows import Found, Row, State, for_window, look
-
-if TYPE_CHECKING:
-    from napari_unet_cells.widgets.worker import Job
+from napari_unet_cells.widgets.runner import CancellableRunner, Job, Runner
 
 #: Key of `recall`: folder of the results of the list that was open last.
 LAST_LIST = "folder_list"
@@ -62,25 +60,11 @@ class View(Protocol):
         """Say what prevents something, also as a notification."""
 
 
-class Runner(Protocol):
-    """A thread for one job at a time; see `widgets.worker.Worker`."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
-
-    def cancel(self) -> None:
-        """Stop the job."""
-
-
 @dataclass(frozen=True)
 class Runners:
     """The threads of the list: its batch, looking at the disk, writing marks, the report."""
 
-    run: Runner
+    run: CancellableRunner
     looking: Runner
     marking: Runner
     reporting: Runner

@@ -30,7 +30,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.untrusted.unit_record import UnitRecord
-from napari_unet_cells.widgets.folder.controller import FolderController, Runner
+from napari_unet_cells.widgets.folder.controller import FolderController
 from napari_unet_cells.widgets.folder.pair import (
     Found,
     OpenPair,
@@ -47,6 +47,7 @@ from napari_unet_cells.widgets.folder.pair import (
     show_cells,
 )
 from napari_unet_cells.widgets.folder.rows import Row, State
+from napari_unet_cells.widgets.runner import Runner
 from napari_unet_cells.widgets.wiring import Wiring
 
 if TYPE_CHECKING:

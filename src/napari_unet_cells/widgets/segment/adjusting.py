@@ -14,10 +14,11 @@ from napari_unet_cells.layers.metadata import fitting_review
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.segmentation.replacing import Origin, Replacement, ResultState, adjust
+from napari_unet_cells.widgets.runner import Runner
 from napari_unet_cells.widgets.segment.live import bare, current, follow, is_for, put
 from napari_unet_cells.widgets.segment.runs import Answer, Runs
 from napari_unet_cells.widgets.segment.selected import Selected
-from napari_unet_cells.widgets.segment.view import Runner, View
+from napari_unet_cells.widgets.segment.view import View
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer

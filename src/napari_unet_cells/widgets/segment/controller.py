@@ -22,6 +22,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.segmentation.part_run import Where
 from napari_unet_cells.segmentation.segment import Opened
+from napari_unet_cells.widgets.runner import Job
 from napari_unet_cells.widgets.segment.adjusting import Adjusted, Adjusting
 from napari_unet_cells.widgets.segment.chosen_image import choose_image
 from napari_unet_cells.widgets.segment.going_back import GoingBack
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
 
-    from napari_unet_cells.widgets.worker import Job
 
 #: What a run says first where the network is not ready, which may take a minute.
 WARMING = "The network is warming up; the run starts by itself."

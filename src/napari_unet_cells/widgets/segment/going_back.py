@@ -23,6 +23,7 @@ from napari_unet_cells.segmentation.earlier import (
 )
 from napari_unet_cells.segmentation.messages import describe_count
 from napari_unet_cells.segmentation.replacing import ResultState
+from napari_unet_cells.widgets.runner import Job, Runner
 from napari_unet_cells.widgets.segment.earlier_results import (
     BroughtBack,
     Choice,
@@ -36,13 +37,11 @@ from napari_unet_cells.widgets.segment.jobs import left_by
 from napari_unet_cells.widgets.segment.live import adopt, bare, current, current_result, is_for
 from napari_unet_cells.widgets.segment.runs import Answer, Runs
 from napari_unet_cells.widgets.segment.selected import Selected
-from napari_unet_cells.widgets.segment.view import Runner, View
+from napari_unet_cells.widgets.segment.view import View
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
-
-    from napari_unet_cells.widgets.worker import Job
 
 
 @dataclass(frozen=True, eq=False)

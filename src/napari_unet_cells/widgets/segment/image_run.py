@@ -30,6 +30,7 @@ from napari_unet_cells.segmentation.part_run import Where
 from napari_unet_cells.segmentation.pipeline import Progress, Separating, Started
 from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.segmentation.segment import Opened
+from napari_unet_cells.widgets.runner import Job
 from napari_unet_cells.widgets.segment.channels import drop_unmade, show_projection
 from napari_unet_cells.widgets.segment.jobs import (
     LAST_STEPS,
@@ -52,7 +53,6 @@ from napari_unet_cells.widgets.segment.view import View
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_unet_cells.widgets.worker import Job
 
 #: What a run says before its first tile, which may take a minute.
 READING = "Reading the image."

@@ -5,12 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from napari_unet_cells.widgets.segment.view import Runner
-
-if TYPE_CHECKING:
-    from napari_unet_cells.widgets.worker import Job
+from napari_unet_cells.widgets.runner import Job, Runner
 
 
 @dataclass(frozen=True)

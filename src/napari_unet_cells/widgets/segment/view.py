@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from napari_unet_cells.core.instances import InstanceOptions
+from napari_unet_cells.widgets.runner import Runner
 from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.values import StackValues
-
-if TYPE_CHECKING:
-    from napari_unet_cells.widgets.worker import Job
 
 
 class View(Protocol):
@@ -58,17 +56,6 @@ class View(Protocol):
 
     def start_again(self) -> None:
         """Press Segment again, for the user."""
-
-
-class Runner(Protocol):
-    """A thread for one job at a time; see `widgets.worker.Worker`."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
 
 
 @dataclass(frozen=True)
