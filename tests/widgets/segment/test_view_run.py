@@ -49,6 +49,9 @@ class Window:
     def show_device(self, device: str) -> None:
         """Show nothing."""
 
+    def show_diameter(self, estimated: float) -> None:
+        """Show nothing."""
+
     def show_progress(self, done: float, text: str) -> None:
         """Show nothing."""
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from napari_unet_cells.batch.large_image import (
     Asked,
@@ -35,6 +35,7 @@ from napari_unet_cells.widgets.segment.large_image import (
     place_looked_at,
     samples_of,
 )
+from napari_unet_cells.widgets.segment.view import RunDisplay
 from napari_unet_cells.widgets.segment.view_run import (
     Previewed,
     Revealed,
@@ -50,22 +51,6 @@ if TYPE_CHECKING:
 READING = "Reading the image, of which all blocks are segmented in one way."
 
 
-class View(Protocol):
-    """The window as a run sees it; see `view.View`."""
-
-    def say(self, sentence: str) -> None:
-        """Show a sentence below the button."""
-
-    def show_device(self, device: str) -> None:
-        """Show what computes."""
-
-    def show_diameter(self, estimated: float) -> None:
-        """Show the diameter that was estimated, in pixels."""
-
-    def show_progress(self, done: float, text: str) -> None:
-        """Show the part that is done, 0 to 1, and say it."""
-
-
 class LargeRun:
     """A run on a large image.
 
@@ -76,7 +61,7 @@ class LargeRun:
     shown : tuple of int, or None
         See `LargeLayers`.
     asked : Asked
-    view : View
+    display : RunDisplay
     before : ViewRun or None
         A look at what is in view, which comes first.
     """
@@ -87,11 +72,11 @@ class LargeRun:
         image: Image,
         shown: tuple[int, ...] | None,
         asked: Asked,
-        view: View,
+        display: RunDisplay,
         before: ViewRun | None = None,
     ) -> None:
         self._before = before
-        self._viewer, self._imaged, self._asked, self._view = viewer, image, asked, view
+        self._viewer, self._imaged, self._asked, self._display = viewer, image, asked, display
         self.refused: NoFolder | None = None
         self._shown = shown
         self._single = shown is not None
@@ -138,7 +123,7 @@ class LargeRun:
         self._look()
         if isinstance(event, LookedAt):
             said = f"reading the whole image, {100 * event.fraction:.0f} %"
-            self._view.show_progress(event.fraction, said)
+            self._display.show_progress(event.fraction, said)
         elif isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, NoFolder):
@@ -147,7 +132,7 @@ class LargeRun:
             self._progress(event)
         elif isinstance(event, MemoryShort):
             self._remark = event.text
-            self._view.say(event.text)
+            self._display.say(event.text)
         elif isinstance(event, Grown):
             self._layers.grow(event)
         elif isinstance(event, Shown):
@@ -161,16 +146,16 @@ class LargeRun:
             hide_previews(self._viewer, image_id(self._imaged))
 
     def _begin(self, event: Begun) -> None:
-        self._view.show_progress(0.0, "")  # that the image was read is not that it is segmented
+        self._display.show_progress(0.0, "")  # that the image was read is not that it is segmented
         self._begun = event
         self._fraction = self._first = event.fraction
         self._started = time.monotonic()
         said = f"{describe_start(event.diameter)} The result grows in {event.output}."
         if event.note:
             said = f"{said} The run {event.note}."
-        self._view.say(said)
+        self._display.say(said)
         if event.diameter:
-            self._view.show_diameter(event.diameter)
+            self._display.show_diameter(event.diameter)
 
     def _progress(self, event: BlockDone) -> None:
         now = time.monotonic()
@@ -178,7 +163,7 @@ class LargeRun:
         new, left = event.fraction - self._first, 1 - event.fraction
         seconds = (now - self._started) * left / new if new > 0 else 0.0
         text = describe_left(event.fraction, seconds) if left > 0 else "writing the table"
-        self._view.show_progress(event.fraction, text)
+        self._display.show_progress(event.fraction, text)
         if self._layers.refresh(event.box, now):
             hide_previews(self._viewer, image_id(self._imaged))
 
@@ -187,17 +172,17 @@ class LargeRun:
         if self._made is not None:
             self._layers.select()
             if self._made.device:
-                self._view.show_device(self._made.device)
-            self._view.say(f"{describe_made(self._made)}\n{self._remark}".strip())
+                self._display.show_device(self._made.device)
+            self._display.say(f"{describe_made(self._made)}\n{self._remark}".strip())
 
     def ended_early(self, word: str) -> None:
         """Say what is left of it, where it was cancelled."""
         if self._made is None and self._begun is not None and self._begun.output.exists():
-            self._view.say("The run had come to its end. Press Segment to see the result.")
+            self._display.say("The run had come to its end. Press Segment to see the result.")
             return
         if self._made is None:
             self._layers.end_early(word.lower())
-        self._view.say(describe_ended(self._begun, self._fraction, word))
+        self._display.say(describe_ended(self._begun, self._fraction, word))
 
     def failed(self) -> None:
         """Mark what is left of it; why it failed is said."""

@@ -12,20 +12,11 @@ from napari_unet_cells.widgets.segment.earlier_results import Choice
 from napari_unet_cells.widgets.segment.values import StackValues
 
 
-class View(Protocol):
-    """The window: it shows what it is told, and asks the user."""
+class RunDisplay(Protocol):
+    """Part of the window in which a run says how far it is, and what came of it."""
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the button."""
-
-    def warn(self, sentence: str) -> None:
-        """Say what prevents something, also as a notification."""
-
-    def offer_size(self, diameter: float) -> None:
-        """Offer to segment again with a cell size, in pixels, until something else is said."""
-
-    def inform(self, sentence: str) -> None:
-        """Say something as a notification alone."""
 
     def show_device(self, device: str) -> None:
         """Show what computes, or how far it is."""
@@ -35,6 +26,19 @@ class View(Protocol):
 
     def show_progress(self, done: float, text: str) -> None:
         """Show the part that is done, 0 to 1, and say it; at 0 that something is being done."""
+
+
+class View(RunDisplay, Protocol):
+    """The window: it shows what it is told, and asks the user."""
+
+    def warn(self, sentence: str) -> None:
+        """Say what prevents something, also as a notification."""
+
+    def offer_size(self, diameter: float) -> None:
+        """Offer to segment again with a cell size, in pixels, until something else is said."""
+
+    def inform(self, sentence: str) -> None:
+        """Say something as a notification alone."""
 
     def show_stack(self, stack: StackValues) -> None:
         """Choose planes and linking in the form of a channel that was split off."""

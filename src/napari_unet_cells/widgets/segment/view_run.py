@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.widgets.napari_versions import add_hidden, canvas_size
 from napari_unet_cells.widgets.segment.live import bare
 from napari_unet_cells.widgets.segment.values import SegmentValues
+from napari_unet_cells.widgets.segment.view import RunDisplay
 from napari_unet_cells.widgets.segment.where import canvas_on
 
 if TYPE_CHECKING:
@@ -55,19 +56,6 @@ class Revealed:
     """The layer of what was found is to be seen, in a turn of the window of its own."""
 
 
-class Window(Protocol):
-    """The window as a run sees it; see `view.View`."""
-
-    def say(self, sentence: str) -> None:
-        """Show a sentence below the button."""
-
-    def show_device(self, device: str) -> None:
-        """Show what computes."""
-
-    def show_progress(self, done: float, text: str) -> None:
-        """Show the part that is done, 0 to 1, and say it."""
-
-
 class ViewRun:
     """A run on what is in view.
 
@@ -78,7 +66,7 @@ class ViewRun:
     image : napari image layer
     shown : sequence of int, or None
         Index of the plane along the axes before (y, x).
-    window : Window
+    display : RunDisplay
 
     Raises
     ------
@@ -92,10 +80,10 @@ class ViewRun:
         values: SegmentValues,
         image: Image,
         shown: Sequence[int],
-        window: Window,
+        display: RunDisplay,
     ) -> None:
         self._viewer, self._name, self._image = viewer, image.name, image_id(image)
-        self._window = window
+        self._display = display
         self._ended: Previewed | None = None
         self._layer: Labels | None = None
         n = len(stack_axes(image))
@@ -155,9 +143,9 @@ class ViewRun:
     def receive(self, event: object) -> None:
         """Take over what happened."""
         if isinstance(event, Opened):
-            self._window.show_device(event.device)
+            self._display.show_device(event.device)
         elif isinstance(event, Progress):
-            self._window.show_progress(event.done / event.total, "")
+            self._display.show_progress(event.done / event.total, "")
         elif isinstance(event, Previewed):
             self._ended = event
             self.add(event)
@@ -167,11 +155,11 @@ class ViewRun:
     def finished(self) -> None:
         """Say what came of it."""
         if self._ended is not None:
-            self._window.say(self.describe(self._ended))
+            self._display.say(self.describe(self._ended))
 
     def ended_early(self, word: str) -> None:
         """Say that nothing is left of it."""
-        self._window.say(f"{word}. Nothing was changed.")
+        self._display.say(f"{word}. Nothing was changed.")
 
     def failed(self) -> None:
         """Leave everything as it is; why it failed is said."""
