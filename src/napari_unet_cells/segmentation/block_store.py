@@ -41,6 +41,7 @@ from napari_unet_cells.files.zarr_metadata import AxisPlace
 from napari_unet_cells.segmentation.blocks import SIDES, BlockCells
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import BlockIndex, Numbering
+from napari_unet_cells.segmentation.zarr_output import PLAN, RESULT
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
@@ -73,7 +74,7 @@ class BlockStore:
         (folder / "blocks").mkdir(parents=True)
         (folder / "written").mkdir()
         (folder / "devices").mkdir()
-        write_json(folder / "plan.json", asdict(plan))
+        write_json(folder / PLAN, asdict(plan))
         return cls(folder, plan)
 
     @classmethod
@@ -86,7 +87,7 @@ class BlockStore:
             Where it is missing or damaged.
         """
         try:
-            return cls(folder, parse_plan(read_json(folder / "plan.json")))
+            return cls(folder, parse_plan(read_json(folder / PLAN)))
         except (OSError, Malformed) as error:
             raise UserError(
                 f"The folder {folder} of a run cannot be read ({error}). Start the run again."
@@ -97,7 +98,7 @@ class BlockStore:
         if self.plan.overwrite == overwrite:
             return self
         plan = replace(self.plan, overwrite=overwrite)
-        write_json(self.folder / "plan.json", asdict(plan), overwrite=True)
+        write_json(self.folder / PLAN, asdict(plan), overwrite=True)
         return BlockStore(self.folder, plan)
 
     @property
@@ -131,7 +132,7 @@ class BlockStore:
         plan = self.plan
         scale = Scale(plan.pixel_size, plan.unit, plan.z_step)
         place = {name: AxisPlace(*known) for name, known in (plan.place or {}).items()}
-        folder = self.folder / "result.zarr"
+        folder = self.folder / RESULT
         return LabelZarr(folder, plan.shape, plan.axes, plan.side, scale, plan.version, place)
 
     # --- blocks ---------------------------------------------------------------------------
@@ -323,7 +324,7 @@ class BlockStore:
         """Add what is known at the end: all devices, and the time since the run was begun."""
         files = sorted((self.folder / "devices").glob("[0-9a-f]*"))
         devices = [path.read_text(encoding="utf-8") for path in files]
-        begun = (self.folder / "plan.json").stat().st_mtime
+        begun = (self.folder / PLAN).stat().st_mtime
         return details.ended("; ".join(devices), max(0.0, time.time() - begun))
 
     def remembering(self) -> Remembered:

@@ -14,19 +14,16 @@ memory in use does not grow with the image.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,10 +35,7 @@ from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.files.array_file import write_arrays
-from napari_unet_cells.files.atomic import FileExists, write_failure
-from napari_unet_cells.files.lock import open_lock, try_lock
-from napari_unet_cells.files.results import result_record
+from napari_unet_cells.files.atomic import write_failure
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.block_store import CELLS as CELLS
@@ -55,39 +49,39 @@ from napari_unet_cells.segmentation.blocks import (
     predict_block,
 )
 from napari_unet_cells.segmentation.details import RunDetails
-from napari_unet_cells.segmentation.numbering import Numbering, number_cells
+from napari_unet_cells.segmentation.numbering import number_cells
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
-from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
+from napari_unet_cells.segmentation.zarr_completion import describe, problems_of, tables_of
+from napari_unet_cells.segmentation.zarr_output import discard as discard
+from napari_unet_cells.segmentation.zarr_output import (
+    give_name,
+    hold,
+    part_of,
+    release,
+    remove,
+    said_of,
+    settle,
+)
+from napari_unet_cells.segmentation.zarr_output import is_begun as is_begun
+from napari_unet_cells.segmentation.zarr_output import is_running as is_running
+from napari_unet_cells.segmentation.zarr_output import tidy as tidy
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
 from napari_unet_cells.segmentation.zarr_request import (
     details_of,
-    older_of,
     planes_of_plan,
     planning,
     refuse_changed,
     refuse_places,
     run_key,
 )
-from napari_unet_cells.untrusted.json_text import read_json
-from napari_unet_cells.untrusted.rules import Malformed
-from napari_unet_cells.untrusted.zarr_plan import ZarrPlan, parse_plan
 
 Tables = Callable[[Iterator[Table]], None]
 
 #: Gives what is entered before the result gets its name, and left after; it may refuse.
 Appearing = Callable[[], AbstractContextManager[None]]
 
-#: Name of the plan from when the result gets its name.
-PUBLISHED = "published.json"
-
 #: Ids that the labels can hold, for each cell that was found.
 ROOM = 2
-
-#: Part of the cells that two blocks may see differently before it is said: rounding does it.
-MOST_DISPUTED = 0.001
-
-#: Places of cells that a sentence names.
-_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -237,7 +231,7 @@ def segment_to_zarr(
     try:
         store = BlockStore.open(work.folder)
         if watched is not None:
-            with _said_of(work.folder):
+            with said_of(work.folder):
                 deque(store.grow(), maxlen=0)
         yield work
         if work.todo:
@@ -282,10 +276,9 @@ def _preparing(
     request = request or ZarrRequest()
     card = find_model(model)
     refuse_places(image, output, overwrite=True)
-    folder = output.with_name(f".{output.name}.part")
-    _hold(folder, output)
+    folder = hold(output)
     try:
-        _settle(folder, output)
+        settle(output)
         refuse_places(image, output, request.overwrite)
         return (yield from _prepared(image, output, card, request, network))
     except BaseException:
@@ -297,7 +290,7 @@ def _prepared(
     image: Path, output: Path, card: ModelCard, request: ZarrRequest, network: Network | None
 ) -> Generator[Looking, None, Work]:
     """Find the run that was begun, or begin one."""
-    folder, note = output.with_name(f".{output.name}.part"), ""
+    folder, note = part_of(output), ""
     key = run_key(image, card, request)
     if folder.exists():
         store = _begun(folder, key)
@@ -315,121 +308,8 @@ def _prepared(
     return Work(folder, len(store), tuple(range(len(store))), note)
 
 
-#: Locks of the runs that this process has begun.
-_held: dict[Path, int] = {}
-
-
-def _hold(folder: Path, output: Path) -> None:
-    """Keep other programs from the same output until the run ends, or this process does."""
-    folder = folder.absolute()
-    if folder in _held:
-        return
-    with _said_of(folder):
-        descriptor = open_lock(folder.with_suffix(".lock"))
-    if not try_lock(descriptor):
-        os.close(descriptor)
-        raise UserError(
-            f"{output} is being written by another run. Wait until that is done, or choose another "
-            "folder."
-        )
-    _held[folder] = descriptor
-
-
-def release(folder: Path) -> None:
-    """Let other programs go on with a run; what is done is kept.
-
-    Parameters
-    ----------
-    folder : Path
-        Of `Work`.
-    """
-    descriptor = _held.pop(folder.absolute(), None)
-    if descriptor is not None:
-        _remove_lock(folder)
-        os.close(descriptor)
-
-
-def _remove_lock(folder: Path) -> None:
-    with suppress(OSError):
-        folder.with_suffix(".lock").unlink()
-
-
-def is_running(output: Path) -> bool:
-    """Whether a run, in any process, is making a result that will have this place."""
-    folder = output.absolute().with_name(f".{output.name}.part")
-    lock = folder.with_suffix(".lock")
-    if folder in _held:
-        return True
-    if not lock.exists():
-        return False
-    with _said_of(folder):
-        descriptor = open_lock(lock)
-    try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_begun(output: Path) -> bool:
-    """Whether a run was begun whose result did not get the name of the output yet."""
-    folder = _part_of(output)
-    return (folder / "plan.json").exists() or (folder / "result.zarr").exists()
-
-
-def _part_of(output: Path) -> Path:
-    """Hidden folder in which a run makes an output."""
-    return output.with_name(f".{output.name}.part")
-
-
-def _settle(folder: Path, output: Path) -> None:
-    """Finish what a run left that was killed while its result got its name."""
-    older, published = older_of(output), folder / PUBLISHED
-    with _said_of(folder):
-        if os.path.lexists(older):
-            if os.path.lexists(output):
-                shutil.rmtree(older, ignore_errors=True)
-            else:
-                os.rename(older, output)
-        if published.exists():
-            if (folder / "result.zarr").exists():
-                os.rename(published, folder / "plan.json")
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 def _as_they_come(store: BlockStore, numbers: Iterable[int]) -> Iterator[int]:
     yield from numbers
-
-
-def begun_key(output: Path) -> str | None:
-    """Give the key of the run that was begun for an output; None where none has done anything."""
-    folder = output.with_name(f".{output.name}.part")
-    for name in ("plan.json", PUBLISHED):
-        try:
-            return parse_plan(read_json(folder / name)).key
-        except FileNotFoundError:
-            continue
-        except (OSError, Malformed):
-            return ""  # whoever can read it may go on with it
-    return None
-
-
-def tidy(output: Path) -> None:
-    """Finish what a run left that was killed while its result got its name.
-
-    Raises
-    ------
-    UserError
-        Where it is being written.
-    """
-    folder = output.with_name(f".{output.name}.part")
-    if not folder.exists():
-        return
-    _hold(folder, output)
-    try:
-        _settle(folder, output)
-    finally:
-        release(folder)
 
 
 def _begun(folder: Path, key: str) -> BlockStore | None:
@@ -557,20 +437,10 @@ def _cells(run: _Opened, number: int, predicted: Predicted) -> BlockCells | None
     cells = cells_of_block(run.work(plane), predicted)
     if cells is not None:
         if run.grows:
-            with _said_of(run.store.folder):
+            with said_of(run.store.folder):
                 run.store.show_classes(number, cells.classes)
         run.store.save(number, cells)
     return cells
-
-
-@contextmanager
-def _said_of(folder: Path) -> Iterator[Path]:
-    """Give the output of a run; what the disk refuses is said of it, not of its hidden folder."""
-    output = folder.with_name(folder.name.removeprefix(".").removesuffix(".part"))
-    try:
-        yield output
-    except OSError as error:
-        raise write_failure(output, error) from error
 
 
 def number_units(folder: Path) -> None:
@@ -595,7 +465,7 @@ def number_units(folder: Path) -> None:
             store.save_numbering(plane, numbering)
     # a person draws more of them, and these are numbered after those of all planes
     dtype = np.min_scalar_type(max(ROOM * n_cells, MAX_UINT16))
-    with _said_of(folder):
+    with said_of(folder):
         if store.plan.options is not None:
             store.result.create(CELLS, dtype)
         if not store.grows:
@@ -614,7 +484,7 @@ def write_unit(folder: Path, number: int) -> UnitDone:
     """
     store = BlockStore.open(folder)
     if not store.is_written(number):
-        with _said_of(folder):
+        with said_of(folder):
             _write(store, number)
     return UnitDone(number, number + 1, len(store), "write", store.index(number).n_owned)
 
@@ -660,119 +530,12 @@ def finish(
     details = store.ended(details_of(store.plan, find_model(Path(store.plan.model))))
     numberings = [store.numbering(plane) for plane in range(prod(store.planes))]
     n_cells = sum(numbering.n_cells for numbering in numberings)
-    problems, n_blocks = tuple(_problems(store, numberings)), len(store)
-    with _said_of(folder) as output:
-        _describe(store, details, n_cells)
+    problems, n_blocks = tuple(problems_of(store, numberings)), len(store)
+    with said_of(folder) as output:
+        describe(store, details, n_cells)
         if tables is not None and store.plan.options is not None:
-            tables(_tables(store, numberings))
+            tables(tables_of(store, numberings))
         with appearing():
-            _give_name(store.result.folder, output, store.plan.overwrite)
-        _remove(folder)
+            give_name(store.result.folder, output, store.plan.overwrite)
+        remove(folder)
     return ZarrDone(output, n_cells, details, problems, details.seconds or 0.0, n_blocks)
-
-
-def discard(output: Path) -> None:
-    """Throw away what a run has made for an output that it may not replace any more."""
-    _remove(_part_of(output))
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    release(folder)
-    _remove_lock(folder)  # where another process holds it, which planned the run
-
-
-def _describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
-    """Write coarse levels and metadata."""
-    result, plan = store.result, store.plan
-    roles = [CELLS, CLASSES] if plan.options is not None else [CLASSES]
-    for role in roles:
-        record = result_record(
-            details.provenance(),
-            plan.pixel_size,
-            plan.unit,
-            role=role,
-            **({"cells": n_cells} if role == CELLS else {}),
-        )
-        result.finish(role, record, {} if role == CELLS else _about_classes(details.card))
-    if plan.options is not None and (uncertainty := store.uncertainty()) is not None:
-        write_arrays(uncertainty_file(result.folder), {"uncertainty": uncertainty})
-    record = result_record(details.provenance(), plan.pixel_size, plan.unit, cells=n_cells)
-    result.complete(roles, store.overviews(), record, plan.key)
-
-
-def _about_classes(card: ModelCard) -> dict[str, Any]:
-    """Name the classes, as "image-label" does it."""
-    named = [
-        {"label-value": value, "class": name} for value, name in enumerate(card.classes) if value
-    ]
-    colors = [
-        {"label-value": value, "rgba": [*bytes.fromhex(color[1:7]), 255]}
-        for value, color in enumerate(card.colors)
-        if value and len(color) >= 7
-    ]
-    return {"properties": named} | ({"colors": colors} if colors else {})
-
-
-def _tables(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[Table]:
-    """Give the tables of all blocks, with the ids of their cells."""
-    stack = tuple(store.plan.axes[:-2])
-    size, unit = store.plan.pixel_size or (1.0, 1.0), store.plan.unit
-    for number in range(len(store)):
-        plane, block = store.place(number)
-        index, numbering = store.index(number), numberings[plane]
-        kept = np.isin(index.owned, numbering.numbered(index))
-        columns = {name: column[kept] for name, column in store.table(number).items()}
-        ids = int(numbering.offsets[block]) + 1 + np.arange(np.count_nonzero(kept))
-        places = zip(stack, store.plane_index(plane), strict=True)
-        where = {name: np.full(len(ids), at) for name, at in places}
-        columns.pop("label")
-        yield Table({"label": ids, **where, **columns}, size, unit, stack)
-
-
-def _problems(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[str]:
-    """Say which cells may not be right."""
-    n_cut = sum(len(numbering.cut) for numbering in numberings)
-    if n_cut:
-        first = next(numbering.cut for numbering in numberings if len(numbering.cut))
-        places = ", ".join(_place(store.plan, key) for key in first[:_MOST_NAMED].tolist())
-        more = ", ..." if n_cut > _MOST_NAMED else ""
-        yield (
-            f"{n_cut} cells are so large that no block of the image held all of them ({places}"
-            f"{more}). They were put together from what the blocks saw; parts and holes may be "
-            "missing, and their measures are those of a part. Does the cell diameter fit the image?"
-        )
-    n_disputed = sum(numbering.n_disputed for numbering in numberings)
-    if n_disputed > MOST_DISPUTED * sum(numbering.n_cells for numbering in numberings):
-        yield (
-            f"{n_disputed} cells were seen a little differently by two blocks. Each is one cell in "
-            "the result, and its outline may be off by a few pixels."
-        )
-
-
-def _place(plan: ZarrPlan, key: int) -> str:
-    """Say where a cell begins, in pixels of the image."""
-    at = divmod(key, plan.scaled[1])
-    y, x = (
-        round(i * size / scaled)
-        for i, size, scaled in zip(at, plan.shape[-2:], plan.scaled, strict=True)
-    )
-    return f"y {y} x {x}"
-
-
-def _give_name(made: Path, output: Path, overwrite: bool) -> None:
-    """Let the result appear; what was there before goes once it is there. See `_settle`."""
-    older = older_of(output)
-    if os.path.lexists(output) and not overwrite:
-        raise FileExists(output)
-    os.rename(made.with_name("plan.json"), made.with_name(PUBLISHED))
-    try:
-        if os.path.lexists(output):
-            os.rename(output, older)
-        os.rename(made, output)
-    except OSError:
-        if os.path.lexists(older) and not os.path.lexists(output):
-            os.rename(older, output)
-        os.rename(made.with_name(PUBLISHED), made.with_name("plan.json"))
-        raise
-    shutil.rmtree(older, ignore_errors=True)

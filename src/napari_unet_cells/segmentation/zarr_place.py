@@ -23,7 +23,7 @@ from pathlib import Path
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX, zarr_record, zarr_run
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.block_store import CELLS
-from napari_unet_cells.segmentation.to_zarr import begun_key
+from napari_unet_cells.segmentation.zarr_output import begun_key
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest, run_key
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.result_record import parse_record

@@ -37,6 +37,7 @@ from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_o
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
 from napari_unet_cells.segmentation.segment import check_channels
+from napari_unet_cells.segmentation.zarr_output import older_of
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import KNOWN, MOST_PIXELS, ZarrPlan, parse_plan
 
@@ -132,11 +133,6 @@ def refuse_places(image: Path, output: Path, overwrite: bool) -> None:
         raise FileExists(output)
     if not output.absolute().parent.is_dir():
         raise UserError(f"There is no folder {output.parent}. Make it, or choose another one.")
-
-
-def older_of(output: Path) -> Path:
-    """Name that an older output has while the new one gets its name."""
-    return output.with_name(f".{output.name}.older")
 
 
 def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:

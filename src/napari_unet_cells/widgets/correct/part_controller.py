@@ -48,8 +48,8 @@ from napari_unet_cells.layers.metadata import (
     result_metadata,
 )
 from napari_unet_cells.layers.transforms import place_of_part
-from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.uncertain_places import uncertain_places
+from napari_unet_cells.segmentation.zarr_output import is_running
 from napari_unet_cells.untrusted.approved_windows import ApprovedWindow
 from napari_unet_cells.widgets.camera import centre_on
 from napari_unet_cells.widgets.napari_versions import Locked, add_hidden, camera_of, canvas_size
