@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.arrays import ImageArray, row_blocks
 from napari_unet_cells.files.lazy import LazyArray
 
 dask = pytest.importorskip("dask.array")
@@ -35,3 +35,12 @@ def test_arrays_in_memory_and_on_the_disk_are_read_by_slicing(array: ImageArray)
 @pytest.mark.parametrize("other", [[[1, 2], [3, 4]], 7, "image.tif", {"channel": PIXELS}])
 def test_what_has_no_shape_is_no_array(other: object) -> None:
     assert not isinstance(other, ImageArray)
+
+
+@pytest.mark.parametrize("most", [1, 50, 99, 10_000])
+def test_blocks_of_rows_hold_each_row_once(most: int) -> None:
+    blocks = list(row_blocks((2, 30, 10), most, slice(3, 28)))
+    rows = np.concatenate([np.arange(30)[block] for block in blocks])
+    assert rows.tolist() == list(range(3, 28))
+    longest = max(block.stop - block.start for block in blocks)
+    assert longest * 2 * 10 <= max(most, 20)

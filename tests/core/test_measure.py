@@ -8,14 +8,8 @@ from scipy import ndimage
 from skimage.measure import label, regionprops_table
 
 from napari_unet_cells.core import measure as module
-from napari_unet_cells.core.measure import (
-    Table,
-    as_features,
-    changed_ids,
-    changed_window,
-    measure,
-    update,
-)
+from napari_unet_cells.core.label_changes import changed_ids, changed_window
+from napari_unet_cells.core.measure import Table, as_features, measure, update
 from napari_unet_cells.errors import UserError
 
 SIZE = (0.3, 0.7)
@@ -233,21 +227,6 @@ def test_update_of_a_stack():
     ids = changed_ids(labels, after, window)
     table = update(measure(labels), after, None, ids, window)
     assert_same(table, measure(after))
-
-
-def test_changes_are_found_in_their_smallest_window():
-    before = np.zeros((40, 50), np.uint16)
-    before[10:20, 10:20] = 3
-    after = before.copy()
-    assert changed_window(before, after) is None
-    assert changed_ids(before, after).tolist() == []
-    after[12, 15:30] = 9
-    after[14, 11] = 0
-    assert changed_window(before, after) == (slice(12, 15), slice(11, 30))
-    assert changed_ids(before, after).tolist() == [3, 9]  # the old ids and the new, no background
-    assert changed_ids(before, after, (slice(14, 15), slice(0, 50))).tolist() == [3]
-    with pytest.raises(ValueError, match="arrays of one shape"):
-        changed_window(before, after[1:])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Protocol of an array of pixels, in memory or on the disk."""
+"""Protocol of an array of pixels, in memory or on the disk; keys and blocks of arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,3 +49,21 @@ def spelt_out(key: Any, ndim: int) -> list[Any]:
     if len(parts) > ndim:
         raise IndexError(f"{len(parts)} indices for an array of {ndim} axes")
     return [*parts, *[whole] * (ndim - len(parts))]
+
+
+def row_blocks(shape: tuple[int, ...], most: int, rows: slice | None = None) -> Iterator[slice]:
+    """Cut the rows of an array into blocks of about so many pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int, (..., y, x)
+    most : int
+        Pixels of a block, over all planes; a single row may hold more.
+    rows : slice, optional
+        Rows that are wanted; all where it is not given.
+    """
+    start, stop, _ = (rows or slice(None)).indices(shape[-2])
+    others = int(np.prod(shape[:-2], dtype=np.int64)) * shape[-1]
+    step = max(1, most // max(1, others))
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))

@@ -11,7 +11,7 @@ and everything in the table is a sum, a minimum or a maximum over the runs of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_unet_cells.core.arrays import ImageArray
+from napari_unet_cells.core.arrays import ImageArray, row_blocks
+from napari_unet_cells.core.convex_hull import hull_pixels
+from napari_unet_cells.core.label_changes import Window
 from napari_unet_cells.errors import UserError
 
 #: Power of the unit of length in which a column is given; the others have no unit.
@@ -45,7 +47,6 @@ BLOCK = 2**22
 LEAST_KNOWN = 0.5
 
 Columns = dict[str, NDArray[Any]]
-Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def update(
         As for `measure`, with the same channels.
     ids : integer array, (n,)
         The cells to measure; those that are gone leave the table, new ones come in. See
-        `changed_ids`.
+        `label_changes.changed_ids`.
     window : tuple of 2 slices, optional
         Rows and columns that hold all changes. Then only there and where these cells were
         is looked for them.
@@ -184,63 +185,6 @@ def update(
     merged = {name: np.concatenate([table.columns[name][~again], new[name]]) for name in new}
     order = np.lexsort([merged[name] for name in ("label", *reversed(table.stack))])
     return replace(table, columns={name: column[order] for name, column in merged.items()})
-
-
-def changed_window(before: NDArray[Any], after: NDArray[Any]) -> Window | None:
-    """Find the smallest rectangle that holds all differences of two arrays.
-
-    Parameters
-    ----------
-    before, after : arrays of one shape, (..., y, x)
-
-    Returns
-    -------
-    tuple of 2 slices, or None where the arrays are equal
-        Rows and columns; over all planes of a stack.
-    """
-    if before.shape != after.shape:
-        raise ValueError(f"arrays of one shape are compared, not {before.shape} and {after.shape}")
-    rows: list[NDArray[np.intp]] = []
-    in_columns = np.zeros(before.shape[-1], bool)
-    for block in _row_blocks(before.shape):
-        differs = before[..., block, :] != after[..., block, :]
-        differs = differs.any(axis=tuple(range(differs.ndim - 2)))
-        changed = np.flatnonzero(differs.any(axis=1))
-        if len(changed):
-            rows.append(changed + block.start)
-            in_columns |= differs[changed].any(axis=0)
-    if not rows:
-        return None
-    columns = np.flatnonzero(in_columns)
-    return (
-        slice(int(rows[0][0]), int(rows[-1][-1]) + 1),
-        slice(int(columns[0]), int(columns[-1]) + 1),
-    )
-
-
-def changed_ids(
-    before: NDArray[Any], after: NDArray[Any], window: Window | None = None
-) -> NDArray[Any]:
-    """Find the ids whose pixels differ between two label arrays.
-
-    Parameters
-    ----------
-    before, after : integer arrays of one shape, (..., y, x)
-    window : tuple of 2 slices, optional
-        The rows and columns to compare, where they are known.
-
-    Returns
-    -------
-    integer array, (n,)
-        Sorted; of each changed pixel the old and the new id, without background.
-    """
-    window = window or changed_window(before, after)
-    if window is None:
-        return np.empty(0, after.dtype)
-    old, new = before[(..., *window)], after[(..., *window)]
-    differs = old != new
-    ids = np.unique(np.concatenate([np.unique(old[differs]), np.unique(new[differs])]))
-    return ids[ids > 0]
 
 
 def as_features(table: Table) -> dict[str, NDArray[Any]] | None:
@@ -341,15 +285,6 @@ def _checked_size(pixel_size: tuple[float, float]) -> tuple[float, float]:
     return y, x
 
 
-def _row_blocks(shape: tuple[int, ...], rows: slice | None = None) -> Iterator[slice]:
-    """Cut rows into blocks of about `BLOCK` pixels."""
-    start, stop, _ = (rows or slice(None)).indices(shape[-2])
-    others = int(np.prod(shape[:-2], dtype=np.int64)) * shape[-1]
-    step = max(1, BLOCK // max(1, others))
-    for first in range(start, stop, step):
-        yield slice(first, min(first + step, stop))
-
-
 def _around(window: Window, table: Table, rows: NDArray[np.bool_]) -> Window:
     """Enlarge a window so that it holds the bounding boxes of some rows too."""
     found: list[slice] = []
@@ -399,7 +334,7 @@ def _measure_planes(
     planes: list[tuple[int, ...]] = [(0,) * len(table.stack)]
     for plane in np.ndindex(labels.shape[:-2]):
         blocks = [_no_runs(labels, images)]
-        for rows in _row_blocks(labels.shape[-2:], window[0]):
+        for rows in row_blocks(labels.shape[-2:], BLOCK, window[0]):
             blocks.append(_runs(labels, images, (*plane, rows, window[1]), ids))
         parts.append(_measure_runs(_concatenate(blocks), images, table.pixel_size))
         planes.append(plane)
@@ -509,7 +444,7 @@ def _measure_runs(runs: Columns, images: _Images, pixel_size: tuple[float, float
         "bbox_y_max": boxes[2] * size_y,
         "bbox_x_max": boxes[3] * size_x,
         "eccentricity": eccentricity,
-        "solidity": area / np.maximum(_hull_pixels(runs, cell, boxes), 1),
+        "solidity": area / np.maximum(hull_pixels(runs, cell, boxes, BLOCK), 1),
     }
     for name in images.means:
         known = np.bincount(cell, runs[f"known {name}"], len(labels))
@@ -566,96 +501,3 @@ def _moments(
     largest = (a + b) / 2 + d
     squared = np.divide(2 * d, largest, out=np.zeros(n), where=largest > 0)
     return area.astype(np.int64), [y, x], np.sqrt(np.minimum(squared, 1))
-
-
-# ----------------------------------------------------------------------- the convex hull
-
-
-def _hull_pixels(
-    runs: Columns, cell: NDArray[np.intp], boxes: list[NDArray[np.int64]]
-) -> NDArray[np.int64]:
-    """Count the pixels whose centres lie in the convex hull of each cell.
-
-    As in `skimage.morphology.convex_hull_image` a pixel is a diamond, (y +- 1/2, x) and
-    (y, x +- 1/2), and the border of the hull belongs to it. Coordinates are doubled, so that
-    all are whole numbers and nothing is rounded.
-    """
-    n = len(boxes[0])
-    if n == 0:
-        return np.empty(0, np.int64)
-    in_row = np.flatnonzero(np.diff(cell, prepend=-1) | np.diff(runs["y"], prepend=-1))
-    last_in_row = np.append(in_row[1:], len(cell)) - 1
-    owner, y = cell[in_row], runs["y"][in_row]
-    left, right = runs["start"][in_row], runs["stop"][last_in_row] - 1
-    height = boxes[2] - boxes[0]
-    counts = np.empty(n, np.int64)
-    # Ids that are strewn over the whole image have more rows than pixels: some at a time.
-    part = np.cumsum(height) // BLOCK
-    for some in np.split(np.arange(n), np.flatnonzero(np.diff(part)) + 1):
-        low, high = np.searchsorted(owner, (some[0], some[-1] + 1))
-        at_cell = np.repeat(some, height[some])
-        skipped = np.cumsum(height[some]) - height[some]
-        at_y = np.arange(len(at_cell)) + np.repeat(boxes[0][some] - skipped, height[some])
-        begin = _hull_side(owner[low:high], y[low:high], left[low:high], at_cell, at_y)
-        end = -_hull_side(owner[low:high], y[low:high], -right[low:high], at_cell, at_y)
-        counts[some] = np.bincount(at_cell - some[0], end - begin + 1, len(some))
-    return counts
-
-
-def _hull_side(
-    cell: NDArray[np.intp],
-    y: NDArray[np.int64],
-    x: NDArray[np.int64],
-    at_cell: NDArray[np.intp],
-    at_y: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Give the first pixel of each row within the hull, from the first of each row of a cell.
-
-    Parameters
-    ----------
-    cell, y, x : integer arrays, (rows,)
-        Sorted by cell, then y.
-    at_cell, at_y : integer arrays, (n,)
-        The rows asked for, sorted likewise.
-    """
-    points = np.repeat(cell, 3), np.repeat(2 * y, 3), np.repeat(2 * x, 3)
-    for corner, (dy, dx) in enumerate(((-1, 0), (0, -1), (1, 0))):
-        points[1][corner::3] += dy
-        points[2][corner::3] += dx
-    owner, py, px = _chain(*points)
-    # one number that grows with cell and y, to look both up at once
-    span = int(py.max()) + 2
-    place = np.searchsorted(owner * span + py, at_cell * span + 2 * at_y, side="right") - 1
-    step = py[place + 1] - py[place]
-    doubled = px[place] * step + (px[place + 1] - px[place]) * (2 * at_y - py[place])
-    first: NDArray[np.int64] = -(-doubled // (2 * step))
-    return first
-
-
-def _chain(
-    cell: NDArray[np.intp], y: NDArray[np.int64], x: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
-    """Keep the corners of the left side of each cell's convex hull.
-
-    A point that lies on the line between its two neighbours, or to the right of it, is no
-    corner. This holds whatever else is dropped, so all such points go at once, until there
-    are none; cells that are done are put aside.
-    """
-    same = np.flatnonzero(np.diff(cell, prepend=-1) | np.diff(y, prepend=y[0] - 1))
-    cell, y, x = cell[same], y[same], np.minimum.reduceat(x, same)
-    done: list[tuple[NDArray[Any], ...]] = []
-    while len(cell):
-        drop = np.zeros(len(cell), bool)
-        rise_y, rise_x = np.diff(y), np.diff(x)
-        drop[1:-1] = (rise_x[:-1] * rise_y[1:] >= rise_x[1:] * rise_y[:-1]) & (
-            cell[2:] == cell[:-2]
-        )
-        busy = np.zeros(int(cell[-1]) + 1, bool)
-        busy[cell[drop]] = True
-        again = busy[cell]
-        done.append((cell[~again], y[~again], x[~again]))
-        stay = again & ~drop
-        cell, y, x = cell[stay], y[stay], x[stay]
-    cell, y, x = (np.concatenate(arrays) for arrays in zip(*done, strict=True))
-    order = np.argsort(cell, kind="stable")
-    return cell[order], y[order], x[order]

@@ -10,14 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.arrays import ImageArray
-from napari_unet_cells.core.measure import (
-    Table,
-    as_features,
-    changed_ids,
-    changed_window,
-    measure,
-    update,
-)
+from napari_unet_cells.core.label_changes import changed_ids, changed_window
+from napari_unet_cells.core.measure import Table, as_features, measure, update
 from napari_unet_cells.export.exporters import ImageChannels, image_channels
 from napari_unet_cells.layers.export_source import ExportSource, export_source, pixel_size
 from napari_unet_cells.layers.protocols import LabelsLayer, Layer
