@@ -385,13 +385,3 @@ def test_a_new_cell_is_one_piece_of_background(plane, path):
     assert (after[plane > 0] == plane[plane > 0]).all()
     assert (after == 9).sum() >= SMALLEST
     assert n_pieces(after == 9) == 1
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(-9, 40), st.integers(-9, 40)), min_size=1, max_size=6))
-def test_a_line_is_unbroken(path):
-    rows, columns = edits._drawn(np.array(path) + 100, (200, 200))
-    assert (np.abs(np.diff(rows)) <= 1).all()
-    assert (np.abs(np.diff(columns)) <= 1).all()
-    assert (rows[0], columns[0]) == (path[0][0] + 100, path[0][1] + 100)
-    assert (rows[-1], columns[-1]) == (path[-1][0] + 100, path[-1][1] + 100)

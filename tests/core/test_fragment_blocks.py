@@ -16,13 +16,13 @@ from napari_unet_cells.core.fragment_blocks import (
     Block,
     Piece,
     cut_blocks,
-    joined,
     levels,
     separate_block,
 )
 from napari_unet_cells.core.fragment_table import FragmentTable
 from napari_unet_cells.core.instance_options import MergeRule
 from napari_unet_cells.core.instances import InstanceOptions, label_cells, oversegment
+from napari_unet_cells.core.joined_fragments import joined
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.crops import BOUNDARY, annotate, boundary_classes
 from napari_unet_cells.training.synthetic.simulate import simulate

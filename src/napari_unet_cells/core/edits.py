@@ -19,24 +19,20 @@ deleting mean all pieces of a cell, and compare the whole plane, which at 4096 x
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 
+from napari_unet_cells.core.lines import pixels_along, pixels_at, pixels_inside
+from napari_unet_cells.core.waist import two_peaks
 from napari_unet_cells.errors import UserError
 
 #: Pixels; what is smaller is a slip of the hand and no cell.
 SMALLEST = 3
-
-#: Pixels by which the narrowest place between two halves must be narrower than the half that is
-#: narrower (both measured from the border): less is the roughness of an outline.
-WAIST = 0.75
 
 #: Pixels; half the side of the window in which a piece is looked for first.
 _WINDOW = 32
@@ -129,7 +125,7 @@ def merge(plane: Plane, path: ArrayLike, joined: bool = True) -> Edit:
     UserError
         Where there are fewer than two cells.
     """
-    rows, columns = _drawn(path, plane.shape) if joined else _within(path, plane.shape)
+    rows, columns = pixels_along(path, plane.shape) if joined else pixels_at(path, plane.shape)
     ids = [label for label in dict.fromkeys(plane[rows, columns].tolist()) if label]
     if len(ids) < 2:
         raise UserError(
@@ -159,7 +155,7 @@ def split_along(plane: Plane, path: ArrayLike, new_id: int) -> Edit:
     UserError
         Where the line separates nothing.
     """
-    rows, columns = _drawn(path, plane.shape)
+    rows, columns = pixels_along(path, plane.shape)
     met = plane[rows, columns] != 0
     rows, columns = rows[met], columns[met]
     if not len(rows):
@@ -214,7 +210,7 @@ def split_by_distance(plane: Plane, point: ArrayLike, new_id: int) -> Edit:
         moved = inside if 2 * piece.area <= len(whole) else ~inside
         return _painted(plane, whole[moved], new_id)
     distance = ndimage.distance_transform_edt(np.pad(piece.mask, 1))[1:-1, 1:-1]
-    seeds = _two_peaks(distance, piece.mask)
+    seeds = two_peaks(distance, piece.mask)
     if seeds is None:
         raise UserError(
             "The cell has no waist at which it could be split. Draw a line across it instead."
@@ -242,7 +238,7 @@ def delete(plane: Plane, path: ArrayLike) -> Edit:
     corners = np.asarray(path, float)
     if corners.ndim == 1:
         return _painted(plane, np.flatnonzero(plane == _label(plane, corners)), 0)
-    rows, columns = _drawn(corners, plane.shape)
+    rows, columns = pixels_along(corners, plane.shape)
     ids = [label for label in dict.fromkeys(plane[rows, columns].tolist()) if label]
     if not ids:
         raise UserError("There is no cell under the line. Draw it through the cells to delete.")
@@ -321,7 +317,7 @@ def draw(plane: Plane, path: ArrayLike, new_id: int) -> Edit:
     UserError
         Where fewer than `SMALLEST` pixels of background lie within.
     """
-    top, left, inside = _enclosed(np.asarray(path, float), plane.shape)
+    top, left, inside = pixels_inside(np.asarray(path, float), plane.shape)
     height, width = inside.shape
     free = _largest(inside & (plane[top : top + height, left : left + width] == 0))
     if np.count_nonzero(free) < SMALLEST:
@@ -489,31 +485,6 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return largest
 
 
-# --- lines and outlines -------------------------------------------------------------------
-
-
-def _within(points: ArrayLike, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of those points that lie in a plane, in order."""
-    rows, columns = np.floor(np.asarray(points, float).reshape(-1, 2) + 0.5).astype(np.intp).T
-    inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
-    return rows[inside], columns[inside]
-
-
-def _drawn(path: ArrayLike, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pixels of a line within a plane, in order; each touches the next at least by a corner.
-
-    Parts that hang together by sides cannot do so across it.
-    """
-    corners = np.floor(np.asarray(path, float).reshape(-1, 2) + 0.5)
-    steps = np.diff(corners, axis=0)
-    counts = np.abs(steps).max(axis=1, initial=0).astype(np.intp)
-    which = np.repeat(np.arange(len(steps)), counts)
-    # Pixel k of a side with n steps lies k / n on the way; its last is the first of the next.
-    k = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    passed = corners[:-1][which] + steps[which] * k[:, np.newaxis] / counts[which][:, np.newaxis]
-    return _within(np.concatenate([passed, corners[-1:]]), shape)
-
-
 def _cut(piece: NDArray[np.bool_], line: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
     """Parts 1 to n of a piece on the sides of a line, which they share among them.
 
@@ -535,98 +506,3 @@ def _cut(piece: NDArray[np.bool_], line: NDArray[np.bool_]) -> NDArray[np.intege
         shared[window][near] = ndimage.maximum_filter(shared[window], footprint=by_sides)[near]
         free[window] = near & (shared[window] == 0)
     return shared
-
-
-def _enclosed(
-    corners: NDArray[np.float64], shape: tuple[int, ...]
-) -> tuple[int, int, NDArray[np.bool_]]:
-    """Pixels of a plane whose middle an outline goes round.
-
-    Every side that crosses the row of a pixel to the left of it counts, downward 1 and upward
-    -1; the pixel is inside where they do not cancel out.
-
-    Returns
-    -------
-    top, left : int
-        Where the window lies in the plane.
-    inside : bool array, (y, x)
-        The window.
-    """
-    limits = np.array(shape[:2])
-    first = np.clip(np.ceil(corners.min(axis=0)), 0, limits).astype(int)
-    last = np.clip(np.floor(corners.max(axis=0)) + 1, first, limits).astype(int)
-    (top, left), (height, width) = first.tolist(), (last - first).tolist()
-    following = np.roll(corners, -1, axis=0)
-    ends = np.clip(np.ceil(np.stack([corners[:, 0], following[:, 0]])), top, top + height)
-    begins, counts = ends.min(axis=0).astype(int), np.abs(ends[1] - ends[0]).astype(int)
-    side = np.repeat(np.arange(len(corners)), counts)
-    rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - begins, counts)
-    (y0, x0), (y1, x1) = corners[side].T, following[side].T
-    crossing = np.ceil(x0 + (rows - y0) * (x1 - x0) / (y1 - y0)) - left
-    turns = np.zeros((height, width + 1), np.int32)
-    at = np.clip(crossing, 0, width).astype(int)
-    np.add.at(turns, (rows - top, at), np.where(y1 > y0, 1, -1))
-    return top, left, np.cumsum(turns[:, :width], axis=1) != 0
-
-
-# --- the waist ----------------------------------------------------------------------------
-
-
-def _two_peaks(distance: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.int32] | None:
-    """Mark the highest peak of a piece with 1 and the most distinct other one with 2.
-
-    Every peak has a basin, all that the flood from it reaches first. Where the basins meet
-    highest they are joined first; the lower of the two peaks is as distinct as it stands above
-    that saddle.
-
-    Returns
-    -------
-    int32 array, of the size of `mask`, or None
-        None where no other peak is more distinct than `WAIST`.
-    """
-    summits, n = ndimage.label(local_maxima(distance) & mask, np.ones((3, 3)))
-    if n < 2:
-        return None
-    basins = watershed(-distance, summits, mask=mask)
-    heights = np.concatenate([[0.0], ndimage.maximum(distance, summits, range(1, n + 1))])
-    peak = list(range(n + 1))  # of what was joined to it; itself where it is the highest
-
-    def highest(basin: int) -> int:
-        while peak[basin] != basin:
-            peak[basin] = peak[peak[basin]]
-            basin = peak[basin]
-        return basin
-
-    most, second = WAIST, 0
-    for one, other, saddle in _saddles(distance, basins):
-        lower, higher = sorted((highest(one), highest(other)), key=lambda b: (heights[b], -b))
-        if lower == higher:
-            continue
-        peak[lower] = higher
-        if heights[lower] - saddle > most:
-            most, second = heights[lower] - saddle, lower
-    if not second:
-        return None
-    seeds = np.zeros(mask.shape, np.int32)
-    seeds[summits == highest(second)] = 1
-    seeds[summits == second] = 2
-    return seeds
-
-
-def _saddles(
-    distance: NDArray[np.float64], basins: NDArray[np.integer[Any]]
-) -> Sequence[tuple[int, int, float]]:
-    """Where basins meet: both, and the height there; from the highest down."""
-    met: dict[tuple[int, int], float] = {}
-    for here, there in (
-        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-    ):
-        one, other = basins[here], basins[there]
-        border = (one != other) & (one > 0) & (other > 0)
-        low = np.minimum(distance[here], distance[there])[border]
-        pairs = zip(one[border].tolist(), other[border].tolist(), low.tolist(), strict=True)
-        for first, second, height in pairs:
-            pair = min(first, second), max(first, second)
-            met[pair] = max(met.get(pair, 0.0), height)
-    return sorted(((*pair, height) for pair, height in met.items()), key=lambda s: -s[2])

@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.fragment_blocks import (
-    cut_blocks,
-    foreground,
-    joined,
-    separate_block,
-)
+from napari_unet_cells.core.fragment_blocks import cut_blocks, foreground, separate_block
 from napari_unet_cells.core.fragment_table import MAX_UINT16 as MAX_UINT16
 from napari_unet_cells.core.fragment_table import FragmentTable, Labels
 from napari_unet_cells.core.instance_options import InstanceOptions as InstanceOptions
+from napari_unet_cells.core.joined_fragments import joined
 
 
 def label_cells(probabilities: NDArray[np.uint8], options: InstanceOptions | None = None) -> Labels:

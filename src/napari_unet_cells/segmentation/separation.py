@@ -29,10 +29,10 @@ from napari_unet_cells.core.fragment_blocks import (
     Block,
     Piece,
     cut_blocks,
-    joined,
     separate_block,
 )
 from napari_unet_cells.core.instances import InstanceOptions, inside
+from napari_unet_cells.core.joined_fragments import joined
 from napari_unet_cells.core.resample import Box, resize_block
 from napari_unet_cells.core.tiling import Tile, TileGrid
 from napari_unet_cells.models.runtimes.network import usable_cores
