@@ -1,12 +1,12 @@
 """Let each write fail, one after the other, and count what is lost: ``faults.py``.
 
-The works are those of ``kills.py`` (corrections, a dataset, a batch, a checkpoint, a model), and
-parts that are put back into an OME-Zarr. Each is begun again and again; the first time the disk is
-full at the first change of a file that it makes, then at the second, and so on until it gets
-through; and again with a full memory in place of the disk. A change is a file that is opened for
-writing, made, renamed, linked or flushed, or a folder that is made. After each time all that was
-said to be written must be there, whole, and nothing may be half there; and the work must have ended
-in a sentence, or gone on.
+The works are those of ``interrupted_works.py`` (corrections, a dataset, a batch, a checkpoint, a
+model), and parts that are put back into an OME-Zarr. Each is begun again and again; the first time
+the disk is full at the first change of a file that it makes, then at the second, and so on until it
+gets through; and again with a full memory in place of the disk. A change is a file that is opened
+for writing, made, renamed, linked or flushed, or a folder that is made. After each time all that
+was said to be written must be there, whole, and nothing may be half there; and the work must have
+ended in a sentence, or gone on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kills import VICTIMS, Lost, Victim, expect, write_images
+from interrupted_works import VICTIMS, Lost, Victim, expect, write_images
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import label_levels
