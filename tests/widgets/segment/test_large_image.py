@@ -41,12 +41,11 @@ from napari_unet_cells.settings import Preferences, set_preferences
 from napari_unet_cells.widgets.segment import controller as controller_module
 from napari_unet_cells.widgets.segment import large_image, large_run
 from napari_unet_cells.widgets.segment.controller import SegmentController
+from napari_unet_cells.widgets.segment.found_layers import layers_of, zarr_layers
 from napari_unet_cells.widgets.segment.large_image import (
     asked_for,
     place_looked_at,
-    zarr_layers,
 )
-from napari_unet_cells.widgets.segment.results import layers_of
 from napari_unet_cells.widgets.segment.values import DRAWN, VISIBLE, SegmentValues, StackValues
 from napari_unet_cells.widgets.segment.view import Runners
 from napari_unet_cells.widgets.segment.view_run import Revealed, ViewRun

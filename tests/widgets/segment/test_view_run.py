@@ -20,8 +20,9 @@ from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation import run as run_module
 from napari_unet_cells.widgets.napari_versions import camera_of
 from napari_unet_cells.widgets.segment import view_run
+from napari_unet_cells.widgets.segment.found_layers import hide_previews
 from napari_unet_cells.widgets.segment.values import SegmentValues, StackValues
-from napari_unet_cells.widgets.segment.view_run import ViewRun, hide_previews
+from napari_unet_cells.widgets.segment.view_run import ViewRun
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
 pytestmark = pytest.mark.gui

@@ -56,7 +56,7 @@ from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.widgets.camera import middle_of_view
 from napari_unet_cells.widgets.folder.at_hand import at_hand
 from napari_unet_cells.widgets.napari_versions import add_hidden
-from napari_unet_cells.widgets.segment.results import results_of
+from napari_unet_cells.widgets.segment.found_layers import zarr_layers
 from napari_unet_cells.widgets.segment.values import SegmentValues
 
 if TYPE_CHECKING:
@@ -375,21 +375,6 @@ def _output_of(folder: Path) -> Path:
         return folder
     hidden = folder.parent
     return hidden.with_name(hidden.name.removeprefix(".").removesuffix(".part"))
-
-
-def zarr_layers(viewer: Viewer, image: str, role: str) -> list[Labels]:
-    """Find the results of an image that are read from the disk, the topmost first.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    image : str
-        See `layers.metadata.image_id`.
-    role : str
-        `CELLS` or `CLASSES`.
-    """
-    found = results_of(viewer, image, role)
-    return [layer for layer in found if ZARR in layer.metadata[OURS]]
 
 
 def describe_made(made: Made) -> str:

@@ -23,6 +23,7 @@ from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.segmentation.messages import describe_left, describe_start
+from napari_unet_cells.widgets.segment.found_layers import hide_previews
 from napari_unet_cells.widgets.segment.large_image import (
     Grown,
     LargeLayers,
@@ -40,7 +41,6 @@ from napari_unet_cells.widgets.segment.view_run import (
     Previewed,
     Revealed,
     ViewRun,
-    hide_previews,
 )
 
 if TYPE_CHECKING:

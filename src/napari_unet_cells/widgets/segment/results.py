@@ -12,7 +12,7 @@ each::
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,7 @@ from napari_unet_cells.segmentation.replacing import (
 from napari_unet_cells.segmentation.run import Finished
 from napari_unet_cells.widgets.napari_versions import add_hidden
 from napari_unet_cells.widgets.segment.earlier_results import list_of, removed_list
+from napari_unet_cells.widgets.segment.found_layers import layers_of
 from napari_unet_cells.widgets.segment.live import (
     adopt,
     bare,
@@ -472,28 +473,6 @@ def same_classes(layer: Labels, event: Finished) -> bool:
     """Whether the classes in a layer have the names of those of a run."""
     made = layer.metadata.get(OURS, {}).get("provenance", {})
     return list(made.get("classes", ())) == list(event.result.details.card.classes)
-
-
-def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
-    """Find the results of an image that are in memory, the topmost first.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    image : str
-        See `layers.metadata.image_id`.
-    role : str
-        `CELLS` or `CLASSES`.
-    """
-    return [layer for layer in results_of(viewer, image, role) if not layer.multiscale]
-
-
-def results_of(viewer: Viewer, image: str, role: str) -> Iterator[Labels]:
-    """Find the results of an image, in memory or read from the disk, the topmost first."""
-    for layer in reversed(viewer.layers):
-        made = layer.metadata.get(OURS, {})
-        if (made.get("role"), made.get("image")) == (role, image):
-            yield bare(layer)
 
 
 def _is_free(layer: Labels) -> bool:

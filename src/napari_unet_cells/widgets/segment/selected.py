@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from napari_unet_cells.layers.metadata import CELLS, OURS, image_id
+from napari_unet_cells.widgets.segment.found_layers import layers_of
 from napari_unet_cells.widgets.segment.live import bare, current
-from napari_unet_cells.widgets.segment.results import layers_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels

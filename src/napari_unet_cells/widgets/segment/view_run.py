@@ -28,7 +28,7 @@ from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Finished, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.widgets.napari_versions import add_hidden, canvas_size
-from napari_unet_cells.widgets.segment.live import bare
+from napari_unet_cells.widgets.segment.found_layers import hide_previews, previews
 from napari_unet_cells.widgets.segment.values import SegmentValues
 from napari_unet_cells.widgets.segment.view import RunDisplay
 from napari_unet_cells.widgets.segment.where import canvas_on
@@ -209,19 +209,3 @@ class ViewRun:
         if factor >= 1.5:
             said += f" at 1/{factor:.0f} of the resolution: zoom in for smaller cells"
         return f"{said}. Whole image (under Where) segments and keeps all."
-
-
-def previews(viewer: Viewer, image: str) -> list[Labels]:
-    """Find what was found in a look at an image; see `layers.metadata.image_id`."""
-    found = []
-    for layer in viewer.layers:
-        made = layer.metadata.get(OURS, {})
-        if (made.get("role"), made.get("image")) == (PREVIEW, image):
-            found.append(bare(layer))
-    return found
-
-
-def hide_previews(viewer: Viewer, image: str) -> None:
-    """Hide what was found in a look at an image, of which there is better now."""
-    for layer in previews(viewer, image):
-        layer.visible = False
