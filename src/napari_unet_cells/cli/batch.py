@@ -42,6 +42,21 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="folder for the results of each image, cells.csv and report.html",
     )
     add_image_options(parser)
+    _add_files(parser)
+    _add_sharing(parser)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files that are in the way or were changed by somebody else; what is done "
+        "and unchanged stays",
+    )
+    parser.set_defaults(
+        command=_batch, stopped="Stopped. The same command goes on where it was interrupted."
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the files that are written."""
     parser.add_argument(
         "--format",
         choices=("tiff", "ome-zarr"),
@@ -61,6 +76,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         default="csv",
         help="kind of the tables of cells (default: csv; parquet needs pyarrow)",
     )
+
+
+def _add_sharing(parser: argparse.ArgumentParser) -> None:
+    """Add the options for sharing the images among processes or computers."""
     parser.add_argument(
         "--workers",
         type=int,
@@ -79,15 +98,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N/M",
         help="do the N-th of M parts of the images, without table and report, as jobs of an array "
         "do; the same command without --part writes them afterwards",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace files that are in the way or were changed by somebody else; what is done "
-        "and unchanged stays",
-    )
-    parser.set_defaults(
-        command=_batch, stopped="Stopped. The same command goes on where it was interrupted."
     )
 
 

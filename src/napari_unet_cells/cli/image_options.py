@@ -30,6 +30,27 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="typical cell diameter (default: estimated for each image)",
     )
+    _add_planes(parser)
+    _add_tracking(parser)
+    _add_cells(parser)
+    add_augmentation(parser)
+    add_runtime(parser)
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="MICROMETERS",
+        help="pixel width of images whose files do not state it",
+    )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read a zarr image also where none of its chunks is there (where some are, those that "
+        "are missing count as empty, and that is said)",
+    )
+
+
+def _add_planes(parser: argparse.ArgumentParser) -> None:
+    """Add the options for channels and planes."""
     parser.add_argument(
         "--channel",
         type=values.channel,
@@ -51,7 +72,10 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--link", choices=("z", "t"), help="link cells across the planes of a stack along this axis"
     )
-    _add_tracking(parser)
+
+
+def _add_cells(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what counts as a cell."""
     min_size = parser.add_argument(
         "--min-size",
         type=int,
@@ -76,20 +100,6 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-holes", action="store_true", help="do not fill holes inside cells")
     parser.add_argument(
         "--drop-border", action="store_true", help="drop cells that touch the border of the image"
-    )
-    add_augmentation(parser)
-    add_runtime(parser)
-    parser.add_argument(
-        "--pixel-size",
-        type=float,
-        metavar="MICROMETERS",
-        help="pixel width of images whose files do not state it",
-    )
-    parser.add_argument(
-        "--allow-missing-chunks",
-        action="store_true",
-        help="read a zarr image also where none of its chunks is there (where some are, those that "
-        "are missing count as empty, and that is said)",
     )
 
 

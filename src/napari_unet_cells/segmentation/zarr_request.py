@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, prod
 from pathlib import Path
+from typing import Any
 
 from napari_unet_cells import __version__
 from napari_unet_cells.core.channels import ManyChannels
@@ -259,16 +260,8 @@ def planning(
         refuse_constant(seen.plane(next(planes.indices())))
     network = open_network(card, request.runtime) if network is None else network
     estimate, zoom, options = choose_scale(seen, network, card, request.settings)
+    limits = yield from _limits(seen)
     height, width = planes.shape[-2:]
-    usual = usual_contrast(seen)
-    limits = []
-    for number, index in enumerate(planes.indices(), 1):
-        limits.append(limits_of(seen.plane(index), usual))
-        if len(planes) > 1 and height * width > HUGE:
-            yield number / len(planes)
-    pixel_size, unit = found.pixel_size, found.unit
-    if pixel_size is None and request.pixel_size is not None:
-        pixel_size, unit = (request.pixel_size,) * 2, "micrometer"
     details = (
         estimate.diameter,
         request.settings.diameter is not None,
@@ -282,30 +275,63 @@ def planning(
         "stamp": stamp,
         "image": os.path.realpath(image),
         "model": os.path.realpath(card.path),
-        "runtime": request.runtime,
-        "channel": request.channel,
-        "projection": request.projection,
-        "plane": request.plane,
-        "allow_missing_chunks": request.allow_missing_chunks,
-        "told_axes": request.axes or None,
         "axes": plane_axes(axes),
         "shape": planes.shape,
         "scaled": (height, width) if zoom == 1 else scaled_shape((height, width), zoom),
         "side": side_of_blocks((height, width), zoom),
         "margin": margin_of(card, network.stride),
         "stride": network.stride,
-        "limits": [None if one is None else (one.low, one.high) for one in limits],
+        "limits": limits,
         "options": options.as_dict() if card.makes_cells else None,
         "test_time_augmentation": request.settings.test_time_augmentation and card.makes_cells,
+        "details": dict(zip(KNOWN, details, strict=True)),
+        "source": source_of(image, found, planes),
+    }
+    return _plan(image, {**values, **_asked(request), **_scale(found, request)})
+
+
+def _limits(planes: Planes) -> Generator[float, None, list[tuple[float, float] | None]]:
+    """Take the intensity limits of all planes, and say how far it is where that takes a while."""
+    usual = usual_contrast(planes)
+    height, width = planes.shape[-2:]
+    found = []
+    for number, index in enumerate(planes.indices(), 1):
+        limits = limits_of(planes.plane(index), usual)
+        found.append(None if limits is None else (limits.low, limits.high))
+        if len(planes) > 1 and height * width > HUGE:
+            yield number / len(planes)
+    return found
+
+
+def _asked(request: ZarrRequest) -> dict[str, Any]:
+    """Give what a plan holds of a request as it was asked."""
+    return {
+        "runtime": request.runtime,
+        "channel": request.channel,
+        "projection": request.projection,
+        "plane": request.plane,
+        "allow_missing_chunks": request.allow_missing_chunks,
+        "told_axes": request.axes or None,
         "overwrite": request.overwrite,
         "version": request.version,
+    }
+
+
+def _scale(found: Image, request: ZarrRequest) -> dict[str, Any]:
+    """Give what a plan holds of the place and the pixel size of an image."""
+    pixel_size, unit = found.pixel_size, found.unit
+    if pixel_size is None and request.pixel_size is not None:
+        pixel_size, unit = (request.pixel_size,) * 2, "micrometer"
+    return {
         "pixel_size": pixel_size,
         "unit": unit,
         "z_step": found.z_step,
         "place": {name: place for name, place in found.place.items() if name in "tczyx"},
-        "details": dict(zip(KNOWN, details, strict=True)),
-        "source": source_of(image, found, planes),
     }
+
+
+def _plan(image: Path, values: dict[str, Any]) -> ZarrPlan:
+    """Check a plan as one that is read from the disk is checked."""
     try:
         return parse_plan(jsonable(values))
     except Malformed as error:
