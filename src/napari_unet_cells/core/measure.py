@@ -1,4 +1,4 @@
-"""Labels and image in, a table of cells in physical units out.
+"""Measure cells: a table in physical units, of labels and an image.
 
 The names and the values are those of `skimage.measure.regionprops_table`, computed for all
 cells at once. An image is read once, as horizontal runs of one label::

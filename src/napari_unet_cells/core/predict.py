@@ -1,4 +1,4 @@
-"""One generator drives every prediction: tile by tile, into arrays the caller supplies."""
+"""Predict a plane tile by tile, into arrays that the caller supplies: one generator for all."""
 
 from __future__ import annotations
 

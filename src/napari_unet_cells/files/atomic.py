@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, and never replaces another one unasked."""
+"""Write files that appear whole or not at all, and never replace another one unasked."""
 
 from __future__ import annotations
 

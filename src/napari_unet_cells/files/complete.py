@@ -1,4 +1,4 @@
-"""Whether a TIFF is all there: what is missing would be read as zeros, in silence."""
+"""Check that a TIFF is all there: what is missing would be read as zeros, in silence."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ from napari_unet_cells.widgets.export.values import (
     unfinished_problem,
 )
 from napari_unet_cells.widgets.fields import Fields
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.layer_box import LayerBox
 from napari_unet_cells.widgets.opening import ask_and_open
-from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.wiring import Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 

@@ -39,11 +39,11 @@ from napari_unet_cells.training.events import (
 )
 from napari_unet_cells.widgets.export.histogram import preload
 from napari_unet_cells.widgets.fields import Fields
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.retrain.comparison import Compared, Comparison
 from napari_unet_cells.widgets.retrain.curve import Curve
 from napari_unet_cells.widgets.retrain.decision import Decision
 from napari_unet_cells.widgets.retrain.values import RetrainValues, describe_use
-from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.worker import Worker
 
 if TYPE_CHECKING:

@@ -31,32 +31,13 @@ def results_of(viewer: Viewer, image: str, role: str) -> Iterator[Labels]:
 
 
 def layers_of(viewer: Viewer, image: str, role: str) -> list[Labels]:
-    """Find the results of an image that are in memory, the topmost first.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    image : str
-        See `layers.metadata.image_id`.
-    role : str
-        `CELLS` or `CLASSES`.
-    """
+    """Find the results that are in memory, the topmost first; see `results_of`."""
     return [layer for layer in results_of(viewer, image, role) if not layer.multiscale]
 
 
 def zarr_layers(viewer: Viewer, image: str, role: str) -> list[Labels]:
-    """Find the results of an image that are read from the disk, the topmost first.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    image : str
-        See `layers.metadata.image_id`.
-    role : str
-        `CELLS` or `CLASSES`.
-    """
-    found = results_of(viewer, image, role)
-    return [layer for layer in found if ZARR in layer.metadata[OURS]]
+    """Find the results that are read from the disk, the topmost first; see `results_of`."""
+    return [layer for layer in results_of(viewer, image, role) if ZARR in layer.metadata[OURS]]
 
 
 def previews(viewer: Viewer, image: str) -> list[Labels]:

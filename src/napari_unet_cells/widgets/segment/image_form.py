@@ -18,8 +18,8 @@ from napari_unet_cells.layers.metadata import file_of, set_input_metadata
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
 from napari_unet_cells.layers.selection import image_for, image_layers
 from napari_unet_cells.widgets.fields import Fields
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.layer_box import LayerBox
-from napari_unet_cells.widgets.section import align_labels
 from napari_unet_cells.widgets.segment.stack_form import StackForm
 from napari_unet_cells.widgets.segment.values import PixelSizeValues
 from napari_unet_cells.widgets.worker import Worker

@@ -13,7 +13,7 @@ from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, ins
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.about import AboutDialog, tooltip
 from napari_unet_cells.widgets.fields import Fields
-from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.segment.values import SegmentValues
 
 #: Pixels of the image; where nothing says how wide cells are.

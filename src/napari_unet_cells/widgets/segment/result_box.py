@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
 
 from napari_unet_cells.segmentation.earlier import MOST
-from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.segment.earlier_results import Choice
 
 TOOLTIP = (

@@ -23,7 +23,7 @@ from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.settings import preferences
-from napari_unet_cells.widgets.section import align_labels
+from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
 from napari_unet_cells.widgets.segment.channels import show_plane, shown_plane
 from napari_unet_cells.widgets.segment.controller import SegmentController
