@@ -19,7 +19,7 @@ from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes import tensorflow as device
 from napari_unet_cells.models.runtimes.network import GPU_FULL, LONGEST_TILE, max_tile_of
 from napari_unet_cells.models.runtimes.tensorflow import (
-    DeviceNetwork,
+    TensorFlowNetwork,
     open_network,
 )
 
@@ -29,7 +29,7 @@ GREY = np.random.default_rng(0).random((1, 64, 96, 1), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def network(tiny_model: Path) -> DeviceNetwork:
+def network(tiny_model: Path) -> TensorFlowNetwork:
     return open_network(find_model(tiny_model))
 
 
@@ -47,7 +47,7 @@ def raising(error: BaseException) -> Callable[[Any], Any]:
     return function
 
 
-def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> None:
+def test_a_full_memory_is_a_sentence_that_says_whose(network: TensorFlowNetwork) -> None:
     error = tensorflow_error("ResourceExhaustedError", "OOM when allocating tensor")
     full = replace(network, _functions={1: raising(error)})
     with pytest.raises(OutOfMemory, match=r"^The memory of the computer is full\. Close"):
@@ -60,12 +60,12 @@ def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> 
     assert caught.value.__context__ is None  # it would keep the batch on the device
 
 
-def test_other_errors_stay_what_they_are(network: DeviceNetwork) -> None:
+def test_other_errors_stay_what_they_are(network: TensorFlowNetwork) -> None:
     with pytest.raises(ZeroDivisionError, match="by nothing"):
         replace(network, _functions={1: raising(ZeroDivisionError("by nothing"))}).forward(GREY)
 
 
-def test_recovering_on_the_cpu_changes_nothing_and_has_an_end(network: DeviceNetwork) -> None:
+def test_recovering_on_the_cpu_changes_nothing_and_has_an_end(network: TensorFlowNetwork) -> None:
     assert network.on_cpu
     assert network.recover(cpu=False) is network
     with pytest.raises(OutOfMemory, match="memory of the computer"):
@@ -116,7 +116,7 @@ def test_a_gpu_is_taken_and_its_tiles_do_not_depend_on_the_ram(
 )
 def test_a_gpu_that_cannot_run_the_network_is_left_alone(
     gpu: None,
-    network: DeviceNetwork,
+    network: TensorFlowNetwork,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     text: str,

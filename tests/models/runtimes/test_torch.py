@@ -24,7 +24,7 @@ from napari_unet_cells.models.runtimes import library
 from napari_unet_cells.models.runtimes import torch as runtime
 from napari_unet_cells.models.runtimes.network import GPU_FULL, LONGEST_TILE
 from napari_unet_cells.models.runtimes.table import UnusableRuntime
-from napari_unet_cells.models.runtimes.torch import DeviceNetwork, import_torch, open_network
+from napari_unet_cells.models.runtimes.torch import TorchDeviceNetwork, import_torch, open_network
 from napari_unet_cells.sample_data import simulate_nuclei
 
 pytestmark = pytest.mark.torch
@@ -33,7 +33,7 @@ GREY = np.random.default_rng(0).random((1, 64, 96, 1), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def network(tiny_model: Path) -> DeviceNetwork:
+def network(tiny_model: Path) -> TorchDeviceNetwork:
     return open_network(find_model(tiny_model), cpu=True)
 
 
@@ -105,7 +105,7 @@ def test_classes_and_bytes_are_those_of_the_logits(
     assert np.abs(made[..., 1:] - 255 * np.stack(expected, axis=-1)).max() <= 0.51
 
 
-def failing(network: DeviceNetwork, error: BaseException, on_cpu: bool) -> DeviceNetwork:
+def failing(network: TorchDeviceNetwork, error: BaseException, on_cpu: bool) -> TorchDeviceNetwork:
     def planes(x: Any) -> Any:
         raise error
 
@@ -113,7 +113,7 @@ def failing(network: DeviceNetwork, error: BaseException, on_cpu: bool) -> Devic
     return replace(network, on_cpu=on_cpu, _network=stand_in)
 
 
-def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> None:
+def test_a_full_memory_is_a_sentence_that_says_whose(network: TorchDeviceNetwork) -> None:
     full = import_torch().OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
     with pytest.raises(OutOfMemory, match=r"^The memory of the computer is full\. Close"):
         failing(network, full, on_cpu=True).forward(GREY)
@@ -122,7 +122,7 @@ def test_a_full_memory_is_a_sentence_that_says_whose(network: DeviceNetwork) -> 
     assert caught.value.__context__ is None  # it would keep the batch on the device
 
 
-def test_a_gpu_that_goes_away_is_said_to_whoever_can_go_on(network: DeviceNetwork) -> None:
+def test_a_gpu_that_goes_away_is_said_to_whoever_can_go_on(network: TorchDeviceNetwork) -> None:
     gone = RuntimeError("CUDA error: unspecified launch failure")
     with pytest.raises(LostDevice, match=r"^The GPU failed while it computed\."):
         failing(network, gone, on_cpu=False).forward(GREY)
@@ -134,7 +134,7 @@ def test_a_gpu_that_goes_away_is_said_to_whoever_can_go_on(network: DeviceNetwor
         assert caught.value is ours
 
 
-def test_recovering_on_the_cpu_has_an_end(network: DeviceNetwork) -> None:
+def test_recovering_on_the_cpu_has_an_end(network: TorchDeviceNetwork) -> None:
     assert network.on_cpu
     assert network.recover(cpu=False) is network
     with pytest.raises(OutOfMemory, match="memory of the computer"):
@@ -163,7 +163,7 @@ def test_a_gpu_computes_and_a_recovery_leaves_it(
 
 
 def test_a_gpu_that_cannot_run_the_network_is_left_alone(
-    network: DeviceNetwork, monkeypatch: pytest.MonkeyPatch
+    network: TorchDeviceNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "best_device", lambda: "mps")  # which this build has not
     opened = open_network(network.card)

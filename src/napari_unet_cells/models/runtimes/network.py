@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_cells.core.predict import Network
+from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.architectures import ARCHITECTURES
 from napari_unet_cells.models.card import CardNetwork, ModelCard
+from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 
 #: Beyond this a tile takes so long that Cancel and progress become sluggish.
 LONGEST_TILE = 2048
@@ -82,6 +84,67 @@ class LocalNetwork(CardNetwork):
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DeviceNetwork(LocalNetwork):
+    """A network on a GPU or the CPU, whose memory may be full, and whose GPU may fail."""
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
+
+        Raises
+        ------
+        OutOfMemory
+            Where the memory of the device is full. On the CPU the process may end instead:
+            see `full_memory.is_out_of_memory`.
+        LostDevice
+            Where the GPU fails.
+        """
+        try:
+            return self._computed(batch)
+        except Exception as error:
+            full = is_out_of_memory(error)
+            if not full and (self.on_cpu or not self._says_lost(error)):
+                raise
+        # Raised out here, because the traceback of the error keeps the batch on the device.
+        if not full:
+            raise LostDevice
+        if self.on_cpu:
+            raise OutOfMemory
+        self._free()
+        raise OutOfMemory(
+            "The memory of the GPU is full. Close other programs that use it, and try again."
+        )
+
+    def recover(self, cpu: bool) -> Self:
+        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
+
+        Raises
+        ------
+        OutOfMemory
+            Where it computes on the CPU already, and `cpu` is asked for.
+        """
+        if not cpu:
+            return self
+        if self.on_cpu:
+            raise OutOfMemory
+        return self._opened_on_cpu()
+
+    def _computed(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Compute a batch; the library may raise whatever it has."""
+        raise NotImplementedError
+
+    def _says_lost(self, error: BaseException) -> bool:
+        """Whether an error is of the GPU or its driver, and not of what was asked of them."""
+        raise NotImplementedError
+
+    def _free(self) -> None:
+        """Give back what the library keeps of a GPU's memory for itself."""
+
+    def _opened_on_cpu(self) -> Self:
+        """Open the same model on the CPU."""
         raise NotImplementedError
 
 

@@ -16,12 +16,11 @@ from napari_unet_cells.core.predict import in_bytes
 from napari_unet_cells.errors import LostDevice, OutOfMemory
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import load_model
-from napari_unet_cells.models.runtimes.full_memory import is_out_of_memory
 from napari_unet_cells.models.runtimes.library import claim
 from napari_unet_cells.models.runtimes.network import (
     GPU_FULL,
     LONGEST_TILE,
-    LocalNetwork,
+    DeviceNetwork,
     cpu_name,
     max_tile_of,
     usable_cores,
@@ -38,62 +37,25 @@ _CPU = "/CPU:0"
 
 
 @dataclass(frozen=True)
-class DeviceNetwork(LocalNetwork):
-    """A compiled network in this process; see `network.LocalNetwork`."""
+class TensorFlowNetwork(DeviceNetwork):
+    """A compiled network in this process; see `network.DeviceNetwork`."""
 
     _functions: Mapping[int, Any]  # by the channels of the batch
 
-    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
+    def _computed(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        output: NDArray[np.uint8] = self._functions[batch.shape[-1]](batch).numpy()
+        return output
 
-        Raises
-        ------
-        OutOfMemory
-            Where the memory of the device is full. On the CPU the process may end instead:
-            see `full_memory.is_out_of_memory`.
-        LostDevice
-            Where the GPU fails.
-        """
-        function = self._functions[batch.shape[-1]]
-        try:
-            output: NDArray[np.uint8] = function(batch).numpy()
-            return output
-        except Exception as error:
-            full = is_out_of_memory(error)
-            if not full and (self.on_cpu or not _says_lost(error)):
-                raise
-        # Raised out here, because the traceback of the error keeps the batch on the device.
-        if not full:
-            raise LostDevice
-        if self.on_cpu:
-            raise OutOfMemory
-        raise OutOfMemory(
-            "The memory of the GPU is full. Close other programs that use it, and try again."
-        )
+    def _says_lost(self, error: BaseException) -> bool:
+        errors = _import_tensorflow().errors
+        theirs = (errors.InternalError, errors.UnavailableError, errors.AbortedError)
+        return isinstance(error, (*theirs, errors.UnknownError))
 
-    def recover(self, cpu: bool) -> DeviceNetwork:
-        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
-
-        Raises
-        ------
-        OutOfMemory
-            Where it computes on the CPU already, and `cpu` is asked for.
-        """
-        if not cpu:
-            return self
-        if self.on_cpu:
-            raise OutOfMemory
+    def _opened_on_cpu(self) -> TensorFlowNetwork:
         return open_network(self.card, cpu=True)
 
 
-def _says_lost(error: BaseException) -> bool:
-    """Whether an error is of the GPU or its driver, and not of what was asked of them."""
-    errors = _import_tensorflow().errors
-    theirs = (errors.InternalError, errors.UnavailableError, errors.AbortedError)
-    return isinstance(error, (*theirs, errors.UnknownError))
-
-
-def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNetwork:
+def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> TensorFlowNetwork:
     """Load a model, compile it for the best device and run it once.
 
     A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
@@ -136,12 +98,12 @@ def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNet
 
 def _ready(
     tf: Any, model: keras.Model, card: ModelCard, device: str, on_cpu: bool, why: str = ""
-) -> DeviceNetwork:
+) -> TensorFlowNetwork:
     # Without a place TensorFlow puts on the GPU what it can compute there.
     place = _CPU if on_cpu else None
     accepted = {1, 3} if card.channels == 3 else {card.channels}
     functions = {n: _compiled(tf, model, card, n, place) for n in sorted(accepted)}
-    network = DeviceNetwork(
+    network = TensorFlowNetwork(
         card,
         device,
         # No function of TensorFlow tells how much memory of a GPU is free, but there it always

@@ -22,7 +22,7 @@ from napari_unet_cells.models.runtimes.library import claim, give_back
 from napari_unet_cells.models.runtimes.network import (
     GPU_FULL,
     LONGEST_TILE,
-    LocalNetwork,
+    DeviceNetwork,
     cpu_name,
     max_tile_of,
     warm_up,
@@ -38,6 +38,17 @@ TITLE = "PyTorch"
 #: 32-bit floats, as a part of their range; and on which part of the pixels it must find the same
 #: class in bfloat16.
 CLOSE, AGREE = 1e-3, 0.98
+
+#: How errors say that the GPU or its driver failed.
+_SAYS_LOST = (
+    "cuda error",
+    "cudnn",
+    "cublas",
+    "cuda driver",
+    "mps backend",
+    "metal",
+    "device-side",
+)
 
 
 def import_torch() -> Any:
@@ -76,53 +87,13 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 @dataclass(frozen=True)
-class DeviceNetwork(LocalNetwork):
-    """A network on a device of this process; see `network.LocalNetwork`."""
+class TorchDeviceNetwork(DeviceNetwork):
+    """A network on a device of this process; see `network.DeviceNetwork`."""
 
     _network: Any
     _dtype: Any
 
-    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Predict one batch (n, y, x, c): c is `channels`, or 1 where that is 3.
-
-        Raises
-        ------
-        OutOfMemory
-            Where the memory of the device is full.
-        LostDevice
-            Where the GPU fails.
-        """
-        try:
-            return self._bytes(batch)
-        except Exception as error:
-            full = is_out_of_memory(error)
-            if not full and (self.on_cpu or not _says_lost(error)):
-                raise
-        # Raised out here, because the traceback of the error keeps the batch on the device.
-        if not full:
-            raise LostDevice
-        if self.on_cpu:
-            raise OutOfMemory
-        _free(self._network.device)
-        raise OutOfMemory(
-            "The memory of the GPU is full. Close other programs that use it, and try again."
-        )
-
-    def recover(self, cpu: bool) -> DeviceNetwork:
-        """Give the network ready to go on after `OutOfMemory`: this one, or one on the CPU.
-
-        Raises
-        ------
-        OutOfMemory
-            Where it computes on the CPU already, and `cpu` is asked for.
-        """
-        if not cpu:
-            return self
-        if self.on_cpu:
-            raise OutOfMemory
-        return open_network(self.card, cpu=True)
-
-    def _bytes(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _computed(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
         torch = import_torch()
         with torch.inference_mode():
             logits = self._network.planes(_planes(self._network, batch, self.card, self._dtype))
@@ -132,8 +103,21 @@ class DeviceNetwork(LocalNetwork):
             output: NDArray[np.uint8] = stacked.cpu().numpy()
         return output
 
+    def _says_lost(self, error: BaseException) -> bool:
+        return isinstance(error, RuntimeError) and any(
+            word in str(error).lower() for word in _SAYS_LOST
+        )
 
-def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> DeviceNetwork:
+    def _free(self) -> None:
+        torch = import_torch()
+        with contextlib.suppress(RuntimeError):
+            (torch.cuda if self._network.device == "cuda" else torch.mps).empty_cache()
+
+    def _opened_on_cpu(self) -> TorchDeviceNetwork:
+        return open_network(self.card, cpu=True)
+
+
+def open_network(card: ModelCard, cpu: bool = False, why: str = "") -> TorchDeviceNetwork:
     """Load a model, bring it to the best device and run it once.
 
     A GPU that cannot run it is left alone: the CPU computes, and `device` says why.
@@ -184,7 +168,7 @@ def _ready(
     why: str,
     picture: NDArray[np.float32],
     expected: NDArray[np.float32],
-) -> DeviceNetwork:
+) -> TorchDeviceNetwork:
     torch = import_torch()
     try:
         network, dtype = _on_device(model, card, device, picture, expected)
@@ -197,7 +181,7 @@ def _ready(
     precision = f"{TITLE} {str(dtype).rpartition('.')[2]}"
     on_cpu = device == "cpu"
     gpu = torch.cuda.get_device_name() if device == "cuda" else "Apple"
-    made = DeviceNetwork(
+    made = TorchDeviceNetwork(
         card,
         cpu_name(precision, torch.get_num_threads(), why) if on_cpu else f"GPU, {precision}, {gpu}",
         max_tile=max_tile_of(card) if on_cpu else LONGEST_TILE,
@@ -300,16 +284,3 @@ def _first_largest(torch: Any, channels: list[Any]) -> Any:
 
 def _in_bytes(torch: Any, values: Any) -> Any:
     return in_bytes(values, lambda scaled: scaled.to(torch.uint8))
-
-
-def _says_lost(error: BaseException) -> bool:
-    """Whether an error is of the GPU or its driver, and not of what was asked of them."""
-    words = ("cuda error", "cudnn", "cublas", "cuda driver", "mps backend", "metal", "device-side")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _free(device: str) -> None:
-    """Give back what PyTorch keeps of a GPU's memory for itself."""
-    torch = import_torch()
-    with contextlib.suppress(RuntimeError):
-        (torch.cuda if device == "cuda" else torch.mps).empty_cache()
