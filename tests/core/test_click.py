@@ -15,7 +15,6 @@ from napari_unet_cells.core.click import (
     RATING,
     Proposals,
     View,
-    bounding_box,
     fragments_at,
     ladder,
     measure,
@@ -160,10 +159,3 @@ def test_a_proposal_is_measured():
     assert right["line"] > large["line"]
     assert right["edge"] > large["edge"]
     assert right["compact"] == pytest.approx(0.89, abs=0.06)
-
-
-def test_bounding_box():
-    mask = np.zeros((10, 12), bool)
-    mask[3, 4] = mask[5, 11] = True
-    assert bounding_box(mask) == (slice(3, 6), slice(4, 12))
-    assert bounding_box(mask, 4) == (slice(0, 10), slice(0, 16))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet_cells.core.instances import InstanceOptions, Oversegmentation, oversegment
+from napari_unet_cells.core.masks import area_of, bounding_box
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
 from napari_unet_cells.core.star_outline import Weights, star_outlines
 
@@ -442,20 +443,6 @@ def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         return np.ones(mask.shape)
     depth: NDArray[np.float64] = ndimage.distance_transform_edt(mask)
     return depth
-
-
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
-    """Bounding box with a margin, inside of the plane."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
-    )
-
-
-def area_of(mask: NDArray[np.bool_]) -> int:
-    """Count the pixels of a mask."""
-    return int(np.count_nonzero(mask))
 
 
 def _perimeter(mask: NDArray[np.bool_]) -> int:

@@ -28,6 +28,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from napari_unet_cells.core.lines import pixels_along, pixels_at, pixels_inside
+from napari_unet_cells.core.masks import bounding_box
 from napari_unet_cells.core.waist import two_peaks
 from napari_unet_cells.errors import UserError
 
@@ -373,7 +374,7 @@ class _Piece:
                 left > 0 and bool(mask[:, 0].any()),
                 right < width and bool(mask[:, -1].any()),
             )
-            box = _box_of(mask)
+            box = bounding_box(mask)
             if max(box[0].stop - box[0].start, box[1].stop - box[1].start) > limit:
                 return None
             if not any(goes_on):
@@ -465,16 +466,6 @@ def _numbered(piece: _Piece, parts: NDArray[np.integer[Any]], new_id: int) -> Ed
     return piece.painted(new > 0, new[new > 0])
 
 
-def _box_of(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
-    """Smallest window of a mask that holds what is true, and a margin as far as it reaches."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    top, left = (max(0, int(where[0]) - margin) for where in (rows, columns))
-    return (
-        slice(top, int(rows[-1]) + 1 + margin),
-        slice(left, int(columns[-1]) + 1 + margin),
-    )
-
-
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Keep the largest part that hangs together by sides."""
     parts, n = ndimage.label(mask)
@@ -501,7 +492,7 @@ def _cut(piece: NDArray[np.bool_], line: NDArray[np.bool_]) -> NDArray[np.intege
     by_sides = ndimage.generate_binary_structure(2, 1)
     free = piece & (shared == 0)
     while len(whole) and free.any():
-        window = _box_of(free, margin=1)
+        window = bounding_box(free, margin=1)
         near = free[window]
         shared[window][near] = ndimage.maximum_filter(shared[window], footprint=by_sides)[near]
         free[window] = near & (shared[window] == 0)

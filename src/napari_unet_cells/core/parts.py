@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.frozen import left_over
 from napari_unet_cells.core.labels import FEW_IDS
+from napari_unet_cells.core.masks import bounding_box
 from napari_unet_cells.core.resample import Box
 
 
@@ -135,10 +136,9 @@ def part_inside(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int])
             (top, left), (bottom, right) = (np.subtract(end, first).tolist() for end in own)
             window = mask[top:bottom, left:right]
             window |= _filled(polygon - own[0], window.shape)
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
+    if not mask.any():
         return None
-    inner = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    inner = bounding_box(mask)
     y, x = (slice(s.start + at, s.stop + at) for s, at in zip(inner, first, strict=True))
     mask = mask[inner]
     return Part((y, x), None if mask.all() else mask)

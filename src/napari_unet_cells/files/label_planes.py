@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.core.resample import Box
+from napari_unet_cells.core.masks import bounding_box
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
@@ -48,17 +48,9 @@ def put_back_planes(folder: Path, labels: NDArray[Any]) -> Path | None:
     for plane in product(*map(range, labels.shape[:-2])):
         there = finest.read((*plane, slice(None), slice(None)))
         edited = labels[plane]
-        box = _changed(there != edited)
-        if box is not None:
+        differs = there != edited
+        if differs.any():
+            box = bounding_box(differs)
             part = there[box].astype(np.int64)
             number = versions.replace(plane, box, part, edited[box].astype(np.int64), n_used)
     return versions.file_of(number) if number else None
-
-
-def _changed(differs: NDArray[np.bool_]) -> Box | None:
-    """Rows and columns that hold all that differs; None where nothing does."""
-    sides = [np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0)]
-    if not len(sides[0]):
-        return None
-    y, x = (slice(int(at[0]), int(at[-1]) + 1) for at in sides)
-    return y, x

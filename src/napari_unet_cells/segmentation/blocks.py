@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from napari_unet_cells.core.arrays import ImageArray
 from napari_unet_cells.core.channels import ManyChannels
 from napari_unet_cells.core.instances import InstanceOptions, inside
+from napari_unet_cells.core.masks import bounding_box
 from napari_unet_cells.core.measure import POWERS, Columns, measure
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.plane_blocks import LONGEST_SIDE, UNIT, PlaneBlock, PlaneBlocks
@@ -461,10 +462,7 @@ def _without_cells(work: BlockWork, predicted: Predicted) -> BlockCells:
 
 def _measured(work: BlockWork, predicted: Predicted, owned: NDArray[Any]) -> Columns:
     """Measure the cells of a part that the block sees; places are those in the plane."""
-    rows, columns = (np.flatnonzero(owned.any(axis=axis)) for axis in (1, 0))
-    y, x = (
-        slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 1) for at in (rows, columns)
-    )
+    y, x = bounding_box(owned > 0) if owned.any() else (slice(0, 1), slice(0, 1))
     place = [part.start + own.start for part, own in zip(predicted.block.seen, (y, x), strict=True)]
     part = (
         slice(place[0], place[0] + y.stop - y.start),

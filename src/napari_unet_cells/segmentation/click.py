@@ -26,14 +26,13 @@ from napari_unet_cells.core.click import (
     Ground,
     Proposals,
     View,
-    area_of,
-    bounding_box,
     ladder,
     propose,
     rungs_around,
 )
 from napari_unet_cells.core.edits import Edit
 from napari_unet_cells.core.instances import InstanceOptions, label_cells
+from napari_unet_cells.core.masks import area_of, bounding_box
 from napari_unet_cells.core.normalize import Limits, percentile_limits
 from napari_unet_cells.core.predict import MemoryFull, Network, Output, predict_plane
 from napari_unet_cells.core.regions import Region

@@ -55,8 +55,8 @@ from napari_unet_cells.segmentation.zarr_completion import describe, problems_of
 from napari_unet_cells.segmentation.zarr_output import discard as discard
 from napari_unet_cells.segmentation.zarr_output import (
     give_name,
+    hidden_folder,
     hold,
-    part_of,
     release,
     remove,
     said_of,
@@ -290,7 +290,7 @@ def _prepared(
     image: Path, output: Path, card: ModelCard, request: ZarrRequest, network: Network | None
 ) -> Generator[Looking, None, Work]:
     """Find the run that was begun, or begin one."""
-    folder, note = part_of(output), ""
+    folder, note = hidden_folder(output), ""
     key = run_key(image, card, request)
     if folder.exists():
         store = _begun(folder, key)

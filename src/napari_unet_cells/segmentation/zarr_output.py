@@ -35,7 +35,7 @@ RESULT = "result.zarr"
 _held: dict[Path, int] = {}
 
 
-def part_of(output: Path) -> Path:
+def hidden_folder(output: Path) -> Path:
     """Hidden folder in which a run makes an output."""
     return output.with_name(f".{output.name}.part")
 
@@ -71,7 +71,7 @@ def hold(output: Path) -> Path:
     UserError
         Where another program writes it.
     """
-    folder = part_of(output)
+    folder = hidden_folder(output)
     held = folder.absolute()
     if held in _held:
         return folder
@@ -103,7 +103,7 @@ def release(folder: Path) -> None:
 
 def is_running(output: Path) -> bool:
     """Whether a run, in any process, is making a result that will have this place."""
-    folder = part_of(output.absolute())
+    folder = hidden_folder(output.absolute())
     if folder in _held:
         return True
     if not _lock_of(folder).exists():
@@ -130,13 +130,13 @@ def _remove_lock(folder: Path) -> None:
 
 def is_begun(output: Path) -> bool:
     """Whether a run was begun whose result did not get the name of the output yet."""
-    folder = part_of(output)
+    folder = hidden_folder(output)
     return (folder / PLAN).exists() or (folder / RESULT).exists()
 
 
 def begun_key(output: Path) -> str | None:
     """Give the key of the run that was begun for an output; None where none has done anything."""
-    folder = part_of(output)
+    folder = hidden_folder(output)
     for name in (PLAN, PUBLISHED):
         try:
             return parse_plan(read_json(folder / name)).key
@@ -149,7 +149,7 @@ def begun_key(output: Path) -> str | None:
 
 def discard(output: Path) -> None:
     """Throw away what a run has made for an output that it may not replace any more."""
-    remove(part_of(output))
+    remove(hidden_folder(output))
 
 
 def remove(folder: Path) -> None:
@@ -196,7 +196,7 @@ def give_name(made: Path, output: Path, overwrite: bool) -> None:
 
 def settle(output: Path) -> None:
     """Finish what a run left that was killed while its result got its name; it must be held."""
-    folder, older = part_of(output), older_of(output)
+    folder, older = hidden_folder(output), older_of(output)
     published = folder / PUBLISHED
     with said_of(folder):
         if os.path.lexists(older):
@@ -219,7 +219,7 @@ def tidy(output: Path) -> None:
     UserError
         Where it is being written.
     """
-    if not part_of(output).exists():
+    if not hidden_folder(output).exists():
         return
     folder = hold(output)
     try:
