@@ -57,13 +57,13 @@ from napari_unet_cells.segmentation.zarr_output import (
     give_name,
     hidden_folder,
     hold,
-    release,
     remove,
     said_of,
     settle,
 )
 from napari_unet_cells.segmentation.zarr_output import is_begun as is_begun
 from napari_unet_cells.segmentation.zarr_output import is_running as is_running
+from napari_unet_cells.segmentation.zarr_output import release as release
 from napari_unet_cells.segmentation.zarr_output import tidy as tidy
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
 from napari_unet_cells.segmentation.zarr_request import (
