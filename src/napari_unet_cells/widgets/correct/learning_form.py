@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout
 
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.widgets.controlled_form import ControlledForm
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.correct.learning import Learning, LearningRunners, LearningState
 from napari_unet_cells.widgets.correct.review_controller import ReviewController
 from napari_unet_cells.widgets.worker import Worker
@@ -64,13 +65,9 @@ class LearningForm(ControlledForm):
             "and the labels that you did not touch are made anew. What you corrected or approved "
             "stays; your models stay as they are."
         )
-        self.keep_button = QPushButton("Keep")
-        self.keep_button.setObjectName("learning_keep_button")
-        self.drop_button = QPushButton("Drop")
-        self.drop_button.setObjectName("learning_drop_button")
-        self.note = QLabel("")
-        self.note.setObjectName("learning_note")
-        self.note.setWordWrap(True)
+        self.keep_button = named_button("Keep", "learning_keep_button")
+        self.drop_button = named_button("Drop", "learning_drop_button")
+        self.note = wrapped_label("learning_note")
         row = QHBoxLayout()
         row.addWidget(self.box, 1)
         row.addWidget(self.keep_button)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from napari_unet_cells.widgets.controlled_form import ControlledForm
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.correct.part_controller import (
     EDIT,
     PUT_BACK,
@@ -38,16 +39,13 @@ class PartForm(ControlledForm):
 
     def __init__(self, viewer: Viewer, labels: Callable[[], Labels | None]) -> None:
         super().__init__()
-        self.button = QPushButton(EDIT)
-        self.button.setObjectName("part_button")
-        self.next_button = QPushButton("Next uncertain")
-        self.next_button.setObjectName("uncertain_button")
-        self.next_button.setToolTip(
-            "Go to the place where the network was least sure, of those that are not approved yet."
+        self.button = named_button(EDIT, "part_button")
+        self.next_button = named_button(
+            "Next uncertain",
+            "uncertain_button",
+            "Go to the place where the network was least sure, of those that are not approved yet.",
         )
-        self.note = QLabel("")
-        self.note.setObjectName("part_note")
-        self.note.setWordWrap(True)
+        self.note = wrapped_label("part_note")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

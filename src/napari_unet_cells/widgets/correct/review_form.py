@@ -14,10 +14,8 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
 )
 
@@ -25,6 +23,7 @@ from napari_unet_cells.core.regions import Review
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.widgets.canvas import main_window
 from napari_unet_cells.widgets.controlled_form import ControlledForm
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.correct.keys import readable
 from napari_unet_cells.widgets.correct.review_controller import SOON, ReviewController
 from napari_unet_cells.widgets.correct.review_drawing import Drawing
@@ -59,21 +58,18 @@ class ReviewForm(ControlledForm):
         self._connect()
 
     def _build(self) -> None:
-        self.review_button = QPushButton("Review")
-        self.review_button.setObjectName("review_button")
+        self.review_button = named_button("Review", "review_button")
         self.review_button.setCheckable(True)
         self.uncertainty_box = QCheckBox("Uncertainty")
         self.uncertainty_box.setObjectName("review_uncertainty_box")
-        self.next_button = QPushButton(_with_key("Next", "next_key"))
-        self.next_button.setObjectName("review_next_button")
-        self.approve_button = QPushButton(_with_key("Approve and next", "approve_key"))
-        self.approve_button.setObjectName("review_approve_button")
+        self.next_button = named_button(_with_key("Next", "next_key"), "review_next_button")
+        self.approve_button = named_button(
+            _with_key("Approve and next", "approve_key"), "review_approve_button"
+        )
         self.bar = QProgressBar()
         self.bar.setObjectName("review_bar")
         self.bar.setToolTip("Regions of these labels that you have approved")
-        self.note = QLabel("")
-        self.note.setObjectName("review_note")
-        self.note.setWordWrap(True)
+        self.note = wrapped_label("review_note")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

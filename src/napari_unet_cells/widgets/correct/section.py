@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_unet_cells.engine.engine import Engine, training_engine
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.correct.adding import Segmenting
 from napari_unet_cells.widgets.correct.learning_form import LearningForm
 from napari_unet_cells.widgets.correct.part_form import PartForm
@@ -56,13 +57,11 @@ class CorrectSection(QWidget):
         self.tools = ToolsForm(viewer, engine, segmenting)
         self.tracks = TracksForm(viewer, lambda: self.review.controller.labels)
         self.part = PartForm(viewer, lambda: self.review.controller.labels)
-        self.message = QLabel("")
-        self.message.setObjectName("correct_message")
-        self.message.setWordWrap(True)
-        self.classes_button = QPushButton("Paint classes of your own...")
-        self.classes_button.setObjectName("own_classes_button")
-        self.classes_button.setToolTip(
-            "Name classes and paint scribbles of them, to train a network that tells them apart"
+        self.message = wrapped_label("correct_message")
+        self.classes_button = named_button(
+            "Paint classes of your own...",
+            "own_classes_button",
+            "Name classes and paint scribbles of them, to train a network that tells them apart",
         )
         layout = QVBoxLayout(self)
         for widget in (

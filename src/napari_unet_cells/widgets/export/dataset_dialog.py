@@ -9,13 +9,13 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QFormLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_unet_cells.datasets.index import INDEX
+from napari_unet_cells.widgets.controls import wrapped_label
 from napari_unet_cells.widgets.export.values import DatasetFolder
 from napari_unet_cells.widgets.fields import Fields
 
@@ -45,9 +45,7 @@ class DatasetDialog(QDialog):
         browse = QPushButton("Choose...")
         browse.setToolTip("Choose the folder, or a dataset to add to.")
         browse.clicked.connect(self._browse)
-        self.note = QLabel("")
-        self.note.setObjectName("dataset_note")
-        self.note.setWordWrap(True)
+        self.note = wrapped_label("dataset_note")
         kinds = QDialogButtonBox.StandardButton
         self.buttons = QDialogButtonBox(kinds.Ok | kinds.Cancel)
         self.add_button = self.buttons.button(kinds.Ok)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_unet_cells.training.events import Retrained, Verdict
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.retrain.values import decision_table
 
 #: What the button for a comparison says, before it and while it goes on.
@@ -38,15 +37,10 @@ class Decision(QWidget):
         super().__init__()
         self._done: Retrained | None = None
         self._old = ""
-        self.table = QLabel("")
-        self.table.setObjectName("decision_table")
-        self.table.setWordWrap(True)  # else its numbers would widen a narrow dock
-        self.compare_button = QPushButton(COMPARE)
-        self.compare_button.setObjectName("compare_models_button")
-        self.keep_button = QPushButton()
-        self.keep_button.setObjectName("keep_model_button")
-        self.use_button = QPushButton()
-        self.use_button.setObjectName("use_model_button")
+        self.table = wrapped_label("decision_table")  # else its numbers would widen a narrow dock
+        self.compare_button = named_button(COMPARE, "compare_models_button")
+        self.keep_button = named_button("", "keep_model_button")
+        self.use_button = named_button("", "use_model_button")
         self.progress = QProgressBar()
         self.progress.setRange(0, STEPS)
         self.progress.setToolTip("The part of the image that the new model has segmented.")

@@ -16,9 +16,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -37,6 +35,7 @@ from napari_unet_cells.training.events import (
     describe_outcome,
     event_of_dict,
 )
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.export.histogram import preload
 from napari_unet_cells.widgets.fields import Fields
 from napari_unet_cells.widgets.form_labels import align_labels
@@ -122,37 +121,36 @@ class RetrainSection(QWidget):
             (self.minutes_box, "retrain_minutes_box"),
         ):
             widget.setObjectName(name)
-        self.browse_button = QPushButton("...")
-        self.browse_button.setObjectName("retrain_browse_button")
+        self.browse_button = named_button("...", "retrain_browse_button")
         self.browse_button.setFixedWidth(30)
         self.browse_button.setToolTip("Choose a folder that is there.")
-        self.approved_button = QPushButton("Approved regions to a dataset...")
-        self.approved_button.setObjectName("retrain_approved_button")
-        self.approved_button.setToolTip(
+        self.approved_button = named_button(
+            "Approved regions to a dataset...",
+            "retrain_approved_button",
             "Add the regions that you approved to a new dataset or one that is there, and learn "
-            "from it."
+            "from it.",
         )
-        self.button = QPushButton("Retrain")
-        self.button.setObjectName("retrain_button")
-        self.button.setToolTip(
-            "Make a new model that has learned from the dataset. The model in use stays as it is."
+        self.button = named_button(
+            "Retrain",
+            "retrain_button",
+            "Make a new model that has learned from the dataset. The model in use stays as it is.",
         )
-        self.cancel_button = QPushButton("Stop and keep the best so far")
-        self.cancel_button.setObjectName("retrain_cancel_button")
-        self.cancel_button.setToolTip(
-            "End now: the best model so far is measured and kept under a new name."
+        self.cancel_button = named_button(
+            "Stop and keep the best so far",
+            "retrain_cancel_button",
+            "End now: the best model so far is measured and kept under a new name.",
         )
         self.progress = QProgressBar()
         self.progress.setObjectName("retrain_progress")
         self.progress.setToolTip("The part of the time that is over.")
         self.progress.setRange(0, STEPS)
-        self.message = QLabel("")
-        self.message.setObjectName("retrain_message")
-        self.message.setWordWrap(True)
+        self.message = wrapped_label("retrain_message")
         self.decision = Decision()
-        self.save_button = QPushButton("Save the curve...")
-        self.save_button.setObjectName("save_curve_button")
-        self.save_button.setToolTip("Write the curve as a picture (PNG, PDF or SVG).")
+        self.save_button = named_button(
+            "Save the curve...",
+            "save_curve_button",
+            "Write the curve as a picture (PNG, PDF or SVG).",
+        )
         self._layout()
 
     def _layout(self) -> None:

@@ -12,9 +12,7 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -23,6 +21,7 @@ from napari_unet_cells.core.instances import InstanceOptions
 from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments
 from napari_unet_cells.settings import preferences
+from napari_unet_cells.widgets.controls import named_button, wrapped_label
 from napari_unet_cells.widgets.form_labels import align_labels
 from napari_unet_cells.widgets.segment.adjust_form import AdjustForm
 from napari_unet_cells.widgets.segment.channels import show_plane, shown_plane
@@ -90,31 +89,29 @@ class SegmentSection(Wired, QWidget):
         self.model_form = ModelForm()
         self.adjust_form = AdjustForm()
         align_labels(self.adjust_form.form)
-        self.button = QPushButton("Segment")
-        self.button.setObjectName("segment_button")
+        self.button = named_button("Segment", "segment_button")
         self.button.setMinimumHeight(44)
         self.button.setStyleSheet("font-size: 15pt; font-weight: bold;")
         key = preferences().segment_key
         self.button.setToolTip(
             "Find the cells in the image with the model" + (f" ({key})" if key else "")
         )
-        self.folder_button = QPushButton("Folder...")
-        self.folder_button.setObjectName("folder_button")
+        self.folder_button = named_button("Folder...", "folder_button")
         self.folder_button.setMinimumHeight(44)
         self.folder_button.setToolTip(
             "Segment all images of a folder, or several files, with this model and these settings, "
             "and correct them one by one"
         )
-        self.size_button = QPushButton()
-        self.size_button.setObjectName("size_button")
-        self.size_button.setToolTip(
+        self.size_button = named_button(
+            "",
+            "size_button",
             "The cell size was a guess. Take the other one that is likely; Result goes back to the "
-            "cells of now."
+            "cells of now.",
         )
         self.size_button.hide()
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setObjectName("cancel_button")
-        self.cancel_button.setToolTip("Stop the run and keep the tiles that are done.")
+        self.cancel_button = named_button(
+            "Cancel", "cancel_button", "Stop the run and keep the tiles that are done."
+        )
         self.progress = QProgressBar()
         self.progress.setRange(0, STEPS)
         self.run_bar = QWidget()
@@ -123,13 +120,9 @@ class SegmentSection(Wired, QWidget):
         run.addWidget(self.progress, 1)
         run.addWidget(self.cancel_button)
         self.device_label = device_label()
-        self.message = QLabel("")
-        self.message.setObjectName("message")
-        self.message.setWordWrap(True)
+        self.message = wrapped_label("message")
         self.result_box = ResultBox()
-        self.adjust_note = QLabel("")
-        self.adjust_note.setObjectName("adjust_note")
-        self.adjust_note.setWordWrap(True)
+        self.adjust_note = wrapped_label("adjust_note")
         layout = QVBoxLayout(self)
         buttons = QHBoxLayout()
         buttons.addWidget(self.button, 1)
