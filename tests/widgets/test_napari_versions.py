@@ -12,6 +12,7 @@ from napari_unet_cells.widgets.napari_versions import (
     add_hidden,
     camera_of,
     canvas_size,
+    levels_of,
 )
 
 
@@ -111,3 +112,19 @@ def test_the_newest_steps_of_undo_are_kept_where_there_is_room_for_no_more() -> 
         assert np.flatnonzero(layer.data[0]).tolist() == list(range(left))
     layer.undo()
     assert layer.data.sum() == 1
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("n", [1, 2])
+def test_levels_of_a_movie_are_its_levels_also_where_there_is_one(make_napari_viewer, n) -> None:
+    from napari.layers import Labels
+
+    viewer = make_napari_viewer()
+    levels = [np.zeros((5, 64 // 2**level, 64 // 2**level), np.uint8) for level in range(n)]
+    layer = Labels(levels_of(levels), multiscale=True, translate=(0, 1, 2))
+    add_hidden(viewer, layer)
+    for _ in range(2):
+        assert layer.multiscale
+        assert layer.ndim == 3
+        assert [level.shape for level in layer.data] == [level.shape for level in levels]
+        layer.data = levels_of(levels)

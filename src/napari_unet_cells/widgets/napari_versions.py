@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from napari_unet_cells.widgets.wiring import once
@@ -43,6 +44,21 @@ def is_grid(viewer: Any) -> bool:
     """
     grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
     return bool(grid.enabled) and len(viewer.layers) > 1
+
+
+def levels_of(levels: Sequence[Any]) -> Any:
+    """Levels as a layer of several scales takes them, also where there is one alone.
+
+    napari takes a list of one for the array in it, and an array (t, y, x) then for a list of
+    planes; a long movie of small frames has one level.
+
+    Parameters
+    ----------
+    levels : sequence of array
+    """
+    from napari.layers._multiscale_data import MultiScaleData
+
+    return MultiScaleData(list(levels))
 
 
 #: Overlays of a labels layer that show nothing until a tool is taken.

@@ -52,7 +52,13 @@ from napari_unet_cells.segmentation.uncertain_places import uncertain_places
 from napari_unet_cells.segmentation.zarr_output import is_running
 from napari_unet_cells.untrusted.approved_windows import ApprovedWindow
 from napari_unet_cells.widgets.camera import centre_on
-from napari_unet_cells.widgets.napari_versions import Locked, add_hidden, camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import (
+    Locked,
+    add_hidden,
+    camera_of,
+    canvas_size,
+    levels_of,
+)
 from napari_unet_cells.widgets.runner import Job, Runner
 from napari_unet_cells.widgets.segment.channels import shown_plane
 from napari_unet_cells.widgets.segment.live import bare
@@ -358,7 +364,8 @@ class PartController:
         )
         add_hidden(self._viewer, layer)
         self._layer = layer
-        source.data = with_hole(source.data, Hole(taken.plane, taken.part.box, taken.part.cut))
+        hole = Hole(taken.plane, taken.part.box, taken.part.cut)
+        source.data = levels_of(with_hole(source.data, hole))
 
     # --- putting back -----------------------------------------------------------------------
 
@@ -374,7 +381,7 @@ class PartController:
         self._ended = event
         source = self._source(event.layer.metadata[OURS][PART_OF]["zarr"])
         if source is not None:
-            source.data = list(event.levels)
+            source.data = levels_of(event.levels)
 
     def _remove(self) -> None:
         """Remove the layer, unless it holds something else by now than what was put back."""
@@ -388,7 +395,7 @@ class PartController:
             locked.release()
         source = self._source(ended.layer.metadata[OURS][PART_OF]["zarr"])
         if source is not None:
-            source.data = with_hole(source.data, ended.hole)
+            source.data = levels_of(with_hole(source.data, ended.hole))
 
     def _say_put(self) -> None:
         ended, self._ended = self._ended, None
@@ -431,7 +438,7 @@ class PartController:
         if part_of is not None and not any(self._parts_of(part_of["zarr"])):
             source = self._source(part_of["zarr"])
             if source is not None and any(level.hole for level in source.data):
-                source.data = with_hole(source.data, None)
+                source.data = levels_of(with_hole(source.data, None))
         self.look()
 
     def table_followed(self, folder: Path) -> None:

@@ -40,7 +40,7 @@ from napari_unet_cells.widgets.export.page_controller import Busy, Page, PageCon
 from napari_unet_cells.widgets.export.removing import Cells
 from napari_unet_cells.widgets.export.table import LARGEST, SMALLEST, Rows
 from napari_unet_cells.widgets.export.table_model import TableModel, heading
-from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size
+from napari_unet_cells.widgets.napari_versions import camera_of, canvas_size, levels_of
 from napari_unet_cells.widgets.wiring import Wired, emitters
 from napari_unet_cells.widgets.worker import Worker
 
@@ -471,7 +471,7 @@ class LargeTable(Wired, QWidget):
                 self._go(self._chosen_row())
         if self.layer in self._viewer.layers:
             hole = self.layer.data[0].hole  # a part may have been taken meanwhile
-            self.layer.data = with_hole(event.levels, hole)
+            self.layer.data = levels_of(with_hole(event.levels, hole))
         self._note_chosen()
 
     def _not_changed(self, problem: str) -> None:

@@ -49,7 +49,7 @@ from napari_unet_cells.layers.zarr_result import (
 from napari_unet_cells.widgets.camera import fit_to
 from napari_unet_cells.widgets.correct.restored_layers import image_of
 from napari_unet_cells.widgets.folder.rows import Row
-from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.napari_versions import add_hidden, levels_of
 from napari_unet_cells.widgets.segment.channels import show_plane
 from napari_unet_cells.widgets.segment.live import bare, follow
 
@@ -372,8 +372,9 @@ def add_cells(viewer: Viewer, pair: ReadPair, image: Image | None) -> Labels:
         pair.restored.adopt()
     if image is not None and (pair.path.is_dir() or pair.target.suffix == ZARR_SUFFIX):
         attributes |= _place_on(image, len(attributes["scale"]))
-    on_disk = {"multiscale": True} if pair.review is None else {}
-    layer = Labels(pair.labels, metadata=metadata, **attributes, **on_disk)
+    is_on_disk = pair.review is None
+    labels = levels_of(pair.labels) if is_on_disk else pair.labels
+    layer = Labels(labels, metadata=metadata, **attributes, multiscale=is_on_disk)
     add_hidden(viewer, layer)
     return layer
 

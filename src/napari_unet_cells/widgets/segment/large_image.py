@@ -55,7 +55,7 @@ from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.widgets.camera import middle_of_view
 from napari_unet_cells.widgets.folder.at_hand import at_hand
-from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.napari_versions import add_hidden, levels_of
 from napari_unet_cells.widgets.segment.found_layers import zarr_layers
 from napari_unet_cells.widgets.segment.values import SegmentValues
 
@@ -284,7 +284,7 @@ class LargeLayers:
         if layer is not None and layer in self._viewer.layers:
             is_like = layer.ndim == len(event.levels[0].shape)
             if is_like and layer.dtype == event.levels[0].dtype:
-                layer.data = list(event.levels)
+                layer.data = levels_of(event.levels)
                 for name, value in self._place.items():
                     setattr(layer, name, value)  # it may have been of another plane
                 layer.metadata.update(metadata)
@@ -303,7 +303,7 @@ class LargeLayers:
             colors = class_colors(len(event.card.classes), event.card.colors)
             options["colormap"] = DirectLabelColormap(color_dict=colors)
         layer = Labels(
-            list(event.levels),
+            levels_of(event.levels),
             multiscale=True,
             name=f"{self._name} {event.role}",
             metadata=self._told | metadata,
