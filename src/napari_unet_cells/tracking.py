@@ -174,7 +174,6 @@ def track_cells(
         Where laptrack is not installed, there are fewer than two frames, or they are no labels.
     """
     require_laptrack()
-    options = options or TrackingOptions()
     frames: list[FrameCells] = []
     shape: tuple[int, ...] | None = None
     for number, plane in enumerate(planes):
@@ -188,6 +187,25 @@ def track_cells(
                 "of one size can be tracked."
             )
         shape = array.shape
+    return track_frames(frames, options, keep_ids=keep_ids, held=held)
+
+
+def track_frames(
+    frames: Sequence[FrameCells],
+    options: TrackingOptions | None = None,
+    *,
+    keep_ids: bool = False,
+    held: Collection[tuple[int, int]] = (),
+) -> Tracked:
+    """Link the cells of a movie of which places and sizes are known; see `track_cells`.
+
+    Parameters
+    ----------
+    frames : sequence of FrameCells
+    options, keep_ids, held
+    """
+    require_laptrack()
+    options = options or TrackingOptions()
     _check(frames)
     links = _links(frames, options, _held_links(frames, held))
     chains, parents = _chains(frames, links)

@@ -71,7 +71,6 @@ def test_folders_go_through_and_a_second_run_has_nothing_to_do(
         (["day1", "--no-divisions"], "say how cells are tracked: add --track"),
         (["day1", "--track", "--track-distance", "0"], "from frame to frame, not by 0 "),
         (["day1", "--track", "--track-missing", "-1"], "in 0 to 100 frames, not in -1"),
-        (["day1", "--track", "--format", "ome-zarr"], "not tracked in an OME-Zarr"),
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_nothing_is_made(

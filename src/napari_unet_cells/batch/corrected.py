@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from napari_unet_cells.batch.one_image import (
     tiff_axes,
 )
 from napari_unet_cells.batch.overview import histograms, picture_with
+from napari_unet_cells.batch.track_tables import TRACKS, TrackTables
 from napari_unet_cells.core.measure import Table, measure
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.tracks import FrameCells, Tracks, parents_of
@@ -51,11 +52,13 @@ from napari_unet_cells.files.atomic import atomic_write
 from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.label_planes import put_back_planes
 from napari_unet_cells.files.label_versions import LabelVersions
+from napari_unet_cells.files.label_zarr import replace_record
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
 from napari_unet_cells.files.stamp import is_unchanged
 from napari_unet_cells.files.tables import TABLES, is_table
+from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, with_told_axes
 from napari_unet_cells.segmentation.replacing import count_cells
@@ -210,22 +213,25 @@ class _Correction:
         size, unit = self.scale.pixel_size, self.scale.unit
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
-        kinds = self._kinds
-        endings = (*(f"{_CELLS}.{kind}" for kind in kinds), PICTURE, ".json")
-        targets = [self.output / f"{self.name}{ending}" for ending in endings]
-        noted = self._noted(table, ())
+        kinds, of_tracks = self._kinds, self._track_tables
+        files = [self.output / f"{self.name}{_CELLS}.{kind}" for kind in kinds]
+        files += [self.output / f"{self.name}{PICTURE}", self.output / f"{self.name}.json"]
+        targets = [*files[:-2], *of_tracks.written, *files[-2:]]
+        noted = self._noted(table, of_tracks.endings_gone(self.name))
         with write_together(targets, overwrite=True) as folder:
-            for kind, target in zip(kinds, targets, strict=False):
+            for kind, target in zip(kinds, files, strict=False):
                 TABLES[kind](folder / target.name, table)
+            self._write_tracks(folder, of_tracks.written)
             diameter = diameter_of(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
             write_jpeg(folder / targets[-2].name, drawn)
-            files = [f"{self.name}{OME_ZARR}", *(target.name for target in targets[:-1])]
-            names = [Path(name).name for name in files]
+            names = [self.versions.folder.name, *(target.name for target in targets[:-1])]
+            self._note_tracks()  # before the labels, which tell what of it is true
             put_back_planes(self.versions.folder, self.labels)
             last = self.versions.last
             record = self._record(noted, names) | {LABEL_VERSION: last}
             write_json(folder / targets[-1].name, record)
+        of_tracks.remove_gone()
         if last:
             note_tables(self.versions.folder, last)
         return noted
@@ -235,41 +241,49 @@ class _Correction:
         channels = measured_channels(self.planes, self.image)
         table = measure(self.labels, channels, size or (1.0, 1.0), unit, self.axes)
         kind, *other_kinds = self._kinds
-        tracks = f"_tracks.{kind}"
-        file = self.output / f"{self.name}{tracks}"
-        is_ours = tracks in self.known.outputs or file.name in self._files
-        writes = _TRACKS in self.document and (is_ours or not file.exists())
-        targets = result_files(self.output, self.name, kind, is_ours or writes)
+        of_tracks = self._track_tables
+        tracked = of_tracks.files[1:]
+        targets = result_files(self.output, self.name, kind, of_tracks.is_named)
         others = [self.output / f"{self.name}{_CELLS}.{one}" for one in other_kinds]
-        tracked = [path.with_name(f"{file.stem}{path.suffix}") for path in others]
-        tracked = [path for path in tracked if is_table(path, "label", "t_last")]
         targets[-2:-2] = [*others, *tracked]
         names = [target.name for target in targets]
-        noted = self._noted(table, () if writes else (tracks,))
+        noted = self._noted(table, of_tracks.endings_gone(self.name))
         with write_together(targets, overwrite=True) as folder:
             self._write_labels(folder / names[0])
             TABLES[kind](folder / names[2], table)
             for path in others:
                 TABLES[path.suffix[1:]](folder / path.name, table)
-            for path in [file, *tracked] if writes else ():
-                found = self._tracks(size or (1.0, 1.0), unit)
-                TABLES[path.suffix[1:]](folder / path.name, found)
+            self._write_tracks(folder, of_tracks.written)
             diameter = diameter_of(self.document)
             drawn = picture_with(self.planes, self.labels, table, diameter)
             write_jpeg(folder / names[-2], drawn)
-            gone = () if writes else {path.name for path in (file, *tracked)}
+            gone = {path.name for path in of_tracks.files} if not of_tracks.writes else ()
             there = [name for name in names[:-1] if name not in gone]
             write_json(folder / names[-1], self._record(noted, there))
-        for path in [file, *tracked] if is_ours and not writes else ():
-            with contextlib.suppress(OSError):  # of labels that are tracks no more
-                path.unlink(missing_ok=True)
+        of_tracks.remove_gone()
         return noted
 
     @property
-    def _files(self) -> Collection[str]:
-        """Names of the files that belong to the result, as its record names them."""
-        files = self.document.get("files")
-        return files if isinstance(files, list) else ()
+    def _track_tables(self) -> TrackTables:
+        """Tables of tracks that were written, and whether these cells have tracks."""
+        outputs = self.known.outputs
+        return TrackTables.of(self.output, self.name, self._kinds, outputs, self.document)
+
+    def _write_tracks(self, folder: Path, targets: Sequence[Path]) -> None:
+        """Write the tracks of the labels as all tables of tracks there are."""
+        if targets:
+            found = self._tracks(self.scale.pixel_size or (1.0, 1.0), self.scale.unit)
+        for path in targets:
+            TABLES[path.suffix[1:]](folder / path.name, found)
+
+    def _note_tracks(self) -> None:
+        """Note in an OME-Zarr which tracks its labels have: who opens it asks it alone."""
+        found = self.versions.folder
+        with contextlib.suppress(Malformed):  # a damaged one is read as none
+            made = plain_mapping(zarr_record(found / "labels" / CELLS))
+            new = _with_tracks(made, self.document)
+            if new != made:
+                replace_record(found / "labels" / CELLS, new)
 
     def _tracks(self, size: tuple[float, float], unit: str) -> Table:
         """Describe the tracks, one row for each."""
@@ -324,7 +338,7 @@ LABEL_VERSION = "label_version"
 _LABELS = f"{_CELLS}.tif"
 
 #: Entries of a record, the second one of its parameters.
-_TRACKS, _LINKED = "tracks", "linked_along_axis"
+_TRACKS, _LINKED = TRACKS, "linked_along_axis"
 
 
 def record_of_result(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any]]:

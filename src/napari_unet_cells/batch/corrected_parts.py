@@ -5,6 +5,7 @@ once, or not at all::
 
     NAME.ome.zarr                            the labels, in several versions
     NAME_cells.csv NAME_cells.parquet        those that were written of it: changed cells measured
+    NAME_tracks.csv                          of a movie that was tracked
     NAME_outlines.jpg NAME.json              picture, number of cells, histograms
 
 The record says of which version they are: of who is killed before that they are due
@@ -32,12 +33,17 @@ from napari_unet_cells.batch.marks import mark
 from napari_unet_cells.batch.one_image import OME_ZARR, PICTURE
 from napari_unet_cells.batch.one_zarr import draw_stack
 from napari_unet_cells.batch.overview import Gathered
+from napari_unet_cells.batch.track_tables import TRACKS, TrackTables
 from napari_unet_cells.core.normalize import Limits
+from napari_unet_cells.core.table_tracks import FramesOfTables
+from napari_unet_cells.core.tracks import parents_of
 from napari_unet_cells.files import write_json, write_together
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.pictures import write_jpeg
+from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.segmentation.zarr_cells import ZarrCells
 from napari_unet_cells.segmentation.zarr_table import Bringing, Brought, rows_of
+from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed, number, pair
 from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
 
@@ -94,7 +100,9 @@ def count_parts(output: Path, name: str) -> UnitRecord | None:
     new = range(since + 1, last + 1)
     if not set(new) <= set(versions.numbers):  # somebody removed one: the table will tell
         return known
-    n = max(0, (known.cells or 0) + _more(versions, new))
+    # whether a track is in another frame still, the table will tell
+    n = (known.cells or 0) + (0 if TRACKS in document else _more(versions, new))
+    n = max(0, n)
     noted = replace(known, cells=n, summary=_summary(n))
     made = document | {"cells": n, "corrected_by_hand": True, _COUNTED: last}
     record = output / f"{name}.json"
@@ -167,7 +175,9 @@ def following_parts(output: Path, name: str) -> Generator[float, None, PartsFoll
     kinds, problem = kinds_of(output, name, known), cells.problem
     tables = [state.path for state in bringing.states]
     picture, record = output / f"{name}{PICTURE}", output / f"{name}.json"
-    targets = [*(path for path in tables if path.suffix[1:] in kinds), picture, record]
+    of_tracks = TrackTables.of(output, name, kinds, known.outputs, document)
+    targets = [path for path in tables if path.suffix[1:] in kinds]
+    targets += [*of_tracks.written, picture, record]
     with write_together(targets, overwrite=True) as hidden:
         table = bringing.csv.path
         if not (bringing.are_true and "csv" in kinds):
@@ -175,10 +185,17 @@ def following_parts(output: Path, name: str) -> Generator[float, None, PartsFoll
             brought = yield from _part(_MEASURING, bringing.write(paths))
             table, problem = paths[bringing.csv.path], brought.problem
         gathered = Gathered((cells.finest.shape[-2], cells.finest.shape[-1]))
-        n = 0
-        for some in gathered.watch(rows_of(table, cells.pixel_size)):
+        n, frames, rows = 0, FramesOfTables(), rows_of(table, cells.pixel_size)
+        for some in gathered.watch(frames.watch(rows) if of_tracks.has_tracks else rows):
             n += len(some)
             yield _MEASURING  # and it can be closed here
+        if of_tracks.has_tracks:
+            parents = parents_of(parse_record(document).document.get(TRACKS))
+            found = frames.tracks(parents, cells.finest.shape[0])
+            n, unit = len(found), gathered.unit
+            for path in of_tracks.written:
+                of_kind = TABLES[path.suffix[1:]]
+                of_kind(hidden / path.name, found.table(cells.pixel_size, unit))
         if "csv" not in kinds:  # it was needed for the others only
             table.unlink()
         if cells.planes is not None:

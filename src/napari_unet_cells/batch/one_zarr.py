@@ -50,7 +50,7 @@ from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.files.tables import tables_written
 from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.models.card import ModelCard
-from napari_unet_cells.segmentation.messages import describe_doubt
+from napari_unet_cells.segmentation.messages import describe_doubt, describe_tracks
 from napari_unet_cells.segmentation.to_zarr import (
     CELLS,
     CLASSES,
@@ -127,6 +127,7 @@ class OneZarr:
                 network,
                 lambda tables: self._keep(tables, gathered, table),
                 appearing=lambda: self._appearing(table),
+                tracks=lambda tracks: self._keep_tracks(tracks, table),
             )
             for event in steps:
                 if isinstance(event, Work):
@@ -157,6 +158,7 @@ class OneZarr:
                 folder,
                 lambda tables: self._keep(tables, gathered, table),
                 lambda: self._appearing(table),
+                lambda tracks: self._keep_tracks(tracks, table),
             )
         return self._complete(replace(done, seconds=seconds), gathered, [])
 
@@ -227,7 +229,8 @@ class OneZarr:
         except Malformed:
             known = parse_record({})
         n_cells = known.document.get("cells") if self.card.makes_cells else None
-        summary = "done" if n_cells is None else f"{n_cells} cells"
+        what = "cells" if self.request.track is None else "tracks"
+        summary = "done" if n_cells is None else f"{n_cells} {what}"
         files = by_ending(self.results)
         outputs = {ending: stamp_of(path) for ending, path in files.items() if path.exists()}
         record = replace(self._record(), outputs=outputs, cells=n_cells, summary=summary)
@@ -280,6 +283,8 @@ class OneZarr:
 
     def _summary(self, done: ZarrDone, notes: Sequence[str]) -> str:
         made = f"{done.n_cells} cells" if self.card.makes_cells else "classes"
+        if done.tracks is not None:
+            made = f"{describe_tracks(done.tracks)} in {done.tracks.n_frames} frames"
         blocks = "1 block" if done.n_blocks == 1 else f"{done.n_blocks} blocks"
         said = f"{made} in {blocks} in {done.seconds:.1f} s"
         notes = [*notes, *(problem.rstrip(".") for problem in done.problems)]
@@ -291,6 +296,10 @@ class OneZarr:
         """Write the table, to appear when the stack is closed, and note what is in it."""
         if self.card.makes_cells:
             table.enter_context(tables_written(self.results[1], gathered.watch(tables)))
+
+    def _keep_tracks(self, tracks: Table, table: ExitStack) -> None:
+        """Write the table of the tracks, to appear with that of the cells."""
+        table.enter_context(tables_written(self.results[2], [tracks]))
 
     def _opened(self) -> tuple[Image, Planes]:
         found, planes, _ = open_planes(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.core.planes import Channels
-from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import file_axes
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.models.card import ModelCard
@@ -91,10 +90,8 @@ class Request:
         Raises
         ------
         UserError
-            Where cells are to be linked or tracked.
+            Where cells are to be linked.
         """
-        if self.track is not None:
-            raise UserError("Cells are not tracked in an OME-Zarr. Write TIFFs, or leave it out.")
         # a link is refused there, in a sentence
         settings = replace(self.settings, link=0 if self.link else None)
         return ZarrRequest(
@@ -108,6 +105,7 @@ class Request:
             self.overwrite,
             self.ngff,
             self.axes,
+            self.track,
         )
 
     def expecting(self, diameter: float) -> Request:

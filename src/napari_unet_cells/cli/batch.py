@@ -111,8 +111,6 @@ def _batch(options: argparse.Namespace) -> int:
     request = replace(
         request_of(options), table=options.table, format=options.format, ngff=options.ngff
     )
-    if request.track is not None and request.format == "ome-zarr":
-        raise UserError("Cells are not tracked in an OME-Zarr. Leave --track or --format out.")
     units = find_units(options.path, options.output)
     if options.part is not None:
         units = Part.of(options.part).share(units)

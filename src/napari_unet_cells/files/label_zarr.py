@@ -30,10 +30,13 @@ from napari_unet_cells.core.mode import halve_by_mode, halved_shape
 from napari_unet_cells.core.resample import shrink
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import atomic_write
+from napari_unet_cells.files.failures import read_failure
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.synced_store import synced
 from napari_unet_cells.files.zarr_metadata import AxisPlace
+from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.rules import plain_mapping
 from napari_unet_cells.untrusted.zarr_nodes import RECORD, RUN
 
 VERSIONS = ("0.4", "0.5")
@@ -328,6 +331,35 @@ class LabelZarr:
         attributes = ({"ome": {"version": self.version, **ome}} if ome else {}) | others
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         _write(folder / "zarr.json", group)
+
+
+def replace_record(group: Path, record: Mapping[str, Any]) -> None:
+    """Write another record of a result into the attributes of a group; the others stay.
+
+    Parameters
+    ----------
+    group : Path
+        Of a label image, see `LabelZarr.finish`.
+    record : mapping
+
+    Raises
+    ------
+    Malformed
+        Where the group is damaged.
+    UserError
+        Where the disk refuses; the group is as it was.
+    """
+    old, new = group / ".zattrs", group / "zarr.json"
+    try:
+        path = new if new.exists() else old
+        document = plain_mapping(read_json(path))
+    except OSError as error:
+        raise read_failure(group, error) from error
+    if path == old:
+        _write(old, document | {RECORD: record})
+        return
+    attributes = plain_mapping(document.get("attributes"))
+    _write(new, document | {"attributes": attributes | {RECORD: record}})
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@
                00000007.index.npz    its keys, written last: the block is finished
         devices/              what computed blocks
         numbers-0.npz         ids of the cells of a plane
+        tracks-0.npz          ids of the tracks of its cells, of a movie that is tracked
+        tracks.npz            its tracks, written last
         written/00000007        its pixels are in the result
         growing               it is looked at meanwhile: finished blocks have shown their classes
         result.zarr           gets its name once it is whole
@@ -294,6 +296,15 @@ class BlockStore:
         arrays = load_arrays(self._numbers(plane), self.folder)
         n_disputed = int(arrays.pop("n_disputed"))
         return Numbering(**arrays, n_disputed=n_disputed)
+
+    @property
+    def tracks_file(self) -> Path:
+        """Tracks of the cells of a movie, see `zarr_tracks`."""
+        return self.folder / "tracks.npz"
+
+    def track_names(self, frame: int) -> Path:
+        """Ids of the tracks of the cells of a frame, by their ids there."""
+        return self.folder / f"tracks-{frame}.npz"
 
     def _mark(self, number: int) -> Path:
         return self.folder / "written" / f"{number:08}"

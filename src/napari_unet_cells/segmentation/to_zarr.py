@@ -4,7 +4,7 @@
 
     prepare          scale, limits and blocks: plan.json
     segment_unit     a block: network, cells, table          in any order, in any process
-    number_units     ids 1 to n, from the blocks' counts
+    number_units     ids 1 to n, from the blocks' counts; of a movie those of tracks
     write_unit       a block: pixels into the result         in any order, in any process
     finish           coarse levels, metadata, the name
 
@@ -15,7 +15,7 @@ memory in use does not grow with the image.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +33,7 @@ from napari_unet_cells.core.measure import Table
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.planes import Planes
 from napari_unet_cells.core.predict import MemoryFull, Network
+from napari_unet_cells.core.tracks import Tracks
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.atomic import write_failure
@@ -73,6 +74,12 @@ from napari_unet_cells.segmentation.zarr_request import (
     refuse_changed,
     refuse_places,
     run_key,
+)
+from napari_unet_cells.segmentation.zarr_tracks import (
+    refuse_crowd,
+    track_blocks,
+    track_ids,
+    tracks_of,
 )
 
 Tables = Callable[[Iterator[Table]], None]
@@ -136,13 +143,15 @@ class ZarrDone:
     ----------
     path : Path
     n_cells : int
-        Of all planes.
+        Of all planes; of a movie that was tracked the number of tracks.
     details : RunDetails
     problems : tuple of str
         Sentences on cells that may not be right; the result is whole all the same.
     seconds : float
         Since the run was begun or taken up again.
     n_blocks : int
+    tracks : Tracks or None
+        Of a movie that was tracked.
     """
 
     path: Path
@@ -151,6 +160,7 @@ class ZarrDone:
     problems: tuple[str, ...]
     seconds: float
     n_blocks: int
+    tracks: Tracks | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,7 @@ def segment_to_zarr(
     tables: Tables | None = None,
     watched: Order | None = None,
     appearing: Appearing = nullcontext,
+    tracks: Callable[[Table], None] | None = None,
 ) -> Iterator[ZarrEvent]:
     """Segment an image into an OME-Zarr with the label images cells and classes.
 
@@ -196,12 +207,15 @@ def segment_to_zarr(
     network : Network, optional
         Of the model, where it is open already.
     tables : callable (iterator of Table), optional
-        Called before the output gets its name, with one table a block; the ids rise.
+        Called before the output gets its name, with one table a block; the ids rise, of a movie
+        that is tracked within a block.
     watched : callable (BlockStore, numbers), optional
         Somebody looks on: blocks come in this order, and are to be seen in the result as soon as
         they are done, first their classes, later their cells.
     appearing : callable, optional
         Gives what is entered before the output gets its name, and left after; it may refuse.
+    tracks : callable (Table), optional
+        Called after `tables`, of a movie that is tracked: one row a track, see `Tracks.table`.
 
     Yields
     ------
@@ -237,12 +251,13 @@ def segment_to_zarr(
         if work.todo:
             done_before = work.total - len(work.todo)
             run = _Opened.of(store, opened)
-            yield from _segment_all(run, order(store, work.todo), done_before)
+            steps = _segment_all(run, order(store, work.todo), done_before)
+            yield from steps if store.plan.track is None else _counted(store, steps)
         number_units(work.folder)
         yield Numbered(work.folder)
         for n_written, number in enumerate(order(store, range(work.total)), 1):
             yield replace(write_unit(work.folder, number), done=n_written)
-        done = finish(work.folder, tables, appearing)
+        done = finish(work.folder, tables, appearing, tracks)
     finally:
         release(work.folder)
     yield replace(done, seconds=time.perf_counter() - started)
@@ -420,6 +435,19 @@ def _segment_all(run: _Opened, todo: Iterator[int], done: int) -> Iterator[UnitD
                 pending = number, pool.submit(_cells, run, number, predicted)
 
 
+def _counted(
+    store: BlockStore, steps: Iterator[UnitDone | MemoryFull]
+) -> Iterator[UnitDone | MemoryFull]:
+    """Refuse a frame with too many cells to be tracked before all others are segmented."""
+    counts = Counter[int]()
+    for event in steps:
+        yield event
+        if isinstance(event, UnitDone):
+            frame, _ = store.place(event.number)
+            counts[frame] += event.n_cells
+            refuse_crowd(frame, counts[frame])
+
+
 def _predicted(
     run: _Opened, number: int, wide: bool = False
 ) -> Generator[MemoryFull, None, Predicted]:
@@ -446,14 +474,21 @@ def _cells(run: _Opened, number: int, predicted: Predicted) -> BlockCells | None
 def number_units(folder: Path) -> None:
     """Give ids to the cells of all blocks, and make the arrays that they are written to.
 
+    The cells of a movie that is to be tracked are, so that only ids of tracks are ever written.
+
     Parameters
     ----------
     folder : Path
         Of `Work`, all of whose blocks are segmented.
     """
     store = BlockStore.open(folder)
-    if store.is_numbered():
-        return
+    if not store.is_numbered():
+        _number(store)
+    with said_of(folder):
+        track_blocks(store)
+
+
+def _number(store: BlockStore) -> None:
     missing = sum(not store.is_done(number) for number in range(len(store)))
     if missing:
         raise UserError(f"{missing} of {len(store)} blocks are not segmented yet. Start again.")
@@ -465,7 +500,7 @@ def number_units(folder: Path) -> None:
             store.save_numbering(plane, numbering)
     # a person draws more of them, and these are numbered after those of all planes
     dtype = np.min_scalar_type(max(ROOM * n_cells, MAX_UINT16))
-    with said_of(folder):
+    with said_of(store.folder):
         if store.plan.options is not None:
             store.result.create(CELLS, dtype)
         if not store.grows:
@@ -496,6 +531,7 @@ def _write(store: BlockStore, number: int) -> None:
     if store.plan.options is not None:
         indices = partial(store.remembering().of_plane, plane)
         lut = store.numbering(plane).lut(block, store.blocks, indices)
+        lut = track_ids(store, plane, lut)
         dtype = np.min_scalar_type(max(int(lut.max()), 1))
         store.result.write(CELLS, index, part, lut.astype(dtype)[labels], store.grows)
     if not store.grows:  # they are there
@@ -504,7 +540,10 @@ def _write(store: BlockStore, number: int) -> None:
 
 
 def finish(
-    folder: Path, tables: Tables | None = None, appearing: Appearing = nullcontext
+    folder: Path,
+    tables: Tables | None = None,
+    appearing: Appearing = nullcontext,
+    tracks: Callable[[Table], None] | None = None,
 ) -> ZarrDone:
     """Complete the result, and give it its name.
 
@@ -512,7 +551,7 @@ def finish(
     ----------
     folder : Path
         Of `Work`, whose blocks are all written.
-    tables, appearing : callable, optional
+    tables, appearing, tracks : callable, optional
         See `segment_to_zarr`.
 
     Raises
@@ -530,12 +569,18 @@ def finish(
     details = store.ended(details_of(store.plan, find_model(Path(store.plan.model))))
     numberings = [store.numbering(plane) for plane in range(prod(store.planes))]
     n_cells = sum(numbering.n_cells for numbering in numberings)
+    if (found := tracks_of(store)) is not None:
+        n_cells = len(found)
+        details = replace(details, link=0, parents=found.parents)
     problems, n_blocks = tuple(problems_of(store, numberings)), len(store)
     with said_of(folder) as output:
         describe(store, details, n_cells)
         if tables is not None and store.plan.options is not None:
             tables(tables_of(store, numberings))
+        if tracks is not None and found is not None:
+            tracks(found.table(store.plan.pixel_size or (1.0, 1.0), store.plan.unit))
         with appearing():
             give_name(store.result.folder, output, store.plan.overwrite)
         remove(folder)
-    return ZarrDone(output, n_cells, details, problems, details.seconds or 0.0, n_blocks)
+    seconds = details.seconds or 0.0
+    return ZarrDone(output, n_cells, details, problems, seconds, n_blocks, found)

@@ -15,6 +15,7 @@ from napari_unet_cells.segmentation.block_store import CELLS, CLASSES, BlockStor
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import Numbering
 from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
+from napari_unet_cells.segmentation.zarr_tracks import track_ids
 from napari_unet_cells.untrusted.zarr_plan import ZarrPlan
 
 #: Part of the cells that two blocks may see differently before it is said: rounding does it.
@@ -66,7 +67,7 @@ def _about_classes(card: ModelCard) -> dict[str, Any]:
 
 
 def tables_of(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[Table]:
-    """Give the tables of all blocks, with the ids of their cells.
+    """Give the tables of all blocks, with the ids of their cells or of the tracks of these.
 
     Parameters
     ----------
@@ -85,7 +86,10 @@ def tables_of(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[Ta
         places = zip(stack, store.plane_index(plane), strict=True)
         where = {name: np.full(len(ids), at) for name, at in places}
         columns.pop("label")
-        yield Table({"label": ids, **where, **columns}, size, unit, stack)
+        table = {"label": track_ids(store, plane, ids), **where, **columns}
+        order = np.argsort(table["label"], kind="stable")  # of tracks they do not rise
+        rising = {name: column[order] for name, column in table.items()}
+        yield Table(rising, size, unit, stack)
 
 
 def problems_of(store: BlockStore, numberings: Sequence[Numbering]) -> Iterator[str]:

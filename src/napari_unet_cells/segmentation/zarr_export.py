@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_cells.core.outlines import AddOutlines
+from napari_unet_cells.core.table_tracks import FramesOfTables
+from napari_unet_cells.core.tracks import parents_of
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json, write_together
 from napari_unet_cells.files.atomic import atomic_write, refuse_existing, write_failure
@@ -18,10 +20,11 @@ from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.large_label_tiff import write_large_labels
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import OF_ONE_FILE, result_record
+from napari_unet_cells.files.tables import write_table as write_csv
 from napari_unet_cells.segmentation.block_store import CELLS
 from napari_unet_cells.segmentation.zarr_cells import pixel_size_of, record_of, stack_of
 from napari_unet_cells.segmentation.zarr_outlines import Counted, Traced, trace
-from napari_unet_cells.segmentation.zarr_table import bring_up_to_date
+from napari_unet_cells.segmentation.zarr_table import bring_up_to_date, rows_of
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,23 @@ def write_table(export: LargeExport) -> Generator[float, None, None]:
     brought = yield from bring_up_to_date(export.folder)
     with atomic_write(target, export.replace) as temporary:
         shutil.copyfile(brought.path, temporary)
+
+
+def write_tracks(export: LargeExport) -> Generator[float, None, None]:
+    """Write one row for each track of a movie that was tracked; see `write_mask`.
+
+    The table beside the result is brought up to date before, and the tracks are read off it.
+    """
+    (target,) = export.targets
+    refuse_existing(export.targets, export.replace)
+    brought = yield from bring_up_to_date(export.folder)
+    record, finest = record_of(export.folder), label_levels(export.folder, CELLS)[0]
+    size, unit = pixel_size_of(record)
+    frames = FramesOfTables()
+    for _ in frames.watch(rows_of(brought.path, size)):
+        yield 1.0  # it can be closed here
+    tracks = frames.tracks(parents_of(record.get("tracks")), finest.shape[0])
+    write_csv(target, tracks.table(size, unit), export.replace)
 
 
 def write_outlines(

@@ -38,7 +38,9 @@ from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_o
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.pipeline import Settings, choose_scale
 from napari_unet_cells.segmentation.segment import check_channels
+from napari_unet_cells.segmentation.tracked import check_tracking
 from napari_unet_cells.segmentation.zarr_output import older_of
+from napari_unet_cells.tracking import TrackingOptions
 from napari_unet_cells.untrusted.rules import Malformed
 from napari_unet_cells.untrusted.zarr_plan import KNOWN, MOST_PIXELS, ZarrPlan, parse_plan
 
@@ -62,7 +64,7 @@ class ZarrRequest:
     Attributes
     ----------
     settings : Settings
-        Cells are not linked across planes.
+        Cells are not linked across planes; those of a movie are tracked, see `track`.
     channel : int, str, or a sequence of them; or None
     plane : int, "all" or None
         Of a stack; None refuses it.
@@ -81,6 +83,8 @@ class ZarrRequest:
     axes : str
         Which axis holds the channels, where the file does not say it: see
         `chosen_planes.with_told_axes`.
+    track : TrackingOptions or None
+        How the cells of a movie are tracked; None does not.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -93,13 +97,14 @@ class ZarrRequest:
     overwrite: bool = False
     version: str = VERSIONS[-1]
     axes: str = ""
+    track: TrackingOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not possible."""
         if self.settings.link is not None:
             raise UserError(
                 "Cells are not linked across planes in an OME-Zarr. Leave --link out, or write "
-                "TIFFs."
+                "TIFFs; the cells of a movie can be tracked (--track)."
             )
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise UserError(f"The pixel size must be above 0, not {self.pixel_size}.")
@@ -145,6 +150,8 @@ def run_key(image: Path, card: ModelCard, request: ZarrRequest) -> str:
     del asked["overwrite"]
     if not request.axes:  # runs of earlier versions go on
         del asked["axes"]
+    if request.track is None:
+        del asked["track"]
     said = {
         "version": __version__,
         "image": os.path.realpath(image),
@@ -254,6 +261,8 @@ def planning(
     stamp = stamp_of(image)
     found, planes, axes = open_planes(image, request)
     check_channels(planes, card)
+    if request.track is not None:
+        check_tracking(axes, planes.shape[0], card.makes_cells)
     _refuse_size(image, planes)
     seen = yield from _sampled(planes)
     if len(planes) == 1:
@@ -312,6 +321,7 @@ def _asked(request: ZarrRequest) -> dict[str, Any]:
         "plane": request.plane,
         "allow_missing_chunks": request.allow_missing_chunks,
         "told_axes": request.axes or None,
+        "track": None if request.track is None else asdict(request.track),
         "overwrite": request.overwrite,
         "version": request.version,
     }

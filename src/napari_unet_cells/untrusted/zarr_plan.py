@@ -98,6 +98,8 @@ class ZarrPlan:
         Where the image came from, for the record.
     told_axes : str or None
         See `segmentation.to_zarr.ZarrRequest`; None where nobody said anything.
+    track : mapping or None
+        Of the fields of `tracking.TrackingOptions`; None where cells are not tracked.
     """
 
     key: str
@@ -127,6 +129,7 @@ class ZarrPlan:
     details: Mapping[str, Any]
     source: Mapping[str, Any]
     told_axes: str | None = None
+    track: Mapping[str, Any] | None = None
 
 
 def parse_plan(document: object) -> ZarrPlan:
@@ -146,6 +149,8 @@ def parse_plan(document: object) -> ZarrPlan:
         raise Malformed("has too many pixels")
     if len(found.limits) != prod(found.shape[:-2]):
         raise Malformed("has no limits for each plane")
+    if found.track is not None and (found.axes != "tyx" or found.options is None):
+        raise Malformed("tracks what is no movie of cells")
     return found
 
 
@@ -164,6 +169,12 @@ def _details(value: object) -> dict[str, float | bool]:
     return {name: details.take(name, rule) for name, rule in KNOWN.items()}
 
 
+def _track(value: object) -> dict[str, float]:
+    track = Fields(value)
+    track.refuse_others(_TRACK)
+    return {name: track.take(name, rule) for name, rule in _TRACK.items()}
+
+
 def _place(value: object) -> dict[str, tuple[float, float, str]]:
     place = Fields(value)
     place.refuse_others("tczyx")
@@ -174,6 +185,13 @@ def _axis_place(value: object) -> tuple[float, float, str]:
     step, origin, unit = items(anything, 3, 3)(value)
     return number()(step), number()(origin), text(NAME)(unit)
 
+
+#: Limits of the tracking, as `tracking.TrackingOptions` has them.
+_TRACK: dict[str, Rule[Any]] = {
+    "distance": number(1e-9, 100),
+    "missing": whole(0, 100),
+    "division_distance": number(0, 100),
+}
 
 _SIZE = number(1e-9, 1e12)
 _CHANNEL: Rule[Any] = either(whole(0, 10**6), text(NAME))
@@ -209,4 +227,5 @@ _OPTIONAL: dict[str, Rule[Any]] = {
     "z_step": _SIZE,
     "place": _place,
     "told_axes": matching("[?]*C[?]*YX", "axes of which one holds the channels"),
+    "track": _track,
 }

@@ -345,6 +345,43 @@ def test_what_a_large_result_is_not_written_as_is_said(
     )
 
 
+def test_the_tracks_of_a_large_movie_are_written(qtbot, viewer, section, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_zarr, "COARSEST", 32)
+    folder = tmp_path / "movie_cells.ome.zarr"
+    labels = np.zeros((3, 40, 60), np.uint16)
+    labels[:, 5:9, 5:9], labels[1:, 20:24, 30:34] = 1, 2
+    made = LabelZarr(folder, labels.shape, "tyx", 512, Scale(None, "pixel", None))
+    made.create(CELLS, np.uint16)
+    for frame, plane in enumerate(labels):
+        made.write(CELLS, (frame,), (slice(0, 40), slice(0, 60)), plane)
+    known = {"cells": 2, "tracks": {"parents": [[2, 1]]}}
+    made.finish(CELLS, known, {})
+    metadata = result_metadata(CELLS, "an image", known)
+    metadata[OURS][ZARR] = str(folder)
+    levels = list(label_levels(folder, CELLS))
+    viewer.add_labels(levels, multiscale=True, name="movie cells", metadata=metadata)
+    section.labels_box.setCurrentIndex(section.labels_box.findText("movie cells"))
+    typed(monkeypatch, tmp_path / "out_tracks.csv")
+    choose(section, "tracks")
+    section.button.click()
+    ended(qtbot, section)
+    assert section.message.text() == f"Written: out_tracks.csv in {tmp_path}"
+    header, *rows = (tmp_path / "out_tracks.csv").read_text().splitlines()
+    assert header.startswith("label,parent,daughters,t_first,t_last")
+    # both are there in the second frame, so one is no daughter of the other
+    assert [row.split(",")[:5] for row in rows] == [
+        ["1", "0", "0", "0", "2"],
+        ["2", "0", "0", "1", "2"],
+    ]
+    asked = typed(monkeypatch, tmp_path / "out")
+    choose(section, "challenge")
+    section.button.click()
+    assert asked == []
+    said = section.message.text()
+    assert "COCO JSON or Tracks CSV is written, not Cell Tracking Challenge" in said
+    assert "For that take a part" in said
+
+
 def test_a_large_export_that_is_cancelled_leaves_nothing(
     qtbot, section, large, monkeypatch, tmp_path
 ):

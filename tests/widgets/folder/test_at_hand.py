@@ -151,7 +151,8 @@ def test_what_is_chosen_for_a_list_counts(monkeypatch: pytest.MonkeyPatch) -> No
     assert tracked.request == Request(plane="all", track=TrackingOptions(), stills=True)
     assert tracked.sentence.endswith(", all planes of stacks, cells of movies tracked.")
     both = plain.asked(FolderValues(format="ome-zarr", track=True))
-    assert "Choose TIFF, or leave Track cells out" in (both.problem() or "")
+    assert both.problem() is None
+    assert both.request == replace(tracked.request, format="ome-zarr")
     linked = StackValues(axes=AXES, channel_axis=1, all_planes=True, link=0)
     zarr = AtHand(values(linked)).asked(FolderValues(format="ome-zarr"))
     assert "each plane has its own numbers" in (zarr.problem() or "")

@@ -255,6 +255,61 @@ def test_movies_of_a_list_are_tracked_and_shown(qtbot, dock, images, monkeypatch
     assert "1" not in labels
 
 
+def shown_tracks(viewer):
+    return [layer for layer in viewer.layers if isinstance(layer, napari.layers.Tracks)]
+
+
+def rows_of_tracks(output):
+    with (output / "movie_tracks.csv").open() as file:
+        return {int(row["label"]): row for row in csv.DictReader(file)}
+
+
+def test_movies_that_are_written_as_ome_zarr_are_tracked_too(qtbot, dock, images, monkeypatch):
+    (images / "slide.ome.zarr" / "zarr.json").unlink()
+    (images / "n1.tif").unlink()
+    sentence = begin(qtbot, dock, monkeypatch, images, track=True, format="ome-zarr")
+    assert "cells of movies tracked, written as OME-Zarr" in sentence
+    output = images.with_name("day1_cells")
+    n = len(rows_of_tracks(output))
+    assert texts(dock)["movie"] == f"{n} cells"
+    assert n == on_disk(images, "movie").max()
+    open_row(qtbot, dock, "movie")
+    viewer = dock.folder._viewer
+    qtbot.waitUntil(lambda: bool(shown_tracks(viewer)))
+    (tracks,) = shown_tracks(viewer)
+    assert set(tracks.data[:, 0].astype(int)) == set(rows_of_tracks(output))
+    erase_first(dock)
+    dock.folder.list.save_button.click()
+    settle(qtbot, dock)
+    assert set(rows_of_tracks(output)) == set(range(2, n + 1))
+    assert texts(dock)["movie"] == f"{n - 1} cells, corrected"
+    # as one that is corrected part by part: its frames are not read at once
+    viewer.layers.clear()
+    settle(qtbot, dock)
+    monkeypatch.setattr(zarr_result, "MOST_PIXELS", 1000)
+    open_row(qtbot, dock, "movie")
+    assert dock.folder.correcting.pair.cells.multiscale
+    viewer.dims.set_current_step(0, 1)
+    part = dock.correct.part.controller
+    part.press()
+    qtbot.waitUntil(lambda: viewer.layers.selection.active.metadata[OURS].get(PART_OF) is not None)
+    qtbot.waitUntil(lambda: not part._runner.running)
+    layer = viewer.layers.selection.active
+    layer.data_setitem(np.nonzero(layer.data == 2), 0)
+    part.press()
+    qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=20_000)
+    qtbot.waitUntil(lambda: not part._runner.running)
+    settle(qtbot, dock)
+    dock.folder.list.save_button.click()
+    settle(qtbot, dock)
+    assert not files_due(output, "movie")
+    assert texts(dock)["movie"] == f"{n - 1} cells, corrected"
+    row = rows_of_tracks(output)[2]
+    assert (row["frames"], row["missing"]) == ("2", "1")
+    assert set(rows_of_tracks(output)) == set(range(2, n + 1))
+    assert shown_tracks(viewer) == []
+
+
 @pytest.mark.parametrize("kind", ["tiff", "ome-zarr"])
 def test_channels_that_only_the_user_knows_open_and_are_corrected(qtbot, dock, images, kind):
     for path in (images / "movie.tif", images / "n1.tif"):

@@ -31,7 +31,9 @@ from napari_unet_cells.layers.image_planes import StackAxis
 from napari_unet_cells.layers.metadata import (
     CELLS,
     OURS,
+    PART_OF,
     REVIEW,
+    ZARR,
     fitting_review,
     image_id,
     result_metadata,
@@ -408,10 +410,15 @@ def is_classes(layer: Any) -> bool:
 
 
 def record_of_tracks(layer: Any) -> Mapping[str, Any] | None:
-    """Give the entry `tracks` of the record of labels; None where they were not tracked."""
-    found: Mapping[str, Any] | None = (
-        layer.metadata.get(OURS, {}).get("provenance", {}).get("tracks")
-    )
+    """Give the entry `tracks` of the record of labels; None where they were not tracked.
+
+    Of cells that stay on the disk, and of a part of them, no layer of tracks is made: all frames
+    would be read for it.
+    """
+    ours = layer.metadata.get(OURS, {})
+    if ZARR in ours or PART_OF in ours:
+        return None
+    found: Mapping[str, Any] | None = ours.get("provenance", {}).get("tracks")
     return found
 
 

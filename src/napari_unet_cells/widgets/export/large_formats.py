@@ -13,6 +13,7 @@ from napari_unet_cells.segmentation.zarr_export import (
     write_mask,
     write_outlines,
     write_table,
+    write_tracks,
 )
 
 #: Outlines that the ROI Manager of ImageJ lists, and a ZIP without extensions holds.
@@ -35,6 +36,11 @@ LARGE_EXPORTS: Mapping[str, Callable[[LargeExport], Generator[float, None, None]
     )
 )
 
+#: Those besides for a movie whose cells were tracked.
+MOVIE_EXPORTS: Mapping[str, Callable[[LargeExport], Generator[float, None, None]]] = (
+    MappingProxyType({"tracks": write_tracks})
+)
+
 _NO_TRACKS = "Its cells are not linked over time, so it has no tracks."
 
 #: What is said of other formats, where the way out is not to export a part.
@@ -46,18 +52,21 @@ _PART = (
 )
 
 
-def large_problem(name: str) -> str | None:
+def large_problem(name: str, is_tracked: bool = False) -> str | None:
     """Say why a large result is not exported to a format; None where it is.
 
     Parameters
     ----------
     name : str
         A key of `EXPORTERS`.
+    is_tracked : bool
+        Whether it is a movie whose cells were tracked.
     """
-    if name in LARGE_EXPORTS:
+    written = {**LARGE_EXPORTS, **(MOVIE_EXPORTS if is_tracked else {})}
+    if name in written:
         return None
-    *titles, last = (EXPORTERS[known].title for known in LARGE_EXPORTS)
+    *titles, last = (EXPORTERS[known].title for known in written)
     return (
         f"Of so large a result {', '.join(titles)} or {last} is written, not "
-        f"{EXPORTERS[name].title}. {_INSTEAD.get(name, _PART)}"
+        f"{EXPORTERS[name].title}. {_PART if is_tracked else _INSTEAD.get(name, _PART)}"
     )

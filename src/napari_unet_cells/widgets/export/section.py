@@ -52,7 +52,7 @@ from napari_unet_cells.segmentation.zarr_export import LargeExport
 from napari_unet_cells.segmentation.zarr_table import state_of
 from napari_unet_cells.settings import LAST_DATASET, preferences, recall, remember
 from napari_unet_cells.widgets.export.dataset_dialog import DatasetDialog
-from napari_unet_cells.widgets.export.large_formats import LARGE_EXPORTS
+from napari_unet_cells.widgets.export.large_formats import LARGE_EXPORTS, MOVIE_EXPORTS
 from napari_unet_cells.widgets.export.large_table import (
     LargeTable,
     look_at_large_tables,
@@ -442,7 +442,7 @@ def _write(
 def _write_large(
     name: str, export: LargeExport, stop: threading.Event
 ) -> Generator[object, None, None]:
-    yield from LARGE_EXPORTS[name](export)
+    yield from {**LARGE_EXPORTS, **MOVIE_EXPORTS}[name](export)
     if state_of(export.folder).is_true:
         yield _Followed(export.folder)
     yield export.targets

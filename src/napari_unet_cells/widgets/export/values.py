@@ -50,6 +50,12 @@ def large_result(labels: LabelsLayer | None) -> Path | None:
     return None if folder.parent.suffix == ".part" else folder  # which is still being written
 
 
+def _is_tracked(labels: LabelsLayer | None) -> bool:
+    """Whether the record of a layer says which tracks its cells have."""
+    made = {} if labels is None else labels.metadata.get(OURS, {})
+    return "tracks" in made.get("provenance", {})
+
+
 def large_remark(folder: Path, layers: Iterable[Layer]) -> str:
     """Say that what is edited in a part of a large result is not on the disk yet; else empty.
 
@@ -136,7 +142,7 @@ class ExportValues:
             return f"There is no format '{self.format}'. Choose one of {', '.join(EXPORTERS)}."
         if self.large is None:
             return labels_problem(self.labels) or unfinished_problem(self.labels)
-        return large_problem(self.format)
+        return large_problem(self.format, _is_tracked(self.labels))
 
     def problem(self) -> str | None:
         """Say why nothing can be written."""

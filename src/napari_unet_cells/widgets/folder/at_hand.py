@@ -94,8 +94,6 @@ class AtHand:
 
     def _problem_of_format(self) -> str | None:
         """Say what an OME-Zarr does not hold, and what no library is there for."""
-        if self.format != "tiff" and self.track:
-            return "Tracks are written with TIFFs. Choose TIFF, or leave Track cells out."
         if self.format != "tiff" and self.request.link is not None:
             return (
                 "In an OME-Zarr each plane has its own numbers. Choose TIFF, or leave the linking "
