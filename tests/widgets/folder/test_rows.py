@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from napari_unet_cells.batch.marks import mark
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import write_json
+from napari_unet_cells.files.stamp import stamp_of
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.widgets.folder import rows as rows_module
 from napari_unet_cells.widgets.folder.rows import Found, Row, State, for_window, look
@@ -34,6 +37,21 @@ def test_a_row_follows_its_image() -> None:
     assert (failed.text, failed.can_open) == ("failed: No.", False)
     assert failed.with_run(False) == failed
     assert failed.with_run(True).text == "waiting"
+
+
+@pytest.mark.parametrize("how", ["approved", "corrected"])
+def test_what_a_person_marked_is_done_after_a_run_over_it_was_cancelled(how: str) -> None:
+    done = ROW.ended(Done("a", "", "7 cells in 1.0 s", 7))
+    running = done.began(Began("a", 0.4))
+    assert running.with_run(False).text == "not done"
+    marks = MarksRecord(
+        {"a": "today"} if how == "approved" else {}, {"a": "today"} if how == "corrected" else {}
+    )
+    ended = running.marked(marks).with_run(False)
+    assert (ended.state, ended.cells, ended.fraction) == (State.DONE, 7, 0.0)
+    assert ended.can_open
+    never = ROW.began(Began("a", 0.4)).marked(marks)
+    assert never.with_run(False).text == "not done"  # it has no result
 
 
 @pytest.mark.parametrize(
@@ -85,6 +103,34 @@ def test_a_list_is_found_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("d", State.LEFT, False),
     ]
     assert rows[0].cells == 3
+
+
+@pytest.mark.parametrize("how", ["approved", "corrected", ""])
+def test_what_a_person_marked_is_found_after_a_run_over_it_was_cancelled(
+    tmp_path: Path, how: str
+) -> None:
+    image, output = tmp_path / "a.tif", tmp_path / "out"
+    image.touch()
+    save_list(output, ImageList((str(image),), "cells", Request(format="ome-zarr")))
+    zarr = output / "a.ome.zarr"
+    zarr.mkdir()
+    (zarr / "zarr.json").write_text("{}")
+    record(output, "a", image, 7)
+    found = json.loads((output / "a.json").read_text())
+    outputs = {".ome.zarr": asdict(stamp_of(zarr))}
+    (output / ".a.ome.zarr.part").mkdir()
+    (output / ".a.ome.zarr.part" / "plan.json").touch()
+    (zarr / "c").touch()  # as a part that was put back since
+    begun = found["batch"] | {"begun": True, "outputs": outputs}
+    write_json(output / "a.json", found | {"batch": begun, "replaces": found}, overwrite=True)
+    if how:
+        mark(output, "a", approved=how == "approved", corrected=how == "corrected")
+    ((row,),) = (one.rows for one in look(output))
+    if how:
+        assert (row.state, row.cells, row.said) == (State.DONE, 7, "7 cells in 1.0 s")
+        assert row.text == ("7 cells, corrected" if how == "corrected" else "7 cells")
+    else:  # the next run replaces it
+        assert row.state is State.LEFT
 
 
 def test_an_empty_list_is_found_too(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from enum import Enum
 from pathlib import Path
 
 from napari_unet_cells.batch.background import Began, Done
-from napari_unet_cells.batch.finished import read_unit_record
+from napari_unet_cells.batch.finished import read_unit_record, record_before
 from napari_unet_cells.batch.image_list import read_list
 from napari_unet_cells.batch.marks import read_marks
 from napari_unet_cells.batch.one_image import OME_ZARR, PICTURE
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.untrusted.folder_record import MarksRecord
-from napari_unet_cells.untrusted.rules import printable
-from napari_unet_cells.untrusted.unit_record import UnitRecord
+from napari_unet_cells.untrusted.rules import Malformed, printable
+from napari_unet_cells.untrusted.unit_record import UnitRecord, parse_unit_record
 
 #: Images that are looked at until something is shown of them.
 _AT_ONCE = 100
@@ -84,6 +84,11 @@ class Row:
         return str(self.state.value)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether no run replaces its results."""
+        return self.approved or self.corrected
+
+    @property
     def can_open(self) -> bool:
         """Whether there are cells to look at."""
         return self.state is State.DONE and self.cells is not None
@@ -120,9 +125,14 @@ class Row:
         return replace(self, approved=approved, corrected=corrected)
 
     def with_run(self, going: bool) -> Row:
-        """Give the row as a run begins or ends: what is not done waits for it, or does not."""
+        """Give the row as a run begins or ends: what is not done waits for it, or does not.
+
+        A result that a person corrected or approved meanwhile stays, and no run will replace it.
+        """
         if going and self.state in (State.LEFT, State.FAILED):
             return replace(self, state=State.WAITING, said="")
+        if not going and self.state is State.RUNNING and self.is_kept and self.cells is not None:
+            return replace(self, state=State.DONE, fraction=0.0)
         if not going and self.state in (State.WAITING, State.RUNNING):
             return replace(self, state=State.LEFT, fraction=0.0)
         return self
@@ -207,7 +217,9 @@ def look(output: Path) -> Generator[Found, None, None]:
 def _on_disk(row: Row, output: Path) -> Row:
     try:
         record = read_unit_record(output / f"{row.name}.json")
-    except OSError:
+        if record is not None and record.begun and row.is_kept:  # a run that was cancelled
+            record = parse_unit_record(record_before(output / f"{row.name}.json"))
+    except (OSError, Malformed):
         return row
     if record is None or record.begun:
         return row
