@@ -32,7 +32,7 @@ from napari_unet_cells.files.atomic import atomic_write, sync, write_failure
 from napari_unet_cells.files.label_levels import label_levels, largest_id
 from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.synced_store import synced
-from napari_unet_cells.files.zarr_metadata import zarr_record
+from napari_unet_cells.files.zarr_metadata import zarr_record, zarr_run
 from napari_unet_cells.untrusted.arrays import read_arrays
 from napari_unet_cells.untrusted.label_version import Version, parse_version
 from napari_unet_cells.untrusted.result_record import parse_record
@@ -123,6 +123,18 @@ class LabelVersions:
             if left and number >= left[0]:
                 self._apply(number)
         return bool(left)
+
+    @property
+    def run(self) -> str:
+        """Run that made the labels, and its date: another one has given its ids to other cells.
+
+        Empty where nothing is said of it.
+        """
+        try:
+            date = parse_record(zarr_record(self._image)).document.get("date", "")
+        except Malformed:
+            date = ""
+        return f"{zarr_run(self.folder)} {date}".strip()
 
     @property
     def last(self) -> int:

@@ -343,11 +343,13 @@ def _ours(ours: Fields) -> dict[str, Any]:
 def _part(part: Fields) -> dict[str, Any]:
     """Take which part of an OME-Zarr labels are."""
     place = whole(0, 2**36)
+    run = part.optional("run", text(NAME))
     return {
         "zarr": part.take("zarr", text(PATH, 1)),
         "plane": list(part.take("plane", items(place, most=8))),
         "rows": list(part.take("rows", pair(place))),
         "columns": list(part.take("columns", pair(place))),
+        **({} if run is None else {"run": run}),
     }
 
 

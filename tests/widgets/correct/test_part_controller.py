@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from napari_unet_cells.layers.metadata import (
 )
 from napari_unet_cells.layers.selection import review_problem
 from napari_unet_cells.segmentation.uncertain_places import uncertainty_file
+from napari_unet_cells.untrusted.session import parse_save_header
 from napari_unet_cells.widgets.correct import part_controller
 from napari_unet_cells.widgets.correct.part_controller import (
     EDIT,
@@ -345,6 +348,55 @@ def test_nothing_is_put_back_while_a_run_replaces_the_labels(part: Part) -> None
     assert layer.editable
     part.press()  # the run was cancelled
     assert LabelVersions(part.folder).numbers == [1]
+
+
+def made_anew(part: Part, date: str) -> NDArray[Any]:
+    """Replace the result, as a run does that gives its ids to other cells."""
+    shutil.rmtree(part.folder)
+    labels = LabelZarr(part.folder, PLANE.shape, "yx", 1024, Scale(None, "pixel", None))
+    labels.create(CELLS, np.uint16)
+    labels.write(CELLS, (), (slice(0, 800), slice(0, 800)), PLANE[::-1])
+    labels.finish(CELLS, {"cells": 400, "date": date}, {})
+    return np.asarray(PLANE[::-1])
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_part_of_an_earlier_run_is_not_put_into_the_cells_of_another(
+    part: Part, restored: bool
+) -> None:
+    made_anew(part, "2026-11-30T10:00:00+00:00")
+    part.press()
+    layer = layer_of(part)
+    layer.data[50:60, 50:60] = 7
+    if restored:  # napari ended in between
+        del layer.metadata[TAKEN]
+        facts = json.loads(json.dumps(describe(layer, part.viewer.layers)))
+        saved: dict[str, Any] = {"format": 1, "shape": [40, 60], "dtype": "<u2", "table": []}
+        saved |= {"number": 1, "date": "2026-11-30T10:30:00+00:00", "state": [], "facts": facts}
+        saved["review"] = {"counts": [2, 3], "approved": [], "uncertainty": [0.0] * 6}
+        known: Any = parse_save_header(saved).facts
+        layer.metadata[OURS][PART_OF] = known["metadata"][OURS][PART_OF]
+    there = made_anew(part, "2026-11-30T11:00:00+00:00")
+    with pytest.raises(UserError, match=r"was segmented anew since this part was taken.*Export"):
+        part.press()
+    assert not LabelVersions(part.folder).numbers
+    np.testing.assert_array_equal(part.on_disk, there)
+    part.controller.failed("It was segmented anew.")
+    assert layer in part.viewer.layers
+    assert layer.editable
+    assert (layer.data[50:60, 50:60] == 7).all()
+
+
+def test_a_part_of_the_same_run_is_put_back(part: Part) -> None:
+    made_anew(part, "2026-11-30T10:00:00+00:00")
+    part.press()
+    layer_of(part).data[50:60, 50:60] = 7
+    part.press()
+    assert LabelVersions(part.folder).numbers == [1]
+    part.press()  # and the next one, of its labels as they are
+    layer_of(part).data[70:80, 50:60] = 8
+    part.press()
+    assert LabelVersions(part.folder).numbers == [1, 2]
 
 
 @pytest.mark.parametrize("restored", [False, True])

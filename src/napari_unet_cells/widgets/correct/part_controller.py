@@ -116,7 +116,7 @@ class PartView(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """A part of labels that was read from the disk, after version `last`."""
+    """A part of labels that was read from the disk, after version `last` of those of a run."""
 
     source: Labels
     plane: tuple[int, ...]
@@ -125,6 +125,7 @@ class Taken:
     review: Review
     checksum: int
     last: int
+    run: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,6 +354,7 @@ class PartController:
             "rows": [rows.start, rows.stop],
             "columns": [columns.start, columns.stop],
             "last": taken.last,
+            "run": taken.run,
         }
         start = float(rows.start), float(columns.start)
         place = place_of_part(source, (0,) * n_before + taken.plane, start)
@@ -466,13 +468,14 @@ def _take(
     """Read a part from the disk; this is a thread."""
     versions = LabelVersions(folder)
     versions.settle()
-    last = versions.last  # before the labels are read: a version since is none of theirs
+    # before the labels are read: a version since is none of theirs
+    last, run = versions.last, versions.run
     finest = label_levels(folder, CELLS)[0]
     part = _taken(finest, plane, box)
     labels = part.editable
     labels = labels.astype(np.promote_types(np.uint16, np.min_scalar_type(int(labels.max()))))
     labels = labels.reshape((1,) * (layer.ndim - 2) + labels.shape)
-    yield Taken(layer, plane, part, labels, Review(labels), digest(labels), last)
+    yield Taken(layer, plane, part, labels, Review(labels), digest(labels), last, run)
     yield Step.REVEAL
 
 
@@ -506,6 +509,12 @@ def _put_back(
         )
     versions = LabelVersions(folder)
     versions.settle()
+    if versions.run != part_of.get("run", versions.run):  # an earlier program did not note it
+        raise UserError(
+            f"{folder.name} was segmented anew since this part was taken, and its cells are others "
+            "now. Nothing was put back, and the part stays open. Export its layer to keep what you "
+            "edited (page Export); remove it to edit the cells as they are now."
+        )
     finest = label_levels(folder, CELLS)[0]
     if taken is None:  # it was restored after napari had ended
         if review is None:
