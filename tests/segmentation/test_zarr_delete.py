@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.table_pages import stamp_of
 from napari_unet_cells.segmentation import zarr_delete
-from napari_unet_cells.segmentation.zarr_delete import delete_cell, take_back
+from napari_unet_cells.segmentation.zarr_delete import DrawnBoxes, delete_cell, take_back
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date, state_of
+from napari_unet_cells.untrusted.label_version import Version
 
 N = 300
 
@@ -103,6 +105,49 @@ def test_what_was_drawn_of_it_since_its_row_was_written_goes_too(zarr: Path) -> 
     delete_cell(zarr, (), 2, box_of(labels, 2))
     assert not (now(zarr) == 2).any()
     assert (now(zarr) > 0).sum() == (labels > 0).sum() - (labels == 2).sum()
+
+
+def drawn_far(zarr: Path, label: int) -> None:
+    """Put a piece of a cell far from it."""
+    box = slice(200, 300), slice(300, 400)
+    before = now(zarr)[box]
+    after = before.copy()
+    after[18:20, :10] = label
+    assert LabelVersions(zarr).replace((), box, before, after, N)
+
+
+def test_a_version_is_read_once_for_all_cells(zarr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = labels_of()
+    drawn_far(zarr, 2)
+    drawn_far(zarr, 3)
+    drawn_far(zarr, 5)
+    boxes, read = DrawnBoxes(), list[int]()
+    version = LabelVersions.version
+
+    def counted(versions: LabelVersions, number: int) -> Version:
+        read.append(number)
+        return version(versions, number)
+
+    monkeypatch.setattr(LabelVersions, "version", counted)
+    delete_cell(zarr, (), 5, box_of(labels, 5), drawn=boxes)
+    assert set(read) == {1, 2, 3, 4}  # the last one is written, at all scales
+    assert not (now(zarr) == 5).any()
+    read.clear()
+    drawn_far(zarr, 3)  # one more, behind the cells of which all is known
+    read.clear()
+    delete_cell(zarr, (), 3, box_of(labels, 3), drawn=boxes)
+    assert set(read) == {4, 5, 6}  # the deleted cell, the piece, and what is written
+    assert not (now(zarr) == 3).any()
+    read.clear()
+    delete_cell(zarr, (), 2, box_of(labels, 2), drawn=boxes)
+    assert set(read) == {6, 7}
+    # of a run that made it anew the first version is another one
+    shutil.rmtree(LabelVersions(zarr).file_of(1).parent)
+    drawn_far(zarr, 9)
+    read.clear()
+    delete_cell(zarr, (), 9, box_of(labels, 9), drawn=boxes)
+    assert 1 in read
+    assert not (now(zarr) == 9).any()
 
 
 def test_of_a_table_that_was_written_anew_the_old_row_deletes_nothing(zarr: Path) -> None:

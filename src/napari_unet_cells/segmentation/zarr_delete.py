@@ -54,12 +54,36 @@ class Deleted:
     number: int
 
 
+class DrawnBoxes:
+    """Boxes of the cells that versions have drawn, kept so that each version is read once.
+
+    A version holds all pixels of a part, and reading some of them takes seconds; the boxes of its
+    cells are a few numbers each.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[tuple[int, int], tuple[int, ...], NDArray[np.int64]]] = {}
+
+    def of(self, versions: LabelVersions, number: int) -> tuple[tuple[int, ...], NDArray[np.int64]]:
+        """Give the plane of a version, and the boxes of what it has drawn, see `boxes_in`."""
+        path = versions.file_of(number)
+        known = self._kept.get(path)
+        stamp = stamp_of(path) if path.exists() else (0, 0)  # that it is gone is said below
+        if known is None or known[0] != stamp:  # a run begins to count anew, in other files
+            version = versions.version(number)
+            drawn = np.where(version.after != version.before, version.after, 0)
+            known = stamp, version.plane, boxes_in(drawn, version.box)
+            self._kept[path] = known
+        return known[1], known[2]
+
+
 def delete_cell(
     folder: Path,
     plane: tuple[int, ...],
     label: int,
     box: Box,
     stamp: tuple[int, int] | None = None,
+    drawn: DrawnBoxes | None = None,
 ) -> Deleted:
     """Make all pixels of a cell background, as a version of the labels.
 
@@ -74,6 +98,8 @@ def delete_cell(
     stamp : (int, int), optional
         Of the table that the row was read from, see `stamp_of`; by default it is the one that lies
         beside the OME-Zarr now.
+    drawn : DrawnBoxes, optional
+        Where what was read of versions for other cells is kept.
 
     Raises
     ------
@@ -84,7 +110,7 @@ def delete_cell(
     versions = _free_versions(folder)
     last = versions.last
     finest = label_levels(folder, CELLS)[0]
-    box = _drawn_box(versions, plane, label, box, stamp)
+    box = _drawn_box(versions, plane, label, box, stamp, drawn or DrawnBoxes())
     box, labels = _grown(finest, plane, label, box)
     if not (labels == label).any():
         raise UserError(
@@ -147,6 +173,7 @@ def _drawn_box(
     label: int,
     box: Box,
     stamp: tuple[int, int] | None,
+    drawn: DrawnBoxes,
 ) -> Box:
     """Add what was drawn of a cell since its row was written."""
     state = state_of(versions.folder)
@@ -166,10 +193,9 @@ def _drawn_box(
     y, x = box
     found = [np.array([[label, y.start, y.stop, x.start, x.stop]], np.int64)]
     for number in state.behind:
-        version = versions.version(number)
-        if version.plane == plane:
-            drawn = (version.after == label) & (version.before != label)
-            found.append(boxes_in(np.where(drawn, label, 0), version.box))
+        of_plane, boxes = drawn.of(versions, number)
+        if of_plane == plane:
+            found.append(boxes[boxes[:, 0] == label])
     _, ((top, bottom, left, right),) = joined(found)
     return slice(int(top), int(bottom)), slice(int(left), int(right))
 

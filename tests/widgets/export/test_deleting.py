@@ -100,6 +100,24 @@ def test_cells_go_and_come_back_the_last_one_first(folder: Path) -> None:
     assert LabelVersions(folder).last == 4
 
 
+def test_what_is_known_of_versions_is_kept_from_cell_to_cell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = np.array(LABELS[1], np.int64)
+    edited = np.where(before == 9, 0, before)
+    assert LabelVersions(folder).replace((1,), (slice(0, 200),) * 2, before, edited, 25) == 1
+    thread, read = Thread(), list[int]()
+    deleting, version = Deleting(lambda: folder, tuple, thread), LabelVersions.version
+    monkeypatch.setattr(
+        LabelVersions, "version", lambda of, number: (read.append(number), version(of, number))[1]
+    )
+    for number, expected in ((3, {1}), (4, {2}), (5, {3})):
+        read.clear()
+        assert deleting.delete((1, number), cell(number), 1) == ""
+        thread.do(deleting)
+        assert set(read) == expected | {number - 1}  # that which is written is read for all levels
+
+
 def test_beside_parts_it_is_said_how_often_cells_were_changed(
     folder: Path,
 ) -> None:

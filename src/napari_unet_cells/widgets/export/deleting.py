@@ -12,7 +12,13 @@ from typing import Protocol
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.layers.protocols import Layer
-from napari_unet_cells.segmentation.zarr_delete import Covered, Deleted, delete_cell, take_back
+from napari_unet_cells.segmentation.zarr_delete import (
+    Covered,
+    Deleted,
+    DrawnBoxes,
+    delete_cell,
+    take_back,
+)
 from napari_unet_cells.segmentation.zarr_table import TableState
 from napari_unet_cells.widgets.export.cell_on_disk import DiskCell
 from napari_unet_cells.widgets.export.values import is_part_of
@@ -95,6 +101,7 @@ class Deleting:
     ) -> None:
         self._folder, self._layers, self._runner = folder, layers, runner
         self._deleted: list[Changed] = []
+        self._drawn = DrawnBoxes()
         #: Versions that were made here: of cells that went, and of cells that came back.
         self._went, self._came = set[int](), set[int]()
 
@@ -133,7 +140,8 @@ class Deleting:
         str
             Why it is not done; else empty.
         """
-        return self._start(partial(_delete, self._folder(), key, cell, n_before, stamp))
+        drawn = self._drawn
+        return self._start(partial(_delete, self._folder(), key, cell, n_before, stamp, drawn))
 
     def take_back(self, n_before: int) -> str:
         """Bring the cell back that was deleted last; see `delete`.
@@ -182,9 +190,10 @@ def _delete(
     cell: DiskCell,
     n_before: int,
     stamp: tuple[int, int] | None,
+    drawn: DrawnBoxes,
     stop: threading.Event,
 ) -> Generator[object, None, None]:
-    deleted = delete_cell(folder, cell.plane[n_before:], cell.label, cell.box, stamp)
+    deleted = delete_cell(folder, cell.plane[n_before:], cell.label, cell.box, stamp, drawn)
     yield Changed(key, deleted, 0, label_levels(folder, CELLS, n_before))
 
 
