@@ -33,6 +33,7 @@ from napari_unet_cells.files.lazy import LazyArray
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation import to_zarr, views, zarr_request
+from napari_unet_cells.segmentation.block_store import BlockStore
 from napari_unet_cells.segmentation.pipeline import Settings, segment_planes
 from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.to_zarr import (
@@ -44,6 +45,7 @@ from napari_unet_cells.segmentation.to_zarr import (
     finish,
     number_units,
     prepare,
+    release,
     segment_to_zarr,
     segment_unit,
     write_unit,
@@ -271,6 +273,42 @@ def test_a_huge_image_is_looked_at_once_and_that_is_said(
     again.close()
     assert not list(tmp_path.glob(".out.zarr*"))  # nobody has to wait for it
     assert prepare(path, tmp_path / "other.zarr", "drawn").total == done.n_blocks
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_chunks_that_are_not_stored_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    path = tmp_path / "in.zarr"
+    array = zarr.create_array(path, shape=(400, 500, 3), chunks=(20, 20, 3), dtype="u1")
+    monkeypatch.setattr(zarr_request, "HUGE", 1000)
+    monkeypatch.setattr(views, "HUGE", 1000)
+    monkeypatch.setattr(normalize, "SAMPLE_PIXELS", 10_000)
+    monkeypatch.setattr(sampled, "STRIP", 100)
+    if not allowed:  # none at all is most likely damage
+        with pytest.raises(UserError, match=r"none of its 500 chunks.*allow-missing-chunks"):
+            prepare(path, tmp_path / "out.zarr", "drawn")
+    array[220:320, 100:200] = drawn("nuclei", 6, 100)
+    request = ZarrRequest(allow_missing_chunks=allowed)
+    plans, read = [], list[Any]()
+    get = zarr.Array.__getitem__
+    for sparse in (False, True):
+        with monkeypatch.context() as patch:
+            if not sparse:
+                patch.setattr(zarr_request, "stored_only", lambda data: data)
+            patch.setattr(
+                zarr.Array, "__getitem__", lambda a, key: (read.append(key), get(a, key))[1]
+            )
+            read.clear()
+            work = prepare(path, tmp_path / f"{sparse}.zarr", "drawn", request)
+        plans.append(BlockStore.open(work.folder).plan)
+        release(work.folder)
+        strided = [key for key in read if getattr(key[0], "step", None) not in (None, 1)]
+        assert len(strided) == (5 if sparse else 4)  # rows of chunks; strips
+        columns = {(key[1].start or 0, key[1].stop or 500) for key in strided}
+        assert all(100 <= start < stop <= 200 for start, stop in columns) == sparse
+    for name in ("limits", "details", "scaled", "options", "shape"):
+        assert getattr(plans[0], name) == getattr(plans[1], name)
 
 
 def until(steps: Iterator[Any], n: int) -> None:

@@ -171,7 +171,7 @@ def missing_chunks(folder: Path) -> MissingChunks:
         raise damaged(folder, KIND, error) from error
     if node is None or not node.shape or node.chunks is None:
         return MissingChunks(0, 0)
-    counts = [-(-n // chunk) for n, chunk in zip(node.shape, node.chunks, strict=True)]
+    counts = _counts(node)
     begin, between = node.key_form
     n = prod(counts) - sum(_is_chunk(key, begin, between, counts) for key in _files_in(folder))
     if not n:
@@ -181,6 +181,32 @@ def missing_chunks(folder: Path) -> MissingChunks:
     keys = (begin + between.join(map(str, _index(i, counts))) for i in range(prod(counts)))
     named = tuple(islice((key for key in keys if key not in there), _MOST_NAMED))
     return MissingChunks(n, prod(counts), named)
+
+
+def chunk_grid(folder: Path) -> tuple[int, ...] | None:
+    """Shape of what each file of an array holds, a chunk or a shard; None where it is not known."""
+    try:
+        node = read_node(folder)
+    except (OSError, Malformed):
+        return None
+    return None if node is None or not node.shape or node.chunks is None else tuple(node.chunks)
+
+
+def chunks_there(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Iterate over the places of the chunks of an array that are stored, and read none of them."""
+    node = read_node(folder)
+    if node is None or not node.shape or node.chunks is None:
+        return
+    counts = _counts(node)
+    begin, between = node.key_form
+    for key in _files_in(folder):
+        if _is_chunk(key, begin, between, counts):
+            yield tuple(map(int, key.removeprefix(begin).split(between)))
+
+
+def _counts(node: Node) -> list[int]:
+    """Count the chunks along each axis of an array."""
+    return [-(-n // chunk) for n, chunk in zip(node.shape or (), node.chunks or (), strict=True)]
 
 
 def _files_in(folder: Path) -> Iterator[str]:

@@ -32,6 +32,7 @@ from napari_unet_cells.files import Image, read_image
 from napari_unet_cells.files.atomic import FileExists
 from napari_unet_cells.files.label_zarr import VERSIONS, plane_axes
 from napari_unet_cells.files.records import jsonable
+from napari_unet_cells.files.stored_chunks import stored_only
 from napari_unet_cells.files.zarr_metadata import ZARR_SUFFIX
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, source_of, with_told_axes
@@ -356,7 +357,7 @@ def _sampled(planes: Planes) -> Generator[float, None, Planes]:
     height, width = planes.shape[-2:]
     if height * width <= HUGE or isinstance(planes.data, ManyChannels):
         return planes
-    data = SampledArray(planes.data, len(planes.data.shape) - 2 - planes.color)
+    data = SampledArray(stored_only(planes.data), len(planes.data.shape) - 2 - planes.color)
     if len(planes) == 1:
         yield from data.look(planes.plane(next(planes.indices())).index)
     return replace(planes, data=data)
