@@ -59,7 +59,7 @@ class Window:
     def corrections_saved(self) -> None:
         pass
 
-    def show_following(self, sentence: str) -> None:
+    def show_following(self, sentence: str, going: bool = True) -> None:
         self.following.append(sentence)
 
     def parts_followed(self, folder: Path) -> None:
@@ -475,6 +475,58 @@ def test_a_part_that_is_put_back_is_counted_and_the_rest_follows_when_it_is_left
     desk.correcting.open("a")
     desk.let_run()
     assert followed == ["a"]
+
+
+@pytest.mark.parametrize("then", ["save", "b"])
+def test_a_table_that_takes_long_can_follow_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    open_on_disk(desk, "a")
+    desk.layer("b")
+    closed: list[str] = []
+
+    def follow(output: Path, name: str) -> Generator[float, None, PartsFollowed]:
+        try:
+            for n in range(100):
+                yield n / 100
+        finally:
+            closed.append(name)
+        return PartsFollowed(record_of(1))
+
+    monkeypatch.setattr(correcting_module, "_OFTEN", 0.0)
+    monkeypatch.setattr(correcting_module, "count_parts", lambda *_: record_of(5))
+    monkeypatch.setattr(correcting_module, "read_unit_record", lambda *_: record_of(5))
+    monkeypatch.setattr(correcting_module, "following_parts", follow)
+    put_back(desk, "a", take_part(desk, "a"))
+    desk.let_run()
+    receive, told = desk.correcting.receive, list[str]()
+
+    def press(event: object) -> None:
+        receive(event)
+        told.extend(desk.window.following[-1:])
+        if told[-1].endswith(" 3%") and not closed:
+            desk.correcting.leave_table()
+
+    desk.thread.connect(press, desk.correcting.failed, desk.correcting.ended)
+    desk.correcting.save() if then == "save" else desk.correcting.open("b")
+    desk.let_run()
+    assert closed == ["a"]
+    assert not any(said.endswith(" 5%") for said in told)
+    assert any("does not follow yet; it does when you save or leave" in said for said in told)
+    assert (desk.window.followed, desk.window.warnings) == ([], [])
+    assert desk.controller.counts[-1] == ("a", 5)  # as they were counted
+    assert desk.controller.corrections == []
+    pair = desk.correcting.pair
+    assert pair is not None
+    if then == "b":
+        assert pair.name == "b"  # which did not wait
+        return
+    assert pair.due
+    desk.correcting.save()  # and now it may take its time
+    desk.let_run()
+    assert closed == ["a", "a"]
+    assert desk.window.followed == ["a.ome.zarr"]
+    assert desk.controller.corrections == [("a", 1)]
 
 
 def test_what_does_not_follow_is_said_keeps_nobody_and_is_tried_again(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from typing import Any
 
 import napari
 import numpy as np
 import psutil
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
 from napari_unet_cells.batch.image_list import LIST, read_list
@@ -21,7 +23,8 @@ from napari_unet_cells.layers.selection import review_problem, source_image
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.canvas import canvas
-from napari_unet_cells.widgets.folder.correcting import Following
+from napari_unet_cells.widgets.folder import section as section_module
+from napari_unet_cells.widgets.folder.correcting import Following, Saved
 from napari_unet_cells.widgets.folder.dialog import FolderDialog
 from napari_unet_cells.widgets.folder.list_model import APPROVED, IMAGE, STATE
 from napari_unet_cells.widgets.folder.thumbnails import SIDE, read_thumbnail
@@ -181,6 +184,43 @@ def test_a_table_that_follows_is_told_of_and_ends_where_the_dock_ends(qtbot, doc
     qtbot.waitUntil(lambda: said in str(section._viewer.status), timeout=10_000)
     section.wiring.release()
     assert ended.wait(5)
+
+
+def test_a_table_that_takes_long_can_be_left(qtbot, dock, images, monkeypatch):
+    answer(monkeypatch)
+    press_folder(dock)
+    qtbot.waitUntil(lambda: not dock.folder.running, timeout=120_000)
+    monkeypatch.setattr(section_module, "PATIENCE", 0.3)
+    section, shown, left = dock.folder, dock.folder.list, threading.Event()
+    monkeypatch.setattr(section.correcting, "_later", left)
+
+    def follow(stop):
+        for n in range(1, 1001):
+            if left.is_set():
+                break
+            yield Following("a", n / 1000)
+            time.sleep(0.02)
+        pair: Any = Pair()
+        yield Saved(pair, None, 0, due=True, left=True)
+
+    class Pair:
+        name, cells = "a", None
+
+        def saved(self, *_):
+            return self
+
+    assert shown.later_button.isHidden()
+    section.opening.start(follow)
+    qtbot.waitUntil(lambda: "follows what" in str(section._viewer.status), timeout=10_000)
+    assert shown.later_button.isHidden()  # it may be done in a moment
+    qtbot.waitUntil(lambda: not shown.later_button.isHidden(), timeout=10_000)
+    assert shown.following.text().startswith("The table of a follows what you corrected: ")
+    qtbot.mouseClick(shown.later_button, Qt.MouseButton.LeftButton)
+    assert left.is_set()
+    assert not shown.later_button.isEnabled()
+    qtbot.waitUntil(lambda: not section.opening.running, timeout=10_000)
+    assert shown.later_button.isHidden()
+    assert "does not follow yet" in str(section._viewer.status)
 
 
 def test_who_cancels_the_dialog_gets_no_list(dock, monkeypatch):

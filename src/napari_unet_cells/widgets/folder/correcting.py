@@ -6,7 +6,9 @@ presses Save; until then it is kept as the corrections of every other layer are.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -17,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch.corrected import write_corrected
-from napari_unet_cells.batch.corrected_parts import count_parts, following_parts
+from napari_unet_cells.batch.corrected_parts import PartsFollowed, count_parts, following_parts
 from napari_unet_cells.batch.finished import read_unit_record
 from napari_unet_cells.batch.marks import read_marks
-from napari_unet_cells.core.generators import translated
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.autosave import note_written
@@ -76,8 +77,11 @@ class View(Protocol):
     def corrections_saved(self) -> None:
         """Tell others that corrections lie in a result now."""
 
-    def show_following(self, sentence: str) -> None:
-        """Say how far the table of an image is that others wait for; empty once it is done."""
+    def show_following(self, sentence: str, going: bool = True) -> None:
+        """Say how far the table of an image is that others wait for; empty once it is done.
+
+        While it is going it can be left, see `Correcting.leave_table`.
+        """
 
     def parts_followed(self, folder: Path) -> None:
         """Tell others that the table of an OME-Zarr holds the parts that were put back."""
@@ -136,6 +140,8 @@ class Saved:
         See `OpenPair`.
     all_of_it : bool
         Table and picture too; else the number of cells alone.
+    left : bool
+        The user has the table follow later.
     """
 
     pair: OpenPair
@@ -145,6 +151,11 @@ class Saved:
     problem: str = ""
     due: bool = False
     all_of_it: bool = True
+    left: bool = False
+
+
+#: Seconds from one event that says how far a table is to the next.
+_OFTEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,8 @@ class Correcting:
         self._output = Path()
         self._then: list[Callable[[], object]] = []
         self._wanted = ""
+        #: Set once the table that follows now is to follow later.
+        self._later = threading.Event()
 
     @property
     def idle(self) -> bool:
@@ -249,6 +262,10 @@ class Correcting:
         elif self.pair is not None:
             self._start(partial(_only_save, self._to_save(self.pair)))
 
+    def leave_table(self) -> None:
+        """Go on without the table that follows now; it is due the next time."""
+        self._later.set()
+
     def approve(self, name: str, approved: bool) -> None:
         """Mark an image as right, once what was corrected in it is saved; or take that back."""
         if approved and self._runner.running:
@@ -306,7 +323,8 @@ class Correcting:
         running = row is not None and row.state is State.RUNNING
         busy = running and pair.output == self._controller.output
         if pair.is_on_disk:
-            return partial(_follow_parts, pair)
+            self._later = threading.Event()
+            return partial(_follow_parts, pair, self._later)
         made, review = record_of(pair.cells), fitting_review(pair.cells)
         return partial(_save, ToSave(pair, pixels_of(pair.cells), review, made, approving, busy))
 
@@ -319,7 +337,13 @@ class Correcting:
                 f"The table of {event.name} follows what you corrected: {event.fraction:.0%}"
             )
         elif isinstance(event, Saved):
-            self._view.show_following("")
+            self._view.show_following(
+                f"The table of {event.pair.name} does not follow yet; it does when you save or "
+                "leave the image the next time."
+                if event.left
+                else "",
+                going=False,
+            )
             self._note_saved(event)
         elif isinstance(event, ReadPair):
             self._read, self._found = event, add_image(self._viewer, event)
@@ -495,10 +519,13 @@ def _count_parts(pair: OpenPair) -> Generator[Saved, None, None]:
     yield Saved(pair, record, last, None, problem, due=True, all_of_it=False)
 
 
-def _follow_parts(pair: OpenPair) -> Generator[Saved | Following, None, None]:
+def _follow_parts(
+    pair: OpenPair, later: threading.Event
+) -> Generator[Saved | Following, None, None]:
     """Bring up to date what belongs to cells of which parts were put back.
 
-    Where napari is closed meanwhile it ends with the next step, and is due the next time.
+    Where napari is closed meanwhile, or the user has it follow later, it ends with the next step,
+    and is due the next time.
 
     Nothing is lost where that fails: the parts are on the disk. So it is said, and no other image
     has to wait for it.
@@ -508,8 +535,21 @@ def _follow_parts(pair: OpenPair) -> Generator[Saved | Following, None, None]:
         yield Saved(pair, None, last)
         return
     try:
-        steps = following_parts(pair.output, pair.name)
-        followed = yield from translated(steps, partial(Following, pair.name))
+        steps, told = following_parts(pair.output, pair.name), 0.0
+        with contextlib.closing(steps):
+            while True:
+                try:
+                    done = next(steps)
+                except StopIteration as end:
+                    followed: PartsFollowed = end.value
+                    break
+                if later.is_set():
+                    noted = read_unit_record(pair.output / f"{pair.name}.json")
+                    yield Saved(pair, noted, last, None, due=True, all_of_it=False, left=True)
+                    return
+                if time.monotonic() >= told + _OFTEN:
+                    told = time.monotonic()
+                    yield Following(pair.name, done)
     except UserError as error:
         if pair.name not in read_marks(pair.output).corrected:
             raise

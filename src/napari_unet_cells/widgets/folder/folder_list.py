@@ -10,6 +10,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
+    QHBoxLayout,
     QHeaderView,
     QLabel,
     QProgressBar,
@@ -46,6 +47,8 @@ class FolderList(QWidget):
     #: The name of an image that the user wants to look at.
     opened = Signal(str)
     save_wanted = Signal()
+    #: The table that follows what was corrected is to follow later.
+    later_wanted = Signal()
     next_wanted = Signal()
 
     def __init__(self) -> None:
@@ -64,6 +67,7 @@ class FolderList(QWidget):
         self.report_button.clicked.connect(self._open_report)
         self.save_button.clicked.connect(lambda: self.save_wanted.emit())
         self.next_button.clicked.connect(lambda: self.next_wanted.emit())
+        self.later_button.clicked.connect(self._leave)
 
     def _build_rows(self) -> None:
         self.view = QTableView()
@@ -108,6 +112,16 @@ class FolderList(QWidget):
         self.next_button.setToolTip(
             "Save and approve the image that is open, and open the next one that is not approved."
         )
+        self.following = QLabel("")
+        self.following.setObjectName("folder_following")
+        self.following.setWordWrap(True)
+        self.later_button = QPushButton("Cancel")
+        self.later_button.setObjectName("folder_later_button")
+        self.later_button.setToolTip(
+            "Go on without it: what you corrected is in the result. Its table, picture and record "
+            "follow when you press Save, or leave the image again."
+        )
+        self.show_following("")
         self.bar = QProgressBar()
         self.bar.setObjectName("folder_bar")
         self.settings = QLabel("")
@@ -130,6 +144,10 @@ class FolderList(QWidget):
         column.setContentsMargins(4, 0, 0, 0)
         column.addWidget(self.bar)
         column.addLayout(buttons)
+        following = QHBoxLayout()
+        following.addWidget(self.following, 1)
+        following.addWidget(self.later_button)
+        column.addLayout(following)
         column.addWidget(self.settings)
         column.addWidget(self.note)
         column.addStretch()
@@ -187,6 +205,14 @@ class FolderList(QWidget):
         self.note.setText(state.note)
         self.note.setVisible(bool(state.note))
 
+    def show_following(self, sentence: str) -> None:
+        """Show what others wait for, and the button that leaves it; nothing where it is empty."""
+        if not self.following.text():  # else it may have been pressed
+            self.later_button.setEnabled(True)
+        self.following.setText(sentence)
+        for widget in (self.following, self.later_button):
+            widget.setVisible(bool(sentence))
+
     def show_open(self, name: str) -> None:
         """Show which image is open; empty for none."""
         self.save_button.setEnabled(bool(name))
@@ -210,6 +236,10 @@ class FolderList(QWidget):
         row = self.model.rows[index.row()]
         if index.column() != APPROVED and row.can_open:
             self.opened.emit(row.name)
+
+    def _leave(self) -> None:
+        self.later_button.setEnabled(False)  # it ends within a step
+        self.later_wanted.emit()
 
     def _open_report(self) -> None:
         if self._output is not None:

@@ -6,6 +6,7 @@ The list may be closed and opened again; its run and its rows stay with the dock
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator
 from functools import partial
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
+#: Seconds after which what others wait for can be left.
+PATIENCE = 2.0
+
+
 class FolderSection(Wired, QObject):
     """Opens the list below the image, and is the `View` of its controller.
 
@@ -60,7 +65,7 @@ class FolderSection(Wired, QObject):
         super().__init__(parent)
         self._viewer, self._at_hand, self._parent = viewer, at_hand, parent
         self._list: FolderList | None = None
-        self._said_following = False
+        self._said_following, self._following_since = False, 0.0
         self.worker = Worker(self)
         self.looking = Worker(self)
         # Not a daemon: closing napari waits until a mark is written.
@@ -152,6 +157,7 @@ class FolderSection(Wired, QObject):
         shown.approved.connect(self.correcting.approve)
         shown.opened.connect(self.correcting.open)
         shown.save_wanted.connect(self.correcting.save)
+        shown.later_wanted.connect(self.correcting.leave_table)
         shown.next_wanted.connect(self.correcting.approve_and_next)
         self._viewer.window.add_dock_widget(shown, name="Images", area="bottom")
         # Not what napari returned: to a plugin that is a proxy, which ends with this function.
@@ -197,11 +203,17 @@ class FolderSection(Wired, QObject):
         """Tell others that corrections lie in a result now."""
         self.saved.emit()
 
-    def show_following(self, sentence: str) -> None:
+    def show_following(self, sentence: str, going: bool = True) -> None:
         """Say how far the table of an image is that others wait for; empty once it is done."""
         if sentence or self._said_following:
             self._viewer.status = sentence
-        self._said_following = bool(sentence)
+        going = going and bool(sentence)
+        if going and not self._said_following:
+            self._following_since = time.monotonic()
+        self._said_following = going
+        if self._list is not None:
+            waits = going and time.monotonic() - self._following_since > PATIENCE
+            self._list.show_following(sentence if waits else "")
 
     def parts_followed(self, folder: Path) -> None:
         """Tell others that the table of an OME-Zarr holds the parts that were put back."""
