@@ -41,6 +41,8 @@ class Image:
         Of an OME-Zarr, by the letters of its axes in lower case; empty where it states none.
     missing : str
         Which parts of it are not there and were read as empty, in words; empty where none is.
+    is_guessed : bool
+        Whether the file names no axes, and the letters follow from their number alone.
     """
 
     data: ImageArray
@@ -53,3 +55,4 @@ class Image:
     channel_names: tuple[str, ...] = ()
     missing: str = ""
     place: Mapping[str, AxisPlace] = field(default_factory=dict)
+    is_guessed: bool = False

@@ -49,6 +49,7 @@ def read_zarr(path: Path, allow_missing_chunks: bool = False) -> Image:
         found.channel_names,
         _said(missing),
         found.place,
+        found.is_guessed,
     )
 
 

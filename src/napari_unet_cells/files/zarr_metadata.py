@@ -90,6 +90,8 @@ class ZarrImage:
         Images in the folder.
     is_labels : bool
         Whether its numbers are said to be labels.
+    is_guessed : bool
+        Whether the axes are not named, and their letters follow from their number alone.
     """
 
     levels: tuple[Path, ...]
@@ -99,6 +101,7 @@ class ZarrImage:
     n_images: int = 1
     is_labels: bool = False
     place: Mapping[str, AxisPlace] = field(default_factory=dict)
+    is_guessed: bool = False
 
 
 def is_zarr(path: Path) -> bool:
@@ -385,9 +388,10 @@ def _multiscale_image(path: Path, group: Node, image: Multiscale) -> ZarrImage:
     labels = group.channel_names
     channel_names = labels if any(labels) and "C" in names else ()
     place = _place(names, units, transform)
-    return ZarrImage(
-        levels, names, lengths, channel_names, len(group.images), group.is_labels, place
-    )
+    # before axes had names there were five of them, in this order; some wrote less
+    is_guessed = image.axes is None and n_axes < 5
+    n_images, is_labels = len(group.images), group.is_labels
+    return ZarrImage(levels, names, lengths, channel_names, n_images, is_labels, place, is_guessed)
 
 
 def _place(names: str, units: Sequence[str], transform: Transform) -> dict[str, AxisPlace]:
@@ -422,14 +426,20 @@ def _array_image(path: Path, node: Node) -> ZarrImage:
                     # the level alone, with its own scale
                     return _multiscale_image(group, around, only(image, level))
     assert node.shape is not None
-    return ZarrImage((path,), _guessed_axes(path, node.shape, node.axis_names))
+    if letters := _named_axes(node.shape, node.axis_names):
+        return ZarrImage((path,), letters)
+    return ZarrImage((path,), _guessed_axes(path, node.shape), is_guessed=True)
 
 
-def _guessed_axes(path: Path, shape: tuple[int, ...], names: Sequence[str]) -> str:
-    """Letters of an array that no image describes: as its axes are named, else by their number."""
+def _named_axes(shape: tuple[int, ...], names: Sequence[str]) -> str:
+    """Letters of an array as its axes are named; empty where they are not, or not for an image."""
     letters = "".join((name or "?")[0].upper() for name in names)
-    if len(letters) == len(shape) == len(set(letters)) and letters.endswith("YX"):
-        return letters
+    is_image = len(letters) == len(shape) == len(set(letters)) and letters.endswith("YX")
+    return letters if is_image else ""
+
+
+def _guessed_axes(path: Path, shape: tuple[int, ...]) -> str:
+    """Letters of an array whose axes nobody names, by their number."""
     if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
         return "YXC"
     axes = _GUESSED_AXES.get(len(shape), "")

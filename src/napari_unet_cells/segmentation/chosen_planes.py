@@ -23,11 +23,12 @@ def with_told_axes(image: Image, told: str) -> Image:
     image : Image
     told : str
         One letter for each axis, C where the channels are, such as "CYX" or "?CYX"; empty where
-        the user said nothing. An image with other axes stays as it is.
+        the user said nothing. An image with other axes stays as it is, and so does one whose file
+        names them.
     """
     at = told.find("C")
     is_like = len(told) == len(image.axes) and at >= 0 and "C" not in image.axes
-    if not is_like or image.axes[at] not in _UNNAMED:
+    if not is_like or not (image.axes[at] in _UNNAMED or image.is_guessed):
         return image
     return replace(image, axes=f"{image.axes[:at]}C{image.axes[at + 1 :]}")
 

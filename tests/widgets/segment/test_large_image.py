@@ -17,7 +17,15 @@ from napari.components import ViewerModel
 from numpy.typing import NDArray
 
 from napari_unet_cells.batch import large_image_child
-from napari_unet_cells.batch.large_image import Asked, Begun, Event, LookedAt, Made, event_of
+from napari_unet_cells.batch.large_image import (
+    Asked,
+    Begun,
+    CellsBegun,
+    Event,
+    LookedAt,
+    Made,
+    event_of,
+)
 from napari_unet_cells.core import normalize
 from napari_unet_cells.core.predict import FunctionNetwork
 from napari_unet_cells.errors import UserError
@@ -207,6 +215,15 @@ def test_classes_grow_then_cells_and_both_stay_on_the_disk(
     assert str(output) in controller.window.last("say")[0]
     assert [level.shape for level in cells.data] == [(180, 250), (90, 125), (45, 63)]
     assert image_layers(viewer.layers) == [image]
+
+
+def test_a_result_that_got_its_name_meanwhile_is_no_damaged_one(tmp_path: Path) -> None:
+    gone = tmp_path / ".slide.ome.zarr.part" / "result.zarr"
+    begun: list[Event] = [CellsBegun(gone)]
+    assert list(large_image.large_events(iter(begun), "bright", 0)) == begun
+    (gone / "labels" / CELLS / "0").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be read"):
+        list(large_image.large_events(iter(begun), "bright", 0))
 
 
 def test_a_run_that_was_cancelled_goes_on(

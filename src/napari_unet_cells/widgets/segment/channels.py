@@ -113,7 +113,7 @@ class Split:
     def add_projection(self, viewer: Viewer, chosen: Projection) -> Image:
         """Add an empty layer for a projection, which is yet to be computed; see `project`."""
         empty = [
-            np.zeros((*level.shape[: self.axis], *level.shape[self.axis + 1 :]), np.float32)
+            _zeros((*level.shape[: self.axis], *level.shape[self.axis + 1 :]))
             for level in self.levels
         ]
         known = {"channels": list(chosen.channels), "projection": chosen.how}
@@ -361,6 +361,11 @@ def _projected(many: ManyChannels) -> ImageArray:
     array = dask.array.from_array(ReadAhead(many), chunks, name=False)  # type: ignore[no-untyped-call]
     lazy: ImageArray = array[key]
     return lazy
+
+
+def _zeros(shape: Sequence[int]) -> ImageArray:
+    """Zeros that take no memory, however many there are."""
+    return np.broadcast_to(np.float32(0), tuple(shape))
 
 
 def _sliceable(level: ImageArray) -> ImageArray:

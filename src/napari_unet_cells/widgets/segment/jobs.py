@@ -52,6 +52,26 @@ class Projected:
     levels: Sequence[ImageArray]
 
 
+def projected(layer: Image) -> Generator[Projected, None, Sequence[ImageArray] | None]:
+    """Compute what a large layer waits for, part by part as it is asked for; this is a thread.
+
+    Parameters
+    ----------
+    layer : napari image layer
+
+    Returns
+    -------
+    sequence of array, or None
+        Its levels; None where it holds its pixels already.
+    """
+    projection, split = unmade(layer), split_of(layer)
+    if projection is None or split is None:
+        return None
+    levels = projection.compute(split)
+    yield Projected(layer, levels)
+    return levels
+
+
 @dataclass(frozen=True)
 class There:
     """Results of an image that are there when a run begins.

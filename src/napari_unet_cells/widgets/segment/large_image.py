@@ -226,12 +226,23 @@ def large_events(events: Iterator[Event], model: str, n_before: int) -> Iterator
     for event in events:
         yield event
         if isinstance(event, Begun):
-            yield from _grown(CLASSES, event.folder, card, n_before)
+            yield from _growing(CLASSES, event.folder, card, n_before)
         elif isinstance(event, CellsBegun) and card.makes_cells:
-            yield from _grown(CELLS, event.folder, card, n_before)
+            yield from _growing(CELLS, event.folder, card, n_before)
         elif isinstance(event, Made):
             for role in roles:
                 yield from _grown(role, event.output, card, n_before, True)
+
+
+def _growing(
+    role: str, folder: Path, card: ModelCard, n_before: int
+) -> Generator[LargeEvent, None, None]:
+    """Open a label image that grows; one that got its name meanwhile is opened by what follows."""
+    try:
+        yield from _grown(role, folder, card, n_before)
+    except UserError:
+        if (folder / "labels" / role).exists():
+            raise
 
 
 def _grown(

@@ -23,7 +23,9 @@ from napari_unet_cells.engine.engine import Engine
 from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.layers.metadata import image_id
 from napari_unet_cells.segmentation.messages import describe_left, describe_start
+from napari_unet_cells.widgets.segment.channels import drop_unmade, show_projection
 from napari_unet_cells.widgets.segment.found_layers import hide_previews
+from napari_unet_cells.widgets.segment.jobs import Projected, projected
 from napari_unet_cells.widgets.segment.large_image import (
     Grown,
     LargeLayers,
@@ -96,7 +98,9 @@ class LargeRun:
         if refused is not None:
             yield refused
             return
+        levels = yield from projected(self._imaged)
         if self._before is not None:
+            self._before.take(levels)
             try:
                 yield from self._before.events(engine, stop)
             except Cancelled:
@@ -121,7 +125,10 @@ class LargeRun:
     def receive(self, event: object) -> None:
         """Take over what happened."""
         self._look()
-        if isinstance(event, LookedAt):
+        if isinstance(event, Projected):
+            if event.layer in self._viewer.layers:
+                show_projection(event.layer, event.levels)
+        elif isinstance(event, LookedAt):
             said = f"reading the whole image, {100 * event.fraction:.0f} %"
             self._display.show_progress(event.fraction, said)
         elif isinstance(event, Begun):
@@ -177,6 +184,7 @@ class LargeRun:
 
     def ended_early(self, word: str) -> None:
         """Say what is left of it, where it was cancelled."""
+        drop_unmade(self._viewer)
         if self._made is None and self._begun is not None and self._begun.output.exists():
             self._display.say("The run had come to its end. Press Segment to see the result.")
             return
@@ -186,4 +194,5 @@ class LargeRun:
 
     def failed(self) -> None:
         """Mark what is left of it; why it failed is said."""
+        drop_unmade(self._viewer)
         self._layers.end_early("failed")

@@ -28,7 +28,9 @@ from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.segmentation.run import Finished, run
 from napari_unet_cells.segmentation.segment import Opened
 from napari_unet_cells.widgets.napari_versions import add_hidden, canvas_size
+from napari_unet_cells.widgets.segment.channels import drop_unmade, show_projection
 from napari_unet_cells.widgets.segment.found_layers import hide_previews, previews
+from napari_unet_cells.widgets.segment.jobs import Projected, projected
 from napari_unet_cells.widgets.segment.values import SegmentValues
 from napari_unet_cells.widgets.segment.view import RunDisplay
 from napari_unet_cells.widgets.segment.where import canvas_on
@@ -83,6 +85,7 @@ class ViewRun:
         display: RunDisplay,
     ) -> None:
         self._viewer, self._name, self._image = viewer, image.name, image_id(image)
+        self._imaged = image
         self._display = display
         self._ended: Previewed | None = None
         self._layer: Labels | None = None
@@ -104,6 +107,8 @@ class ViewRun:
             )
         self._index = tuple(shown)
         self._level = levels[view.level]
+        #: The same, or what an empty layer will hold.
+        self._taken: ImageArray | None = None
         self._is_rgb = bool(getattr(image, "rgb", False))
         self._place = place_of_part(image, self._index, view.origin, view.factors)
         self._n_before = n
@@ -125,9 +130,13 @@ class ViewRun:
         ------
         Opened, Started, Progress, MemoryFull, Separating
             As a run on all of an image.
+        Projected
+            First, where the layer is empty yet.
         Previewed, Revealed
             Last: napari takes a while to add a layer, and again to draw it.
         """
+        if self._taken is None:
+            self.take((yield from projected(self._imaged)))
         pixels = self._pixels()
         if (pixels == pixels.reshape(-1)[0]).all():
             yield Previewed(None)
@@ -137,12 +146,20 @@ class ViewRun:
             yield Previewed(event.result) if isinstance(event, Finished) else event
         yield Revealed()
 
+    def take(self, levels: Sequence[ImageArray] | None) -> None:
+        """Look at these levels of the image; at those of its layer where there are none."""
+        self._taken = self._level if levels is None else levels[self.view.level]
+
     def _pixels(self) -> NDArray[Any]:
-        return np.asarray(self._level[(*self._index, *self.view.part)])
+        level = self._level if self._taken is None else self._taken
+        return np.asarray(level[(*self._index, *self.view.part)])
 
     def receive(self, event: object) -> None:
         """Take over what happened."""
-        if isinstance(event, Opened):
+        if isinstance(event, Projected):
+            if event.layer in self._viewer.layers:
+                show_projection(event.layer, event.levels)
+        elif isinstance(event, Opened):
             self._display.show_device(event.device)
         elif isinstance(event, Progress):
             self._display.show_progress(event.done / event.total, "")
@@ -159,10 +176,12 @@ class ViewRun:
 
     def ended_early(self, word: str) -> None:
         """Say that nothing is left of it."""
+        drop_unmade(self._viewer)
         self._display.say(f"{word}. Nothing was changed.")
 
     def failed(self) -> None:
         """Leave everything as it is; why it failed is said."""
+        drop_unmade(self._viewer)
 
     def add(self, previewed: Previewed) -> None:
         """Put what was found into the layer of an earlier look, else into a new, hidden one."""
