@@ -311,6 +311,48 @@ def test_chunks_that_are_not_stored_are_not_looked_at(
         assert getattr(plans[0], name) == getattr(plans[1], name)
 
 
+@pytest.mark.parametrize("projection", ["max", "mean"])
+def test_of_channels_too_only_what_is_stored_is_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_blocks: dict[str, ModelCard],
+    projection: str,
+) -> None:
+    small_blocks["drawn"] = replace(CARD, channels=1)
+
+    def bright(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return drawn_probabilities(np.repeat(batch, 3, axis=3))
+
+    network = replace(NETWORK, function=bright, channels=1)
+    for module in (to_zarr, zarr_request):
+        monkeypatch.setattr(module, "open_network", lambda card, runtime="": network)
+    path = tmp_path / "in.zarr"
+    array = zarr.create_array(path, shape=(2, 400, 500), chunks=(1, 20, 20), dtype="u1")
+    for channel, top in enumerate((220, 100)):
+        array[channel, top : top + 100, 100:200] = drawn("nuclei", channel, 100)[..., 0]
+    monkeypatch.setattr(zarr_request, "HUGE", 1000)
+    settings = Settings(diameter=20.0)
+    request = ZarrRequest(settings, projection=projection, axes="CYX")
+    plans, read = [], list[Any]()
+    get = zarr.Array.__getitem__
+    for sparse in (False, True):
+        read.clear()
+        with monkeypatch.context() as patch:
+            if not sparse:
+                patch.setattr(zarr_request, "stored_only", lambda data: data)
+            patch.setattr(
+                zarr.Array, "__getitem__", lambda a, key: (read.append(key), get(a, key))[1]
+            )
+            work = prepare(path, tmp_path / f"{sparse}.zarr", "drawn", request)
+        plans.append(BlockStore.open(work.folder).plan)
+        release(work.folder)
+        assert read
+        wide = [key for key in read if (key[-1].stop or 500) - (key[-1].start or 0) > 120]
+        assert bool(wide) != sparse
+    assert plans[0].limits == plans[1].limits
+    assert plans[0].details == plans[1].details
+
+
 def until(steps: Iterator[Any], n: int) -> None:
     """Take the first events of a run, and break it off."""
     for _, _event in zip(range(n), steps, strict=False):

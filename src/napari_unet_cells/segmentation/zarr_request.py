@@ -355,8 +355,10 @@ def _plan(image: Path, values: dict[str, Any]) -> ZarrPlan:
 def _sampled(planes: Planes) -> Generator[float, None, Planes]:
     """Give planes whose samples are kept: one that is huge is read once for all that is asked."""
     height, width = planes.shape[-2:]
-    if height * width <= HUGE or isinstance(planes.data, ManyChannels):
+    if height * width <= HUGE:
         return planes
+    if isinstance(planes.data, ManyChannels):  # these are several samples, and not kept
+        return replace(planes, data=replace(planes.data, data=stored_only(planes.data.data)))
     data = SampledArray(stored_only(planes.data), len(planes.data.shape) - 2 - planes.color)
     if len(planes) == 1:
         yield from data.look(planes.plane(next(planes.indices())).index)
