@@ -81,6 +81,9 @@ WAYS = {
 REGIONS = (1, 2, 4, 8)
 CHOICES = ("uncertain", "random")
 
+#: Number of regions, and their choice, where all of them are corrected.
+ALL, EVERY = -1, "all"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -258,7 +261,7 @@ class Run:
     task : str
         A key of `TASKS`.
     k : int
-        Regions; 0 is the base, -1 all there are.
+        Regions; 0 is the base, `ALL` all there are.
     choice : str
     seed : int
     way : str
@@ -346,20 +349,22 @@ def _cell(results: Sequence[dict[str, Any]]) -> str:
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Make a row for each task, way and choice, and a column for each number of regions."""
-    ks = sorted({result["k"] for result in results if result["k"] > 0})
+    chosen = [result for result in results if result["k"] > 0]
+    ks = sorted({result["k"] for result in chosen})
+    columns = ks + [ALL] * bool(rows(results, k=ALL))
+    names = [EVERY if k == ALL else str(k) for k in columns]
     lines = [
-        f"| task | way | regions | base | {' | '.join(map(str, ks))} |",
-        f"|---|---|---|---|{'---|' * len(ks)}",
+        f"| task | way | regions | base | {' | '.join(names)} |",
+        f"|---|---|---|---|{'---|' * len(columns)}",
     ]
-    ways = sorted({(r["way"], r["choice"]) for r in results if r["k"] != 0})
-    for way, choice in ways:
-        here = rows(results, way=way, choice=choice)
+    for way, choice in sorted({(r["way"], r["choice"]) for r in chosen}):
+        here = [*rows(chosen, way=way, choice=choice), *rows(results, way=way, k=ALL)]
         for task in TASKS:
-            if rows(here, task=task):
+            if any(result["k"] > 0 for result in rows(here, task=task)):
                 base = _cell(rows(results, task=task, k=0))
-                cells = " | ".join(_cell(rows(here, task=task, k=k)) for k in ks)
+                cells = " | ".join(_cell(rows(here, task=task, k=k)) for k in columns)
                 lines.append(f"| {task} | {way} | {choice} | {base} | {cells} |")
-        medians = [_median(results, here, k) for k in (0, *ks)]
+        medians = [_median(results, here, k) for k in (0, *columns)]
         lines.append(f"| **median** | {way} | {choice} | {' | '.join(medians)} |")
     return "\n".join(lines)
 
@@ -380,7 +385,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.2), layout="constrained")
-    learned = [result for result in results if result["k"] != 0]
+    learned = [result for result in results if result["k"] > 0]
     way = min((r["way"] for r in learned), key=lambda way: way != "default")
     learned = rows(learned, way=way)
     choices = [choice for choice in CHOICES if rows(learned, choice=choice)]
@@ -416,7 +421,9 @@ def _options() -> argparse.Namespace:
         "--data", type=Path, help="annotated folders; without, simulated tasks only"
     )
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--regions", type=int, nargs="*", default=REGIONS, help="-1 are all")
+    parser.add_argument(
+        "--regions", type=int, nargs="*", default=REGIONS, help=f"{ALL}: all there are"
+    )
     parser.add_argument("--choices", nargs="*", default=CHOICES, choices=CHOICES)
     parser.add_argument("--ways", nargs="*", default=["default"], choices=list(WAYS))
     parser.add_argument("--seeds", type=int, default=1)
@@ -439,7 +446,7 @@ def _grid(options: argparse.Namespace) -> Iterator[Run]:
         yield Run(task, 0, "", 0, "", 0)
     for seed in range(options.seeds):
         for k in options.regions:
-            for choice in options.choices:
+            for choice in (EVERY,) if k == ALL else options.choices:
                 for task in options.tasks:
                     for way in options.ways:
                         yield Run(task, k, choice, seed, way, options.steps)

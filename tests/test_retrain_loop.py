@@ -97,3 +97,10 @@ def test_the_page_has_the_table_of_what_was_measured():
 def test_the_median_of_the_base_is_of_the_tasks_that_were_learned():
     rows = table([*RESULTS, result(list(TASKS)[2], 0, 0.9)]).splitlines()
     assert rows[4].startswith("| **median** | default | random | **0.30** |")
+
+
+def test_all_regions_are_a_column_beside_every_choice():
+    rows = table([*RESULTS, result(ONE, -1, 0.9, choice="all")]).splitlines()
+    assert rows[0].endswith("| base | 4 | 8 | all |")
+    assert rows[2].endswith("| random | 0.10 | 0.50 (0.40, 0.60) | 0.80 | 0.90 |")
+    assert rows[4].endswith("| random | **0.30** | **0.60** | **0.80** | **0.90** |")
