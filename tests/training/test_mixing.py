@@ -31,14 +31,23 @@ def test_it_goes_no_further_from_the_base_than_the_held_out_cells_say(base, scor
     assert how_far(found, measured(base)) == mixture
 
 
+def measured(scores):
+    """Scores on one held-out region of 16 cells, by the mixture."""
+    found = (Measurement(score, (0.0, 1.0), 1, 16) for score in scores)
+    return dict(zip(MIXTURES, found, strict=True))
+
+
 #: On one held-out region, where half of the way and all of it can hardly be told apart.
 DOUBTFUL = (0.30, 0.26, 0.31, 0.27)
 
 
-@pytest.mark.parametrize(("base", "mixture"), [(0.0, 1.0), (0.19, 1.0), (0.3, 1.0), (0.31, 0.0)])
+@pytest.mark.parametrize(
+    ("base", "mixture"), [(0.0, 1.0), (0.19, 1.0), (0.24, 1.0), (0.26, 0.25), (0.3, 0.5)]
+)
 def test_a_base_that_does_not_know_such_cells_is_left_behind(base, mixture):
-    found = {
-        t: Measurement(score, (0.0, 1.0), 1, 16)
-        for t, score in zip(MIXTURES, DOUBTFUL, strict=True)
-    }
-    assert how_far(found, Measurement(base, (0.0, 1.0), 1, 16)) == mixture
+    assert how_far(measured(DOUBTFUL), Measurement(base, (0.0, 1.0), 1, 16)) == mixture
+
+
+def test_nothing_is_left_behind_for_what_is_no_better():
+    found = measured((0.20, 0.25, 0.22, 0.20))
+    assert how_far(found, Measurement(0.20, (0.0, 1.0), 1, 16)) == 0.75
