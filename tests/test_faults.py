@@ -41,7 +41,7 @@ def test_whichever_write_fails_nothing_is_lost_and_it_is_said(run_alone: Run) ->
 _BAD = """
 import sys
 from pathlib import Path
-import faults, kills
+import faults, interrupted_works
 
 def work(folder, say):
     path = folder / "list.txt"
@@ -52,9 +52,9 @@ def work(folder, say):
 def look(folder, said):
     path = folder / "list.txt"
     text = path.read_text() if path.exists() else "0"
-    kills.expect(text == str(int(said[-1]) if said else 0), f"it says '{{text}}'")
+    interrupted_works.expect(text == str(int(said[-1]) if said else 0), f"it says '{{text}}'")
 
-faults.WORKS["bad"] = kills.Victim(work, look, 1.0)
+faults.WORKS["bad"] = interrupted_works.Victim(work, look, 1.0)
 count = faults.fault_all("bad", "disk")
 print(count.faults, len(count.lost))
 """

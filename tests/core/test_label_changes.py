@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_unet_cells.core import label_changes
 from napari_unet_cells.core.label_changes import changed_ids, changed_window
 
 
-def test_changes_are_found_in_their_smallest_window() -> None:
+@pytest.mark.parametrize("block", [label_changes.BLOCK, 100])
+def test_changes_are_found_in_their_smallest_window(monkeypatch, block) -> None:
+    monkeypatch.setattr(label_changes, "BLOCK", block)  # all rows at once, or two
     before = np.zeros((40, 50), np.uint16)
     before[10:20, 10:20] = 3
     after = before.copy()

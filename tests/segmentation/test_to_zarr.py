@@ -45,12 +45,12 @@ from napari_unet_cells.segmentation.to_zarr import (
     finish,
     number_units,
     prepare,
-    release,
     segment_to_zarr,
     segment_unit,
     write_unit,
 )
 from napari_unet_cells.segmentation.zarr_cells import ZarrCells
+from napari_unet_cells.segmentation.zarr_output import release
 from napari_unet_cells.training.crops import BOUNDARY, annotate, boundary_classes
 from napari_unet_cells.training.synthetic.simulate import simulate
 

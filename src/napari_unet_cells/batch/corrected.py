@@ -62,7 +62,7 @@ from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.metadata import CELLS
 from napari_unet_cells.segmentation.chosen_planes import chosen_planes, with_told_axes
 from napari_unet_cells.segmentation.replacing import count_cells
-from napari_unet_cells.segmentation.to_zarr import is_running
+from napari_unet_cells.segmentation.zarr_output import is_running
 from napari_unet_cells.segmentation.zarr_table import note_tables
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping

@@ -22,7 +22,7 @@ from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, read_image, write_json
 from napari_unet_cells.files.records import jsonable
 from napari_unet_cells.files.stamp import is_unchanged
-from napari_unet_cells.segmentation.to_zarr import is_begun
+from napari_unet_cells.segmentation.zarr_output import is_begun
 from napari_unet_cells.untrusted.folder_record import MarksRecord
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping, printable

@@ -34,8 +34,8 @@ from napari_unet_cells.segmentation.to_zarr import (
     Work,
     ZarrDone,
     segment_to_zarr,
-    tidy,
 )
+from napari_unet_cells.segmentation.zarr_output import tidy
 from napari_unet_cells.segmentation.zarr_place import place_for, table_of
 from napari_unet_cells.segmentation.zarr_request import MOST_HELD, ZarrRequest, open_planes
 

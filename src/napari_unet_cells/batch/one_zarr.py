@@ -57,11 +57,11 @@ from napari_unet_cells.segmentation.to_zarr import (
     UnitDone,
     Work,
     ZarrDone,
-    discard,
     finish,
     prepare,
     segment_to_zarr,
 )
+from napari_unet_cells.segmentation.zarr_output import discard
 from napari_unet_cells.segmentation.zarr_request import open_planes
 from napari_unet_cells.untrusted.json_text import read_json
 from napari_unet_cells.untrusted.result_record import parse_record

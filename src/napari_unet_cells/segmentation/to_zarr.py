@@ -52,20 +52,16 @@ from napari_unet_cells.segmentation.blocks import (
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.numbering import number_cells
 from napari_unet_cells.segmentation.tta import AugmentedNetwork
-from napari_unet_cells.segmentation.zarr_completion import describe, problems_of, tables_of
-from napari_unet_cells.segmentation.zarr_output import discard as discard
+from napari_unet_cells.segmentation.zarr_completion import problems_of, tables_of, write_metadata
 from napari_unet_cells.segmentation.zarr_output import (
     give_name,
     hidden_folder,
     hold,
+    release,
     remove,
     said_of,
     settle,
 )
-from napari_unet_cells.segmentation.zarr_output import is_begun as is_begun
-from napari_unet_cells.segmentation.zarr_output import is_running as is_running
-from napari_unet_cells.segmentation.zarr_output import release as release
-from napari_unet_cells.segmentation.zarr_output import tidy as tidy
 from napari_unet_cells.segmentation.zarr_request import ZarrRequest as ZarrRequest
 from napari_unet_cells.segmentation.zarr_request import (
     details_of,
@@ -574,7 +570,7 @@ def finish(
         details = replace(details, link=0, parents=found.parents)
     problems, n_blocks = tuple(problems_of(store, numberings)), len(store)
     with said_of(folder) as output:
-        describe(store, details, n_cells)
+        write_metadata(store, details, n_cells)
         if tables is not None and store.plan.options is not None:
             tables(tables_of(store, numberings))
         if tracks is not None and found is not None:

@@ -25,7 +25,7 @@ MOST_DISPUTED = 0.001
 _MOST_NAMED = 3
 
 
-def describe(store: BlockStore, details: RunDetails, n_cells: int) -> None:
+def write_metadata(store: BlockStore, details: RunDetails, n_cells: int) -> None:
     """Write coarse levels and metadata.
 
     Parameters

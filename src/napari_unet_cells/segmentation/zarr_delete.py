@@ -24,8 +24,8 @@ from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.table_pages import stamp_of
 from napari_unet_cells.segmentation.block_store import CELLS
-from napari_unet_cells.segmentation.to_zarr import is_running
 from napari_unet_cells.segmentation.zarr_cells import MOST_PIXELS, boxes_in, joined
+from napari_unet_cells.segmentation.zarr_output import is_running
 from napari_unet_cells.segmentation.zarr_table import state_of
 
 #: Pixels by which a part grows on a side that its cell touches.

@@ -40,6 +40,11 @@ def hidden_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.part")
 
 
+def output_of(folder: Path) -> Path:
+    """Give the output that a run makes in a hidden folder."""
+    return folder.with_name(folder.name.removeprefix(".").removesuffix(".part"))
+
+
 def older_of(output: Path) -> Path:
     """Name that an older output has while the new one gets its name."""
     return output.with_name(f".{output.name}.older")
@@ -48,7 +53,7 @@ def older_of(output: Path) -> Path:
 @contextmanager
 def said_of(folder: Path) -> Iterator[Path]:
     """Give the output of a run; what the disk refuses is said of it, not of its hidden folder."""
-    output = folder.with_name(folder.name.removeprefix(".").removesuffix(".part"))
+    output = output_of(folder)
     try:
         yield output
     except OSError as error:

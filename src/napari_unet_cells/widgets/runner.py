@@ -21,6 +21,13 @@ class Runner(Protocol):
         """Start a job; one that still runs is stopped."""
 
 
+class StoppableRunner(Runner, Protocol):
+    """A thread whose job may go on unheard."""
+
+    def stop(self) -> None:
+        """Hear no more of the job that runs."""
+
+
 class CancellableRunner(Runner, Protocol):
     """A thread whose job need not come to its end."""
 

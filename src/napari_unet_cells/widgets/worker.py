@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_cells.engine.process import Cancelled
 from napari_unet_cells.errors import UserError
-from napari_unet_cells.widgets.runner import Job as Job
+from napari_unet_cells.widgets.runner import Job
 
 #: Milliseconds between two looks at what the thread has to say.
 POLL = 15

@@ -45,10 +45,10 @@ from napari_unet_cells.segmentation.track_labels import TrackedLabels, track_lab
 from napari_unet_cells.segmentation.tracked import check_tracking
 from napari_unet_cells.tracking import Stopped, require_laptrack
 from napari_unet_cells.widgets.napari_versions import add_hidden
+from napari_unet_cells.widgets.runner import StoppableRunner
 from napari_unet_cells.widgets.segment.live import adopt, bare, current, follow, is_for, put
 from napari_unet_cells.widgets.timers import MakesTimers
 from napari_unet_cells.widgets.wiring import PIXEL_EVENTS, PLACE_EVENTS, Wiring, emitters
-from napari_unet_cells.widgets.worker import Job
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -88,20 +88,6 @@ class TracksView(MakesTimers, Protocol):
 
     def show_tracking(self, state: TrackingState) -> None:
         """Bring button and sentence in line with a state."""
-
-
-class Runner(Protocol):
-    """Part of a `Worker` that the controller uses."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
-
-    def stop(self) -> None:
-        """Hear no more of the job that runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +146,7 @@ class TracksController:
     ----------
     viewer : napari.components.ViewerModel
     view : TracksView
-    tracking, reading : Runner
+    tracking, reading : StoppableRunner
     labels : callable () -> labels layer or None
         Those at hand.
     wiring : Wiring
@@ -171,8 +157,8 @@ class TracksController:
         self,
         viewer: ViewerModel,
         view: TracksView,
-        tracking: Runner,
-        reading: Runner,
+        tracking: StoppableRunner,
+        reading: StoppableRunner,
         labels: Callable[[], Labels | None],
         wiring: Wiring,
     ) -> None:

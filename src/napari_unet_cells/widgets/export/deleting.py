@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from napari_unet_cells.files.label_levels import LabelLevel, label_levels
 from napari_unet_cells.layers.metadata import CELLS
@@ -22,7 +21,7 @@ from napari_unet_cells.segmentation.zarr_delete import (
 from napari_unet_cells.segmentation.zarr_table import TableState
 from napari_unet_cells.widgets.export.cell_on_disk import DiskCell
 from napari_unet_cells.widgets.export.values import is_part_of
-from napari_unet_cells.widgets.worker import Job
+from napari_unet_cells.widgets.runner import Job, Runner
 
 #: Plane and id of a row of the table.
 Key = tuple[int, ...]
@@ -67,17 +66,6 @@ class Kept:
 
     key: Key
     problem: str
-
-
-class Runner(Protocol):
-    """Part of a `Worker` that is used."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a job was started and has not ended."""
-
-    def start(self, job: Job) -> None:
-        """Start a job; one that still runs is stopped."""
 
 
 class Deleting:

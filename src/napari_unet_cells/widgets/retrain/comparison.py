@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
-    from napari_unet_cells.widgets.worker import Job
+    from napari_unet_cells.widgets.runner import Job
 
 #: Width in pixels and colour of the outlines.
 CONTOUR, COLOR = 2, "#ffd400"

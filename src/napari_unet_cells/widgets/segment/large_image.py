@@ -49,6 +49,7 @@ from napari_unet_cells.layers.transforms import place_of, world_matrix
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.segmentation.messages import describe_duration
+from napari_unet_cells.segmentation.zarr_output import output_of
 from napari_unet_cells.segmentation.zarr_place import folder_beside
 from napari_unet_cells.settings import preferences
 from napari_unet_cells.untrusted.result_record import parse_record
@@ -382,10 +383,7 @@ class LargeLayers:
 
 def _output_of(folder: Path) -> Path:
     """Give the name that an OME-Zarr has, or gets once it is whole."""
-    if folder.parent.suffix != ".part":
-        return folder
-    hidden = folder.parent
-    return hidden.with_name(hidden.name.removeprefix(".").removesuffix(".part"))
+    return output_of(folder.parent) if folder.parent.suffix == ".part" else folder
 
 
 def describe_made(made: Made) -> str:
