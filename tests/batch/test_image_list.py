@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_unet_cells.batch.image_list import (
     LIST,
@@ -65,6 +66,9 @@ def test_only_movies_of_a_list_are_tracked(tmp_path: Path) -> None:
     assert asked.for_image(movie) == Request(plane="all", track=options)
     assert asked.for_image(still) == Request(plane="all", link="Z")
     assert asked.for_image(tmp_path / "gone.tif") == Request(plane="all", link="Z")
+    unnamed = tmp_path / "unnamed.zarr"  # its first axis is guessed to be time
+    zarr.create_array(unnamed, data=np.zeros((2, 3, 20, 20), np.uint8))
+    assert asked.for_image(unnamed) == Request(plane="all", link="Z")
     all_of_them = Request(plane="all", track=options)  # as the command line has it
     assert all_of_them.for_image(still) == all_of_them
     assert all_of_them.decisive() == asked.for_image(movie).decisive()

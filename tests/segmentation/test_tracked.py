@@ -99,3 +99,9 @@ def test_the_axes_are_looked_at_before_the_network_runs(
         segment(movie, axes="ZYX", track=True)
     with pytest.raises(UserError, match="single frame"):
         segment(movie[0], track=True)
+
+
+def test_axes_that_no_file_names_are_no_time() -> None:
+    check_tracking("TYX", 3)
+    with pytest.raises(UserError, match="Nothing says that its planes follow time"):
+        check_tracking("TYX", 3, is_guessed=True)

@@ -224,8 +224,21 @@ def test_a_frame_with_too_many_cells_ends_the_run_at_once(
     with pytest.raises(UserError, match=r"Frame 0 has more than 3 cells.*Leave the tracking out"):
         done.extend(segment_to_zarr(image, output, "bright", asked()))
     assert 0 < len([one for one in done if isinstance(one, to_zarr.UnitDone)]) <= 12  # of a frame
-    with pytest.raises(UserError, match="has more than 3 cells"):  # who counted some before
-        run(image, output)
+    done.clear()
+    with pytest.raises(UserError, match="Frame 0 has more than 3 cells"):  # who goes on
+        done.extend(segment_to_zarr(image, output, "bright", asked()))
+    assert done == []
+
+
+def test_a_worker_that_segments_one_block_refuses_a_frame_with_too_many_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, output = saved(tmp_path / "a.zarr", movie()), tmp_path / "a.ome.zarr"
+    monkeypatch.setattr(zarr_tracks, "MOST_CELLS", 3)
+    work = to_zarr.prepare(image, output, "bright", asked())
+    done = (to_zarr.segment_unit(work.folder, number) for number in range(12))  # of a frame
+    with pytest.raises(UserError, match="Frame 0 has more than 3 cells"):
+        list(done)
 
 
 @pytest.mark.parametrize(

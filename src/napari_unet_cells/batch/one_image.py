@@ -120,7 +120,8 @@ class OneImage:
         planes, axes = chosen_planes(image, asked.channel, asked.projection, asked.plane)
         link = link_axis(planes, image.axes, self.request.link)
         if asked.track is not None:
-            check_tracking(axes, planes.shape[0], self.card.makes_cells)
+            makes_cells = self.card.makes_cells
+            check_tracking(axes, planes.shape[0], makes_cells, image.is_guessed)
         settings = replace(self.request.settings, link=link)
         notes = [] if image.n_images == 1 else [f"only the first of {image.n_images} images"]
         notes += [image.missing] * bool(image.missing)

@@ -80,7 +80,8 @@ class Request:
         """
         if self.track is None or not self.stills:
             return self
-        if "T" in file_axes(path).letters.upper():
+        axes = file_axes(path)
+        if "T" in axes.letters.upper() and not axes.is_guessed:
             return replace(self, link=None, stills=False)
         return replace(self, track=None, stills=False)
 

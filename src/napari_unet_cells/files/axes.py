@@ -32,11 +32,14 @@ class FileAxes:
         Length of each; empty where it was not looked up.
     channel_names : tuple of str
         One for each channel; empty where the file does not say.
+    is_guessed : bool
+        Whether the file names no axis, and the letters follow from their number alone.
     """
 
     letters: str = ""
     shape: tuple[int, ...] = ()
     channel_names: tuple[str, ...] = ()
+    is_guessed: bool = False
 
 
 def file_axes(path: PathLike) -> FileAxes:
@@ -52,7 +55,7 @@ def file_axes(path: PathLike) -> FileAxes:
     try:
         if is_zarr(Path(path)):
             found = zarr_image(Path(path))
-            return FileAxes(found.axes, (), found.channel_names)
+            return FileAxes(found.axes, (), found.channel_names, found.is_guessed)
         if not Path(path).is_file():
             return FileAxes()
         with quiet_tifffile(), tifffile.TiffFile(path) as tif:

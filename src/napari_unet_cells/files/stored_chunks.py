@@ -7,9 +7,8 @@
     . . . . . . .
 
 zarr takes a millisecond or two to find that a chunk is not there, and a sample of a huge plane
-touches tens of thousands. The folder is listed once instead. What is written to it meanwhile is not
-seen, so it serves for one look at an image, as before a run, which knows by its stamp whether
-something was.
+touches tens of thousands. The folder is listed instead. What is written to it meanwhile is not
+seen, so it serves for one look at an image, as before a run, which compares the stamp later.
 """
 
 from __future__ import annotations
@@ -49,9 +48,10 @@ def stored_only(data: ImageArray) -> ImageArray:
     if not isinstance(data, LazyArray) or folder is None or grid is None:
         return data
     counts = [ceil(n / chunk) for n, chunk in zip(data.stored.shape, grid, strict=True)]
-    there = frozenset(chunks_there(folder))
-    if len(there) >= prod(counts):
+    # Counted first: the places of all chunks of a slide that is whole would fill the memory.
+    if sum(1 for _ in chunks_there(folder)) >= prod(counts):
         return data
+    there = frozenset(chunks_there(folder))
     return replace(data, stored=StoredChunks.of(data.stored, grid, there))
 
 

@@ -15,10 +15,10 @@ memory in use does not grow with the image.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -72,7 +72,7 @@ from napari_unet_cells.segmentation.zarr_request import (
     run_key,
 )
 from napari_unet_cells.segmentation.zarr_tracks import (
-    refuse_crowd,
+    refuse_crowds,
     track_blocks,
     track_ids,
     tracks_of,
@@ -247,8 +247,11 @@ def segment_to_zarr(
         if work.todo:
             done_before = work.total - len(work.todo)
             run = _Opened.of(store, opened)
-            steps = _segment_all(run, order(store, work.todo), done_before)
-            yield from steps if store.plan.track is None else _counted(store, steps)
+            with closing(_segment_all(run, order(store, work.todo), done_before)) as steps:
+                for event in steps:
+                    yield event
+                    if isinstance(event, UnitDone):
+                        refuse_crowds(store, [store.place(event.number)[0]])
         number_units(work.folder)
         yield Numbered(work.folder)
         for n_written, number in enumerate(order(store, range(work.total)), 1):
@@ -306,6 +309,7 @@ def _prepared(
     if folder.exists():
         store = _begun(folder, key)
         if store is not None:
+            refuse_crowds(store)
             store = store.with_overwrite(request.overwrite)
             todo = tuple(number for number in range(len(store)) if not store.is_done(number))
             done = len(store) - len(todo)
@@ -348,6 +352,7 @@ def segment_unit(folder: Path, number: int) -> UnitDone:
     if not store.is_done(number):
         for _ in _segment_all(_opened(store), iter((number,)), 0):
             pass
+        refuse_crowds(store, [store.place(number)[0]])
     return UnitDone(number, 1, len(store), "segment", store.index(number).n_owned)
 
 
@@ -412,7 +417,9 @@ def _opened(store: BlockStore) -> _Opened:
     return _last[0]
 
 
-def _segment_all(run: _Opened, todo: Iterator[int], done: int) -> Iterator[UnitDone | MemoryFull]:
+def _segment_all(
+    run: _Opened, todo: Iterator[int], done: int
+) -> Generator[UnitDone | MemoryFull, None, None]:
     """Segment blocks; while the network computes one, a thread separates the cells of another."""
     total = len(run.store)
     pending: tuple[int, Future[BlockCells | None]] | None = None
@@ -429,19 +436,6 @@ def _segment_all(run: _Opened, todo: Iterator[int], done: int) -> Iterator[UnitD
                 yield UnitDone(before, done, total, "segment", cells.n_owned)
             if number is not None and predicted is not None:
                 pending = number, pool.submit(_cells, run, number, predicted)
-
-
-def _counted(
-    store: BlockStore, steps: Iterator[UnitDone | MemoryFull]
-) -> Iterator[UnitDone | MemoryFull]:
-    """Refuse a frame with too many cells to be tracked before all others are segmented."""
-    counts = Counter[int]()
-    for event in steps:
-        yield event
-        if isinstance(event, UnitDone):
-            frame, _ = store.place(event.number)
-            counts[frame] += event.n_cells
-            refuse_crowd(frame, counts[frame])
 
 
 def _predicted(

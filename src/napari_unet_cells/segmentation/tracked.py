@@ -11,7 +11,9 @@ from napari_unet_cells.segmentation.result import Result
 from napari_unet_cells.tracking import TrackingOptions, require_laptrack, track_cells
 
 
-def check_tracking(axes: str, n_frames: int, makes_cells: bool = True) -> None:
+def check_tracking(
+    axes: str, n_frames: int, makes_cells: bool = True, is_guessed: bool = False
+) -> None:
     """Refuse what has no tracks, before time is spent on it.
 
     Parameters
@@ -22,6 +24,8 @@ def check_tracking(axes: str, n_frames: int, makes_cells: bool = True) -> None:
         Along the first of them.
     makes_cells : bool
         Whether the model does.
+    is_guessed : bool
+        Whether the file does not name its axes, so that nothing says which is time.
 
     Raises
     ------
@@ -33,6 +37,8 @@ def check_tracking(axes: str, n_frames: int, makes_cells: bool = True) -> None:
             "The model makes classes only, and tracks are those of cells. Choose another model."
         )
     letters = axes.upper()
+    if is_guessed:
+        letters = letters.replace("T", "?")
     if letters == "YX" or (letters == "TYX" and n_frames < 2):
         raise UserError(
             "It is a single frame, and tracks need two or more. Leave the tracking out, or save "

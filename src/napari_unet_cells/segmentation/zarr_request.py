@@ -263,7 +263,7 @@ def planning(
     found, planes, axes = open_planes(image, request)
     check_channels(planes, card)
     if request.track is not None:
-        check_tracking(axes, planes.shape[0], card.makes_cells)
+        check_tracking(axes, planes.shape[0], card.makes_cells, found.is_guessed)
     _refuse_size(image, planes)
     seen = yield from _sampled(planes)
     if len(planes) == 1:

@@ -12,6 +12,7 @@ goes on from these files after.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from math import prod
 from types import MappingProxyType
@@ -43,6 +44,29 @@ def refuse_crowd(frame: int, n_cells: int) -> None:
             "frame, in up to so many. Leave the tracking out, or save a part of the movie as an "
             "image of its own."
         )
+
+
+def refuse_crowds(store: BlockStore, frames: Iterable[int] | None = None) -> None:
+    """Refuse a movie that is to be tracked, as soon as the blocks of a frame have too many cells.
+
+    Parameters
+    ----------
+    store : BlockStore
+        Some of whose blocks are segmented.
+    frames : iterable of int, optional
+        Frames that are looked at; all by default.
+
+    Raises
+    ------
+    UserError
+    """
+    if store.plan.track is None:
+        return
+    n = len(store.blocks)
+    for frame in range(prod(store.planes)) if frames is None else frames:
+        numbers = range(frame * n, (frame + 1) * n)
+        done = (number for number in numbers if store.is_done(number))
+        refuse_crowd(frame, sum(store.index(number).n_owned for number in done))
 
 
 def track_blocks(store: BlockStore) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.segmentation.part_run import Where
-from napari_unet_cells.widgets.segment.channels import shown_plane
+from napari_unet_cells.widgets.segment.channels import drop_unmade, shown_plane
 from napari_unet_cells.widgets.segment.chosen_image import ChosenImage, choose_image
 from napari_unet_cells.widgets.segment.large_image import MOST_SIDE, asked_for
 from napari_unet_cells.widgets.segment.large_run import LargeRun
@@ -82,3 +82,5 @@ class LargeStart:
         if folder is not None:
             self._folders[refused.folder] = folder
             self._view.start_again()
+        else:
+            drop_unmade(self._viewer)  # a projection that nobody will read
