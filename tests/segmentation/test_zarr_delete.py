@@ -21,7 +21,12 @@ from napari_unet_cells.files.lock import open_lock, try_lock
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.table_pages import stamp_of
 from napari_unet_cells.segmentation import zarr_delete
-from napari_unet_cells.segmentation.zarr_delete import DrawnBoxes, delete_cell, take_back
+from napari_unet_cells.segmentation.zarr_delete import (
+    DrawnBoxes,
+    MadeAnew,
+    delete_cell,
+    take_back,
+)
 from napari_unet_cells.segmentation.zarr_place import table_of
 from napari_unet_cells.segmentation.zarr_table import bring_up_to_date, state_of
 from napari_unet_cells.untrusted.label_version import Version
@@ -202,6 +207,23 @@ def test_a_cell_does_not_come_back_over_others(zarr: Path) -> None:
     with pytest.raises(UserError, match="Cell 7 was not brought back: other cells were drawn"):
         take_back(zarr, deleted)
     np.testing.assert_array_equal(now(zarr)[box], drawn)
+
+
+def test_a_cell_does_not_come_back_into_a_result_that_was_made_anew(zarr: Path) -> None:
+    labels = labels_of()
+    deleted = delete_cell(zarr, (), 7, box_of(labels, 7))
+    shutil.rmtree(zarr)
+    made = LabelZarr(zarr, (300, 500), "yx", 512, Scale(None, "pixel", None))
+    made.create("cells", np.uint16)
+    made.write("cells", (), (slice(0, 300), slice(0, 500)), labels)
+    made.finish("cells", {"cells": N, "date": "2026-11-30T14:00:00+00:00"}, {})
+    update(zarr)
+    delete_cell(zarr, (), 8, box_of(labels, 8))  # the first version of that run
+    with pytest.raises(MadeAnew, match=r"slide_cells\.ome\.zarr was made anew since") as caught:
+        take_back(zarr, deleted)
+    assert caught.value.run == LabelVersions(zarr).run != deleted.run
+    np.testing.assert_array_equal(now(zarr), np.where(labels == 8, 0, labels))
+    assert LabelVersions(zarr).last == 1
 
 
 def test_where_versions_are_gone_the_table_has_to_be_true_first(zarr: Path) -> None:

@@ -36,6 +36,20 @@ class Covered(UserError):
     """Other cells have pixels of a cell that was to be brought back."""
 
 
+class MadeAnew(UserError):
+    """Another run has made the labels since a cell was deleted.
+
+    Attributes
+    ----------
+    run : str
+        See `LabelVersions.run`.
+    """
+
+    def __init__(self, sentence: str, run: str) -> None:
+        super().__init__(sentence)
+        self.run = run
+
+
 @dataclass(frozen=True)
 class Deleted:
     """A cell that was deleted from labels on the disk.
@@ -47,11 +61,14 @@ class Deleted:
         Its index along the axes before (y, x).
     number : int
         Of the version.
+    run : str
+        That made the labels, see `LabelVersions.run`: another one counts its versions anew.
     """
 
     label: int
     plane: tuple[int, ...]
     number: int
+    run: str = ""
 
 
 class DrawnBoxes:
@@ -108,7 +125,7 @@ def delete_cell(
         is going on, or the disk refuses; the labels are as they were.
     """
     versions = _free_versions(folder)
-    last = versions.last
+    last, run = versions.last, versions.run
     finest = label_levels(folder, CELLS)[0]
     box = _drawn_box(versions, plane, label, box, stamp, drawn or DrawnBoxes())
     box, labels = _grown(finest, plane, label, box)
@@ -119,7 +136,7 @@ def delete_cell(
         )
     n_used = versions.n_used(versions.n_given())
     edited = np.where(labels == label, 0, labels)
-    return Deleted(label, plane, versions.replace(plane, box, labels, edited, n_used, last))
+    return Deleted(label, plane, versions.replace(plane, box, labels, edited, n_used, last), run)
 
 
 def take_back(folder: Path, deleted: Deleted) -> int:
@@ -139,10 +156,19 @@ def take_back(folder: Path, deleted: Deleted) -> int:
     ------
     Covered
         Where another cell has some of its pixels by now; the labels are as they were.
+    MadeAnew
+        Where another run has made the labels since; they are as it made them.
     UserError
         Where a run is going on, or the disk refuses; they are as they were, too.
     """
     versions = _free_versions(folder)
+    run = versions.run
+    if run != deleted.run:  # its versions have the same numbers, and its cells the same ids
+        raise MadeAnew(
+            f"Cell {deleted.label:,} was not brought back: {folder.name} was made anew since it "
+            "was deleted, and holds other cells now. Look for it among these.",
+            run,
+        )
     last, gone = versions.last, versions.version(deleted.number)
     labels = label_levels(folder, CELLS)[0].read((*gone.plane, *gone.box)).astype(np.int64)
     pixels = (gone.before == deleted.label) & (gone.after == 0)

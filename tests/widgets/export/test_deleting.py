@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,19 @@ class Thread:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(label_zarr, "COARSEST", 64)
     folder = tmp_path / "slide_cells.ome.zarr"
+    make(folder)
+    return folder
+
+
+def make(folder: Path, **record: str) -> None:
+    """Make the result, as a run does."""
     made = LabelZarr(folder, LABELS.shape, "zyx", 512, Scale(None, "pixel", None))
     made.create(CELLS, np.uint16)
     for plane in range(2):
         made.write(CELLS, (plane,), (slice(0, 200), slice(0, 200)), LABELS[plane])
-    made.finish(CELLS, {"cells": 25}, {})
+    made.finish(CELLS, {"cells": 25, **record}, {})
     for _ in bring_up_to_date(folder):
         pass
-    return folder
 
 
 def cell(number: int) -> DiskCell:
@@ -167,6 +173,39 @@ def test_a_cell_that_others_lie_over_does_not_keep_the_older_ones_away(folder: P
     assert undo() == "Cell 5 is back."
     left = label_levels(folder, CELLS)[0].read((slice(None),) * 3)
     np.testing.assert_array_equal(left, LABELS)
+
+
+@pytest.mark.parametrize("seen_by", ["page", "undo", "delete"])
+def test_what_was_deleted_is_forgotten_once_the_result_is_another(
+    folder: Path, seen_by: str
+) -> None:
+    thread = Thread()
+    deleting = Deleting(lambda: folder, tuple, thread)
+    deleting.delete((1, 3), cell(3), 1)
+    thread.do(deleting)
+    shutil.rmtree(folder)
+    make(folder, date="2026-11-30T14:00:00+00:00")
+    expected = LABELS.copy()
+    if seen_by == "page":
+        deleting.look(LabelVersions(folder).run)
+    elif seen_by == "undo":
+        assert deleting.take_back(1) == ""
+        job, thread.job = thread.job, None
+        (event,) = job(threading.Event())
+        assert "was made anew since it was deleted" in deleting.receive(event)
+    else:
+        deleting.delete((0, 4), DiskCell(4, (0, 0), cell(4).box), 1)
+        thread.do(deleting)
+        expected[0][expected[0] == 4] = 0
+    assert deleting.gone == ({(0, 4)} if seen_by == "delete" else frozenset())
+    left = label_levels(folder, CELLS)[0].read((slice(None),) * 3)
+    np.testing.assert_array_equal(left, expected)
+    if seen_by != "delete":
+        assert deleting.take_back(1).startswith("No cell was deleted here")
+        before = LABELS[0, :40, :40].astype(np.int64)
+        box = (slice(0, 40), slice(0, 40))
+        LabelVersions(folder).replace((0,), box, before, np.zeros_like(before), 25)
+        assert "cells were changed" in deleting.sentence(state_of(folder))
 
 
 def test_while_a_part_is_edited_or_one_is_being_deleted_none_goes(folder: Path) -> None:

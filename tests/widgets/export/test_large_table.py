@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -418,6 +419,25 @@ def test_a_deleted_cell_that_is_asked_for_is_said_to_be_gone(qtbot, table, folde
     qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     changed(qtbot, table)
     assert (chosen(table), table.where.text()) == (5, "rows 1 to 100 of 400")
+
+
+def test_rows_of_a_result_that_was_made_anew_are_all_shown(qtbot, table, folder):
+    table.view.selectRow(4)
+    qtbot.keyClick(table.view, Qt.Key.Key_Delete)
+    changed(qtbot, table)
+    assert 5 not in table.model.table.columns["label"]
+    shutil.rmtree(folder)
+    labels = LabelZarr(folder, PLANE.shape, "yx", 1024, Scale((0.5, 0.5), "micrometer", None))
+    labels.create(CELLS, np.uint16)
+    labels.write(CELLS, (), (slice(0, 800), slice(0, 800)), PLANE)
+    size = {"y": 0.5, "x": 0.5, "unit": "micrometer"}
+    labels.finish(CELLS, {"cells": 400, "pixel_size": size, "date": "2026-11-30T14:00:00"}, {})
+    qtbot.keyClick(table.view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    changed(qtbot, table)
+    assert "was made anew since it was deleted" in table.message.text()
+    assert table.where.text() == "rows 1 to 100 of 400"
+    assert 5 in table.model.table.columns["label"]
+    np.testing.assert_array_equal(on_disk(folder), PLANE)
 
 
 def test_the_last_row_of_a_page_goes_and_the_one_before_is_chosen(qtbot, table, folder):

@@ -15,6 +15,7 @@ from napari_unet_cells.segmentation.zarr_delete import (
     Covered,
     Deleted,
     DrawnBoxes,
+    MadeAnew,
     delete_cell,
     take_back,
 )
@@ -56,16 +57,19 @@ class Changed:
 
 @dataclass(frozen=True)
 class Kept:
-    """A cell that was not brought back, as others lie where it was.
+    """A cell that was not brought back, as others lie where it was, or the result is another one.
 
     Attributes
     ----------
     key : tuple of int
     problem : str
+    run : str or None
+        That has made the result anew, see `LabelVersions.run`; None where none has.
     """
 
     key: Key
     problem: str
+    run: str | None = None
 
 
 class Deleting:
@@ -92,6 +96,8 @@ class Deleting:
         self._drawn = DrawnBoxes()
         #: Versions that were made here: of cells that went, and of cells that came back.
         self._went, self._came = set[int](), set[int]()
+        #: Run whose cells these are.
+        self._run = ""
 
     @property
     def gone(self) -> frozenset[Key]:
@@ -148,13 +154,29 @@ class Deleting:
             self._runner.start(job)
         return problem
 
+    def look(self, run: str) -> None:
+        """Forget what was deleted from labels of another run, whose ids are other cells now.
+
+        Parameters
+        ----------
+        run : str
+            That made the labels, see `LabelVersions.run`.
+        """
+        if run != self._run:
+            self._deleted, self._went, self._came = [], set(), set()
+            self._run = run
+
     def receive(self, event: Changed | Kept) -> str:
         """Note what a thread has done, and say it."""
+        if isinstance(event, Kept) and event.run is not None:
+            self.look(event.run)
+            return event.problem
         if isinstance(event, Kept):
             # not given up: what lies over it may be gone once its turn comes again
             self._deleted.sort(key=lambda one: one.key != event.key)
             others = len(self._deleted) > 1
             return event.problem + " Ctrl+Z goes on to the cell before it." * others
+        self.look(event.deleted.run)
         if event.back:
             self._deleted = [one for one in self._deleted if one.key != event.key]
             self._came.add(event.back)
@@ -192,5 +214,8 @@ def _take_back(
         number = take_back(folder, before.deleted)
     except Covered as covered:
         yield Kept(before.key, str(covered))
+        return
+    except MadeAnew as anew:
+        yield Kept(before.key, str(anew), anew.run)
         return
     yield Changed(before.key, before.deleted, number, label_levels(folder, CELLS, n_before))

@@ -262,6 +262,7 @@ class LargeTable(Wired, QWidget):
     def show_page(self, page: Page) -> None:
         """Show rows, and whether they are true."""
         self._following = True
+        self.deleting.look(page.run)
         try:
             self._pixel_size = page.pixel_size
             self._show_rows(page.table)

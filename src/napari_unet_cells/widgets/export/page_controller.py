@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.core.generators import translated
 from napari_unet_cells.core.measure import Table
+from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.table_pages import TablePages, stamp_of
 from napari_unet_cells.segmentation.zarr_cells import pixel_size_of, record_of
 from napari_unet_cells.segmentation.zarr_table import (
@@ -69,6 +70,8 @@ class Page:
         The view is to go to that cell.
     remark : str
         What else there is to say.
+    run : str
+        That made the cells, see `LabelVersions.run`.
     """
 
     state: TableState
@@ -83,6 +86,7 @@ class Page:
     row: int = -1
     goes: bool = False
     remark: str = ""
+    run: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -258,7 +262,7 @@ def _opened(folder: Path, before: Page | None, stop: threading.Event) -> _Job:
 def _with_table(folder: Path, before: Page | None, remark: str) -> _Job:
     """Open the table, sorted and at the place as before."""
     state = state_of(folder)
-    page = Page(state, remark=remark)
+    page = Page(state, remark=remark, run=LabelVersions(folder).run)
     if not state.is_there:
         yield page
         return
@@ -277,7 +281,7 @@ def _looked(folder: Path, page: Page, stop: threading.Event) -> _Job:
     """See whether the table on the disk is still the one that is shown, and still true."""
     state = state_of(folder)
     is_same = state.is_there and page.pages is not None and stamp_of(state.path) == page.pages.stamp
-    if not is_same:
+    if not is_same or LabelVersions(folder).run != page.run:
         yield from _with_table(folder, page, "")
     elif state != page.state:
         # the row that was asked for once is not chosen again: another one may be by now
