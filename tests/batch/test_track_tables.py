@@ -294,6 +294,22 @@ def test_tracks_follow_the_parts_that_are_put_back(
             assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-9)
 
 
+@pytest.mark.parametrize("damaged", [{"parents": [[1]]}, [3], None])
+def test_where_the_parents_in_a_record_are_damaged_tracks_have_none(
+    output: Path, damaged: object
+) -> None:
+    good = document(output)
+    tracks = {row["label"] for row in rows(output / "m_tracks.csv")}
+    put_back(output, 0, lambda part: part.__setitem__(np.s_[:3, :4], 9999))
+    (output / "m.json").write_text(json.dumps(good | {"tracks": damaged}))
+    assert follow_parts(output, "m").record.cells == good["cells"] + 1
+    followed = rows(output / "m_tracks.csv")
+    assert {row["label"] for row in followed} == tracks | {"9999"}
+    assert {row["parent"] for row in followed} <= {"", "0"}
+    write_corrected(output, "m", labels_of(output))
+    assert {row["label"] for row in rows(output / "m_tracks.csv")} == tracks | {"9999"}
+
+
 def test_a_table_that_no_run_has_written_stays(tmp_path: Path) -> None:
     (tmp_path / "m_tracks.csv").write_text("mine")
     found = TrackTables.of(tmp_path, "m", ["csv"], (), {"tracks": {"parents": []}})

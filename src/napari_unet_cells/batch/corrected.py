@@ -65,6 +65,7 @@ from napari_unet_cells.segmentation.replacing import count_cells
 from napari_unet_cells.segmentation.zarr_output import is_running
 from napari_unet_cells.segmentation.zarr_table import note_tables
 from napari_unet_cells.untrusted.json_text import read_json
+from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed, plain_mapping
 from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord, parse_unit_record
 
@@ -288,7 +289,9 @@ class _Correction:
     def _tracks(self, size: tuple[float, float], unit: str) -> Table:
         """Describe the tracks, one row for each."""
         frames = [FrameCells.of(plane, number) for number, plane in enumerate(self.labels)]
-        return Tracks.of(frames, parents_of(self.document[_TRACKS])).table(size, unit)
+        # it may be of the file as it is, with parents that make no sense
+        parents = parents_of(parse_record(self.document).document.get(_TRACKS))
+        return Tracks.of(frames, parents).table(size, unit)
 
     def _record(self, noted: UnitRecord, files: list[str]) -> dict[str, Any]:
         """Describe how the cells were made, as a run does."""
