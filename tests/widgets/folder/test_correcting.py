@@ -529,6 +529,54 @@ def test_a_table_that_takes_long_can_follow_later(
     assert desk.controller.corrections == [("a", 1)]
 
 
+@pytest.mark.parametrize("act", ["mark", "next", "mark while it is saved", "mark while b opens"])
+def test_an_image_is_not_approved_where_its_table_is_to_follow_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    open_on_disk(desk, "a")
+    desk.layer("c")
+    followed = list[str]()
+    cancels = True
+
+    def follow(output: Path, name: str) -> Generator[float, None, PartsFollowed]:
+        yield 0.5
+        if cancels:
+            desk.correcting.leave_table()
+        yield 0.6
+        followed.append(name)
+        return PartsFollowed(record_of(1))
+
+    monkeypatch.setattr(correcting_module, "count_parts", lambda *_: record_of(5))
+    monkeypatch.setattr(correcting_module, "read_unit_record", lambda *_: record_of(5))
+    monkeypatch.setattr(correcting_module, "following_parts", follow)
+    monkeypatch.setattr(correcting_module, "read_pair", lambda *_: "read")
+    put_back(desk, "a", take_part(desk, "a"))
+    desk.let_run()
+    if act == "next":
+        desk.correcting.approve_and_next()
+    elif act == "mark while it is saved":
+        desk.correcting.save()
+        desk.correcting.approve_and_next()
+    elif act == "mark while b opens":
+        desk.correcting.open("b")
+        desk.correcting.approve("a", True)
+    else:
+        desk.correcting.approve("a", True)
+        desk.correcting.open("c")  # which the user asks for by herself
+    desk.let_run()
+    assert (desk.controller.approved, followed) == ([], [])
+    (said,) = desk.window.warnings
+    assert said.startswith("a was not approved, as you cancelled its table")
+    assert desk.correcting.idle
+    assert desk.window.open == ("c" if act == "mark" else "")
+    if act != "next":
+        return
+    cancels = False
+    desk.correcting.approve("a", True)
+    desk.let_run()
+    assert (desk.controller.approved, followed) == ([("a", True)], ["a"])
+
+
 def test_what_does_not_follow_is_said_keeps_nobody_and_is_tried_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,17 @@ class Following:
     fraction: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Approval:
+    """Approval of an image that waits for the thread."""
+
+    name: str
+    approve: Callable[[str, bool], object]
+
+    def __call__(self) -> None:
+        self.approve(self.name, True)
+
+
 class Correcting:
     """The image of the list that is open, and how its cells go back.
 
@@ -200,6 +211,8 @@ class Correcting:
         self._output = Path()
         self._then: list[Callable[[], object]] = []
         self._wanted = ""
+        #: The image that an approval goes on to.
+        self._next = ""
         #: Set once the table that follows now is to follow later.
         self._later = threading.Event()
 
@@ -263,13 +276,16 @@ class Correcting:
             self._start(partial(_only_save, self._to_save(self.pair)))
 
     def leave_table(self) -> None:
-        """Go on without the table that follows now; it is due the next time."""
+        """Go on without the table that follows now; it is due the next time.
+
+        An approval that waits for it is given up: it would be one of a table that is not true.
+        """
         self._later.set()
 
     def approve(self, name: str, approved: bool) -> None:
         """Mark an image as right, once what was corrected in it is saved; or take that back."""
         if approved and self._runner.running:
-            self._then.append(partial(self.approve, name, True))
+            self._then.append(_Approval(name, self.approve))
             return
         pair = self._open_pair(name) if approved else None
         if self._is_being_edited(pair):
@@ -278,7 +294,7 @@ class Correcting:
             self._controller.approve(name, approved)
             return
         self._start(partial(_only_save, self._to_save(pair, approving=True)))
-        self._then.insert(0, partial(self._controller.approve, name, True))
+        self._then.insert(0, _Approval(name, self._controller.approve))
 
     def approve_and_next(self) -> None:
         """Approve the image that is open, and open the next one that is not approved."""
@@ -290,7 +306,7 @@ class Correcting:
             following = self._next_after(self.pair.name)
             self.approve(self.pair.name, True)
         if following is not None:
-            self._wanted = following.name
+            self._wanted = self._next = following.name
             self._go_on()
 
     def _next_after(self, name: str | None) -> Row | None:
@@ -345,6 +361,8 @@ class Correcting:
                 going=False,
             )
             self._note_saved(event)
+            if event.left:
+                self._give_up_approval(event.pair.name)
         elif isinstance(event, ReadPair):
             self._read, self._found = event, add_image(self._viewer, event)
             if self._found.problem:
@@ -360,6 +378,19 @@ class Correcting:
             self._view.give_back()
         elif event is Step.CLOSE:
             self._close()
+
+    def _give_up_approval(self, name: str) -> None:
+        """Leave an image without the approval that waits for its table, and open none for it."""
+        kept = [one for one in self._then if not (isinstance(one, _Approval) and one.name == name)]
+        if len(kept) == len(self._then):
+            return
+        self._then = kept
+        if self._wanted == self._next:
+            self._wanted = ""
+        self._view.warn(
+            f"{name} was not approved, as you cancelled its table, which does not follow what you "
+            "corrected yet. Approve it again, and let the table follow."
+        )
 
     def _note_saved(self, event: Saved) -> None:
         saved = event.pair.saved(event.checksum, event.tracks, event.due)

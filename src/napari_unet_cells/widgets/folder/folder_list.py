@@ -119,7 +119,7 @@ class FolderList(QWidget):
         self.later_button.setObjectName("folder_later_button")
         self.later_button.setToolTip(
             "Go on without it: what you corrected is in the result. Its table, picture and record "
-            "follow when you press Save, or leave the image again."
+            "follow when you press Save, or leave the image again; until then it is not approved."
         )
         self.show_following("")
         self.bar = QProgressBar()
