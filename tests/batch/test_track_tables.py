@@ -20,8 +20,8 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch import together
-from napari_unet_cells.batch.corrected import files_due, write_corrected
+from napari_unet_cells.batch import corrected, together
+from napari_unet_cells.batch.corrected import files_due, with_tracks_of_result, write_corrected
 from napari_unet_cells.batch.corrected_parts import count_parts, follow_parts
 from napari_unet_cells.batch.one_image import PixelsDone
 from napari_unet_cells.batch.processes import Processes
@@ -30,6 +30,7 @@ from napari_unet_cells.batch.run import BatchRun, Executor, here
 from napari_unet_cells.batch.track_tables import TrackTables
 from napari_unet_cells.batch.units import find_units
 from napari_unet_cells.batch.work import UnitDone
+from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import read_image
 from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.zarr_metadata import zarr_record
@@ -244,6 +245,44 @@ def test_tracks_that_were_made_anew_or_undone_stand_in_the_ome_zarr(
     assert made_of(output)["parameters"]["linked_along_axis"] is None
     assert not (output / "m_tracks.csv").exists()
     assert "m_tracks.csv" not in document(output)["files"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt("killed"), UserError("The disk is full.")])
+def test_tracks_of_labels_that_were_not_replaced_are_not_those_of_the_result(
+    output: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    labels, before = labels_of(output), made_of(output)
+    assert with_tracks_of_result(output, "m", before) == before
+    first, second = (int(row["label"]) for row in rows(output / "m_tracks.csv")[:2])
+    edited = np.where(labels == first, 0, labels)
+    made = before | {"tracks": {"parents": [[second, first]]}}
+
+    def stopped(*_: object) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corrected, "put_back_planes", stopped)
+        with pytest.raises(type(stop)):
+            write_corrected(output, "m", edited, made)
+    assert not files_due(output, "m")
+    left = made_of(output)
+    assert (left == before) == isinstance(stop, UserError)
+    assert with_tracks_of_result(output, "m", left) == before
+    put_back(output, 0, lambda part: part.__setitem__(np.s_[:3, :4], 9999))
+    replace = LabelVersions.replace
+
+    def once(versions: LabelVersions, *values: Any) -> int:
+        replace(versions, *values)
+        raise UserError("The disk is full.")
+
+    with monkeypatch.context() as patch:  # labels that were replaced in part have the new ones
+        patch.setattr(LabelVersions, "replace", once)
+        with pytest.raises(UserError):
+            write_corrected(output, "m", edited, made)
+    assert files_due(output, "m")
+    assert made_of(output)["tracks"] == made["tracks"]
+    (output / "m.json").write_text("{")
+    assert with_tracks_of_result(output, "m", left) == left
 
 
 def put_back(output: Path, frame: int, edit: Callable[[NDArray[Any]], None]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -227,11 +227,11 @@ class _Correction:
             drawn = picture_with(self.planes, self.labels, table, diameter)
             write_jpeg(folder / targets[-2].name, drawn)
             names = [self.versions.folder.name, *(target.name for target in targets[:-1])]
-            self._note_tracks()  # before the labels, which tell what of it is true
-            put_back_planes(self.versions.folder, self.labels)
-            last = self.versions.last
-            record = self._record(noted, names) | {LABEL_VERSION: last}
-            write_json(folder / targets[-1].name, record)
+            with self._tracks_noted():
+                put_back_planes(self.versions.folder, self.labels)
+                last = self.versions.last
+                record = self._record(noted, names) | {LABEL_VERSION: last}
+                write_json(folder / targets[-1].name, record)
         of_tracks.remove_gone()
         if last:
             note_tables(self.versions.folder, last)
@@ -277,14 +277,27 @@ class _Correction:
         for path in targets:
             TABLES[path.suffix[1:]](folder / path.name, found)
 
-    def _note_tracks(self) -> None:
-        """Note in an OME-Zarr which tracks its labels have: who opens it asks it alone."""
-        found = self.versions.folder
+    @contextlib.contextmanager
+    def _tracks_noted(self) -> Iterator[None]:
+        """Note in an OME-Zarr which tracks its labels have: who opens it asks it alone.
+
+        That is before the labels, which tell what of it is true. Where these cannot be written, and
+        none was, it is as before.
+        """
+        cells, last, before = self.versions.folder / "labels" / CELLS, self.versions.last, None
         with contextlib.suppress(Malformed):  # a damaged one is read as none
-            made = plain_mapping(zarr_record(found / "labels" / CELLS))
+            made = plain_mapping(zarr_record(cells))
             new = _with_tracks(made, self.document)
             if new != made:
-                replace_record(found / "labels" / CELLS, new)
+                replace_record(cells, new)
+                before = made
+        try:
+            yield
+        except (UserError, OSError):
+            if before is not None and self.versions.last == last:
+                with contextlib.suppress(UserError, Malformed):
+                    replace_record(cells, before)
+            raise
 
     def _tracks(self, size: tuple[float, float], unit: str) -> Table:
         """Describe the tracks, one row for each."""
@@ -368,6 +381,28 @@ def record_of_result(output: Path, name: str) -> tuple[UnitRecord, dict[str, Any
     if known is None or known.begun or known.cells is None:
         raise UserError(f"{path} is no record of cells that a batch found.")
     return known, document
+
+
+def with_tracks_of_result(output: Path, name: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the record of the labels of an OME-Zarr with the tracks that the result says of them.
+
+    Those of a correction are noted in the OME-Zarr before its labels are replaced: of who was
+    killed in between they are of labels that never came. Not to be asked where files are due.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results of a batch.
+    name : str
+        Of the image.
+    made : mapping
+        As it stands in the OME-Zarr. Where the record of the result cannot be read it stays.
+    """
+    try:
+        _, document = record_of_result(output, name)
+    except UserError:
+        return made
+    return _with_tracks(made, parse_record(document).document)
 
 
 def _keep_original(output: Path, name: str, known: UnitRecord) -> None:

@@ -21,12 +21,14 @@ from napari_unet_cells.corrections.autosave import (
 )
 from napari_unet_cells.corrections.restoring import sessions
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.files import write_json
 from napari_unet_cells.files.label_planes import put_back_planes
 from napari_unet_cells.files.label_versions import LabelVersions
-from napari_unet_cells.files.label_zarr import LabelZarr
+from napari_unet_cells.files.label_zarr import LabelZarr, replace_record
 from napari_unet_cells.files.pixel_size import Scale
 from napari_unet_cells.files.results import write_result
 from napari_unet_cells.layers.metadata import INPUT, OURS
+from napari_unet_cells.untrusted.unit_record import BATCH, Stamp, UnitRecord
 from napari_unet_cells.widgets.folder.pair import (
     add_cells,
     add_image,
@@ -175,6 +177,24 @@ def test_corrections_of_which_a_plane_was_written_are_taken_up_unless_others_wro
     last = LabelVersions(tmp_path / "a.ome.zarr").last
     (tmp_path / "a.json").write_text(f'{{"label_version": {last}}}')
     assert not read_pair(tmp_path, stack).due
+
+
+def test_tracks_of_an_ome_zarr_are_those_of_the_result_unless_its_files_are_due(
+    stack: Row, tmp_path: Path
+) -> None:
+    folder, known = tmp_path / "a.ome.zarr", UnitRecord("ab" * 32, Stamp(0, 0), {}, {}, cells=2)
+    newer, older = ({"parents": [[2, 1]]}, {"parents": []})
+    replace_record(folder / "labels" / "cells", {"cells": 2, "tracks": newer})
+    assert read_pair(tmp_path, stack).tracks == newer  # nothing else is known
+    described: dict[str, Any] = {"cells": 2, "model": {"sha256": known.model}, "tracks": older}
+    described[BATCH] = known.document()
+    write_json(tmp_path / "a.json", described, overwrite=True)
+    pair = read_pair(tmp_path, stack)
+    assert pair.tracks == older
+    assert pair.attributes["metadata"][OURS]["provenance"] == {"tracks": older}
+    labels = np.zeros(pair.labels.shape, np.int64)
+    put_back_planes(folder, labels)
+    assert read_pair(tmp_path, stack).tracks == newer
 
 
 def round_of(row: Row, output: Path, label: int) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.batch.corrected import files_due
+from napari_unet_cells.batch.corrected import files_due, with_tracks_of_result
 from napari_unet_cells.core.labels import digest_in_file
 from napari_unet_cells.core.regions import Review
 from napari_unet_cells.corrections.restoring import (
@@ -185,7 +185,13 @@ def read_pair(output: Path, row: Row) -> ReadPair:
     if row.format != "tiff" and is_large(target):
         return _read_levels(target, row, files_due(output, row.name))
     labels, attributes = _read_cells(target)
-    provenance = attributes["metadata"].get(OURS, {}).get("provenance", {})
+    due = target.suffix == ZARR_SUFFIX and files_due(output, row.name)
+    metadata = attributes["metadata"]
+    provenance = metadata.get(OURS, {}).get("provenance", {})
+    if target.suffix == ZARR_SUFFIX and not due:
+        provenance = with_tracks_of_result(output, row.name, provenance)
+        ours = {**metadata.get(OURS, {}), "provenance": dict(provenance)}
+        attributes = {**attributes, "metadata": {**metadata, OURS: ours}}
     described = _describe_image(row.path, provenance.get("source", {}))
     layers = _read_layers(row.path)
     left = _left_corrections(target, labels)
@@ -201,7 +207,7 @@ def read_pair(output: Path, row: Row) -> ReadPair:
         described,
         layers,
         left,
-        target.suffix == ZARR_SUFFIX and files_due(output, row.name),
+        due,
     )
     return pair if left is None else replace(pair, labels=left.labels, attributes=_of(left, pair))
 
