@@ -2,10 +2,10 @@
 
 ``python benchmarks/one_image.py WORK --data FOLDER --base MODEL`` takes images of an annotated
 folder, each for itself. The base segments the left half; review regions of 256 x 256 pixels of it
-are "corrected", drawn at random; the base is retrained on them for the steps of a minute, and
-scored on the right half. MODEL should not know the kind of image, such as one of
-``leave_kind_out.py``. WORK keeps every result, so a run that was stopped goes on where it was.
-Without arguments two simulated images are taken.
+are "corrected", drawn at random where there are more than are asked for; the base is retrained on
+them for the steps of a minute, and scored on the right half. MODEL should not know the kind of
+image, such as one of ``leave_kind_out.py``. WORK keeps every result, so a run that was stopped goes
+on where it was. Without arguments two simulated images are taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from retrain_loop import SIDE, STEPS, Annotated, Task, chosen, dataset_of
+from retrain_loop import SIDE, STEPS, Annotated, Task, chosen, dataset_of, rows
 
 from napari_unet_cells.core.metrics import compare, summarize
 from napari_unet_cells.core.planes import planes_of
@@ -96,7 +96,7 @@ class Halves:
     def measure(self, item: AnnotatedImage, seeds: int) -> None:
         """Score the base, and what becomes of it in so many draws."""
         left, right = Half.pair(item)
-        key = {"base": self.card.sha256, "image": left.name, "k": 0}
+        key = {"base": self.card.sha256, "image": f"{item.folder}/{left.name}", "k": 0}
         if not self._known(key):
             self._keep(key | right.score(self.card))
         for seed in range(seeds):
@@ -113,7 +113,8 @@ class Halves:
             output = Path(folder, "model.keras")
             for event in retrain(dataset, self.card.path, output, options, cache=self._cache):
                 if isinstance(event, Retrained):
-                    return right.score(event.card) | {"mixture": event.mixture}
+                    more = {"regions": len(places), "mixture": event.mixture}
+                    return right.score(event.card) | more
         raise AssertionError("a retraining ends with its result")
 
     def _known(self, key: dict[str, Any]) -> bool:
@@ -174,9 +175,9 @@ def main() -> None:
     halves = Halves(card, options.work, options.regions, options.steps)
     for item in items:
         halves.measure(item, options.seeds)
-    wanted_now = (0, options.regions)
-    here = [one for one in halves.results if one["base"] == card.sha256 and one["k"] in wanted_now]
-    print(table(here))
+    key = {"base": card.sha256}
+    learned = rows(halves.results, **key, k=options.regions, steps=options.steps)
+    print(table([*rows(halves.results, **key, k=0), *learned]))
 
 
 if __name__ == "__main__":

@@ -358,9 +358,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         f"|---|---|---|---|{'---|' * len(columns)}",
     ]
     for way, choice in sorted({(r["way"], r["choice"]) for r in chosen}):
-        here = [*rows(chosen, way=way, choice=choice), *rows(results, way=way, k=ALL)]
+        here = rows(chosen, way=way, choice=choice)
+        learned = {result["task"] for result in here}
+        here += [result for result in rows(results, way=way, k=ALL) if result["task"] in learned]
         for task in TASKS:
-            if any(result["k"] > 0 for result in rows(here, task=task)):
+            if task in learned:
                 base = _cell(rows(results, task=task, k=0))
                 cells = " | ".join(_cell(rows(here, task=task, k=k)) for k in columns)
                 lines.append(f"| {task} | {way} | {choice} | {base} | {cells} |")

@@ -100,7 +100,8 @@ def test_the_median_of_the_base_is_of_the_tasks_that_were_learned():
 
 
 def test_all_regions_are_a_column_beside_every_choice():
-    rows = table([*RESULTS, result(ONE, -1, 0.9, choice="all")]).splitlines()
+    three = result(list(TASKS)[2], -1, 0.1, choice="all")  # nothing else is known of it
+    rows = table([*RESULTS, result(ONE, -1, 0.9, choice="all"), three]).splitlines()
     assert rows[0].endswith("| base | 4 | 8 | all |")
     assert rows[2].endswith("| random | 0.10 | 0.50 (0.40, 0.60) | 0.80 | 0.90 |")
     assert rows[4].endswith("| random | **0.30** | **0.60** | **0.80** | **0.90** |")
