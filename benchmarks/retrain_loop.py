@@ -466,6 +466,8 @@ def main() -> None:
     text = table(mine)
     print(text)
     (options.work / "table.md").write_text(text + "\n")
+    if not any(result["k"] > 0 for result in mine):
+        return  # of all regions alone no curve can be drawn
     picture = options.work / PICTURE
     plot(mine, picture)
     print(f"written: {options.work / 'table.md'} and {picture}")

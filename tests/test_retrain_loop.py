@@ -10,6 +10,8 @@ import pytest
 import retrain_loop
 from retrain_loop import TASKS, Bench, Run, Task, plot, table
 
+from napari_unet_cells.models.catalogue import find_model
+
 
 def result(task: str, k: int, ap50: float, **more: Any) -> dict[str, Any]:
     made = {"choice": "random" if k else "", "way": "default" if k else "", "seed": 0}
@@ -105,3 +107,15 @@ def test_all_regions_are_a_column_beside_every_choice():
     assert rows[0].endswith("| base | 4 | 8 | all |")
     assert rows[2].endswith("| random | 0.10 | 0.50 (0.40, 0.60) | 0.80 | 0.90 |")
     assert rows[4].endswith("| random | **0.30** | **0.60** | **0.80** | **0.90** |")
+
+
+def test_the_score_of_all_regions_alone_is_printed_without_a_plot(tmp_path, monkeypatch, capsys):
+    base = {"base": find_model("cells").sha256, "task": ONE, "choice": "", "seed": 0, "way": ""}
+    steps = retrain_loop.STEPS["cells"]
+    every = {"k": -1, "choice": "all", "way": "default", "steps": steps, "ap50": 0.9}
+    known = [base | {"k": 0, "steps": 0, "ap50": 0.1}, base | every]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in known))
+    monkeypatch.setattr("sys.argv", ["x", str(tmp_path), "--tasks", ONE, "--regions", "-1"])
+    retrain_loop.main()
+    assert "| task |" in capsys.readouterr().out
+    assert not (tmp_path / retrain_loop.PICTURE).exists()
