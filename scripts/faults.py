@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interrupted_works import VICTIMS, Lost, Victim, expect, write_images
+from interrupted_works import VICTIMS, Lost, Victim, expect, is_written, write_images
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files.label_levels import label_levels
@@ -151,12 +151,7 @@ class Faulty:
         self._flush(fd)
 
     def _heard(self, event: str, values: tuple[Any, ...]) -> None:
-        is_change = event in _CHANGES
-        if event == "open" and isinstance(values[2], int):
-            is_change = bool(values[2] & (os.O_WRONLY | os.O_RDWR))
-        if not is_change or isinstance(values[0], int):
-            return
-        if os.fsdecode(values[0]).startswith(self._folder):
+        if is_written(event, values, _CHANGES, self._folder):
             self._change()
 
 

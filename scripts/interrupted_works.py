@@ -38,6 +38,27 @@ from napari_unet_cells.models.catalogue import find_model, save_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.training.checkpoint import Checkpoint, Progress
 
+
+def is_written(event: str, values: tuple[Any, ...], changes: frozenset[str], folder: str) -> bool:
+    """Whether an audit event of Python is a change in a folder: one of these, or a file to write.
+
+    Parameters
+    ----------
+    event : str
+    values : tuple
+        See `sys.addaudithook`.
+    changes : frozenset of str
+        Events that change what has a name.
+    folder : str
+    """
+    is_change = event in changes
+    if event == "open" and isinstance(values[2], int):
+        is_change = bool(values[2] & (os.O_WRONLY | os.O_RDWR))
+    if not is_change or isinstance(values[0], int):
+        return False
+    return os.fsdecode(values[0]).startswith(folder)
+
+
 #: Tells the process that kills what is on the disk now.
 Say = Callable[[object], None]
 

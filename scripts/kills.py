@@ -33,7 +33,7 @@ from typing import Any, TextIO
 import numpy as np
 import psutil
 import tifffile
-from interrupted_works import VICTIMS, Lost, Say, Victim, expect, write_images
+from interrupted_works import VICTIMS, Lost, Say, Victim, expect, is_written, write_images
 
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.sample_data import simulate_nuclei
@@ -90,12 +90,7 @@ class Stopper:
         _write_line(self._pipe, what)
 
     def _heard(self, event: str, values: tuple[Any, ...]) -> None:
-        is_change = event in _CHANGES
-        if event == "open" and isinstance(values[2], int):
-            is_change = bool(values[2] & (os.O_WRONLY | os.O_RDWR))
-        if not is_change or isinstance(values[0], int):
-            return
-        if not os.fsdecode(values[0]).startswith(self._folder):
+        if not is_written(event, values, _CHANGES, self._folder):
             return
         if not self._begun:
             self._begun = True

@@ -34,6 +34,7 @@ from napari_unet_cells.batch.one_image import OME_ZARR, PICTURE
 from napari_unet_cells.batch.one_zarr import draw_stack
 from napari_unet_cells.batch.overview import Gathered
 from napari_unet_cells.batch.track_tables import TRACKS, TrackTables
+from napari_unet_cells.core.generators import result_of, translated
 from napari_unet_cells.core.normalize import Limits
 from napari_unet_cells.core.table_tracks import FramesOfTables
 from napari_unet_cells.core.tracks import parents_of
@@ -42,7 +43,7 @@ from napari_unet_cells.files.label_versions import LabelVersions
 from napari_unet_cells.files.pictures import write_jpeg
 from napari_unet_cells.files.tables import TABLES
 from napari_unet_cells.segmentation.zarr_cells import ZarrCells
-from napari_unet_cells.segmentation.zarr_table import Bringing, Brought, rows_of
+from napari_unet_cells.segmentation.zarr_table import Bringing, rows_of
 from napari_unet_cells.untrusted.result_record import parse_record
 from napari_unet_cells.untrusted.rules import Malformed, number, pair
 from napari_unet_cells.untrusted.unit_record import BATCH, UnitRecord
@@ -134,13 +135,7 @@ def follow_parts(output: Path, name: str) -> PartsFollowed:
     output : Path
     name : str
     """
-    steps = following_parts(output, name)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            followed: PartsFollowed = end.value
-            return followed
+    return result_of(following_parts(output, name))
 
 
 def following_parts(output: Path, name: str) -> Generator[float, None, PartsFollowed]:
@@ -182,7 +177,7 @@ def following_parts(output: Path, name: str) -> Generator[float, None, PartsFoll
         table = bringing.csv.path
         if not (bringing.are_true and "csv" in kinds):
             paths = {path: hidden / path.name for path in tables}
-            brought = yield from _part(_MEASURING, bringing.write(paths))
+            brought = yield from translated(bringing.write(paths), _of_measuring)
             table, problem = paths[bringing.csv.path], brought.problem
         gathered = Gathered((cells.finest.shape[-2], cells.finest.shape[-1]))
         n, frames, rows = 0, FramesOfTables(), rows_of(table, cells.pixel_size)
@@ -219,15 +214,8 @@ def following_parts(output: Path, name: str) -> Generator[float, None, PartsFoll
 _MEASURING = 0.9
 
 
-def _part(part: float, steps: Generator[float, None, Brought]) -> Generator[float, None, Brought]:
-    """Do steps that are so large a part of all that is to be done."""
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            brought: Brought = end.value
-            return brought
-        yield part * done
+def _of_measuring(done: float) -> float:
+    return _MEASURING * done
 
 
 def _summary(n: int) -> str:

@@ -15,6 +15,7 @@ from napari_unet_cells.batch.one_zarr import OneZarr
 from napari_unet_cells.batch.request import Request
 from napari_unet_cells.batch.segment_files import problem_of
 from napari_unet_cells.batch.units import Unit
+from napari_unet_cells.core.generators import result_of
 from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.files import FileExists, make_folder
@@ -183,12 +184,7 @@ def done_before(job: Job, card: ModelCard) -> UnitDone | None:
 
 def do(task: Task) -> Any:
     """Do a task, and say how it ended."""
-    steps = task.steps()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return result_of(task.steps())
 
 
 def _steps(job: Job) -> Generator[PixelsDone, None, UnitDone]:
