@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from napari_unet_cells.errors import UserError
+from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -100,3 +102,15 @@ class HandThread:
 def make_thread() -> type[HandThread]:
     """Give what makes a thread that waits for the test."""
     return HandThread
+
+
+@pytest.fixture
+def tiny_home(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the program find a small model alone, by the name of the default one."""
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    for ending in (".keras", ".json"):
+        source = tiny_model.with_suffix(ending)
+        (home / "models" / f"{DEFAULT_MODEL}{ending}").write_bytes(source.read_bytes())
+    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
+    return home

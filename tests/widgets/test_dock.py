@@ -68,14 +68,8 @@ def alone():
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
+def viewer(make_napari_viewer, tiny_home):
     """Open a viewer whose only installed model is small and quick to open."""
-    home = tmp_path / "home"
-    (home / "models").mkdir(parents=True)
-    for ending in (".keras", ".json"):
-        source = tiny_model.with_suffix(ending)
-        (home / "models" / f"{DEFAULT_MODEL}{ending}").write_bytes(source.read_bytes())
-    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
     return make_napari_viewer()
 
 

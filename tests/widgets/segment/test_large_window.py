@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from napari_unet_cells.files.zarr_metadata import zarr_record
 from napari_unet_cells.layers.metadata import CELLS, CLASSES, OURS, ZARR, image_id
-from napari_unet_cells.models.catalogue import DEFAULT_MODEL
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.widgets.segment import large_image
 from napari_unet_cells.widgets.segment.found_layers import zarr_layers
@@ -24,14 +23,8 @@ PLUGIN = "napari-unet-cells"
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, tiny_model, tmp_path, monkeypatch):
+def viewer(make_napari_viewer, tiny_home, monkeypatch):
     """Open a viewer for which 300 x 340 pixels are large, with a small model."""
-    home = tmp_path / "home"
-    (home / "models").mkdir(parents=True)
-    for ending in (".keras", ".json"):
-        source = tiny_model.with_suffix(ending)
-        (home / "models" / f"{DEFAULT_MODEL}{ending}").write_bytes(source.read_bytes())
-    monkeypatch.setenv("NAPARI_UNET_CELLS_HOME", str(home))
     monkeypatch.setattr(large_image, "MOST_SIDE", 200)
     return make_napari_viewer()
 
