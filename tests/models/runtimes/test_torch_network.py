@@ -73,6 +73,24 @@ def test_every_architecture_gives_the_numbers_of_keras(name: str, channels: int)
     np.testing.assert_allclose(planes(network, images), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_kernels_with_gaps_give_the_numbers_of_keras(kind: str, dilation: int) -> None:
+    import keras
+
+    from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
+
+    size = {"filters": 5} if kind == "Conv2D" else {}
+    layer = getattr(keras.layers, kind)(
+        kernel_size=3, padding="same", dilation_rate=dilation, bias_initializer="ones", **size
+    )
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layer(image))
+    images = pictures()
+    expected = model.predict_on_batch(images)
+    np.testing.assert_allclose(planes(TorchNetwork(model, "cpu"), images), expected, atol=1e-5)
+
+
 def test_bfloat16_costs_what_eight_bits_cost(model: Any) -> None:
     from napari_unet_cells.models.runtimes.torch_network import TorchNetwork
 

@@ -264,7 +264,8 @@ def _convolution(
 ) -> Any:
     (x,), layer, torch = inputs, call.layer, network._torch
     depthwise = call.kind == "DepthwiseConv2D"
-    stride, size = layer.strides[0], layer.kernel_size[0]
+    stride, dilation = layer.strides[0], layer.dilation_rate[0]
+    size = dilation * (layer.kernel_size[0] - 1) + 1  # from the first pixel to the last
     padding = 0
     if layer.padding == "same":
         # Of an odd number of missing pixels TensorFlow adds one more at the end.
@@ -279,6 +280,7 @@ def _convolution(
         weights.get("bias"),
         stride,
         padding,
+        dilation,
         groups=x.shape[1] if depthwise else 1,
     )
     return _ACTIVATIONS[call.activation](torch, y)
