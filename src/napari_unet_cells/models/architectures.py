@@ -208,17 +208,29 @@ def _mobilenet_unet(n_classes: int, channels: int, options: Mapping[str, Any]) -
     # 192, 128, 96 filters at strides 8, 4, 2 for alpha 1, where nothing else is said.
     usual = [max(8, round(width * alpha / 8) * 8) for width in (192, 128, 96)]
     filters = [int(width) for width in options.get("decoder") or usual]
-    return _encoder_unet("mobilenet", filters, n_classes, channels, options)
+    return encoder_unet("mobilenet", filters, n_classes, channels, options)
 
 
-def _encoder_unet(
+def encoder_unet(
     encoder_name: str,
     filters: Sequence[int],
     n_classes: int,
     channels: int,
     options: Mapping[str, Any],
 ) -> keras.Model:
-    """U-Net on a pretrained encoder, with `filters` at each level from the bottom up."""
+    """Build a U-Net on a pretrained encoder.
+
+    Parameters
+    ----------
+    encoder_name : str
+        A name of `ENCODERS`.
+    filters : sequence of int
+        Of each level of the decoder, from the bottom up; one less than the encoder has skips.
+    n_classes, channels : int
+        See `build`.
+    options : mapping
+        Of the encoder, such as ``{"alpha": 0.25}``.
+    """
     import keras
     from keras import layers, ops
 
@@ -268,8 +280,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture(_unet, stride=16, bytes_per_pixel=1600),
     "mobilenet_unet": _row("mobilenet", _mobilenet_unet, 450, alpha=0.25),  # alpha 1.0
     # Narrower decoders than the U-Net of 2015 has: the skips are as wide as its own or wider.
-    "resnet50_unet": _row("resnet50", partial(_encoder_unet, "resnet50", (256, 128, 64)), 550),
-    "vgg16_unet": _row("vgg16", partial(_encoder_unet, "vgg16", (256, 128, 64, 32)), 1100),
+    "resnet50_unet": _row("resnet50", partial(encoder_unet, "resnet50", (256, 128, 64)), 550),
+    "vgg16_unet": _row("vgg16", partial(encoder_unet, "vgg16", (256, 128, 64, 32)), 1100),
 }
 
 
