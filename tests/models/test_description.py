@@ -180,8 +180,8 @@ def test_what_was_said_of_the_parent_is_not_said_of_the_retrained_model() -> Non
 
     text = words(replace(CARD, parent=parent, tuned_diameter=15.6))
     assert "estimated from the image" in text
-    assert "The estimate begins with 16 pixels" in text
-    assert "begins with" not in words(replace(CARD, parent=parent))
+    assert "Where they seem about 16 pixels wide" in text
+    assert "Where they seem" not in words(replace(CARD, parent=parent))
 
     text = words(replace(BARE, parent=parent))
     assert "Nobody wrote down on which others it works. Look at its results with Review" in text

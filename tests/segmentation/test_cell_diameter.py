@@ -23,6 +23,7 @@ from napari_unet_cells.segmentation.cell_diameter import (
     LARGEST_ZOOM,
     Estimate,
     _labels_of,
+    as_tuned,
     diameters_of,
     estimate_diameter,
     zoom_for,
@@ -242,6 +243,22 @@ def test_that_of_an_image_of_other_cells_changes_nothing(
 ) -> None:
     image, true = nuclei
     assert estimated(image, likely=factor * true) == estimated(image)
+
+
+@pytest.mark.parametrize(
+    ("times", "taken"), [(0.72, True), (1.39, True), (0.7, False), (1.41, False)]
+)
+def test_cells_about_as_wide_as_those_of_a_tuning_are_taken_to_be_just_as_wide(
+    times: float, taken: bool
+) -> None:
+    estimate = Estimate(20.0 * times, unsure=True, other=90.0)
+    expected = Estimate(20.0, confirmed=20.0) if taken else estimate
+    assert as_tuned(estimate, 20.0) == expected
+    assert as_tuned(estimate, 0.0) == estimate
+
+
+def test_where_no_cell_was_seen_none_is_as_in_a_tuning() -> None:
+    assert as_tuned(Estimate(), 20.0) == Estimate()
 
 
 # ------------------------------------------------------------------------------------- in doubt

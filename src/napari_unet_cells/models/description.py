@@ -199,8 +199,8 @@ def _sizes(card: ModelCard) -> Part:
             )
             if card.tuned_diameter > 0:
                 said.append(
-                    f"The estimate begins with {card.tuned_diameter:.0f} pixels, as in the regions "
-                    "that it was retrained on, and looks further where no such cells are seen."
+                    f"Where they seem about {card.tuned_diameter:.0f} pixels wide, as in the "
+                    "regions that it was retrained on, they are taken to be just as wide."
                 )
     elif said:
         said.append("It sees every image as it is, so yours should have cells of this size.")

@@ -91,6 +91,10 @@ APART, ALIKE, SCANT = 2.5, 0.3, 3e-4
 #: found there is familiar, and there are so many.
 LIKE, MOSTLY, ENOUGH = 1.2, 0.7, 8
 
+#: Cells are taken to be as wide as those that a network was tuned on where they differ by no more
+#: than this factor: as far as it learned to see them at other scales (`tuning.ZOOMS`).
+TUNED = 1.4
+
 #: The first zooms leave no doubt where this much of what is found is familiar.
 CLEAR = 0.85
 
@@ -111,8 +115,8 @@ class Estimate:
     other : float
         That other one, in pixels; 0 where there is none.
     confirmed : float
-        The likely diameter, in pixels, that was confirmed, so that nothing else was looked at;
-        0 where there was none.
+        The likely diameter, in pixels, that was confirmed, so that nothing else was looked at, or
+        that of a tuning, see `as_tuned`; 0 where there was none.
     """
 
     diameter: float = 0.0
@@ -194,6 +198,27 @@ def estimate_diameter(
     diameter = _median(look.closely(best), best) or float(2**best)
     other = _other(votes)
     return Estimate(diameter, other > 0 or bool(votes.max() < SCANT), other)
+
+
+def as_tuned(estimate: Estimate, tuned: float) -> Estimate:
+    """Take the width of the cells that a network was tuned on where the estimate is about that.
+
+    At their scale it learned what these images look like, down to the blur of the zoom, and an
+    estimate strays more than cells of one experiment do.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    tuned : float
+        Of `ModelCard.tuned_diameter`, in pixels; 0 where there is none.
+
+    Returns
+    -------
+    Estimate
+    """
+    if tuned <= 0 or not 1 / TUNED < estimate.diameter / tuned < TUNED:
+        return estimate
+    return Estimate(tuned, confirmed=tuned)
 
 
 #: Logarithms to base 2 of the diameters that are voted for.

@@ -31,7 +31,12 @@ from napari_unet_cells.core.predict import (
 from napari_unet_cells.core.resample import scaled_shape
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import MAX_DIAMETER, ModelCard
-from napari_unet_cells.segmentation.cell_diameter import Estimate, estimate_diameter, zoom_for
+from napari_unet_cells.segmentation.cell_diameter import (
+    Estimate,
+    as_tuned,
+    estimate_diameter,
+    zoom_for,
+)
 from napari_unet_cells.segmentation.details import RunDetails
 from napari_unet_cells.segmentation.kept_fragments import KeptFragments, PackedFragments
 from napari_unet_cells.segmentation.result import CellStack, Result
@@ -203,6 +208,7 @@ def choose_scale(
         if limits is not None:
             likely = settings.likely_diameter or card.tuned_diameter
             estimate = estimate_diameter(plane, network, limits, card.instances, window, likely)
+            estimate = as_tuned(estimate, card.tuned_diameter)
     zoom = zoom_for(estimate.diameter, window)
     return estimate, zoom, settings.instances(card, zoom)
 

@@ -17,7 +17,11 @@ from napari_unet_cells.engine.opening import open_network
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.models.card import MAX_DIAMETER, ModelCard
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, find_model
-from napari_unet_cells.segmentation.cell_diameter import diameters_of, estimate_diameter
+from napari_unet_cells.segmentation.cell_diameter import (
+    as_tuned,
+    diameters_of,
+    estimate_diameter,
+)
 from napari_unet_cells.segmentation.click import find_cell
 from napari_unet_cells.segmentation.segment import check_channels
 
@@ -121,7 +125,7 @@ def typical_diameter(
         return USUAL_DIAMETER
     window, tuned = card.diameter_window, card.tuned_diameter
     estimate = estimate_diameter(plane, network, limits, card.instances, window, tuned)
-    return estimate.diameter or USUAL_DIAMETER
+    return as_tuned(estimate, tuned).diameter or USUAL_DIAMETER
 
 
 def _diameter(

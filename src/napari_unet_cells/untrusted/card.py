@@ -73,7 +73,8 @@ class CardValues:
         for; 0 where it is made for many, and the diameter is to be estimated.
     tuned_diameter : float
         Median cell diameter, in pixels, of the corrected regions that the model was tuned on,
-        where they are of one kind: the estimate of an image begins there. 0 for others.
+        where they are of one kind: the estimate of an image begins there, and ends there where it
+        is about that (`cell_diameter.as_tuned`). 0 for others.
     colors : tuple of str
         Of the classes, where the user chose them, such as "#ff8800"; else empty.
     distance : bool
