@@ -3,11 +3,11 @@
 ``python benchmarks/retrain_loop.py WORK --data DIR`` goes through the tasks of `TASKS`: images of
 one kind, most of them simulated worlds that the base does not know. The base segments some
 images; k review regions of 256 x 256 pixels are "corrected" (their labels are replaced by the
-truth), the most uncertain ones or random ones, and exported; the base is retrained on them and
-scored on other images of the task. WORK keeps every result, so a run that was stopped goes on
-where it was, and one with more regions or seeds adds to what is there; at the end WORK/table.md
-and WORK/retrain-tasks.png are written, and with --page into docs/retraining.md, with the results in
-benchmarks/results/. Without arguments one small task is taken.
+truth), the most uncertain ones, random ones or those that differ most, and exported; the base is
+retrained on them and scored on other images of the task. WORK keeps every result, so a run that was
+stopped goes on where it was, and one with more regions or seeds adds to what is there; at the end
+WORK/table.md and WORK/retrain-tasks.png are written, and with --page into docs/retraining.md, with
+the results in benchmarks/results/. Without arguments one small task is taken.
 
 The tuning is measured in steps, not in minutes, so that other work on the machine does not
 change the outcome; `STEPS` are those of a minute of two quiet cores.
@@ -79,7 +79,7 @@ WAYS = {
 }
 
 REGIONS = (1, 2, 4, 8)
-CHOICES = ("uncertain", "random")
+CHOICES = ("uncertain", "random", "different")
 
 #: Number of regions, and their choice, where all of them are corrected.
 ALL, EVERY = -1, "all"
@@ -215,8 +215,36 @@ def chosen(images: Sequence[Annotated], k: int, choice: str, seed: int) -> list[
     if choice == "uncertain":
         places.sort(key=lambda found: -images[found[0]].review.mean_uncertainty(found[1]))
         return places[:k]
+    if choice == "different":
+        return [places[i] for i in _farthest(_looks(images, places), k)]
     order = np.random.default_rng(seed).permutation(len(places))
     return [places[i] for i in order[:k]]
+
+
+def _looks(images: Sequence[Annotated], places: Sequence[tuple[int, Place]]) -> NDArray[np.float64]:
+    """Describe regions: brightness, contrast, texture, cells that were found, how unsure."""
+    rows = []
+    for i, place in places:
+        image = images[i]
+        window = image.review.grid[place[1]].slices
+        pixels = image.image[window].astype(float)
+        grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+        areas = np.unique(image.first[window], return_counts=True)[1]
+        texture = np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()
+        unsure = image.review.mean_uncertainty(place)
+        rows.append([grey.mean(), grey.std(), texture, len(areas), np.median(areas), unsure])
+    looks = np.array(rows, dtype=np.float64)
+    scaled: NDArray[np.float64] = (looks - looks.mean(axis=0)) / np.maximum(looks.std(axis=0), 1e-9)
+    return scaled
+
+
+def _farthest(looks: NDArray[np.float64], k: int) -> list[int]:
+    """Take the one that is farthest from the mean, then ever the one farthest from all taken."""
+    taken = [int(np.linalg.norm(looks, axis=1).argmax())]
+    while len(taken) < min(k, len(looks)):
+        distance = np.linalg.norm(looks[:, None] - looks[taken], axis=2).min(axis=1)
+        taken.append(int(distance.argmax()))
+    return taken
 
 
 def dataset_of(
