@@ -129,3 +129,7 @@ class LabelsLayer(Layer, Protocol):
     @property
     def editable(self) -> bool:
         """Whether the user can paint in it."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether it is shown."""

@@ -66,6 +66,18 @@ def labels_for(
     return _first_of((active, current), labels)
 
 
+def labels_of(image: Layer, layers: Iterable[Layer]) -> LabelsLayer | None:
+    """Topmost of the labels that were made of an image and are shown; None where there are none."""
+    if not _is_image(image) or is_ours(image):
+        return None
+    made = [
+        layer
+        for layer in labels_layers(layers)
+        if layer.visible and layer.metadata.get(OURS, {}).get("image") == image_id(image)
+    ]
+    return made[-1] if made else None
+
+
 def _first_of(wanted: Iterable[Layer | None], offered: Sequence[_L]) -> _L | None:
     """Choose the first wanted layer that is offered, else the topmost one."""
     # Not `is`: napari hands plugins a viewer whose active layer is a proxy, equal to the layer.

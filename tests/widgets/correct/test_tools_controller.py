@@ -10,7 +10,7 @@ import pytest
 from napari.components import ViewerModel
 from scipy import ndimage
 
-from napari_unet_cells.layers.metadata import CLASSES, result_metadata
+from napari_unet_cells.layers.metadata import CELLS, CLASSES, image_id, result_metadata
 from napari_unet_cells.widgets.correct.highlight import LARGEST
 from napari_unet_cells.widgets.correct.labels_plane import FreeId, LabelsPlane
 from napari_unet_cells.widgets.correct.tools import TOOLS
@@ -142,6 +142,34 @@ def test_what_prevents_the_tools_is_said_with_the_way_out(viewer, change, said):
     assert tools_problem(layer, viewer.dims) == ""
     change(viewer, layer)
     assert said in tools_problem(layer, viewer.dims)
+
+
+def test_from_an_image_a_tool_turns_to_the_cells_that_were_made_of_it(viewer, tools, view):
+    first, second = (viewer.add_image(np.zeros((40, 60)), name=name) for name in ("a", "b"))
+    made = {image.name: result_metadata(CELLS, image_id(image), {}) for image in (first, second)}
+    hidden, cells = (viewer.add_labels(squares(), metadata=made["a"]) for _ in range(2))
+    viewer.add_labels(squares(), metadata=made["a"], visible=False)
+    viewer.layers.selection.active = second
+    assert view.problem == "'b' holds no labels. Choose the cells in the layer list."
+    tools.choose("delete")
+    assert (viewer.layers.selection.active, tools.tool) == (second, "")
+
+    viewer.layers.selection.active = first
+    assert (view.problem, view.tool) == ("", "")
+    tools.choose("delete")
+    assert viewer.layers.selection.active is cells
+    assert tools.tool == view.tool == "delete"
+    drag(cells, (30, 45))
+    assert (ids(cells), ids(hidden)) == ([0, 1, 2], [0, 1, 2, 3])
+
+    viewer.layers.selection.active = first
+    tools.look()  # as the timer does, once napari has settled
+    assert (tools.tool, view.tool, view.problem) == ("", "", "")
+    assert cells.mouse_drag_callbacks == hidden.mouse_drag_callbacks  # the mouse is given back
+    viewer.layers.remove(cells)
+    viewer.layers.remove(hidden)
+    viewer.layers.selection.active = first
+    assert view.problem == "'a' holds no labels. Choose the cells in the layer list."
 
 
 def test_a_line_is_shown_and_becomes_one_edit(viewer, tools, view):

@@ -27,7 +27,7 @@ from napari_unet_cells.core.tracks import parents_of
 from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
-from napari_unet_cells.layers.selection import painting_problem
+from napari_unet_cells.layers.selection import labels_of, painting_problem
 from napari_unet_cells.widgets.bound_keys import Bound, bind, unbind
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
@@ -152,7 +152,8 @@ class ToolsController:
         # napari makes other layers active for a moment when layers come and go.
         self._soon = view.timer(0, self.look)
         active, dims = viewer.layers.selection.events.active, viewer.dims.events
-        wiring.connect(self._look_soon, active, dims.ndisplay, dims.order)
+        removed = viewer.layers.events.removed
+        wiring.connect(self._look_soon, active, removed, dims.ndisplay, dims.order)
         self.look()
 
     # ------------------------------------------------------------------ which layer, which tool
@@ -172,6 +173,9 @@ class ToolsController:
         """
         self.look()
         wanted = "" if tool == self._tool else tool
+        if wanted and self._target() is not self._layer:
+            self._viewer.layers.selection.active = self._target()
+            self.look()
         problem = self._problem()
         self._put_away()
         self._view.say((problem or f"{TOOLS[wanted].how}.") if wanted else "")
@@ -195,7 +199,8 @@ class ToolsController:
         if active is not self._layer:
             self._follow(active)
         problem = self._problem()
-        if self._tool and (problem or self._layer.mode != "pan_zoom"):
+        elsewhere = self._target() is not self._layer
+        if self._tool and (problem or elsewhere or self._layer.mode != "pan_zoom"):
             self._put_away()
         self._view.show_tools(self._tool, problem)
 
@@ -229,8 +234,14 @@ class ToolsController:
 
         return take
 
+    def _target(self) -> Layer | None:
+        """Layer that a tool turns to: the active one, or the cells that were made of an image."""
+        if self._layer is None:
+            return None
+        return labels_of(self._layer, self._viewer.layers) or self._layer
+
     def _problem(self) -> str:
-        return tools_problem(self._layer, self._viewer.dims)
+        return tools_problem(self._target(), self._viewer.dims)
 
     def _mode_changed(self, event: Any = None) -> None:
         """Put the tool away where the user takes one of napari's own."""
