@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_cells.core import merging
 from napari_unet_cells.core.fragment_blocks import levels
-from napari_unet_cells.core.instance_options import MergeRule
+from napari_unet_cells.core.instance_options import MAX_WEIGHT, WEIGHTS, MergeRule
 from napari_unet_cells.core.instances import InstanceOptions, label_cells, oversegment
 
 NOTHING = MergeRule(0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -138,3 +139,26 @@ def test_the_split_asks_for_odds() -> None:
 def test_weights_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"{name} must lie .*, not {value}"):
         replace(NOTHING, **{name: value})
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 1.5, 2.0])
+def test_a_rule_judges_the_same_cells_alike_where_they_are_seen_larger(zoom: float) -> None:
+    rng = np.random.default_rng(0)
+    measures = rng.random((len(WEIGHTS), 20))
+    measures[WEIGHTS.index("constant")] = 1
+    larger = measures.copy()
+    for name in ("smaller", "larger"):  # logarithms of areas
+        larger[WEIGHTS.index(name)] += np.log(zoom**2)
+    judged = merging.score(larger, EACH.zoomed(zoom))
+    np.testing.assert_allclose(judged, merging.score(measures, EACH))
+    options = InstanceOptions(min_size=20, merge=EACH)
+    assert options.zoomed(zoom) == replace(
+        options, min_size=round(20 * zoom**2), merge=EACH.zoomed(zoom)
+    )
+    assert InstanceOptions(min_size=20).zoomed(zoom).merge is None
+
+
+def test_the_weight_of_a_rule_stays_one_that_a_card_may_hold() -> None:
+    rule = replace(EACH, constant=-MAX_WEIGHT, smaller=MAX_WEIGHT)
+    assert rule.zoomed(2.0).constant == -MAX_WEIGHT
+    assert replace(rule, constant=MAX_WEIGHT).zoomed(0.5).constant == MAX_WEIGHT

@@ -75,6 +75,12 @@ def small_cache():
 
 
 @pytest.fixture
+def base_that_knows(monkeypatch) -> None:
+    """Have the base taken for one that knows such cells, so that they are seen as it sees them."""
+    monkeypatch.setattr("napari_unet_cells.training.tuning.LITTLE_TO_LOSE", 0.0)
+
+
+@pytest.fixture
 def dataset(tmp_path) -> Path:
     return make_dataset(tmp_path / "mine", 6)
 
@@ -137,7 +143,7 @@ def test_a_retraining_tells_its_steps_and_writes_a_model(home, dataset, tiny_mod
 
 
 def test_seven_regions_of_one_image_change_no_size_and_no_threshold(
-    home, tmp_path, tiny_model, cache
+    home, tmp_path, tiny_model, cache, base_that_knows
 ):
     base = replace(
         read_card(tiny_model),
@@ -215,6 +221,66 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     widths = [diameters_of(tifffile.imread(path)) for path in (folder / "masks").iterdir()]
     # Those of cells that the border cuts count in `widths` only.
     assert done.card.tuned_diameter == pytest.approx(np.median(np.concatenate(widths)), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("n", "window", "score", "seen"),
+    [
+        (6, (18.0, 36.0), 0.24, (27.0, 54.0)),
+        (2, (18.0, 36.0), 0.24, (27.0, 54.0)),  # nothing is held out
+        (2, (18.0, 36.0), 0.25, (18.0, 36.0)),  # it knows such cells
+        (2, (27.0, 54.0), 0.24, (27.0, 54.0)),  # it was retrained so before
+        (2, (0.0, 0.0), 0.24, (0.0, 0.0)),  # it sees images as they are
+    ],
+)
+def test_cells_that_the_base_does_not_know_are_seen_larger(
+    home, tmp_path, tiny_model, cache, monkeypatch, n, window, score, seen
+):
+    from napari_unet_cells.models.catalogue import load_model
+    from napari_unet_cells.training import mixing, tuning
+
+    base = replace(
+        read_card(tiny_model),
+        name="sized",
+        diameter_window=window,
+        instances=InstanceOptions(min_size=20),
+        path=tmp_path / "sized.keras",
+    )
+    shutil.copy(tiny_model, base.path)
+    base.write()
+    start = load_model(base).get_weights()
+    asked: dict[bool, set[object]] = {True: set(), False: set()}
+    drawn: list[float] = []
+
+    def measure(self, card, examples=None):
+        now = self.tuner.get_weights()
+        same = all((a == b).all() for a, b in zip(start, now, strict=True))
+        (zoom,) = self.zooms.values()
+        asked[same].add((card.diameter_window, card.instances.min_size, zoom))
+        return mixing.Measurement(score if same else tuned, (0.0, 1.0), 1)
+
+    class Drawn(Mosaic):
+        def __post_init__(self):
+            drawn.extend(plane.zoom for plane in self.planes)
+            super().__post_init__()
+
+    monkeypatch.setattr(tuning.Tuning, "measure", measure)
+    monkeypatch.setattr(tuning, "Mosaic", Drawn)
+    tuned = 0.9
+    *_, done = events_of(make_dataset(tmp_path / "mine", n), base.path, cache)
+    finer = seen[0] > window[0]
+    ((_, _, before),) = asked[True]
+    ((_, _, zoom),) = asked[False]
+    assert (zoom > before) == finer
+    assert asked == {True: {(window, 20, before)}, False: {(seen, 45 if finer else 20, zoom)}}
+    assert set(drawn) == {zoom}
+    assert done.card.diameter_window == seen
+    assert done.card.instances.min_size == (45 if finer else 20)
+
+    tuned = 0.0
+    *_, done = events_of(tmp_path / "mine", base.path, cache)
+    assert done.mixture == 0  # the weights of the base, seen as the base sees
+    assert (done.card.diameter_window, done.card.instances.min_size) == (window, 20)
 
 
 @pytest.mark.parametrize(("score", "taken"), [(0.7, True), (0.6, True), (0.59, False)])
@@ -668,7 +734,7 @@ def _empty_beside_full(seed: int):
     ],
 )
 def test_odd_data_become_a_model_that_sees_cells_at_their_scale(
-    home, tmp_path, tiny_model, small_cache, make, n, monkeypatch
+    home, tmp_path, tiny_model, small_cache, make, n, monkeypatch, base_that_knows
 ):
     from napari_unet_cells.models.catalogue import load_model
 

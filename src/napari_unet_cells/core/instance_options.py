@@ -6,7 +6,8 @@ scikit-image.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from napari_unet_cells.core.smoothing import MAX_SMOOTHING
@@ -64,6 +65,18 @@ class MergeRule:
             if not abs(value) <= MAX_WEIGHT:
                 raise ValueError(f"{name} must lie within {MAX_WEIGHT:g} of 0, not {value}")
 
+    def zoomed(self, zoom: float) -> MergeRule:
+        """Give the rule that judges parts alike where they are seen so many times as large.
+
+        Parameters
+        ----------
+        zoom : float
+            Above 0.
+        """
+        more = 2 * math.log(zoom) * (self.smaller + self.larger)  # of the logarithms of the areas
+        constant = min(max(self.constant - more, -MAX_WEIGHT), MAX_WEIGHT)
+        return replace(self, constant=constant)
+
 
 #: Names of what a `MergeRule` weighs, the constant first.
 WEIGHTS = tuple(field.name for field in fields(MergeRule))[1:]
@@ -116,6 +129,20 @@ class InstanceOptions:
         if self.merge is None:  # which version 0.1.0 does not know
             del values["merge"]
         return values
+
+    def zoomed(self, zoom: float) -> InstanceOptions:
+        """Give the options that find the same cells where they are seen so many times as large.
+
+        Parameters
+        ----------
+        zoom : float
+            Above 0.
+        """
+        return replace(
+            self,
+            min_size=round(self.min_size * zoom**2),
+            merge=self.merge and self.merge.zoomed(zoom),
+        )
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -126,12 +126,13 @@ def retrain(
     yield Preparing(len(train), len(held), describe_kinds([*train, *held]) if cells else "")
     tuner = (cache or TunerCache()).get(card, classes, options, recipe)
     work = Tuning(made, classes, tuner, train, held, options)
-    before = work.measure(card) if held and options.start == "model" else None
+    known = work.look() if options.start == "model" else None
+    before = known if held else None
     if since is not None:
         go_on(tuner, find_model(since), card)
     yield from work.tune(stop, ADAPT_BATCHES if since is None else ADAPT_AGAIN)
     yield Choosing()
-    tuned, mixture, after = work.choose(before)
+    tuned, mixture, after = work.choose(known)
     tuned = replace(tuned, scores=_scores(before, after, cells))
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = save_model(tuner.model, tuned)

@@ -40,7 +40,7 @@ from napari_unet_cells.training.examples import TrainingExample
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
-from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
+from napari_unet_cells.training.mixing import LITTLE_TO_LOSE, MIXTURES, Measurement, how_far
 from napari_unet_cells.training.tuner_cache import CROP, halving
 
 #: Crops along a side of what the network sees in a step, at most.
@@ -51,6 +51,14 @@ CONTEXT = 1.2
 
 #: How far the scale of the crops strays from that of use.
 ZOOMS = (0.7, 1.4)
+
+#: Cells of a kind that the base does not know are seen so many times as large as those that it
+#: knows: rough outlines and missed borders of thin cells become fewer (docs/retraining.md).
+FINER = 1.5
+
+#: Narrowest cells, in pixels as they are seen then: what is retrained again and again would see an
+#: image larger each time.
+MOST_FINE = 36.0
 
 #: Weights of the loss (see `AugmentOptions`) for networks that give no distance to the boundary:
 #: they tell touching cells apart by the boundary alone, so it counts more than its true width.
@@ -82,7 +90,9 @@ class Tuning:
     Attributes
     ----------
     card : ModelCard
-        Of the base, with the classes that are learned.
+        Of the base, with the classes that are learned; from `look` on at the scale of the tuning.
+    base : ModelCard
+        As it was given.
     classes : tuple of str
     tuner : Tuner
         Holds the network.
@@ -91,8 +101,6 @@ class Tuning:
     options : RetrainOptions
     zooms : dict of str to float
         At which the network sees each image, by its source.
-    tiles : int
-        Crops along a side of what it sees in a step.
     loop : Loop
         The tuning, once it has begun.
     """
@@ -104,17 +112,39 @@ class Tuning:
     held: list[TrainingExample]
     options: RetrainOptions
     zooms: dict[str, float] = field(init=False)
-    tiles: int = field(init=False)
     loop: Loop = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the scale of each image, and what is measured."""
         self.cells = makes_cells(self.classes)
-        known = [*self.train, *self.held] if self.cells else []
-        self.zooms = zooms_by_image(known, self.card.diameter_window)
+        self.base = self.card
+        self._see(self.card)
         self.measured = [example.window() for example in self.held[:MEASURED_IMAGES]]
-        widths = [max(one.truth[one.inside].shape) * self._zoom(one) for one in self.train]
-        self.tiles = tiles_for(widths)
+        # Those that are learned from do not say how good new weights are, but weights that went
+        # astray show in them.
+        self._judged = self.measured or [one.window() for one in self.train[:MEASURED_IMAGES]]
+
+    def look(self) -> Measurement:
+        """Measure the base, and choose the scale at which the tuning sees the images.
+
+        Returns
+        -------
+        Measurement
+            On held-out images, or where there are none on those that are learned from.
+        """
+        before = self.measure(self.card, self._judged)
+        if self.cells and before.score < LITTLE_TO_LOSE:
+            low, high = (FINER * width for width in self.card.diameter_window)
+            if 0 < low <= MOST_FINE:
+                finer = replace(self.card, instances=self.card.instances.zoomed(FINER))
+                self._see(replace(finer, diameter_window=(low, high)))
+        return before
+
+    def _see(self, card: ModelCard) -> None:
+        """See the images at the scale of a card."""
+        self.card = card
+        known = [*self.train, *self.held] if self.cells else []
+        self.zooms = zooms_by_image(known, card.diameter_window)
 
     def tune(self, stop: Stop, adapting: int = ADAPT_BATCHES) -> Iterator[StepDone]:
         """Learn; the batch norms look at so many batches first."""
@@ -149,8 +179,10 @@ class Tuning:
 
     def _crops(self, examples: Sequence[TrainingExample]) -> Cropper:
         planes = [example.annotated(self.cells, self._zoom(example)) for example in examples]
+        widths = [max(one.truth[one.inside].shape) * self._zoom(one) for one in self.train]
+        tiles = tiles_for(widths)
         options = AugmentOptions(
-            size=CROP // self.tiles,
+            size=CROP // tiles,
             channels=self.card.channels,
             instances=self.cells,
             distance=self.card.distance,
@@ -160,7 +192,7 @@ class Tuning:
             if self.cells or not planes
             else class_weights(planes, len(self.classes)),
         )
-        return Mosaic(planes, options, self.tiles, CROP)
+        return Mosaic(planes, options, tiles, CROP)
 
     def _validated(self, event: StepDone, checks: list[Batch]) -> StepDone:
         with self.loop.averaged():
@@ -173,20 +205,29 @@ class Tuning:
         Parameters
         ----------
         before : Measurement or None
-            Of the base, on held-out images.
+            What `look` gave; None for networks that are made anew.
+
+        Returns
+        -------
+        ModelCard
+            Of the base, where nothing was better than that.
+        float
+            How far the weights went.
+        Measurement or None
+            Of the new model on held-out images; None without any.
         """
         card = replace(self.card, classes=self.classes)
         if self.cells:
             images = diameters_by_image([*self.train, *self.held])
             card = with_sizes(card, images, fresh=self.options.start != "model")
             card = replace(card, tuned_diameter=tuned_diameter(images))
-        if self.options.start != "model":
+        if before is None:
             self.tuner.mix(self.loop.average.weights, 1.0)
             mixture = 1.0
         else:
             mixture = self._mixture(card, before)
         if mixture == 0:
-            return replace(self.card, classes=self.classes), mixture, before
+            return self.base, mixture, before if self.measured else None
         if not self.measured:
             return card, mixture, None
         after = self.measure(card)
@@ -210,23 +251,16 @@ class Tuning:
         pairs = [Pairs.of(*example, instances, rule.certain) for example in self._examples()]
         return replace(instances, merge=fit_merge([Pairs.joined(pairs)], rule) or rule)
 
-    def _mixture(self, card: ModelCard, before: Measurement | None) -> float:
+    def _mixture(self, card: ModelCard, before: Measurement) -> float:
         """Choose how far the weights go from those of the base, and leave the network there.
 
         Where that is no better than the base, they stay what they were.
         """
         learned = self.loop.average.weights
-        windows = self.measured
-        if before is None:
-            # Those that were learned from do not say how good the new weights are, but weights that
-            # went astray show in them.
-            windows = [example.window() for example in self.train[:MEASURED_IMAGES]]
-            self.tuner.mix(learned, 0.0)
-            before = self.measure(card, windows)
         scored: dict[float, Measurement] = {}
         for t in MIXTURES:
             self.tuner.mix(learned, t)
-            scored[t] = self.measure(card, windows)
+            scored[t] = self.measure(card, self._judged)
         mixture = how_far(scored, before)
         self.tuner.mix(learned, mixture)
         return mixture
