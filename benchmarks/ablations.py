@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from accuracy import PAGE, groups_of, measure, replace_section
+from accuracy import PAGE, Measured, groups_of, measure, replace_section
 from leave_kind_out import CROPS, STEPS, trained
 
 from napari_unet_cells.core.metrics import summarize
@@ -241,11 +241,12 @@ def register() -> None:
 def found_by(card: ModelCard, items: Sequence[AnnotatedImage]) -> list[str]:
     """Measure a network: AP at IoU 0.5 and 0.75 and foreground IoU, of each folder."""
     groups = groups_of(list(measure([i for i in items if i.split == "val"], card)))
-    cells = []
-    for name in (name for name in groups if "," not in name):
-        found = summarize([one.score for one in groups[name]])
-        cells += [f"{found.ap50:.3f}", f"{found.ap75:.3f}", f"{found.iou:.3f}"]
-    return cells
+    return [score for name in groups if "," not in name for score in _scores(groups[name])]
+
+
+def _scores(measured: Sequence[Measured]) -> list[str]:
+    found = summarize([one.score for one in measured])
+    return [f"{found.ap50:.3f}", f"{found.ap75:.3f}", f"{found.iou:.3f}"]
 
 
 def how_long(cards: Sequence[ModelCard]) -> list[float]:
@@ -299,7 +300,8 @@ class Bench:
         if self.without:
             others = [item for item in self.items if item.modality != self.without]
             blind = self._trained(f"{name}-without-{self.without}", variant, others)
-            cells += found_by(blind, [i for i in self.items if i.modality == self.without])
+            of_kind = [i for i in self.items if i.modality == self.without and i.split == "val"]
+            cells += _scores(list(measure(of_kind, blind)))
         return card, cells
 
     def _trained(self, name: str, variant: Variant, items: Sequence[AnnotatedImage]) -> ModelCard:
@@ -323,6 +325,12 @@ def main() -> None:
     if not options.data:
         print("Name annotated folders: benchmarks/ablations.py FOLDER ...")
         return
+    variants = TABLES[options.table]
+    if unknown := set(options.only or ()) - set(variants):
+        raise UserError(f"The table {options.table} has no row {', '.join(sorted(unknown))}.")
+    items = read_annotated_images(options.data)
+    if options.without and options.without not in {i.modality for i in items if i.split == "val"}:
+        raise UserError(f"No image to measure on is of the kind {options.without}.")
     import_torch()  # before the first training, not after
     section = options.table
     if options.page and f"<!-- {section}: start -->" not in PAGE.read_text(encoding="utf-8"):
@@ -330,9 +338,7 @@ def main() -> None:
     register()
     options.work.mkdir(parents=True, exist_ok=True)
     training = TrainOptions(init=options.init, steps=options.steps, augment=CROPS, backend="torch")
-    items = read_annotated_images(options.data)
     bench = Bench(items, options.work, training, options.without)
-    variants = TABLES[options.table]
     cards: list[ModelCard] = []
     found: list[tuple[str, str, list[str]]] = []
     for name in options.only or variants:

@@ -229,10 +229,12 @@ def _looks(images: Sequence[Annotated], places: Sequence[tuple[int, Place]]) -> 
         window = image.review.grid[place[1]].slices
         pixels = image.image[window].astype(float)
         grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
-        areas = np.unique(image.first[window], return_counts=True)[1]
+        areas = np.bincount(image.first[window].ravel())[1:]
+        areas = areas[areas > 0]
         texture = np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()
         unsure = image.review.mean_uncertainty(place)
-        rows.append([grey.mean(), grey.std(), texture, len(areas), np.median(areas), unsure])
+        width = np.median(areas) if len(areas) else 0.0
+        rows.append([grey.mean(), grey.std(), texture, len(areas), width, unsure])
     looks = np.array(rows, dtype=np.float64)
     scaled: NDArray[np.float64] = (looks - looks.mean(axis=0)) / np.maximum(looks.std(axis=0), 1e-9)
     return scaled

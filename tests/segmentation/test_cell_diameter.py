@@ -252,8 +252,8 @@ def test_cells_about_as_wide_as_those_of_a_tuning_are_taken_to_be_just_as_wide(
     times: float, taken: bool
 ) -> None:
     estimate = Estimate(20.0 * times, unsure=True, other=90.0)
-    expected = Estimate(20.0, confirmed=20.0) if taken else estimate
-    assert as_tuned(estimate, 20.0) == expected
+    diameter = 20.0 if taken else 20.0 * times
+    assert as_tuned(estimate, 20.0) == Estimate(diameter, unsure=True, other=90.0)
     assert as_tuned(estimate, 0.0) == estimate
 
 

@@ -510,20 +510,24 @@ def test_the_estimate_begins_with_the_cells_that_a_model_was_tuned_on(
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("settings", "diameter", "in_doubt"),
     [
-        (None, (14.0, True)),
-        (Settings(likely_diameter=9), (14.0, True)),
-        (Settings(diameter=17.0), (17.0, False)),
+        (None, 14.0, (True, 60.0, 0.0)),
+        (Settings(likely_diameter=9), 14.0, (True, 60.0, 0.0)),
+        (Settings(diameter=17.0), 17.0, (False, 0.0, 0.0)),
     ],
 )
 def test_cells_about_as_wide_as_those_of_the_tuning_are_taken_to_be_just_as_wide(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings | None, expected: tuple[float, bool]
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings | None,
+    diameter: float,
+    in_doubt: tuple[bool, float, float],
 ) -> None:
     estimate = Estimate(17.0, unsure=True, other=60.0)
     monkeypatch.setattr(pipeline, "estimate_diameter", lambda *given: estimate)
     card = replace(CARD, diameter_window=(18.0, 36.0), tuned_diameter=14.0)
     details = events_of(squares(), card=card, settings=settings)[-1].details
-    assert (details.diameter, details.confirmed_diameter == 14.0) == expected
-    assert details.zoom == pytest.approx(18 / expected[0] if expected[0] < 16 else 1.0)
-    assert (details.diameter_unsure, details.other_diameter) == (False, 0.0)
+    assert details.diameter == diameter
+    assert details.zoom == pytest.approx(18 / 14 if diameter == 14 else 1.0)
+    found = details.diameter_unsure, details.other_diameter, details.confirmed_diameter
+    assert found == in_doubt

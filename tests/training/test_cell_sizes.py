@@ -144,6 +144,8 @@ def test_regions_of_one_image_count_as_one():
         ([cells(16, 8)], 16),  # one image
         ([cells(16, 4), cells(20, 5)], 20),  # images of one kind
         ([cells(16), cells(26)], 0),  # of two
+        ([cells(16, 40), cells(26, 4)], 16),  # a few others
+        ([cells(16, 30), cells(26, 5)], 0),  # too many of them
     ],
 )
 def test_regions_of_one_kind_say_where_the_estimate_begins(images, diameter):

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_unet_cells.core.instance_options import InstanceOptions, MergeRule
 from napari_unet_cells.errors import OutOfMemory, UserError
-from napari_unet_cells.models.card import read_card
+from napari_unet_cells.models.card import ModelCard, read_card
 from napari_unet_cells.models.catalogue import DEFAULT_MODEL, default_model, find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
@@ -77,7 +77,7 @@ def small_cache():
 @pytest.fixture
 def base_that_knows(monkeypatch) -> None:
     """Have the base taken for one that knows such cells, so that they are seen as it sees them."""
-    monkeypatch.setattr("napari_unet_cells.training.tuning.LITTLE_TO_LOSE", 0.0)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.KNOWN", 0.0)
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def dataset(tmp_path) -> Path:
     return make_dataset(tmp_path / "mine", 6)
 
 
-def make_dataset(folder: Path, n: int, value: int | None = None) -> Path:
+def make_dataset(folder: Path, n: int, value: int | None = None, diameter: float = 20.0) -> Path:
     """Make a folder of images and masks as a person would; `value` replaces all of a mask."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     for seed in range(n):
-        image, truth = simulate_nuclei((150, 140), seed=seed)
+        image, truth = simulate_nuclei((150, 140), diameter=diameter, seed=seed)
         if value is not None:
             truth = np.full_like(truth, value)
         tifffile.imwrite(folder / "images" / f"im{seed}.tif", image)
@@ -223,64 +223,103 @@ def test_what_got_no_better_keeps_the_weights_of_its_base(
     assert done.card.tuned_diameter == pytest.approx(np.median(np.concatenate(widths)), rel=0.15)
 
 
+@pytest.fixture
+def sized(tiny_model, tmp_path):
+    """Give the tiny model with another window and limits that go with the scale."""
+
+    def made(window: tuple[float, float]) -> ModelCard:
+        base = replace(
+            read_card(tiny_model),
+            name="sized",
+            diameter_window=window,
+            instances=InstanceOptions(min_size=20),
+            path=tmp_path / "sized.keras",
+        )
+        shutil.copy(tiny_model, base.path)
+        base.write()
+        return base
+
+    return made
+
+
+class Scores:
+    """Stands in for `Tuning.measure`: what the base and the tuned weights score."""
+
+    def __init__(self, monkeypatch, base: ModelCard, before: float) -> None:
+        from napari_unet_cells.models.catalogue import load_model
+        from napari_unet_cells.training import mixing, tuning
+
+        self.before, self.tuned = before, 0.9
+        start = load_model(base).get_weights()
+        #: Window, smallest cell and zoom with which they were measured.
+        self.of_base: set[object] = set()
+        self.of_tuned: set[object] = set()
+
+        def measure(work, card, examples=None):
+            now = work.tuner.get_weights()
+            same = all((a == b).all() for a, b in zip(start, now, strict=True))
+            seen = card.diameter_window, card.instances.min_size, work.zooms[""]
+            (self.of_base if same else self.of_tuned).add(seen)
+            return mixing.Measurement(self.before if same else self.tuned, (0.0, 1.0), 1)
+
+        monkeypatch.setattr(tuning.Tuning, "measure", measure)
+
+
 @pytest.mark.parametrize(
-    ("n", "window", "score", "seen"),
+    ("n", "diameter", "window", "score", "seen", "zooms"),
     [
-        (6, (18.0, 36.0), 0.24, (27.0, 54.0)),
-        (2, (18.0, 36.0), 0.24, (27.0, 54.0)),  # nothing is held out
-        (2, (18.0, 36.0), 0.25, (18.0, 36.0)),  # it knows such cells
-        (2, (27.0, 54.0), 0.24, (27.0, 54.0)),  # it was retrained so before
-        (2, (0.0, 0.0), 0.24, (0.0, 0.0)),  # it sees images as they are
+        (6, 12, (18.0, 36.0), 0.49, (27.0, 54.0), 1.5),
+        (2, 12, (18.0, 36.0), 0.49, (27.0, 54.0), 1.5),  # nothing is held out
+        (2, 12, (18.0, 36.0), 0.5, (18.0, 36.0), 1.0),  # it knows such cells
+        (2, 22, (18.0, 36.0), 0.49, (27.0, 54.0), 1.2),  # only as large as the window asks for
+        (2, 31, (18.0, 36.0), 0.49, (18.0, 36.0), 1.0),  # as they are in both windows
+        (2, 12, (27.0, 54.0), 0.49, (27.0, 54.0), 1.0),  # it was retrained so before
+        (2, 12, (0.0, 0.0), 0.49, (0.0, 0.0), 1.0),  # it sees images as they are
+        (2, 12, (18.0, 80000.0), 0.49, (18.0, 80000.0), 1.0),  # no card could say so
     ],
 )
 def test_cells_that_the_base_does_not_know_are_seen_larger(
-    home, tmp_path, tiny_model, cache, monkeypatch, n, window, score, seen
+    home, tmp_path, sized, cache, monkeypatch, n, diameter, window, score, seen, zooms
 ):
-    from napari_unet_cells.models.catalogue import load_model
-    from napari_unet_cells.training import mixing, tuning
-
-    base = replace(
-        read_card(tiny_model),
-        name="sized",
-        diameter_window=window,
-        instances=InstanceOptions(min_size=20),
-        path=tmp_path / "sized.keras",
-    )
-    shutil.copy(tiny_model, base.path)
-    base.write()
-    start = load_model(base).get_weights()
-    asked: dict[bool, set[object]] = {True: set(), False: set()}
     drawn: list[float] = []
-
-    def measure(self, card, examples=None):
-        now = self.tuner.get_weights()
-        same = all((a == b).all() for a, b in zip(start, now, strict=True))
-        (zoom,) = self.zooms.values()
-        asked[same].add((card.diameter_window, card.instances.min_size, zoom))
-        return mixing.Measurement(score if same else tuned, (0.0, 1.0), 1)
 
     class Drawn(Mosaic):
         def __post_init__(self):
             drawn.extend(plane.zoom for plane in self.planes)
             super().__post_init__()
 
-    monkeypatch.setattr(tuning.Tuning, "measure", measure)
-    monkeypatch.setattr(tuning, "Mosaic", Drawn)
-    tuned = 0.9
-    *_, done = events_of(make_dataset(tmp_path / "mine", n), base.path, cache)
-    finer = seen[0] > window[0]
-    ((_, _, before),) = asked[True]
-    ((_, _, zoom),) = asked[False]
-    assert (zoom > before) == finer
-    assert asked == {True: {(window, 20, before)}, False: {(seen, 45 if finer else 20, zoom)}}
+    base = sized(window)
+    scores = Scores(monkeypatch, base, score)
+    monkeypatch.setattr("napari_unet_cells.training.tuning.Mosaic", Drawn)
+    folder = make_dataset(tmp_path / "mine", n, diameter=diameter)
+    *_, done = events_of(folder, base.path, cache)
+    ((_, _, before),) = scores.of_base
+    ((_, _, zoom),) = scores.of_tuned
+    assert zoom / before == pytest.approx(zooms, rel=0.1)
+    smallest = round(20 * (zoom / before) ** 2)
+    assert scores.of_base == {(window, 20, before)}
+    assert scores.of_tuned == {(seen, smallest, zoom)}
     assert set(drawn) == {zoom}
-    assert done.card.diameter_window == seen
-    assert done.card.instances.min_size == (45 if finer else 20)
+    assert (done.card.diameter_window, done.card.instances.min_size) == (seen, smallest)
+    assert read_card(done.card.path) == done.card
 
-    tuned = 0.0
-    *_, done = events_of(tmp_path / "mine", base.path, cache)
+    scores.tuned = 0.0
+    *_, done = events_of(folder, base.path, cache)
     assert done.mixture == 0  # the weights of the base, seen as the base sees
     assert (done.card.diameter_window, done.card.instances.min_size) == (window, 20)
+
+
+def test_a_tuning_that_goes_on_stays_at_its_larger_scale(home, tmp_path, sized, cache, monkeypatch):
+    base = sized((18.0, 36.0))
+    scores = Scores(monkeypatch, base, 0.1)
+    folder = make_dataset(tmp_path / "mine", 2, diameter=12)
+    *_, first = events_of(folder, base.path, cache)
+    assert first.card.diameter_window == (27.0, 54.0)
+    scores.before = 0.6  # other regions are approved, of which the base knows more
+    *_, second = events_of(folder, base.path, cache, since=first.card.path)
+    assert second.card.diameter_window == (27.0, 54.0)
+    *_, anew = events_of(folder, base.path, cache)
+    assert anew.card.diameter_window == (18.0, 36.0)
 
 
 @pytest.mark.parametrize(("score", "taken"), [(0.7, True), (0.6, True), (0.59, False)])

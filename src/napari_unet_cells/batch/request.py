@@ -128,11 +128,12 @@ class Request:
             del chosen["axes"]
         chosen["runtime"] = "" if self.runtime.strip().lower() == "auto" else self.runtime
         if card is not None:
-            chosen["card"] = jsonable(
-                {
-                    "instances": card.instances.as_dict(),
-                    "diameter_window": card.diameter_window,
-                    "typical_diameter": card.typical_diameter,
-                }
-            )
+            values = {
+                "instances": card.instances.as_dict(),
+                "diameter_window": card.diameter_window,
+                "typical_diameter": card.typical_diameter,
+            }
+            if card.tuned_diameter > 0:
+                values["tuned_diameter"] = card.tuned_diameter
+            chosen["card"] = jsonable(values)
         return chosen

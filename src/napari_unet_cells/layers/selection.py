@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, TypeVar
 import numpy as np
 
 from napari_unet_cells.layers.metadata import (
+    CELLS,
     COMPARISON,
     INPUT,
     OURS,
@@ -66,16 +67,13 @@ def labels_for(
     return _first_of((active, current), labels)
 
 
-def labels_of(image: Layer, layers: Iterable[Layer]) -> LabelsLayer | None:
-    """Topmost of the labels that were made of an image and are shown; None where there are none."""
+def cells_of(image: Layer, layers: Iterable[Layer]) -> list[LabelsLayer]:
+    """Layers of the cells that were found in an image, the topmost last; empty for other layers."""
     if not _is_image(image) or is_ours(image):
-        return None
-    made = [
-        layer
-        for layer in labels_layers(layers)
-        if layer.visible and layer.metadata.get(OURS, {}).get("image") == image_id(image)
-    ]
-    return made[-1] if made else None
+        return []
+    made = ((layer, layer.metadata.get(OURS, {})) for layer in labels_layers(layers))
+    wanted = {"role": CELLS, "image": image_id(image)}
+    return [layer for layer, values in made if wanted.items() <= values.items()]
 
 
 def _first_of(wanted: Iterable[Layer | None], offered: Sequence[_L]) -> _L | None:

@@ -115,8 +115,8 @@ class Estimate:
     other : float
         That other one, in pixels; 0 where there is none.
     confirmed : float
-        The likely diameter, in pixels, that was confirmed, so that nothing else was looked at, or
-        that of a tuning, see `as_tuned`; 0 where there was none.
+        The likely diameter, in pixels, that was confirmed, so that nothing else was looked at;
+        0 where there was none.
     """
 
     diameter: float = 0.0
@@ -218,7 +218,7 @@ def as_tuned(estimate: Estimate, tuned: float) -> Estimate:
     """
     if tuned <= 0 or not 1 / TUNED < estimate.diameter / tuned < TUNED:
         return estimate
-    return Estimate(tuned, confirmed=tuned)
+    return replace(estimate, diameter=tuned)
 
 
 #: Logarithms to base 2 of the diameters that are voted for.

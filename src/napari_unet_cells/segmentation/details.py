@@ -40,7 +40,7 @@ class RunDetails:
         That other one, in pixels of the image; 0 where there is none.
     confirmed_diameter : float
         That of a similar image, or of what the model was tuned on, in pixels, which the estimate
-        confirmed; 0 where there was none.
+        began with and confirmed; 0 where it began with nothing.
     zoom : float
         Size that the network saw divided by the size of the image.
     test_time_augmentation : bool

@@ -6,6 +6,8 @@ them would see every other image at the wrong zoom, so the base goes on saying h
     several images, many cells, mostly outside of what the base knows
         no   --> sizes of the base
         yes  --> images alike: their typical diameter;  else: estimated image by image
+
+How large the network sees them is another matter, see `Tuning.look`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ FEWEST_IMAGES, FEWEST_CELLS = 3, 50
 
 #: Cells that it takes to say how wide those are that a model was tuned on.
 FEWEST_TUNED = 8
+
+#: Percentiles of the cells between which they lie in images of one kind: the typical cell of an
+#: image with two or three of them says little.
+FEW_OTHERS = (10, 90)
 
 #: Fraction of these images whose typical cell the base does not know.
 OUTSIDE = 0.5
@@ -127,8 +133,7 @@ def with_sizes(card: ModelCard, images: list[NDArray[np.float64]], fresh: bool) 
     Parameters
     ----------
     card : ModelCard
-        With the sizes of the base. The window into which images are zoomed stays: the network
-        was tuned on crops that were zoomed into it.
+        With the sizes of the base, and the window of the tuning: its crops were zoomed into it.
     images : list of float arrays
         See `diameters_by_image`.
     fresh : bool
@@ -154,7 +159,7 @@ def with_sizes(card: ModelCard, images: list[NDArray[np.float64]], fresh: bool) 
 
 
 def tuned_diameter(images: Sequence[NDArray[np.float64]]) -> float:
-    """Tell how wide the cells are that a model was tuned on, where all images are of one kind.
+    """Tell how wide the cells are that a model was tuned on, where the images are of one kind.
 
     One image is enough: where another one holds cells of another size, the estimate sees it.
 
@@ -170,9 +175,9 @@ def tuned_diameter(images: Sequence[NDArray[np.float64]]) -> float:
     """
     if sum(map(len, images)) < FEWEST_TUNED:
         return 0.0
-    typical = [float(np.median(diameters)) for diameters in images]
-    alike = max(typical) <= ONE_KIND * min(typical)
-    return _rounded(np.median(np.concatenate(images))) if alike else 0.0
+    typical = np.repeat([np.median(diameters) for diameters in images], [len(d) for d in images])
+    low, high = np.percentile(typical, FEW_OTHERS)
+    return _rounded(np.median(np.concatenate(images))) if high <= ONE_KIND * low else 0.0
 
 
 def _says_others(

@@ -5,6 +5,7 @@
     items --held_out--> training examples       held-out images, whole
                              |                       |
       base --- tuned for the minutes ---> mixed with the base: t = 1, 0.75, ... 0
+      (of cells that it does not know at a larger scale)
                                                      |  the best on held-out images
                              +--- thresholds, where enough is held out
                                                      |
@@ -80,8 +81,8 @@ def retrain(
     recipe : Recipe, optional
         What learns, and how fast: the best one that was found, where nothing else is said.
     since : str or path, optional
-        Model that was tuned from the same base before: the tuning goes on from its weights. What
-        comes out is compared and mixed with the base as ever.
+        Model that was tuned from the same base before: the tuning goes on from its weights, at its
+        scale. What comes out is compared and mixed with the base as ever.
 
     Yields
     ------
@@ -126,11 +127,12 @@ def retrain(
     yield Preparing(len(train), len(held), describe_kinds([*train, *held]) if cells else "")
     tuner = (cache or TunerCache()).get(card, classes, options, recipe)
     work = Tuning(made, classes, tuner, train, held, options)
-    known = work.look() if options.start == "model" else None
+    last = None if since is None else find_model(since)
+    known = work.look(last) if options.start == "model" else None
     before = known if held else None
-    if since is not None:
-        go_on(tuner, find_model(since), card)
-    yield from work.tune(stop, ADAPT_BATCHES if since is None else ADAPT_AGAIN)
+    if last is not None:
+        go_on(tuner, last, card)
+    yield from work.tune(stop, ADAPT_BATCHES if last is None else ADAPT_AGAIN)
     yield Choosing()
     tuned, mixture, after = work.choose(known)
     tuned = replace(tuned, scores=_scores(before, after, cells))

@@ -23,8 +23,8 @@ from napari_unet_cells.core.metrics import (
 )
 from napari_unet_cells.core.predict import FunctionNetwork, Output, in_bytes, predict_plane
 from napari_unet_cells.core.resample import resize_labels, scaled_shape
-from napari_unet_cells.errors import OutOfMemory
-from napari_unet_cells.models.card import ModelCard
+from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.models.card import ModelCard, check_card
 from napari_unet_cells.segmentation.cell_diameter import diameters_of
 from napari_unet_cells.segmentation.result import Fragments
 from napari_unet_cells.training.calibrate import fit_instances
@@ -40,7 +40,7 @@ from napari_unet_cells.training.examples import TrainingExample
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
-from napari_unet_cells.training.mixing import LITTLE_TO_LOSE, MIXTURES, Measurement, how_far
+from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
 from napari_unet_cells.training.tuner_cache import CROP, halving
 
 #: Crops along a side of what the network sees in a step, at most.
@@ -52,13 +52,14 @@ CONTEXT = 1.2
 #: How far the scale of the crops strays from that of use.
 ZOOMS = (0.7, 1.4)
 
-#: Cells of a kind that the base does not know are seen so many times as large as those that it
-#: knows: rough outlines and missed borders of thin cells become fewer (docs/retraining.md).
-FINER = 1.5
+#: Cells of which the base finds less than this (AP50) are seen larger, in the tuning and in use:
+#: the window into which images are zoomed is so many times as wide. Rough outlines and missed
+#: borders of thin cells become fewer (docs/retraining.md).
+KNOWN, FINER = 0.5, 1.5
 
-#: Narrowest cells, in pixels as they are seen then: what is retrained again and again would see an
-#: image larger each time.
-MOST_FINE = 36.0
+#: Narrowest cells, in pixels as they are seen then, at most: else what is retrained again and again
+#: would see an image larger each time.
+MOST_FINE = 27.0
 
 #: Weights of the loss (see `AugmentOptions`) for networks that give no distance to the boundary:
 #: they tell touching cells apart by the boundary alone, so it counts more than its true width.
@@ -124,8 +125,13 @@ class Tuning:
         # astray show in them.
         self._judged = self.measured or [one.window() for one in self.train[:MEASURED_IMAGES]]
 
-    def look(self) -> Measurement:
+    def look(self, since: ModelCard | None = None) -> Measurement:
         """Measure the base, and choose the scale at which the tuning sees the images.
+
+        Parameters
+        ----------
+        since : ModelCard, optional
+            Of a tuning that goes on: a larger scale stays.
 
         Returns
         -------
@@ -133,12 +139,31 @@ class Tuning:
             On held-out images, or where there are none on those that are learned from.
         """
         before = self.measure(self.card, self._judged)
-        if self.cells and before.score < LITTLE_TO_LOSE:
-            low, high = (FINER * width for width in self.card.diameter_window)
-            if 0 < low <= MOST_FINE:
-                finer = replace(self.card, instances=self.card.instances.zoomed(FINER))
-                self._see(replace(finer, diameter_window=(low, high)))
+        goes_on = since is not None and since.diameter_window != self.base.diameter_window
+        if self.cells and (goes_on or self._is_new()):
+            self._see_finer()
         return before
+
+    def _is_new(self) -> bool:
+        """Whether the base does not know such cells; it has learned from none of these images."""
+        seen = [one.window() for one in [*self.held, *self.train][:MEASURED_IMAGES]]
+        return self.measure(self.card, seen).score < KNOWN
+
+    def _see_finer(self) -> None:
+        """See the images larger, where that is possible."""
+        before = self.zooms[""]
+        low, high = (FINER * width for width in self.base.diameter_window)
+        if not 0 < low <= MOST_FINE:
+            return
+        self._see(replace(self.base, diameter_window=(low, high)))
+        instances = self.base.instances.zoomed(self.zooms[""] / before)
+        self.card = replace(self.card, instances=instances)
+        try:
+            check_card(self.card)
+        except UserError:  # a stranger's card that is near a limit
+            self._see(self.base)
+        if self.zooms[""] == before:
+            self._see(self.base)
 
     def _see(self, card: ModelCard) -> None:
         """See the images at the scale of a card."""

@@ -144,32 +144,74 @@ def test_what_prevents_the_tools_is_said_with_the_way_out(viewer, change, said):
     assert said in tools_problem(layer, viewer.dims)
 
 
-def test_from_an_image_a_tool_turns_to_the_cells_that_were_made_of_it(viewer, tools, view):
-    first, second = (viewer.add_image(np.zeros((40, 60)), name=name) for name in ("a", "b"))
-    made = {image.name: result_metadata(CELLS, image_id(image), {}) for image in (first, second)}
-    hidden, cells = (viewer.add_labels(squares(), metadata=made["a"]) for _ in range(2))
-    viewer.add_labels(squares(), metadata=made["a"], visible=False)
+@pytest.fixture
+def found(viewer):
+    """Give two images, and a function that adds cells that were found in one of them."""
+    images = [viewer.add_image(np.zeros((40, 60)), name=name) for name in ("a", "b")]
+
+    def add(image, role=CELLS, **more):
+        made = result_metadata(role, image_id(image), {})
+        return viewer.add_labels(squares(), metadata=made, **more)
+
+    return *images, add
+
+
+def test_from_an_image_a_tool_turns_to_the_cells_that_were_found_in_it(viewer, found, tools, view):
+    first, second, add = found
+    below, cells = add(first), add(first)
+    add(first, CLASSES)
     viewer.layers.selection.active = second
     assert view.problem == "'b' holds no labels. Choose the cells in the layer list."
     tools.choose("delete")
     assert (viewer.layers.selection.active, tools.tool) == (second, "")
 
+    tools._last = None
     viewer.layers.selection.active = first
     assert (view.problem, view.tool) == ("", "")
     tools.choose("delete")
     assert viewer.layers.selection.active is cells
     assert tools.tool == view.tool == "delete"
     drag(cells, (30, 45))
-    assert (ids(cells), ids(hidden)) == ([0, 1, 2], [0, 1, 2, 3])
+    assert (ids(cells), ids(below)) == ([0, 1, 2], [0, 1, 2, 3])
 
     viewer.layers.selection.active = first
     tools.look()  # as the timer does, once napari has settled
     assert (tools.tool, view.tool, view.problem) == ("", "", "")
-    assert cells.mouse_drag_callbacks == hidden.mouse_drag_callbacks  # the mouse is given back
+    assert cells.mouse_drag_callbacks == below.mouse_drag_callbacks  # the mouse is given back
     viewer.layers.remove(cells)
-    viewer.layers.remove(hidden)
+    viewer.layers.remove(below)
     viewer.layers.selection.active = first
     assert view.problem == "'a' holds no labels. Choose the cells in the layer list."
+    assert tools._last not in (cells, below)  # nor held in memory
+
+
+def test_from_an_image_a_tool_turns_back_to_the_cells_that_were_corrected(viewer, found, tools):
+    image, _, add = found
+    below, _ = add(image), add(image)
+    viewer.layers.selection.active = below
+    tools.choose("delete")
+    viewer.layers.selection.active = image
+    tools.choose("delete")
+    assert viewer.layers.selection.active is below
+
+
+def test_from_an_image_the_tools_follow_what_becomes_of_its_cells(viewer, found, tools, view):
+    image, _, add = found
+    viewer.layers.selection.active = image
+    assert view.problem
+    cells = add(image, visible=False, name="cells")
+    viewer.layers.selection.active = image
+    assert view.problem == "'cells' is hidden. Show it with its eye in the layer list."
+    tools.choose("split")
+    assert (viewer.layers.selection.active, tools.tool) == (image, "")
+    cells.visible = True
+    assert view.problem == ""
+    cells.editable = False
+    assert "cannot be edited" in view.problem
+    other = add(image)
+    viewer.layers.selection.active = image
+    tools.choose("split")
+    assert viewer.layers.selection.active is other
 
 
 def test_a_line_is_shown_and_becomes_one_edit(viewer, tools, view):

@@ -27,7 +27,7 @@ from napari_unet_cells.core.tracks import parents_of
 from napari_unet_cells.engine.engine import Engine, shared_engine
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.metadata import CELLS, OURS
-from napari_unet_cells.layers.selection import labels_of, painting_problem
+from napari_unet_cells.layers.selection import cells_of, painting_problem
 from napari_unet_cells.widgets.bound_keys import Bound, bind, unbind
 from napari_unet_cells.widgets.correct.adding import Adding, AddingView, Segmenting, box_around
 from napari_unet_cells.widgets.correct.highlight import Highlight, HighlightView
@@ -144,6 +144,8 @@ class ToolsController:
         )
         self._tool = ""
         self._layer: Any = None
+        #: Labels that were the active layer last, as long as they are there.
+        self._last: Any = None
         self._free: FreeId | None = None
         self._drawing: _Drag | None = None
         #: Plane, point and id of the cell that the next one to be clicked is merged into.
@@ -152,8 +154,9 @@ class ToolsController:
         # napari makes other layers active for a moment when layers come and go.
         self._soon = view.timer(0, self.look)
         active, dims = viewer.layers.selection.events.active, viewer.dims.events
-        removed = viewer.layers.events.removed
-        wiring.connect(self._look_soon, active, removed, dims.ndisplay, dims.order)
+        come, gone = viewer.layers.events.inserted, viewer.layers.events.removed
+        wiring.connect(self._look_soon, active, gone, dims.ndisplay, dims.order)
+        wiring.connect(self._look_again, come)
         self.look()
 
     # ------------------------------------------------------------------ which layer, which tool
@@ -173,10 +176,10 @@ class ToolsController:
         """
         self.look()
         wanted = "" if tool == self._tool else tool
-        if wanted and self._target() is not self._layer:
-            self._viewer.layers.selection.active = self._target()
+        target, problem = self._target(), self._problem()
+        if wanted and not problem and target is not self._layer:
+            self._viewer.layers.selection.active = target
             self.look()
-        problem = self._problem()
         self._put_away()
         self._view.say((problem or f"{TOOLS[wanted].how}.") if wanted else "")
         if wanted and not problem:
@@ -192,12 +195,20 @@ class ToolsController:
         else:
             self.look()
 
+    def _look_again(self, event: Any = None) -> None:
+        """Follow cells that came, where an image is active; a layer that comes is active itself."""
+        if not isinstance(self._layer, Labels):
+            self._follow(self._layer)
+            self._look_soon()
+
     def look(self) -> None:
         """Turn to the active layer; the tool stays chosen as long as it can be used there."""
         self._soon.stop()
         active = self._viewer.layers.selection.active
         if active is not self._layer:
             self._follow(active)
+        if self._last not in self._viewer.layers:
+            self._last = None
         problem = self._problem()
         elsewhere = self._target() is not self._layer
         if self._tool and (problem or elsewhere or self._layer.mode != "pan_zoom"):
@@ -212,7 +223,10 @@ class ToolsController:
         self._followed.release()
         self._layer, self._free, self._first = layer, None, None
         if not isinstance(layer, Labels):
+            for cells in self._found_in(layer):
+                self._followed.connect(self._look_soon, cells.events.editable, cells.events.visible)
             return
+        self._last = layer
         self._free = FreeId(layer)
         events = layer.events
         self._followed.connect(self._mode_changed, events.mode)
@@ -235,10 +249,18 @@ class ToolsController:
         return take
 
     def _target(self) -> Layer | None:
-        """Layer that a tool turns to: the active one, or the cells that were made of an image."""
-        if self._layer is None:
-            return None
-        return labels_of(self._layer, self._viewer.layers) or self._layer
+        """Layer that a tool turns to: the active one, or cells that were found in an image.
+
+        Those that were corrected last, where they are of this image; else the topmost that can be.
+        """
+        made = self._found_in(self._layer)
+        if self._last in made:
+            return self._last
+        usable = [cells for cells in made if not tools_problem(cells, self._viewer.dims)]
+        return next(reversed(usable or made), self._layer)
+
+    def _found_in(self, layer: Layer | None) -> list[Any]:
+        return [] if layer is None else list(cells_of(layer, self._viewer.layers))
 
     def _problem(self) -> str:
         return tools_problem(self._target(), self._viewer.dims)
