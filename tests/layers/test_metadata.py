@@ -14,9 +14,15 @@ from napari_unet_cells.core.labels import digest
 from napari_unet_cells.errors import UserError
 from napari_unet_cells.layers.export_source import export_record, export_source, pixel_size
 from napari_unet_cells.layers.image_planes import describe_source, planes_for, stack_axes
-from napari_unet_cells.layers.metadata import CELLS, image_id, result_metadata, set_input_metadata
+from napari_unet_cells.layers.metadata import (
+    CELLS,
+    CLASSES,
+    image_id,
+    result_metadata,
+    set_input_metadata,
+)
 from napari_unet_cells.layers.pixel_size import PixelSize, image_pixel_size, typed_pixel_size
-from napari_unet_cells.layers.selection import image_for, image_layers, labels_for
+from napari_unet_cells.layers.selection import cells_of, image_for, image_layers, labels_for
 from napari_unet_cells.layers.transforms import describe_transform, place_of, place_without
 
 # napari is loaded, so these share the process of the windows and never that of TensorFlow.
@@ -214,3 +220,14 @@ def test_record_tells_corrected_from_untouched_labels(image):
     layer.undo()
     assert corrected(layer) is False
     assert corrected(Labels(made)) is None  # not ours: we cannot know
+
+
+def test_the_cells_of_an_image_are_those_that_were_found_in_it(image):
+    other = Image(np.zeros((4, 4)))
+
+    below, above = result(image), result(image)
+    drawn = Labels(np.zeros((4, 4), np.uint8))
+    layers = [other, below, image, result(image, CLASSES), above, drawn, result(other)]
+    assert cells_of(image, layers) == [below, above]
+    assert cells_of(PublicOnlyProxy(image), layers) == [below, above]
+    assert cells_of(below, layers) == cells_of(image, [below]) == []

@@ -69,9 +69,10 @@ def labels_for(
 
 def cells_of(image: Layer, layers: Iterable[Layer]) -> list[LabelsLayer]:
     """Layers of the cells that were found in an image, the topmost last; empty for other layers."""
-    if not _is_image(image) or is_ours(image):
+    there = list(layers)
+    if image not in image_layers(there):  # not by its class: the active layer may be a proxy
         return []
-    made = ((layer, layer.metadata.get(OURS, {})) for layer in labels_layers(layers))
+    made = ((layer, layer.metadata.get(OURS, {})) for layer in labels_layers(there))
     wanted = {"role": CELLS, "image": image_id(image)}
     return [layer for layer, values in made if wanted.items() <= values.items()]
 
