@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import tifffile
 from napari_unet_cells.cli import batch as cli_batch
 from napari_unet_cells.cli.image_options import request_of
 from napari_unet_cells.cli.main import _parser, main
+from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.sample_data import simulate_nuclei
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -112,6 +114,15 @@ def test_what_decides_on_a_result_is_noted_as_json() -> None:
     assert track == {"distance": 0.5, "missing": 2, "division_distance": 0.0}
     assert decisive("--track")["plane"] == "all"
     assert json.loads(json.dumps(decisive("--channel", "0,GFP")))["channel"] == [0, "GFP"]
+
+
+def test_of_a_model_the_scale_decides_on_a_result() -> None:
+    request = request_of(_parser().parse_args(["batch", "a", "-o", "b"]))
+    card = find_model("cells")
+    usual = request.decisive(card)
+    assert "tuned_diameter" not in usual["card"]  # results of earlier versions are not made anew
+    for change in ({"tuned_diameter": 30.0}, {"diameter_window": (27.0, 54.0)}):
+        assert request.decisive(replace(card, **change)) != usual
 
 
 @pytest.mark.slow

@@ -252,8 +252,8 @@ class Scores:
         self.before, self.tuned = before, 0.9
         start = load_model(base).get_weights()
         #: Window, smallest cell and zoom with which they were measured.
-        self.of_base: set[object] = set()
-        self.of_tuned: set[object] = set()
+        self.of_base: set[tuple[tuple[float, float], int, float]] = set()
+        self.of_tuned: set[tuple[tuple[float, float], int, float]] = set()
 
         def measure(work, card, examples=None):
             now = work.tuner.get_weights()
