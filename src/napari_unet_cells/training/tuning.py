@@ -140,14 +140,16 @@ class Tuning:
         """
         before = self.measure(self.card, self._judged)
         goes_on = since is not None and since.diameter_window != self.base.diameter_window
-        if self.cells and (goes_on or self._is_new()):
+        if self.cells and (goes_on or self._is_new(before)):
             self._see_finer()
         return before
 
-    def _is_new(self) -> bool:
+    def _is_new(self, before: Measurement) -> bool:
         """Whether the base does not know such cells; it has learned from none of these images."""
-        seen = [one.window() for one in [*self.held, *self.train][:MEASURED_IMAGES]]
-        return self.measure(self.card, seen).score < KNOWN
+        if self.measured:  # few as they are, more say more
+            seen = [one.window() for one in [*self.held, *self.train][:MEASURED_IMAGES]]
+            before = self.measure(self.card, seen)
+        return before.score < KNOWN
 
     def _see_finer(self) -> None:
         """See the images larger, where that is possible."""
