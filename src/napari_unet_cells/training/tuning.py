@@ -146,10 +146,11 @@ class Tuning:
 
     def _is_new(self, before: Measurement) -> bool:
         """Whether the base does not know such cells; it has learned from none of these images."""
-        if self.measured:  # few as they are, more say more
-            seen = [one.window() for one in [*self.held, *self.train][:MEASURED_IMAGES]]
-            before = self.measure(self.card, seen)
-        return before.score < KNOWN
+        if before.score >= KNOWN or not self.measured:
+            return before.score < KNOWN
+        # Held-out ones are few: two missed cells would make a kind of image a new one.
+        seen = [one.window() for one in [*self.held, *self.train][:MEASURED_IMAGES]]
+        return self.measure(self.card, seen).score < KNOWN
 
     def _see_finer(self) -> None:
         """See the images larger, where that is possible."""
