@@ -134,6 +134,7 @@ def test_segment_makes_cells_and_classes_in_the_images_place(qtbot, viewer, dock
     assert dock.segment.button.isEnabled()
     assert re.match(rf"{cells.data.max()} cells? in .* s on ", dock.segment.message.text())
     assert "CPU" in dock.segment.device_label.text() or "GPU" in dock.segment.device_label.text()
+    assert dock.segment.device_label.toolTip() == dock.segment.device_label.text()
     assert "tensorflow" not in sys.modules
 
 

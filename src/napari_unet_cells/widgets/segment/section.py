@@ -293,6 +293,7 @@ class SegmentSection(Wired, QWidget):
     def show_device(self, device: str) -> None:
         """Show what computes, or how far it is."""
         self.device_label.setText(device)
+        self.device_label.setToolTip(device)  # a narrow dock cuts off the end of the line
 
     def show_diameter(self, estimated: float) -> None:
         """Show the diameter that was estimated, in pixels."""
