@@ -51,3 +51,25 @@ def test_a_base_that_does_not_know_such_cells_is_left_behind(base, mixture):
 def test_nothing_is_left_behind_for_what_is_no_better():
     found = measured((0.20, 0.25, 0.22, 0.20))
     assert how_far(found, Measurement(0.20, (0.0, 1.0), 1, 16)) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("base", "scores", "cells", "held_out", "learned_from"),
+    [
+        (0.73, (0.77, 0.81, 0.76, 0.77), 131, 0.75, 0.25),  # tissue that the base knows as well
+        (0.83, (0.94, 0.92, 0.92, 0.91), 47, 1.0, 1.0),
+        (0.83, (0.88, 0.87, 0.87, 0.84), 47, 0.25, 0.25),
+        (0.76, (0.92, 0.90, 0.90, 0.89), 255, 1.0, 1.0),
+        (0.30, (0.60, 0.52, 0.44, 0.36), 131, 1.0, 0.75),  # a shorter way is not as good
+        (0.10, (0.40, 0.39, 0.30, 0.20), 131, 1.0, 1.0),
+    ],
+)
+def test_a_gain_on_what_was_learned_from_counts_where_half_of_the_mistakes_went(
+    base, scores, cells, held_out, learned_from
+):
+    def measured(score):
+        return Measurement(score, (0.0, 1.0), 4, cells)
+
+    found = dict(zip(MIXTURES, map(measured, scores), strict=True))
+    assert how_far(found, measured(base)) == held_out
+    assert how_far(found, measured(base), held_out=False) == learned_from

@@ -289,7 +289,7 @@ class Tuning:
         for t in MIXTURES:
             self.tuner.mix(learned, t)
             scored[t] = self.measure(card, self._judged)
-        mixture = how_far(scored, before)
+        mixture = how_far(scored, before, held_out=bool(self.measured))
         self.tuner.mix(learned, mixture)
         return mixture
 
