@@ -84,10 +84,15 @@ def how_far(
     if best < before.score or best == before.score > 0:
         return 0.0
     error = scored[furthest].error
-    doubt, clear = error, CLEAR * error
-    if not held_out:
-        doubt, clear = clear, max(clear, WORTH_LEARNING * (1 - before.score))
-    near = [t for t, found in scored.items() if found.score >= max(best - doubt, before.score)]
+
+    def near(doubt: float) -> list[float]:
+        least = max(best - doubt, before.score)
+        return [t for t, found in scored.items() if found.score >= least]
+
     if before.score < LITTLE_TO_LOSE:
-        return max([t for t in near if scored[t].score > before.score] or near)
-    return furthest if best - before.score >= clear else min(near)
+        return max([t for t in near(error) if scored[t].score > before.score] or near(error))
+    clear = CLEAR * error
+    if held_out:
+        return furthest if best - before.score >= clear else min(near(error))
+    worth = WORTH_LEARNING * (1 - before.score)
+    return furthest if best - before.score >= max(clear, worth) else min(near(clear))
