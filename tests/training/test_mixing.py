@@ -62,6 +62,7 @@ def test_nothing_is_left_behind_for_what_is_no_better():
         (0.76, (0.92, 0.90, 0.90, 0.89), 255, 1.0, 1.0),
         (0.30, (0.60, 0.52, 0.44, 0.36), 131, 1.0, 0.75),  # a shorter way is not as good
         (0.10, (0.40, 0.39, 0.30, 0.20), 131, 1.0, 1.0),
+        (0.60, (0.61, 0.61, 0.61, 0.61), 0, 1.0, 1.0),  # classes: the best one
         (0.10, (0.35, 0.42, 0.30, 0.20), 131, 0.75, 0.75),  # no further than held-out ones say
     ],
 )

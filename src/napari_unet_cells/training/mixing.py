@@ -73,7 +73,8 @@ def how_far(
     held_out : bool
         Whether the images that these scores are of were held out. Else they were learned from,
         which favours the long way: a gain is clear only where half of the mistakes of the base are
-        gone as well, and in doubt two standard errors are allowed for.
+        gone as well, and in doubt two standard errors are allowed for. Where the error is not known
+        (classes), the best mixture is taken either way.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def how_far(
     if before.score < LITTLE_TO_LOSE:
         return max([t for t in near(error) if scored[t].score > before.score] or near(error))
     clear = CLEAR * error
-    if held_out:
+    if held_out or not error:  # of classes it is not known; of 1.0 it is 0, and no mistake is left
         return furthest if best - before.score >= clear else min(near(error))
     worth = WORTH_LEARNING * (1 - before.score)
     return furthest if best - before.score >= max(clear, worth) else min(near(clear))
