@@ -322,6 +322,26 @@ def test_a_tuning_that_goes_on_stays_at_its_larger_scale(home, tmp_path, sized, 
     assert anew.card.diameter_window == (18.0, 36.0)
 
 
+def test_only_held_out_images_and_a_tuning_that_goes_on_are_trusted_to_go_far(
+    home, tmp_path, tiny_model, cache, monkeypatch
+):
+    """What was learned from favours the long way, and a tuning that goes on went a short one."""
+    from napari_unet_cells.training import tuning
+
+    asked = []
+
+    def how_far(scored, before, learned_from=False):
+        asked.append(learned_from)
+        return 1.0
+
+    monkeypatch.setattr(tuning, "how_far", how_far)
+    few, many = make_dataset(tmp_path / "few", 2), make_dataset(tmp_path / "many", 6)
+    *_, first = events_of(few, tiny_model, cache)
+    events_of(few, tiny_model, cache, since=first.card.path)
+    events_of(many, tiny_model, cache)
+    assert asked == [True, False, False]
+
+
 @pytest.mark.parametrize(("score", "taken"), [(0.7, True), (0.6, True), (0.59, False)])
 def test_the_rule_for_touching_parts_is_fitted_to_the_regions_where_held_out_cells_agree(
     home, dataset, tiny_model, cache, tmp_path, monkeypatch, score, taken

@@ -1,4 +1,4 @@
-"""Mixing of tuned weights with those of the base: how far to go, as held-out images say."""
+"""Mixing of tuned weights with those of the base: how far to go, as measured images say."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ MIXTURES = (1.0, 0.75, 0.5, 0.25)
 #: Standard errors by which a gain over the base is clear.
 CLEAR = 2.0
 
-#: Score on held-out images below which a base has little to lose. Not higher: one that finds half
-#: of the cells is often measured as worse than it is on the few of one region.
+#: Score below which a base has little to lose. Not higher: one that finds half of the cells is
+#: often measured as worse than it is on the few of one region.
 LITTLE_TO_LOSE = 0.25
 
-#: Part of the mistakes of a base that go where it learns something, on the images that are learned
-#: from. There the tuned network is the better one always: of four regions of spread cells and of
-#: yeast two thirds of the mistakes went, of tissue in H&E, which became no better, a quarter.
+#: Score from which on a base knows such images.
+KNOWN = 0.5
+
+#: Part of the mistakes of a base that are gone where it learned something, on the images that it
+#: learned from. There the tuned network is nearly always the better one: of four regions of spread
+#: cells and of yeast two thirds of the mistakes went, of tissue in H&E, which became no better,
+#: over a quarter.
 WORTH_LEARNING = 0.5
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """AP50 (for class models mean IoU) on held-out images.
+    """AP50 (for class models mean IoU) on images, those that were held out where there are any.
 
     Attributes
     ----------
@@ -49,9 +53,18 @@ class Measurement:
         """Standard error of the score, that of a binomial fraction; 0 where it is not known."""
         return math.sqrt(self.score * (1 - self.score) / self.cells) if self.cells else 0.0
 
+    @property
+    def cautious_error(self) -> float:
+        """The same with a cell more that was found and one more that was not: not 0 at 1.
+
+        After Laplace's rule of succession. 0 where the error is not known.
+        """
+        score = (self.score * self.cells + 1) / (self.cells + 2)
+        return math.sqrt(score * (1 - score) / self.cells) if self.cells else 0.0
+
 
 def how_far(
-    scored: Mapping[float, Measurement], before: Measurement, held_out: bool = True
+    scored: Mapping[float, Measurement], before: Measurement, learned_from: bool = False
 ) -> float:
     """Choose a mixture: the best one, and in doubt a short way where there is something to lose.
 
@@ -64,36 +77,39 @@ def how_far(
     way from all of it: then it is the longest way that is better than the network, and as good as
     the best within one standard error.
 
+    Images that were learned from favour the long way. There a network that knows such cells goes as
+    far as is best only where the gain is clear and half of its mistakes are gone; else it is the
+    shortest way that is better than the network, and as good as the best within two standard
+    errors. Of classes, whose error is not known, the best mixture is taken.
+
     Parameters
     ----------
     scored : mapping of float to Measurement
         By the mixture.
     before : Measurement
         Of the base.
-    held_out : bool
-        Whether the images that these scores are of were held out. Else they were learned from,
-        which favours the long way: a gain is clear only where half of the mistakes of the base are
-        gone as well, and in doubt two standard errors are allowed for. Where the error is not known
-        (classes), the best mixture is taken either way.
+    learned_from : bool
+        Whether these are scores of the images that were learned from, as none is held out.
 
     Returns
     -------
     float
-        0 where none is better than the base.
+        0 where none is better than the base; 1 where nothing finds anything.
     """
     best, furthest = max((found.score, t) for t, found in scored.items())
     if best < before.score or best == before.score > 0:
         return 0.0
     error = scored[furthest].error
-
-    def near(doubt: float) -> list[float]:
-        least = max(best - doubt, before.score)
-        return [t for t, found in scored.items() if found.score >= least]
-
+    if learned_from and before.cells and before.score >= KNOWN:
+        doubt = CLEAR * scored[furthest].cautious_error
+        if best - before.score >= max(doubt, WORTH_LEARNING * (1 - before.score)):
+            return furthest
+        return min(t for t, found in _near(scored, best - doubt) if found.score > before.score)
+    near = [t for t, _ in _near(scored, max(best - error, before.score))]
     if before.score < LITTLE_TO_LOSE:
-        return max([t for t in near(error) if scored[t].score > before.score] or near(error))
-    clear = CLEAR * error
-    if held_out or not error:  # of classes it is not known; of 1.0 it is 0, and no mistake is left
-        return furthest if best - before.score >= clear else min(near(error))
-    worth = WORTH_LEARNING * (1 - before.score)
-    return furthest if best - before.score >= max(clear, worth) else min(near(clear))
+        return max([t for t in near if scored[t].score > before.score] or near)
+    return furthest if best - before.score >= CLEAR * error else min(near)
+
+
+def _near(scored: Mapping[float, Measurement], least: float) -> list[tuple[float, Measurement]]:
+    return [(t, found) for t, found in scored.items() if found.score >= least]

@@ -40,7 +40,7 @@ from napari_unet_cells.training.examples import TrainingExample
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
-from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
+from napari_unet_cells.training.mixing import KNOWN, MIXTURES, Measurement, how_far
 from napari_unet_cells.training.tuner_cache import CROP, halving
 
 #: Crops along a side of what the network sees in a step, at most.
@@ -52,10 +52,10 @@ CONTEXT = 1.2
 #: How far the scale of the crops strays from that of use.
 ZOOMS = (0.7, 1.4)
 
-#: Cells of which the base finds less than this (AP50) are seen larger, in the tuning and in use:
-#: the window into which images are zoomed is so many times as wide. Rough outlines and missed
-#: borders of thin cells become fewer (docs/retraining.md).
-KNOWN, FINER = 0.5, 1.5
+#: Cells that the base does not know are seen larger, in the tuning and in use: the window into
+#: which images are zoomed is so many times as wide. Rough outlines and missed borders of thin cells
+#: become fewer (docs/retraining.md).
+FINER = 1.5
 
 #: Narrowest cells, in pixels as they are seen then, at most: else what is retrained again and again
 #: would see an image larger each time.
@@ -119,10 +119,11 @@ class Tuning:
         """Find the scale of each image, and what is measured."""
         self.cells = makes_cells(self.classes)
         self.base = self.card
+        self._goes_on = False
         self._see(self.card)
         self.measured = [example.window() for example in self.held[:MEASURED_IMAGES]]
         # Those that are learned from do not say how good new weights are, but weights that went
-        # astray show in them.
+        # astray show in them, and where there is little to learn (see `how_far`).
         self._judged = self.measured or [one.window() for one in self.train[:MEASURED_IMAGES]]
 
     def look(self, since: ModelCard | None = None) -> Measurement:
@@ -139,8 +140,9 @@ class Tuning:
             On held-out images, or where there are none on those that are learned from.
         """
         before = self.measure(self.card, self._judged)
-        goes_on = since is not None and since.diameter_window != self.base.diameter_window
-        if self.cells and (goes_on or self._is_new(before)):
+        self._goes_on = since is not None
+        was_finer = since is not None and since.diameter_window != self.base.diameter_window
+        if self.cells and (was_finer or self._is_new(before)):
             self._see_finer()
         return before
 
@@ -289,7 +291,10 @@ class Tuning:
         for t in MIXTURES:
             self.tuner.mix(learned, t)
             scored[t] = self.measure(card, self._judged)
-        mixture = how_far(scored, before, held_out=bool(self.measured))
+        # A tuning that goes on begins with weights that were mixed before: to shorten their way
+        # each time would be to learn nothing.
+        learned_from = not self.measured and not self._goes_on
+        mixture = how_far(scored, before, learned_from)
         self.tuner.mix(learned, mixture)
         return mixture
 
