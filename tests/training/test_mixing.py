@@ -63,7 +63,9 @@ def test_nothing_is_left_behind_for_what_is_no_better():
         (0.95, (1.0, 1.0, 0.97, 0.96), 20, 1.0, 0.25),  # one mistake less, which is all there was
         (0.70, (0.80, 0.78, 0.75, 0.70), 60, 0.5, 0.5),  # never one that is no better
         (0.60, (0.70, 0.69, 0.67, 0.59), 131, 1.0, 0.5),  # clear, but most mistakes are still made
-        (0.45, (0.60, 0.52, 0.44, 0.36), 131, 1.0, 1.0),  # it does not know them
+        (0.40, (0.50, 0.47, 0.45, 0.43), 190, 1.0, 0.25),  # unsure regions of tissue that it knows
+        (0.30, (0.60, 0.52, 0.44, 0.36), 131, 1.0, 0.75),
+        (0.24, (0.60, 0.52, 0.44, 0.36), 131, 1.0, 1.0),  # little to lose
         (0.60, (0.66, 0.68, 0.62, 0.61), 0, 0.75, 0.75),  # classes: the best one
         (0.10, (0.40, 0.39, 0.30, 0.20), 131, 1.0, 1.0),
         (0.10, (0.35, 0.42, 0.30, 0.20), 131, 0.75, 0.75),

@@ -18,9 +18,6 @@ CLEAR = 2.0
 #: often measured as worse than it is on the few of one region.
 LITTLE_TO_LOSE = 0.25
 
-#: Score from which on a base knows such images.
-KNOWN = 0.5
-
 #: Part of the mistakes of a base that are gone where it learned something, on the images that it
 #: learned from. There the tuned network is nearly always the better one: of four regions of spread
 #: cells and of yeast two thirds of the mistakes went, of tissue in H&E, which became no better,
@@ -77,9 +74,9 @@ def how_far(
     way from all of it: then it is the longest way that is better than the network, and as good as
     the best within one standard error.
 
-    Images that were learned from favour the long way. There a network that knows such cells goes as
-    far as is best only where the gain is clear and half of its mistakes are gone; else it is the
-    shortest way that is better than the network, and as good as the best within two standard
+    Images that were learned from favour the long way. There a network that knows some of the cells
+    goes as far as is best only where the gain is clear and half of its mistakes are gone; else it
+    is the shortest way that is better than the network, and as good as the best within two standard
     errors. Of classes, whose error is not known, the best mixture is taken.
 
     Parameters
@@ -100,7 +97,7 @@ def how_far(
     if best < before.score or best == before.score > 0:
         return 0.0
     error = scored[furthest].error
-    if learned_from and before.cells and before.score >= KNOWN:
+    if learned_from and before.cells and before.score >= LITTLE_TO_LOSE:
         doubt = CLEAR * scored[furthest].cautious_error
         if best - before.score >= max(doubt, WORTH_LEARNING * (1 - before.score)):
             return furthest

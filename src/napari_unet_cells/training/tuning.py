@@ -40,7 +40,7 @@ from napari_unet_cells.training.examples import TrainingExample
 from napari_unet_cells.training.fine_tuning import Tuner
 from napari_unet_cells.training.loop import Batch, Loop, LoopOptions
 from napari_unet_cells.training.merge_fitting import Pairs, fit_merge
-from napari_unet_cells.training.mixing import KNOWN, MIXTURES, Measurement, how_far
+from napari_unet_cells.training.mixing import MIXTURES, Measurement, how_far
 from napari_unet_cells.training.tuner_cache import CROP, halving
 
 #: Crops along a side of what the network sees in a step, at most.
@@ -52,10 +52,10 @@ CONTEXT = 1.2
 #: How far the scale of the crops strays from that of use.
 ZOOMS = (0.7, 1.4)
 
-#: Cells that the base does not know are seen larger, in the tuning and in use: the window into
-#: which images are zoomed is so many times as wide. Rough outlines and missed borders of thin cells
-#: become fewer (docs/retraining.md).
-FINER = 1.5
+#: Cells of which the base finds less than this (AP50) are seen larger, in the tuning and in use:
+#: the window into which images are zoomed is so many times as wide. Rough outlines and missed
+#: borders of thin cells become fewer (docs/retraining.md).
+KNOWN, FINER = 0.5, 1.5
 
 #: Narrowest cells, in pixels as they are seen then, at most: else what is retrained again and again
 #: would see an image larger each time.
