@@ -307,9 +307,24 @@ class _Raising:
         raise self.error
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("Exception from src/x.cpp:7:\nstd::bad_alloc")]
-)
+#: As they were raised, of a process whose memory was limited.
+_FULL = [
+    MemoryError(),
+    RuntimeError("Exception from src/x.cpp:7:\nstd::bad_alloc"),
+    RuntimeError(
+        "Exception from src/inference/src/cpp/infer_request.cpp:224:\n"
+        "Check 'ptr' failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257:\n"
+        "Failed to allocate 4194304 bytes of memory\n\n"
+    ),
+    RuntimeError(
+        "Exception from src/inference/src/cpp/infer_request.cpp:224:\n"
+        "Exception from src/plugins/intel_cpu/src/node.cpp:823:\n"
+        "[CPU] Convolution node with name 'Transpose_9574' can't alloc\n\n"
+    ),
+]
+
+
+@pytest.mark.parametrize("error", _FULL)
 def test_a_full_memory_is_told_and_recovered_from(tiny_model: Path, error: Exception) -> None:
     network = openvino.open_network(find_model(tiny_model))
     full = replace(network, _request=_Raising(error))

@@ -15,6 +15,8 @@ _SAYS_FULL = (
     "failed to allocate",
     "alloc_failed",
     "bad_alloc",
+    "bad allocation",  # the same on Windows
+    "can't alloc",  # Xbyak's, by which OpenVINO writes the code of a layer for a size of tile
     "dst tensor is not initialized",
     "defaultcpuallocator",  # PyTorch's
     "exception:status: 1, ",  # oneDNN's, inside an AbortedError: dnnl_out_of_memory is 1
@@ -44,4 +46,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if tf is None and torch is None:  # else the error is none of theirs
         return False
     theirs = (RuntimeError,) if tf is None else (RuntimeError, tf.errors.OpError)
-    return isinstance(error, theirs) and any(words in str(error).lower() for words in _SAYS_FULL)
+    return isinstance(error, theirs) and says_full(error)
+
+
+def says_full(error: BaseException) -> bool:
+    """Whether the text of an error, whoever raised it, says that memory was missing.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
+    return any(words in str(error).lower() for words in _SAYS_FULL)

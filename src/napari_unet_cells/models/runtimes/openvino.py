@@ -32,6 +32,7 @@ from napari_unet_cells.errors import OutOfMemory, UserError
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.derived import DamagedGraph, DerivedGraph, find_graph, keep_graph
 from napari_unet_cells.models.runtimes.conversion import converted
+from napari_unet_cells.models.runtimes.full_memory import says_full
 from napari_unet_cells.models.runtimes.network import (
     GPU_FULL,
     LocalNetwork,
@@ -111,7 +112,7 @@ class OpenvinoNetwork(LocalNetwork):
                 output: NDArray[np.uint8] = outputs[0]
                 return output
         except (MemoryError, RuntimeError) as error:
-            if not _says_full(error):
+            if not _is_full(error):
                 raise
         raise OutOfMemory
 
@@ -218,7 +219,7 @@ def open_graph(card: ModelCard, derived: DerivedGraph, why: str = "") -> Openvin
     except ImportError as error:
         raise UnusableRuntime(f"{TITLE} cannot be imported: {_line(error)}") from error
     except Exception as error:  # it has classes of its own, and raises those of Python, too
-        if _says_full(error):
+        if _is_full(error):
             raise OutOfMemory from None
         raise UnusableRuntime(f"{TITLE} cannot compute it: {_line(error)}") from error
 
@@ -314,10 +315,8 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _says_full(error: BaseException) -> bool:
-    text = str(error).lower()
-    words = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "out_of_memory")
-    return isinstance(error, MemoryError) or any(word in text for word in words)
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or says_full(error)
 
 
 def convert(card: ModelCard) -> DerivedGraph:
