@@ -430,10 +430,10 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
             mine = [[r["ap50"] for r in rows(here, task=task, k=k)] for k in ks]
             if all(mine):
                 lines.append([np.mean(values) for values in mine])
-                axes.plot(ks, lines[-1], "o-", color=f"C{number}", lw=1, ms=3, label=task)
+                axes.plot(lines[-1], "o-", color=f"C{number}", lw=1, ms=3, label=task)
         if lines:
-            axes.plot(ks, np.median(lines, axis=0), "k-", lw=2.5, label="median")
-        axes.set_xticks(ks)
+            axes.plot(np.median(lines, axis=0), "k-", lw=2.5, label="median")
+        axes.set_xticks(range(len(ks)), [str(k) for k in ks])  # each is twice the one before
         axes.set_ylabel("AP at IoU 0.5" if column == 1 else "")
     figure.legend(*axes.get_legend_handles_labels(), fontsize=7, loc="outside right center")
     figure.savefig(path, dpi=120)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_unet_cells.engine.frames import HELLO, NO_MEMORY_EXIT, read_frame, write_frame
-from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError
+from napari_unet_cells.errors import LostDevice, OutOfMemory, UserError, reason
 from napari_unet_cells.models.catalogue import find_model
 from napari_unet_cells.models.runtimes.library import SecondLibrary, library_here
 
@@ -68,7 +68,7 @@ class _Server:
             except UserError as error:
                 self._reply(header, "failed", message=str(error))
             except Exception as error:  # whatever a runtime raises becomes a sentence
-                what = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                what = f"{type(error).__name__}: {reason(error)}"
                 self._reply(header, "failed", message=f"The network failed ({what}).")
 
     def _read(self) -> None:

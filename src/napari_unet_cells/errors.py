@@ -6,6 +6,21 @@ with code 2. Anything else that is raised is a defect of ours.
 """
 
 
+def reason(error: BaseException) -> str:
+    """Give the line of a library's error that says why, of 200 characters at most.
+
+    OpenVINO and TensorFlow first say where ("Exception from x.cpp:7:"), in lines that end with
+    a colon.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.endswith(":")]
+    return (telling or lines or [""])[0][:200]
+
+
 class UserError(Exception):
     """A sentence that names what is wrong and the way out of it."""
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_cells.errors import OutOfMemory, UserError
+from napari_unet_cells.errors import OutOfMemory, UserError, reason
 from napari_unet_cells.models.card import ModelCard
 from napari_unet_cells.models.derived import DamagedGraph, DerivedGraph, find_graph, keep_graph
 from napari_unet_cells.models.runtimes.conversion import converted
@@ -183,7 +183,7 @@ def _on_gpu(network: OpenvinoNetwork) -> OpenvinoNetwork:
         there = _ready(network.card, _graph_of(network.card), "", gpus[0])
         same = _same_classes(there, network)
     except Exception as error:
-        return _staying(network, f"the GPU failed: {_line(error)}")
+        return _staying(network, f"the GPU failed: {reason(error)}")
     if same < ENOUGH:
         return _staying(network, f"the GPU finds other classes in {1 - same:.0%} of the pixels")
     return there
@@ -217,11 +217,11 @@ def open_graph(card: ModelCard, derived: DerivedGraph, why: str = "") -> Openvin
     except UserError:
         raise
     except ImportError as error:
-        raise UnusableRuntime(f"{TITLE} cannot be imported: {_line(error)}") from error
+        raise UnusableRuntime(f"{TITLE} cannot be imported: {reason(error)}") from error
     except Exception as error:  # it has classes of its own, and raises those of Python, too
         if _is_full(error):
             raise OutOfMemory from None
-        raise UnusableRuntime(f"{TITLE} cannot compute it: {_line(error)}") from error
+        raise UnusableRuntime(f"{TITLE} cannot compute it: {reason(error)}") from error
 
 
 def prepare(card: ModelCard) -> None:
@@ -234,10 +234,6 @@ def prepare(card: ModelCard) -> None:
     """
     if find_graph(card) is None:
         keep_graph(card, converted(card))
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
 
 
 def _ready(
