@@ -1,24 +1,9 @@
-"""The one exception that carries a sentence for the user.
+"""The one exception that carries a sentence for the user, and what a library's error says.
 
 Wrong input and failures of the machine (a full disk, no memory, an unreadable file) end here:
 the widgets show the sentence as a notification, the command line prints it on stderr and exits
 with code 2. Anything else that is raised is a defect of ours.
 """
-
-
-def reason(error: BaseException) -> str:
-    """Give the line of a library's error that says why, of 200 characters at most.
-
-    OpenVINO and TensorFlow first say where ("Exception from x.cpp:7:"), in lines that end with
-    a colon.
-
-    Parameters
-    ----------
-    error : BaseException
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.endswith(":")]
-    return (telling or lines or [""])[0][:200]
 
 
 class UserError(Exception):
@@ -52,3 +37,18 @@ class LostDevice(OutOfMemory):
         "it fails.",
     ) -> None:
         super().__init__(message)
+
+
+def reason(error: BaseException) -> str:
+    """Give the line of a library's error that says why, of 200 characters at most.
+
+    OpenVINO and TensorFlow first say where ("Exception from x.cpp:7:"), in lines that end with
+    a colon.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.endswith(":")]
+    return (telling or lines or [""])[0][:200]

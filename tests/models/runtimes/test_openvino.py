@@ -307,7 +307,7 @@ class _Raising:
         raise self.error
 
 
-#: As they were raised, of a process whose memory was limited.
+#: The last two as OpenVINO raised them in a process whose memory was limited.
 _FULL = [
     MemoryError(),
     RuntimeError("Exception from src/x.cpp:7:\nstd::bad_alloc"),
